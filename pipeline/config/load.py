@@ -1,0 +1,225 @@
+"""Reading params.yaml: every key is validated, every section that is handed out is remembered."""
+
+import difflib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+from yaml import YAMLError
+
+from pipeline.config.schema import Params
+from pipeline.errors import ConfigError
+
+DEFAULT_FILE = Path("params.yaml")
+TRACE_VARIABLE = "PERMAFROST_TRACE"  # a file to which the sections in use are appended, one JSON line each
+_NOT_OURS = ("hydra", "item")
+
+
+class Config:
+    """Validated parameters. A stage takes its sections from here by the key that dvc.yaml declares for it."""
+
+    def __init__(self, params: Params) -> None:
+        self._params = params
+
+    def section(self, key: str) -> Any:
+        """The value at the dotted `key`, for example `views.vit` or `train`.
+
+        Raises:
+            ConfigError: there is no such key; the message lists what there is.
+        """
+        value: Any = self._params
+        walked = ""
+        for part in _parts(key, self._params):
+            known = list(value) if isinstance(value, dict) else list(type(value).model_fields)
+            if part not in known:
+                where = f"under `{walked}`" if walked else "in params.yaml"
+                raise ConfigError(f"params.yaml: there is no `{part}` {where}.{_suggestion(part, known)}")
+            value = value[part] if isinstance(value, dict) else getattr(value, part)
+            walked = f"{walked}.{part}" if walked else part
+        _trace(key)
+        return value
+
+
+def load_config(source: DictConfig | Path | None = None) -> Config:
+    """Validate a params file, or what Hydra composed from one.
+
+    Args:
+        source: a path, a Hydra config, or None for ./params.yaml.
+
+    Raises:
+        ConfigError: names every key that is unknown, of the wrong type or impossible, its value and what would do.
+    """
+    if not isinstance(source, DictConfig):
+        path = source or DEFAULT_FILE
+        try:
+            loaded = OmegaConf.load(path)
+        except FileNotFoundError as error:
+            raise ConfigError(f"No {path} here. Run from the root of the project.") from error
+        except (YAMLError, OmegaConfBaseException) as error:
+            raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        if not isinstance(loaded, DictConfig):
+            raise ConfigError(f"{path} should hold named sections; it holds a {type(loaded).__name__}.")
+        source = loaded
+    raw = OmegaConf.to_container(source, resolve=False)
+    assert isinstance(raw, dict)
+    return Config(validate({str(key): value for key, value in raw.items() if key not in _NOT_OURS}))
+
+
+def validate(raw: dict[str, Any]) -> Params:
+    """Build `Params` from plain data and check that its parts name each other rightly.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    try:
+        params = Params.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        raise ConfigError("params.yaml:\n" + "\n".join(f"  {line}" for line in _explain(error, raw))) from None
+    problems = list(_dangling(params))
+    if problems:
+        raise ConfigError("params.yaml:\n" + "\n".join(f"  {line}" for line in problems))
+    return params
+
+
+def _parts(key: str, params: Params) -> list[str]:
+    """Split a dotted key; entry names of a catalogue may hold dots themselves."""
+    head, _, rest = key.partition(".")
+    if rest and isinstance(getattr(params, head, None), dict):
+        return [head, rest]
+    return key.split(".")
+
+
+def _trace(key: str) -> None:
+    target = os.environ.get(TRACE_VARIABLE)
+    if target:
+        with open(target, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"param": key}) + "\n")
+
+
+def _suggestion(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    listed = ", ".join(sorted(known))
+    return f" Did you mean `{near[0]}`?" if near else f" Known here: {listed}." if listed else ""
+
+
+def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        location = [str(part) for part in problem["loc"]]
+        location = [part for part in location if part not in ("emoji", "stamps", "folder") or _has(raw, location, part)]
+        key = ".".join(location)
+        if problem["type"] == "extra_forbidden":
+            yield f"`{key}` is not a key that exists here.{_suggestion(location[-1], _fields_at(location[:-1], raw))}"
+        elif problem["type"] == "missing":
+            yield f"`{key}` is missing; give it a value."
+        elif problem["type"] == "value_error":
+            yield f"`{key}`: {problem['ctx']['error']}."
+        else:
+            reason = problem["msg"][0].lower() + problem["msg"][1:]
+            yield f"`{key}` is {problem['input']!r}: {reason}."
+
+
+def _has(raw: Any, location: list[str], part: str) -> bool:
+    """Whether `part` is a key of the file and not the tag that pydantic adds for a union."""
+    value = raw
+    for step in location:
+        if not isinstance(value, dict) or step not in value:
+            return False
+        value = value[step]
+        if step == part:
+            return True
+    return False
+
+
+def _fields_at(location: list[str], raw: dict[str, Any]) -> list[str]:
+    model: Any = Params
+    value: Any = raw
+    for part in location:
+        value = value.get(part) if isinstance(value, dict) else None
+        model = _step(model, part, value)
+        if model is None:
+            return []
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _step(model: Any, part: str, value: Any) -> Any:
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        field = model.model_fields.get(part)
+        return None if field is None else field.annotation
+    arguments = getattr(model, "__args__", ())
+    if getattr(model, "__origin__", None) is dict:
+        inner = arguments[1]
+        members = getattr(getattr(inner, "__origin__", inner), "__args__", ())
+        for member in members:
+            source = value.get("source") if isinstance(value, dict) else None
+            if source in getattr(member.model_fields["source"].annotation, "__args__", ()):
+                return member
+        return inner
+    return None
+
+
+def _dangling(params: Params) -> Iterator[str]:
+    """Names that one part of the file uses and no other part defines."""
+
+    def absent(where: str, name: str, catalogue: str, known: list[str]) -> str:
+        return f"`{where}` names {name!r}, which is not under `{catalogue}`.{_suggestion(name, known)}"
+
+    encoders, views, datasets = list(params.encoders), list(params.views), list(params.datasets)
+    for name, view in params.views.items():
+        if view.encoder not in encoders:
+            yield absent(f"views.{name}.encoder", view.encoder, "encoders", encoders)
+            continue
+        encoder = params.encoders[view.encoder]
+        if encoder.modality == "image" and view.resolution is None:
+            yield f"`views.{name}.resolution` is missing: an image view needs the side of its input in pixels."
+    located = {(store.group, store.dataset, store.view) for store in params.stores.values()}
+    for name, store in params.stores.items():
+        if store.view not in views:
+            yield absent(f"stores.{name}.view", store.view, "views", views)
+        elif params.views[store.view].encoder != store.encoder:
+            yield (
+                f"`stores.{name}.encoder` is {store.encoder!r}, but `views.{store.view}.encoder` is "
+                f"{params.views[store.view].encoder!r}: write the same name in both."
+            )
+        if store.group == "pairs" and store.dataset not in datasets:
+            yield absent(f"stores.{name}.dataset", store.dataset, "datasets", datasets)
+        elif store.dataset in datasets and params.datasets[store.dataset].group != store.group:
+            yield (
+                f"`stores.{name}.group` is {store.group!r}, but `datasets.{store.dataset}.group` is "
+                f"{params.datasets[store.dataset].group!r}: write the same name in both."
+            )
+    for name, aligner in params.aligners.items():
+        for side, modality in (("image", "image"), ("text", "text")):
+            view_name = getattr(aligner, side)
+            if view_name not in views:
+                yield absent(f"aligners.{name}.{side}", view_name, "views", views)
+                continue
+            encoder_name = params.views[view_name].encoder
+            if encoder_name in encoders and params.encoders[encoder_name].modality != modality:
+                yield f"`aligners.{name}.{side}` is {view_name!r}, a view of a {params.encoders[encoder_name].modality} encoder."
+            for dataset in aligner.data:
+                if dataset in datasets and ("pairs", dataset, view_name) not in located:
+                    yield (
+                        f"`aligners.{name}` needs {dataset!r} through view {view_name!r}; add under `stores`: "
+                        f"{dataset}-{view_name}: {{group: pairs, dataset: {dataset}, view: {view_name}, "
+                        f"encoder: {encoder_name}}}"
+                    )
+        for dataset in aligner.data:
+            if dataset not in datasets:
+                yield absent(f"aligners.{name}.data", dataset, "datasets", datasets)
+    evaluate = params.evaluate
+    if evaluate.control not in params.aligners:
+        yield absent("evaluate.control", evaluate.control, "aligners", list(params.aligners))
+    for dataset in evaluate.datasets:
+        if dataset not in datasets:
+            yield absent("evaluate.datasets", dataset, "datasets", datasets)
+    for entry in evaluate.classification:
+        if entry.dataset not in datasets:
+            yield absent("evaluate.classification", entry.dataset, "datasets", datasets)
+    for name in evaluate.prompt_sets:
+        if name not in params.prompts.sets:
+            yield absent("evaluate.prompt_sets", name, "prompts.sets", list(params.prompts.sets))

@@ -1,0 +1,213 @@
+"""The schema of params.yaml: one frozen model per catalogue entry and per stage.
+
+Everything a stage may read is here; the library receives these objects and never a raw mapping.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: immutable, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class EncoderSpec(Section):
+    """A frozen encoder, named as its own library names it."""
+
+    modality: Literal["image", "text"]
+    source: Literal["embedded", "hub", "local"]
+    model: str
+    loader: Literal["transformers", "timm", "sentence-transformers"]
+    revision: str | None = None
+    pooling: Literal["cls", "model", "mean", "last"] = "cls"
+    layers: tuple[int, ...] = (-1,)
+    prefix: str = ""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _coherent(self) -> "EncoderSpec":
+        if not self.layers:
+            raise ValueError("layers must name at least one layer; [-1] is the last")
+        if self.modality == "image" and self.loader == "sentence-transformers":
+            raise ValueError("loader sentence-transformers is for texts; use transformers or timm for images")
+        if self.modality == "text" and self.loader == "timm":
+            raise ValueError("loader timm is for images; use transformers or sentence-transformers for texts")
+        return self
+
+
+class ViewSpec(Section):
+    """What is kept of an encoder's output, and of which input."""
+
+    encoder: Name
+    resolution: Positive | None = None
+    tier: Literal["cls", "grid", "full"] = "grid"
+    grid: Positive = 3
+    max_tokens: Positive | None = None
+    languages: tuple[str, ...] = ()
+    dtype: Literal["float16", "float32"] = "float16"
+
+
+class EmojiSource(Section):
+    """Emoji in several drawing styles, named by Unicode CLDR in many languages."""
+
+    source: Literal["emoji"]
+    group: Name = "pairs"
+    styles: Annotated[tuple[Literal["openmoji", "noto", "fluent3d", "twemoji"], ...], Field(min_length=1)]
+    languages: Annotated[tuple[str, ...], Field(min_length=1)]
+    exclude_groups: tuple[str, ...] = ()
+    size: Positive = 224
+    limit: NonNegative = 0
+
+
+class StampsSource(Section):
+    """Tux Paint stamps: photographs and drawings cut out exactly, with captions in many languages."""
+
+    source: Literal["stamps"]
+    group: Name = "pairs"
+    languages: Annotated[tuple[str, ...], Field(min_length=1)]
+    exclude_categories: tuple[str, ...] = ()
+    size: Positive = 224
+    limit: NonNegative = 0
+    required: bool = False
+
+
+class FolderSource(Section):
+    """A folder of pictures and a table of captions (`file,caption` and optionally language, concept, category)."""
+
+    source: Literal["folder"]
+    group: Name = "pairs"
+    path: str
+    captions: str = "captions.csv"
+    limit: NonNegative = 0
+
+
+DatasetSpec = Annotated[EmojiSource | StampsSource | FolderSource, Field(discriminator="source")]
+
+
+class StoreSpec(Section):
+    """One feature store, one DVC stage: which data set through which view."""
+
+    group: Name
+    dataset: Name
+    view: Name
+    encoder: Name
+
+
+class AlignerSpec(Section):
+    """Two views and the head between them."""
+
+    image: Name
+    text: Name
+    data: Annotated[tuple[Name, ...], Field(min_length=1)]
+    head: Literal["freeze-align"] = "freeze-align"
+    embed_dim: Positive | None = None
+    local_tokens: Literal["grid", "patch", "mean"] = "grid"
+    prompts: Name = "classnames"
+
+
+class SplitsParams(Section):
+    """Held-out concept families; the split of repeat i is drawn with seed `seed * repeats + i`."""
+
+    repeats: Positive = 5
+    validation: Fraction = 0.1
+    test: Fraction = 0.2
+    largest_family: Fraction = 0.05
+
+    @model_validator(mode="after")
+    def _room_for_train(self) -> "SplitsParams":
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation + test = {self.validation + self.test:g} leaves nothing to train on")
+        return self
+
+
+class PromptsParams(Section):
+    """Named template sets; `{}` stands for the class name."""
+
+    sets: Annotated[dict[Name, tuple[str, ...]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> "PromptsParams":
+        for name, templates in self.sets.items():
+            if not templates:
+                raise ValueError(f"prompts.sets.{name} holds no template")
+            for template in templates:
+                if template.count("{}") != 1:
+                    raise ValueError(f"template {template!r} in prompts.sets.{name} needs exactly one {{}}")
+        return self
+
+
+class EncodeParams(Section):
+    """How encoding runs. Nothing here changes what a feature means, except beyond the stated tolerance."""
+
+    batch_size: Positive = 32
+    text_batch_size: Positive = 128
+    workers: NonNegative = 1
+    shard_rows: Positive = 512
+    device: str = "auto"
+    max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+
+class TrainParams(Section):
+    """Optimisation of the heads on cached features."""
+
+    epochs: Positive = 30
+    batch_size: Annotated[int, Field(ge=2)] = 1024
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    min_lr: Annotated[float, Field(ge=0)] = 1e-5
+    warmup_steps: NonNegative = 20
+    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    temperature: Annotated[float, Field(gt=0)] = 0.07
+    grad_clip: Annotated[float, Field(ge=0)] = 1.0
+    device: str = "auto"
+
+    @model_validator(mode="after")
+    def _rates(self) -> "TrainParams":
+        if self.min_lr > self.lr:
+            raise ValueError(f"min_lr {self.min_lr:g} is above lr {self.lr:g}; the cosine goes from lr down to min_lr")
+        return self
+
+
+class ClassificationSet(Section):
+    """Which labels of which data set are classes, and through which template set."""
+
+    dataset: Name
+    label: Literal["concept", "category"]
+
+
+class EvaluateParams(Section):
+    """Evaluation protocols; the test split is read here and nowhere else."""
+
+    tasks: Annotated[tuple[Literal["retrieval", "classification"], ...], Field(min_length=1)]
+    control: Name
+    datasets: Annotated[tuple[Name, ...], Field(min_length=1)]
+    recall_at: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 5, 10)
+    prompt_sets: Annotated[tuple[Name, ...], Field(min_length=1)] = ("single",)
+    classification: tuple[ClassificationSet, ...] = ()
+    bootstrap: Annotated[int, Field(ge=100)] = 2000
+    device: str = "auto"
+
+
+class Params(Section):
+    """All of params.yaml, less the `hydra` block."""
+
+    seed: NonNegative
+    encoders: dict[Name, EncoderSpec]
+    views: dict[Name, ViewSpec]
+    datasets: dict[Name, DatasetSpec]
+    stores: dict[Name, StoreSpec]
+    aligners: dict[Name, AlignerSpec]
+    splits: SplitsParams
+    prompts: PromptsParams
+    encode: EncodeParams
+    train: TrainParams
+    evaluate: EvaluateParams

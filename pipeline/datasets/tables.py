@@ -1,0 +1,120 @@
+"""The tables of an index: their columns, and reading and writing them as Parquet.
+
+`images`, `texts`, `pairs` and `labels` are written per data set; `samples` joins all data sets in data/splits.
+Ids are content hashes, so the same picture or string has the same id everywhere.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import DataError
+
+IMAGES = pa.schema(
+    [
+        ("image_id", pa.string()),  # content hash of the encoded bytes
+        ("modality", pa.string()),  # "image"
+        ("path", pa.string()),  # file that holds the bytes, relative to the index folder unless absolute
+        ("offset", pa.int64()),  # first byte in that file
+        ("length", pa.int64()),  # number of bytes; -1 reads to the end
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("parent_id", pa.string()),  # crops and windows: the image they are cut from
+        ("box", pa.list_(pa.int32())),  # crops and windows: left, top, right, bottom in pixels of the parent
+        ("mask", pa.string()),  # "alpha" where the alpha channel is an exact mask
+        ("key", pa.string()),  # the name a human knows it by
+    ]
+)
+TEXTS = pa.schema(
+    [
+        ("text_id", pa.string()),  # hash of the string
+        ("modality", pa.string()),  # "text"
+        ("text", pa.string()),
+        ("language", pa.string()),
+        ("role", pa.string()),  # caption, prompt, class name, long
+    ]
+)
+PAIRS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("text_id", pa.string()),
+        ("language", pa.string()),
+        ("role", pa.string()),
+    ]
+)
+LABELS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("concept", pa.string()),  # one key across data sets
+        ("classname", pa.string()),  # the concept as it is written in a prompt
+        ("category", pa.string()),  # a coarse class, or null
+        ("keywords", pa.list_(pa.string())),  # English words of this concept, for finding its family
+        ("split", pa.string()),  # the data set's own split (train, validation, test), or null
+    ]
+)
+FAILURES = pa.schema([("key", pa.string()), ("reason", pa.string())])
+SAMPLES = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("image_id", pa.string()),
+        ("concept", pa.string()),
+        ("classname", pa.string()),
+        ("category", pa.string()),
+        ("family", pa.string()),
+    ]
+)  # followed by one string column `split_<i>` per repeat: train, validation or test
+JOINT_PAIRS = pa.schema([("dataset", pa.string()), *PAIRS])
+PROMPTS = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("label", pa.string()),  # "concept" or "category": which column of `samples` the class comes from
+        ("classname", pa.string()),
+        ("value", pa.string()),  # the value in that column
+        ("set", pa.string()),
+        ("template", pa.int32()),  # position in the set
+        ("text_id", pa.string()),
+    ]
+)
+SCHEMAS = {
+    "images": IMAGES,
+    "texts": TEXTS,
+    "pairs": PAIRS,
+    "labels": LABELS,
+    "failures": FAILURES,
+    "prompts": PROMPTS,
+}
+
+
+def image_id(content: bytes) -> str:
+    """Id of an image: the first 128 bits of the SHA-256 of its encoded bytes, in hex (32 characters)."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def text_id(text: str) -> str:
+    """Id of a text: the first 128 bits of the SHA-256 of its UTF-8 form, in hex (32 characters)."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write `table` as Parquet at `path`, whole or not at all; the same table gives the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    pq.write_table(table, partial, compression="zstd", row_group_size=65536)
+    os.replace(partial, path)
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read the Parquet file at `path`, or only `columns` of it.
+
+    Raises:
+        DataError: the file is missing, is no Parquet file or lacks a column.
+    """
+    if not path.is_file():
+        raise DataError(f"No table at {path}. Run the stage that writes it: dvc repro")
+    try:
+        return pq.read_table(path, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read as a Parquet table ({error}). Delete it and run: dvc repro") from error
