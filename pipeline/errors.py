@@ -34,3 +34,7 @@ class MissingRows(StoreError, KeyError):
 
 class DataError(PermafrostError):
     """Tables that should fit together do not (no pairs, empty split, unknown dataset)."""
+
+
+class ModelError(PermafrostError):
+    """A trained aligner is missing or damaged, or its training diverged."""

@@ -15,7 +15,7 @@ def run(stage: Callable[[Config, str], None]) -> None:
     """Run `stage(config, item)` on params.yaml; `item` comes from `+item=NAME` on the command line, else ''."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
-    @hydra.main(version_base="1.3", config_path="..", config_name="params")
+    @hydra.main(version_base="1.3", config_path="..", config_name="params")  # type: ignore[untyped-decorator]
     def main(raw: DictConfig) -> None:
         try:
             stage(load_config(raw), str(raw.get("item", "")))

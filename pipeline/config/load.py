@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -109,8 +109,7 @@ def _suggestion(word: str, known: list[str]) -> str:
 
 def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
     for problem in error.errors(include_url=False):
-        location = [str(part) for part in problem["loc"]]
-        location = [part for part in location if part not in ("emoji", "stamps", "folder") or _has(raw, location, part)]
+        location = _as_written([str(part) for part in problem["loc"]], raw)
         key = ".".join(location)
         if problem["type"] == "extra_forbidden":
             yield f"`{key}` is not a key that exists here.{_suggestion(location[-1], _fields_at(location[:-1], raw))}"
@@ -123,16 +122,16 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
             yield f"`{key}` is {problem['input']!r}: {reason}."
 
 
-def _has(raw: Any, location: list[str], part: str) -> bool:
-    """Whether `part` is a key of the file and not the tag that pydantic adds for a union."""
-    value = raw
-    for step in location:
-        if not isinstance(value, dict) or step not in value:
-            return False
-        value = value[step]
-        if step == part:
-            return True
-    return False
+def _as_written(location: list[str], raw: Any) -> list[str]:
+    """The location without the tag that pydantic adds after an entry of a union, e.g. `datasets.x.emoji.styles`."""
+    value, written = raw, []
+    for part in location:
+        if isinstance(value, dict) and part not in value and value.get("source") == part:
+            continue
+        written.append(part)
+        if isinstance(value, dict):
+            value = value.get(part)
+    return written
 
 
 def _fields_at(location: list[str], raw: dict[str, Any]) -> list[str]:
@@ -150,15 +149,15 @@ def _step(model: Any, part: str, value: Any) -> Any:
     if isinstance(model, type) and issubclass(model, BaseModel):
         field = model.model_fields.get(part)
         return None if field is None else field.annotation
-    arguments = getattr(model, "__args__", ())
-    if getattr(model, "__origin__", None) is dict:
-        inner = arguments[1]
-        members = getattr(getattr(inner, "__origin__", inner), "__args__", ())
-        for member in members:
-            source = value.get("source") if isinstance(value, dict) else None
-            if source in getattr(member.model_fields["source"].annotation, "__args__", ()):
-                return member
+    if get_origin(model) is not dict:
+        return None
+    inner = get_args(model)[1]
+    if get_origin(inner) is not Annotated:
         return inner
+    source = value.get("source") if isinstance(value, dict) else None
+    for member in get_args(get_args(inner)[0]):
+        if source in get_args(member.model_fields["source"].annotation):
+            return member
     return None
 
 
@@ -199,8 +198,8 @@ def _dangling(params: Params) -> Iterator[str]:
                 yield absent(f"aligners.{name}.{side}", view_name, "views", views)
                 continue
             encoder_name = params.views[view_name].encoder
-            if encoder_name in encoders and params.encoders[encoder_name].modality != modality:
-                yield f"`aligners.{name}.{side}` is {view_name!r}, a view of a {params.encoders[encoder_name].modality} encoder."
+            if encoder_name in encoders and (other := params.encoders[encoder_name].modality) != modality:
+                yield f"`aligners.{name}.{side}` is {view_name!r}, a view of an encoder of {other}s."
             for dataset in aligner.data:
                 if dataset in datasets and ("pairs", dataset, view_name) not in located:
                     yield (

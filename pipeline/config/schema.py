@@ -60,7 +60,7 @@ class EmojiSource(Section):
     """Emoji in several drawing styles, named by Unicode CLDR in many languages."""
 
     source: Literal["emoji"]
-    group: Name = "pairs"
+    group: Name
     styles: Annotated[tuple[Literal["openmoji", "noto", "fluent3d", "twemoji"], ...], Field(min_length=1)]
     languages: Annotated[tuple[str, ...], Field(min_length=1)]
     exclude_groups: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class StampsSource(Section):
     """Tux Paint stamps: photographs and drawings cut out exactly, with captions in many languages."""
 
     source: Literal["stamps"]
-    group: Name = "pairs"
+    group: Name
     languages: Annotated[tuple[str, ...], Field(min_length=1)]
     exclude_categories: tuple[str, ...] = ()
     size: Positive = 224
@@ -84,7 +84,7 @@ class FolderSource(Section):
     """A folder of pictures and a table of captions (`file,caption` and optionally language, concept, category)."""
 
     source: Literal["folder"]
-    group: Name = "pairs"
+    group: Name
     path: str
     captions: str = "captions.csv"
     limit: NonNegative = 0

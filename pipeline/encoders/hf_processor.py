@@ -1,0 +1,72 @@
+"""transformers' own image processor at another resolution.
+
+`AutoImageProcessor` chooses the class and the backend (torchvision where it is installed, else PIL); resize and crop
+are scaled together, so a model that resizes to 256 and crops 224 resizes to 144 and crops 126.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from pipeline.errors import CheckpointError
+
+
+class Processor:
+    """The image processor of a folder; `resolution` is the side of its square output."""
+
+    def __init__(self, folder: Path, resolution: int | None = None) -> None:
+        """Load the processor.
+
+        Raises:
+            CheckpointError: there is none, or its output is not a square of fixed size.
+        """
+        from transformers import AutoImageProcessor
+
+        try:
+            own = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{folder}: expected a usable preprocessor_config.json: {error}") from error
+        self._class = type(own).__name__
+        self._resize = _dimensions(own.size) if own.do_resize else {}
+        self._crop = _dimensions(own.crop_size) if getattr(own, "do_center_crop", False) else {}
+        side = _side(self._crop or self._resize, folder)
+        self.resolution = resolution or side
+        if self.resolution != side:
+            self._resize = {key: round(value * self.resolution / side) for key, value in self._resize.items()}
+            self._crop = dict.fromkeys(self._crop, self.resolution)
+            scaled = {"size": self._resize} | ({"crop_size": self._crop} if self._crop else {})
+            own = AutoImageProcessor.from_pretrained(folder, local_files_only=True, **scaled)
+        self._processor = own
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """An RGB image -> (3, resolution, resolution) float32."""
+        pixels: torch.Tensor = self._processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return pixels
+
+    def describe(self) -> dict[str, Any]:
+        """What decides the pixels, for the manifest."""
+        own = self._processor
+        return {
+            "processor": self._class,
+            "mean": list(own.image_mean) if own.do_normalize else None,
+            "std": list(own.image_std) if own.do_normalize else None,
+            "interpolation": int(own.resample),
+            "rescale_factor": own.rescale_factor if own.do_rescale else None,
+            "resize": self._resize or None,
+            "crop": self._crop or None,
+        }
+
+
+def _dimensions(size: Any) -> dict[str, int]:
+    return {key: int(value) for key, value in dict(size).items() if value is not None}
+
+
+def _side(size: dict[str, int], folder: Path) -> int:
+    if set(size) == {"height", "width"} and size["height"] == size["width"]:
+        return size["height"]
+    raise CheckpointError(
+        f"{folder}: expected a processor whose output is a square of fixed size, found {size or 'any size'}; "
+        "edit preprocessor_config.json to a square size or a center crop"
+    )

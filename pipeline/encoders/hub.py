@@ -1,0 +1,69 @@
+"""Checkpoints from the Hugging Face hub: one commit, no pickles, nothing loaded."""
+
+import logging
+import re
+import shutil
+from pathlib import Path
+
+from pipeline.config.schema import EncoderSpec
+from pipeline.encoders.files import SKIPPED_FOLDERS, kept_patterns, refuse_pickles
+from pipeline.errors import CheckpointError
+
+_log = logging.getLogger(__name__)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def repository(spec: EncoderSpec) -> str:
+    """The repository that a model name means: `hf-hub:` is dropped, a bare timm name lies under `timm/`."""
+    name = re.sub(r"^hf[-_]hub:", "", spec.model)
+    return f"timm/{name}" if spec.loader == "timm" and "/" not in name else name
+
+
+def download(spec: EncoderSpec, folder: Path) -> str:
+    """Download a checkpoint into `folder`.
+
+    A revision that is not a commit (None, a branch, a tag) is resolved to the commit it stands for now.
+
+    Returns:
+        The commit that was downloaded.
+
+    Raises:
+        CheckpointError: no network, no such repository or revision, or weights that exist only as a pickle.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError, HTTPError  # the latter of the HTTP client it is built on
+
+    name = repository(spec)
+    try:
+        commit = _resolve(name, spec.revision)
+        names = huggingface_hub.HfApi().list_repo_files(name, revision=commit)
+        by_hand = f"Run: hf download {name} --revision {commit} --local-dir FOLDER; name FOLDER with `source: local`. "
+        refuse_pickles(names, f"{name}@{commit}", by_hand)
+        huggingface_hub.snapshot_download(
+            name,
+            revision=commit,
+            local_dir=folder,
+            allow_patterns=list(kept_patterns(spec.trust_remote_code)),
+            ignore_patterns=[f"{skipped}/*" for skipped in SKIPPED_FOLDERS],
+        )
+    except (OSError, HTTPError, HFValidationError) as error:
+        raise CheckpointError(
+            f"Could not fetch {name} (revision {spec.revision or 'null'}) from the Hugging Face hub: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}. Check the name, the network, HF_HUB_OFFLINE "
+            "and, for a gated model, `hf auth login`. Without a network: fetch the folder elsewhere and name it with "
+            "`source: local`."
+        ) from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the downloader's notes hold times
+    return commit
+
+
+def _resolve(name: str, revision: str | None) -> str:
+    from huggingface_hub import HfApi
+
+    if revision and _COMMIT.fullmatch(revision):
+        return revision
+    commit = str(HfApi().model_info(name, revision=revision).sha)
+    _log.warning(
+        f"{name}: revision {revision or 'null'} is commit {commit} today; write `revision: {commit}` to keep it."
+    )
+    return commit

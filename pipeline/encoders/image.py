@@ -1,0 +1,115 @@
+"""Frozen image encoders behind one interface: the model's own preprocessing, CLS (or pooled) and patch features.
+
+Shapes: B images, L kept layers, P patches, D features.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.encoders.manifest import read_manifest
+from pipeline.encoders.torchvision_mend import ensure_torchvision
+from pipeline.encoders.tower import Tokens, Tower
+from pipeline.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Features of a batch.
+
+    Attributes:
+        cls: (B, L, D) float32: the CLS token, the model's pooled output or the patch mean, by `pooling`.
+        patch: (B, L, P, D) float32, row-major.
+    """
+
+    cls: torch.Tensor
+    patch: torch.Tensor
+
+
+class ImageEncoder:
+    """A frozen image encoder at one resolution.
+
+    Attributes:
+        layers: the L kept layers, counted from 1.
+        patch_grid: rows and columns of patches; their product is P.
+        width: D.
+    """
+
+    def __init__(self, tower: Tower, pooling: str, device: str) -> None:
+        self._tower = tower
+        self._pooling = pooling
+        self._device = torch.device(device)
+        self.layers = tower.layers
+        self.patch_grid = tower.patch_grid
+        self.width = tower.width
+
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
+        """An RGB image of any size -> (3, H, W) float32, as the model's own library prepares it."""
+        return self._tower.preprocess(image)
+
+    @torch.inference_mode()
+    def forward(self, pixels: torch.Tensor) -> ImageFeatures:
+        """Encode preprocessed images.
+
+        Args:
+            pixels: (B, 3, H, W) float32, stacked outputs of `preprocess`.
+        """
+        layers, pooled = self._tower.forward(pixels.to(self._device))
+        cls = [self._pool(tokens, pooled) for tokens in layers]
+        return ImageFeatures(
+            cls=torch.stack(cls, dim=1).float(),
+            patch=torch.stack([tokens.patch for tokens in layers], dim=1).float(),
+        )
+
+    def _pool(self, tokens: Tokens, pooled: torch.Tensor | None) -> torch.Tensor:
+        if self._pooling == "mean":
+            return tokens.patch.mean(dim=1)
+        found = tokens.cls if self._pooling == "cls" else pooled
+        if found is None:
+            raise CheckpointError(f"The model gave no output for pooling {self._pooling}")
+        return found
+
+
+def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: str) -> ImageEncoder:
+    """Load an image encoder from its checkpoint folder, in evaluation mode, without touching the network.
+
+    Each kept layer goes through the model's final norm, as in DINOv2's `get_intermediate_layers(norm=True)`. Blocks
+    after the last kept one are not run. Attention is PyTorch's scaled dot product where the library offers it.
+
+    Args:
+        folder: written by `checkpoint.materialise`.
+        spec: which layers, which pooling, which dtype to compute in.
+        view: its resolution, or None for the model's own.
+        device: for PyTorch, for example "cpu" or "cuda:0".
+
+    Raises:
+        CheckpointError: the folder is unfinished, or lacks what was asked for; the message says what there is.
+    """
+    manifest = read_manifest(folder)
+    if (manifest.loader, manifest.modality) != (spec.loader, "image"):
+        raise CheckpointError(
+            f"{folder} holds a checkpoint for {manifest.modality}s and loader {manifest.loader}, params.yaml asks for "
+            f"images and loader {spec.loader}; run: dvc repro checkpoint@{folder.name}"
+        )
+    ensure_torchvision()
+    tower: Tower
+    if spec.loader == "timm":
+        from pipeline.encoders.timm_tower import load_timm
+
+        tower = load_timm(folder, spec, view.resolution, device)
+    else:
+        from pipeline.encoders.transformers_tower import load_tower
+
+        tower = load_tower(folder, spec, view.resolution, device)
+    _check_pooling(tower, spec.pooling, f"{folder.name} ({manifest.architecture})")
+    return ImageEncoder(tower, spec.pooling, device)
+
+
+def _check_pooling(tower: Tower, pooling: str, where: str) -> None:
+    there = ["cls"] * tower.has_cls + ["model"] * tower.has_pooled + ["mean"]
+    if pooling not in there:
+        missing = {"cls": "no CLS token", "model": "no pooled output of its own"}.get(pooling, f"no {pooling} pooling")
+        raise CheckpointError(f"{where} has {missing}; set `pooling` to one of: {', '.join(there)}")

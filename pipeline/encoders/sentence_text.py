@@ -1,0 +1,101 @@
+"""Text models of sentence-transformers: the folder's own modules decide pooling and normalisation."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.config.schema import EncoderSpec
+from pipeline.encoders.manifest import Description
+from pipeline.encoders.text_limits import own_limit, positions, token_limit
+from pipeline.encoders.torchvision_mend import ensure_torchvision
+from pipeline.errors import CheckpointError
+
+
+def describe_sentence(folder: Path, trust_remote_code: bool) -> Description:
+    """Describe a sentence-transformers folder; it is loaded, so one that does not work is found here.
+
+    Raises:
+        CheckpointError: sentence-transformers cannot load the folder.
+    """
+    model = _load(folder, trust_remote_code, torch.float32, "cpu")
+    most = positions(model[0].config)
+    return Description(
+        architecture=type(model[0].auto_model).__name__,
+        width=model.get_embedding_dimension(),
+        patch_size=None,
+        layers=None,
+        prefix_tokens=None,
+        preprocessing={
+            "modules": [type(module).__name__ for module in model],
+            "pooling": _pooling(model),
+            "max_tokens": own_limit(model.max_seq_length, most),
+            "positions": most,
+        },
+    )
+
+
+class SentenceText:
+    """A `TextEncoder` over a sentence-transformers folder."""
+
+    def __init__(self, folder: Path, spec: EncoderSpec, max_tokens: int | None, device: str) -> None:
+        """Load the folder.
+
+        Raises:
+            CheckpointError: the folder does not load, `pooling` is not `model`, or max_tokens is above its positions.
+        """
+        if spec.pooling != "model":
+            raise CheckpointError(
+                f"{folder.name}: a sentence-transformers folder pools by its own modules, found pooling "
+                f"{spec.pooling}; set `pooling: model`, or `loader: transformers` for pooling of your own"
+            )
+        self._model = _load(folder, spec.trust_remote_code, getattr(torch, spec.dtype), device)
+        most = positions(self._model[0].config)
+        self.max_tokens = token_limit(max_tokens, own_limit(self._model.max_seq_length, most), most, folder.name)
+        self._model.max_seq_length = self.max_tokens
+        self.width: int = self._model.get_embedding_dimension()
+        self._prefix = spec.prefix
+
+    def lengths(self, texts: list[str]) -> list[int]:
+        """See `TextEncoder`."""
+        batch = self._model.tokenizer(self._prefixed(texts), truncation=True, max_length=self.max_tokens)
+        return [len(ids) for ids in batch["input_ids"]]
+
+    @torch.inference_mode()
+    def encode(self, texts: list[str]) -> torch.Tensor:
+        """See `TextEncoder`."""
+        features = self._model.preprocess(self._prefixed(texts))
+        on_device = {
+            key: value.to(self._model.device) if isinstance(value, torch.Tensor) else value
+            for key, value in features.items()
+        }
+        embeddings: torch.Tensor = self._model(on_device)["sentence_embedding"]
+        return embeddings.float()
+
+    def _prefixed(self, texts: list[str]) -> list[str]:
+        return [self._prefix + text for text in texts]
+
+
+def _load(folder: Path, trust_remote_code: bool, dtype: torch.dtype, device: str) -> Any:
+    ensure_torchvision()
+    from sentence_transformers import SentenceTransformer
+
+    if not (folder / "modules.json").is_file():
+        raise CheckpointError(f"{folder}: expected modules.json of sentence-transformers; use `loader: transformers`")
+    try:
+        return SentenceTransformer(
+            str(folder),
+            device=device,
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
+            model_kwargs={"use_safetensors": True, "dtype": dtype},
+        ).eval()
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise CheckpointError(f"sentence-transformers cannot load {folder}: {error}") from error
+
+
+def _pooling(model: Any) -> str | None:
+    modes = [module.pooling_mode for module in model if hasattr(module, "pooling_mode")]
+    if not modes:
+        return None
+    return modes[0] if isinstance(modes[0], str) else "+".join(modes[0])

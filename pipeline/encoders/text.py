@@ -1,0 +1,65 @@
+"""Frozen text encoders behind one interface: one vector per text.
+
+Shapes: B texts, D features.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.encoders.manifest import read_manifest
+from pipeline.errors import CheckpointError
+
+
+class TextEncoder(Protocol):
+    """A frozen text encoder; the encoder's prefix is put before every text.
+
+    Attributes:
+        width: D.
+        max_tokens: where a text is cut, special tokens included.
+    """
+
+    width: int
+    max_tokens: int
+
+    def lengths(self, texts: list[str]) -> list[int]:
+        """Number of tokens of each text after truncation, prefix and special tokens included."""
+        ...
+
+    def encode(self, texts: list[str]) -> torch.Tensor:
+        """Encode one batch -> (B, D) float32. Texts of similar length in one batch waste little on padding."""
+        ...
+
+
+def load_text_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: str) -> TextEncoder:
+    """Load a text encoder from its checkpoint folder, in evaluation mode, without touching the network.
+
+    A sentence-transformers folder pools and normalises as its own modules say (prompts stored in the folder are not
+    used; `prefix` is). With loader transformers, `pooling` is `mean`, `cls` or `last` over all tokens but padding.
+
+    Args:
+        folder: written by `checkpoint.materialise`.
+        spec: pooling, prefix and the dtype to compute in.
+        view: its max_tokens, or None for the model's own.
+        device: for PyTorch, for example "cpu" or "cuda:0".
+
+    Raises:
+        CheckpointError: the folder is unfinished, or lacks what was asked for; the message says what there is.
+    """
+    manifest = read_manifest(folder)
+    if (manifest.loader, manifest.modality) != (spec.loader, "text"):
+        raise CheckpointError(
+            f"{folder} holds a checkpoint for {manifest.modality}s and loader {manifest.loader}, params.yaml asks for "
+            f"texts and loader {spec.loader}; run: dvc repro checkpoint@{folder.name}"
+        )
+    if set(spec.layers) != {-1}:
+        raise CheckpointError(f"{folder.name}: texts are encoded from the last layer, found layers {list(spec.layers)}")
+    if spec.loader == "sentence-transformers":
+        from pipeline.encoders.sentence_text import SentenceText
+
+        return SentenceText(folder, spec, view.max_tokens, device)
+    from pipeline.encoders.transformers_text import TransformersText
+
+    return TransformersText(folder, spec, view.max_tokens, device)

@@ -1,0 +1,163 @@
+"""Image models of timm: Vision Transformers (patch and prefix tokens) and CNNs (the final feature map)."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from pipeline.config.schema import EncoderSpec
+from pipeline.encoders.manifest import Description
+from pipeline.encoders.torchvision_mend import ensure_torchvision
+from pipeline.encoders.tower import Tokens, Tower, check_patches, count_layers
+from pipeline.errors import CheckpointError
+
+
+def describe_timm(folder: Path) -> Description:
+    """Describe a timm folder; the model is loaded, so a folder that does not fit its architecture is found here.
+
+    Raises:
+        CheckpointError: timm cannot load the folder.
+    """
+    ensure_torchvision()
+    model = _create(folder)
+    data = _data_config(model, None)
+    vit = _is_vit(model)
+    return Description(
+        architecture=model.pretrained_cfg["architecture"],
+        width=model.num_features,
+        patch_size=model.patch_embed.patch_size[0] if vit else None,
+        layers=len(model.blocks) if vit else None,
+        prefix_tokens=model.num_prefix_tokens if vit else 0,
+        preprocessing={
+            "mean": list(data["mean"]),
+            "std": list(data["std"]),
+            "interpolation": data["interpolation"],
+            "input_size": data["input_size"][-1],
+            "crop_pct": data["crop_pct"],
+            "crop_mode": data["crop_mode"],
+        },
+    )
+
+
+def load_timm(folder: Path, spec: EncoderSpec, resolution: int | None, device: str) -> Tower:
+    """Load a timm model for the layers, the resolution and the dtype of `spec`.
+
+    Raises:
+        CheckpointError: timm cannot load the folder, or layers or resolution do not exist.
+    """
+    model = _create(folder)
+    data = _data_config(model, resolution)
+    side = data["input_size"][-1]
+    dtype = getattr(torch, spec.dtype)
+    if _is_vit(model):
+        count = check_patches(side, model.patch_embed.patch_size[0], folder.name)
+        layers = count_layers(spec.layers, len(model.blocks), folder.name)
+        if spec.pooling == "model" and layers != (len(model.blocks),):
+            raise CheckpointError(
+                f"{folder.name}: pooling model exists for the last layer only, found layers {list(spec.layers)}; "
+                "set `layers: [-1]`, or pooling cls or mean"
+            )
+        model.set_input_size(img_size=(side, side))
+        return TimmViT(model.to(device, dtype), data, layers, count, spec.pooling == "model")
+    if set(spec.layers) != {-1}:
+        raise CheckpointError(
+            f"{folder.name}: a CNN has its last layer only, found layers {list(spec.layers)}; set `layers: [-1]`"
+        )
+    return TimmCNN(model.to(device, dtype, memory_format=torch.channels_last), data, folder.name)
+
+
+class _TimmModel:
+    def __init__(self, model: Any, data: dict[str, Any]) -> None:
+        from timm.data import create_transform
+
+        self.width: int = model.num_features
+        self._model = model
+        self._dtype = next(model.parameters()).dtype
+        self._transform = create_transform(**data, is_training=False)
+
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
+        """See `Tower`."""
+        pixels: torch.Tensor = self._transform(image)
+        return pixels
+
+
+class TimmViT(_TimmModel):
+    """A `Tower` over a Vision Transformer of timm, position embeddings resampled by timm."""
+
+    def __init__(self, model: Any, data: dict[str, Any], layers: tuple[int, ...], side: int, pooled: bool) -> None:
+        super().__init__(model, data)
+        self.layers = layers
+        self.patch_grid = (side, side)
+        self.has_cls = getattr(model, "cls_token", None) is not None
+        self.has_pooled = True
+        self._pooled = pooled
+        self._kept = sorted(set(layers))
+
+    def forward(self, pixels: torch.Tensor) -> tuple[list[Tokens], torch.Tensor | None]:
+        """See `Tower`."""
+        result = self._model.forward_intermediates(
+            pixels.to(self._dtype),
+            indices=[layer - 1 for layer in self._kept],
+            return_prefix_tokens=True,
+            norm=True,
+            stop_early=not self._pooled,
+            output_fmt="NLC",
+            intermediates_only=not self._pooled,
+        )
+        last, outputs = result if self._pooled else (None, result)
+        tokens = dict(zip(self._kept, (self._split(output) for output in outputs), strict=True))
+        pooled = self._model.forward_head(last, pre_logits=True) if self._pooled else None
+        return [tokens[layer] for layer in self.layers], pooled
+
+    def _split(self, output: Any) -> Tokens:
+        patch, prefix = output if isinstance(output, tuple) else (output, None)
+        return Tokens(prefix[:, 0] if self.has_cls and prefix is not None else None, patch)
+
+
+class TimmCNN(_TimmModel):
+    """A `Tower` over a CNN of timm: positions of the final feature map are the patches."""
+
+    has_cls = False
+
+    def __init__(self, model: Any, data: dict[str, Any], where: str) -> None:
+        super().__init__(model, data)
+        device = next(model.parameters()).device
+        with torch.inference_mode():
+            blank = torch.zeros(1, *data["input_size"], dtype=self._dtype, device=device)
+            features = model.forward_features(blank)
+            pooled = model.forward_head(features, pre_logits=True)
+        if features.ndim != 4 or features.shape[1] != self.width:
+            raise CheckpointError(
+                f"{where}: expected a feature map (1, {self.width}, height, width), found {tuple(features.shape)}; "
+                "of timm, Vision Transformers and CNNs are supported"
+            )
+        self.layers: tuple[int, ...] = (1,)
+        self.patch_grid = (features.shape[2], features.shape[3])
+        self.has_pooled = pooled.shape == (1, self.width)  # some CNNs widen their features after pooling
+
+    def forward(self, pixels: torch.Tensor) -> tuple[list[Tokens], torch.Tensor | None]:
+        """See `Tower`."""
+        features = self._model.forward_features(pixels.to(self._dtype, memory_format=torch.channels_last))
+        pooled = self._model.forward_head(features, pre_logits=True) if self.has_pooled else None
+        return [Tokens(None, features.flatten(2).transpose(1, 2))], pooled
+
+
+def _create(folder: Path) -> Any:
+    import timm
+
+    try:
+        return timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"timm cannot load {folder}: {' '.join(str(error).split())[:400]}") from error
+
+
+def _data_config(model: Any, resolution: int | None) -> dict[str, Any]:
+    from timm.data import resolve_model_data_config
+
+    data: dict[str, Any] = resolve_model_data_config(model)
+    return data | {"input_size": (3, resolution, resolution)} if resolution else data
+
+
+def _is_vit(model: Any) -> bool:
+    return hasattr(model, "num_prefix_tokens") and hasattr(model, "set_input_size") and hasattr(model, "blocks")

@@ -1,0 +1,79 @@
+"""What the image models of every library have in common: blocks of tokens, and questions about them.
+
+Shapes: B images, P patches, D features.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from PIL import Image
+
+from pipeline.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Output of one block after the model's final norm; CLS, register and distillation tokens are not in `patch`.
+
+    Attributes:
+        cls: (B, D), or None where the model has no CLS token.
+        patch: (B, P, D), row-major.
+    """
+
+    cls: torch.Tensor | None
+    patch: torch.Tensor
+
+
+class Tower(Protocol):
+    """An image model of one library, loaded for some of its layers.
+
+    Attributes:
+        layers: the kept layers, counted from 1, in the order they were asked for.
+        patch_grid: rows and columns of patches.
+        width: D.
+        has_cls, has_pooled: whether there is a CLS token, and a pooled output of the model's own.
+    """
+
+    layers: tuple[int, ...]
+    patch_grid: tuple[int, int]
+    width: int
+    has_cls: bool
+    has_pooled: bool
+
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
+        """An RGB image of any size -> (3, H, W) float32."""
+        ...
+
+    def forward(self, pixels: torch.Tensor) -> tuple[list[Tokens], torch.Tensor | None]:
+        """(B, 3, H, W) -> tokens of each kept layer, and the pooled output (B, D) if the tower was loaded for it."""
+        ...
+
+
+def count_layers(requested: tuple[int, ...], depth: int, where: str) -> tuple[int, ...]:
+    """Layers counted from 1; negative ones count from the end.
+
+    Raises:
+        CheckpointError: a layer does not exist.
+    """
+    wrong = [layer for layer in requested if not 1 <= abs(layer) <= depth]
+    if wrong:
+        raise CheckpointError(
+            f"{where}: layers {wrong} do not exist; there are {depth}: 1 to {depth}, or -{depth} to -1 from the end"
+        )
+    return tuple(layer if layer > 0 else depth + 1 + layer for layer in requested)
+
+
+def check_patches(resolution: int, patch: int, where: str) -> int:
+    """Number of patches along a side.
+
+    Raises:
+        CheckpointError: the resolution is not a multiple of the patch size.
+    """
+    if resolution % patch:
+        below = max(resolution // patch, 1) * patch
+        raise CheckpointError(
+            f"{where}: resolution {resolution} is not a multiple of the patch size {patch}; "
+            f"the nearest are {below} and {below + patch}"
+        )
+    return resolution // patch

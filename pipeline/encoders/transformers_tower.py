@@ -1,0 +1,168 @@
+"""Image models of transformers: the families whose blocks and final norm are known here.
+
+CLIP normalises only its CLS token on the way out; here its final norm goes over the patch tokens too.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from pipeline.config.schema import EncoderSpec
+from pipeline.encoders.hf_processor import Processor
+from pipeline.encoders.manifest import Description
+from pipeline.encoders.torchvision_mend import ensure_torchvision
+from pipeline.encoders.tower import Tokens, check_patches, count_layers
+from pipeline.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Family:
+    """Class, path of the blocks and of the final norm, and whether positions are interpolated only on demand."""
+
+    model: str
+    blocks: str
+    norm: str
+    has_cls: bool = True
+    on_demand: bool = False
+
+
+FAMILIES = {
+    "dinov2": Family("Dinov2Model", "encoder.layer", "layernorm"),
+    "dinov2_with_registers": Family("Dinov2WithRegistersModel", "encoder.layer", "layernorm"),
+    "dinov3_vit": Family("DINOv3ViTModel", "model.layer", "norm"),
+    "vit": Family("ViTModel", "layers", "layernorm", on_demand=True),
+    "clip_vision_model": Family("CLIPVisionModel", "encoder.layers", "post_layernorm", on_demand=True),
+    "siglip_vision_model": Family(
+        "SiglipVisionModel", "encoder.layers", "post_layernorm", has_cls=False, on_demand=True
+    ),
+}
+_UNUSED_WEIGHTS = ("mask_token",)  # part of pre-training only
+
+
+def describe_tower(folder: Path) -> Description:
+    """Describe an image checkpoint of transformers from its configuration.
+
+    Raises:
+        CheckpointError: it is of no known family, or has no image processor.
+    """
+    ensure_torchvision()
+    config, family = _family(folder)
+    return Description(
+        architecture=family.model,
+        width=config.hidden_size,
+        patch_size=config.patch_size,
+        layers=config.num_hidden_layers,
+        prefix_tokens=_prefix_tokens(config, family),
+        preprocessing=Processor(folder).describe(),
+    )
+
+
+def load_tower(folder: Path, spec: EncoderSpec, resolution: int | None, device: str) -> "TransformersTower":
+    """Load an image model of transformers for the layers, the pooling and the dtype of `spec`.
+
+    Raises:
+        CheckpointError: the checkpoint lacks weights, or layers or resolution do not exist.
+    """
+    import transformers
+
+    config, family = _family(folder)
+    layers = count_layers(spec.layers, config.num_hidden_layers, folder.name)
+    pooled = spec.pooling == "model"
+    if pooled and layers != (config.num_hidden_layers,):
+        raise CheckpointError(
+            f"{folder.name}: pooling model exists for the last layer only, found layers {list(spec.layers)}; "
+            "set `layers: [-1]`, or pooling cls or mean"
+        )
+    processor = Processor(folder, resolution)
+    side = check_patches(processor.resolution, config.patch_size, folder.name)
+    model, report = getattr(transformers, family.model).from_pretrained(
+        folder,
+        dtype=getattr(torch, spec.dtype),
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+        **({"add_pooling_layer": pooled} if family.model == "ViTModel" else {}),
+    )
+    missing = sorted(key for key in report["missing_keys"] if not key.endswith(_UNUSED_WEIGHTS))
+    if missing:
+        raise CheckpointError(
+            f"{folder} lacks weights that {family.model} needs{' for pooling model' * pooled}: {', '.join(missing[:4])}"
+        )
+    prefix = _prefix_tokens(config, family)
+    return TransformersTower(model.eval().to(device), family, processor, layers, prefix, side, pooled)
+
+
+class TransformersTower:
+    """A `Tower` over an image model of transformers; its blocks are read with hooks."""
+
+    def __init__(
+        self,
+        model: Any,
+        family: Family,
+        processor: Processor,
+        layers: tuple[int, ...],
+        prefix_tokens: int,
+        side: int,
+        pooled: bool,
+    ) -> None:
+        self.layers = layers
+        self.patch_grid = (side, side)
+        self.width: int = model.config.hidden_size
+        self.has_cls = family.has_cls
+        self.has_pooled = getattr(model.config, "vision_use_head", True)
+        self._model = model
+        self._family = family
+        self._processor = processor
+        self._prefix_tokens = prefix_tokens
+        self._pooled = pooled
+        self._norm = model.get_submodule(family.norm)
+        self._outputs: dict[int, torch.Tensor] = {}
+        blocks = model.get_submodule(family.blocks)
+        for layer in set(layers):
+            blocks[layer - 1].register_forward_hook(self._keep(layer))
+        parent, _, name = family.blocks.rpartition(".")
+        setattr(model.get_submodule(parent), name, blocks[: max(layers)])  # later blocks decide nothing that is kept
+
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
+        """See `Tower`."""
+        return self._processor(image)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[list[Tokens], torch.Tensor | None]:
+        """See `Tower`."""
+        options = {"interpolate_pos_encoding": True} if self._family.on_demand else {}
+        output = self._model(pixel_values=pixels.to(self._model.dtype), **options)
+        tokens = [self._split(self._norm(self._outputs[layer])) for layer in self.layers]
+        self._outputs.clear()
+        return tokens, output.pooler_output if self._pooled else None
+
+    def _split(self, hidden: torch.Tensor) -> Tokens:
+        return Tokens(hidden[:, 0] if self.has_cls else None, hidden[:, self._prefix_tokens :])
+
+    def _keep(self, layer: int) -> Any:
+        def hook(_module: Any, _inputs: Any, output: Any) -> None:
+            self._outputs[layer] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+
+def _family(folder: Path) -> tuple[Any, Family]:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}: expected a config.json that transformers knows: {error}") from error
+    config = getattr(config, "vision_config", config)
+    if config.model_type not in FAMILIES:
+        raise CheckpointError(
+            f"{folder}: image models of type {config.model_type!r} are not supported through transformers; these are: "
+            f"{', '.join(sorted(FAMILIES))}. Many others load with `loader: timm`."
+        )
+    return config, FAMILIES[config.model_type]
+
+
+def _prefix_tokens(config: Any, family: Family) -> int:
+    return int(family.has_cls) + int(getattr(config, "num_register_tokens", 0))

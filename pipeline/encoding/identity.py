@@ -1,0 +1,48 @@
+"""Which features a view of an encoder yields: the fingerprint, computed without loading any model."""
+
+from importlib.metadata import version
+
+from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.encoders.manifest import Manifest
+from pipeline.features.fingerprint import ENCODING_VERSION, FORMAT_VERSION, Fingerprint, digest_of
+
+_LIBRARIES = {"transformers": "transformers", "timm": "timm", "sentence-transformers": "sentence-transformers"}
+
+
+def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> Fingerprint:
+    """The fingerprint of the features that `view` keeps of `encoder`.
+
+    Args:
+        manifest: what the checkpoint stage recorded of the weights and their preprocessing.
+    """
+    compared: dict[str, object] = {
+        "format_version": FORMAT_VERSION,
+        "encoding_version": ENCODING_VERSION,
+        "modality": encoder.modality,
+        "weights": manifest.weights_sha256,
+        "loader": encoder.loader,
+        "pooling": encoder.pooling,
+        "compute_dtype": encoder.dtype,
+        "stored_dtype": view.dtype,
+        "preprocessing": digest_of(manifest.preprocessing),
+    }
+    if encoder.modality == "image":
+        compared |= {
+            "layers": list(encoder.layers),
+            "resolution": view.resolution,
+            "tier": view.tier,
+            "grid": view.grid if view.tier == "grid" else None,
+        }
+    else:
+        compared |= {"prefix": encoder.prefix, "max_tokens": view.max_tokens}
+    library = _LIBRARIES[encoder.loader]
+    described = {
+        "model": manifest.model,
+        "source": manifest.source,
+        "revision": manifest.resolved_revision,
+        "architecture": manifest.architecture,
+        "preprocessing": manifest.preprocessing,
+        "torch": version("torch"),
+        library: version(library),
+    }
+    return Fingerprint(compared, described)

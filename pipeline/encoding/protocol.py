@@ -1,0 +1,35 @@
+"""What the encode loop asks of an encoder; imports no model, so that a fully cached run starts fast."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.features import ArraySpec
+
+
+@dataclass
+class Batch:
+    """Rows of one forward pass.
+
+    Attributes:
+        positions: where each row belongs among the ids that were asked for.
+        arrays: per array (n, *row_shape) float32.
+        reasons: per row, why it has no features, or None.
+    """
+
+    positions: list[int]
+    arrays: Mapping[str, np.ndarray]
+    reasons: list[str | None] = field(default_factory=list)
+
+
+class RowEncoder(Protocol):
+    """Turns ids into rows; knows the arrays that it makes."""
+
+    specs: tuple[ArraySpec, ...]
+    notes: dict[str, object]
+
+    def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
+        """Every position of `ids` comes exactly once, in batches in any order."""
+        ...

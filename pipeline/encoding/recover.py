@@ -1,0 +1,78 @@
+"""Shards of the previous version of a store, taken from DVC's cache where the scratch folder has lost them.
+
+DVC removes an output before its stage runs, but the lock file still names the previous version and the cache still
+holds it, also on a machine that only pulled it.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import yaml
+
+from pipeline.features.fingerprint import Fingerprint
+from pipeline.features.layout import shard_path
+from pipeline.features.reader import ROWS_FILE
+from pipeline.features.scratch import cache_folder, link
+from pipeline.features.shards import RECORD, ScratchShard, ShardRecord, describe
+
+
+def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerprint) -> int:
+    """Link the shards of the previous version of `out` into `scratch` where they are lacking.
+
+    Args:
+        stage: the name of the DVC stage, e.g. `encode@emoji-vit`.
+        out: the output, relative to the root of the repository.
+        scratch: the scratch folder of `fingerprint`.
+
+    Returns:
+        How many shards were recovered: 0 without DVC, without a previous version, or if it held other features.
+    """
+    files = _cached_files(stage, out)
+    if "zarr.json" not in files or ROWS_FILE not in files:
+        return 0
+    attributes = json.loads(files["zarr.json"].read_text(encoding="utf-8")).get("attributes", {})
+    if attributes.get("fingerprint", {}).get("digest") != fingerprint.digest:
+        return 0
+    table = pq.read_table(files[ROWS_FILE])
+    ids, reasons = table.column("id").to_pylist(), table.column("reason").to_pylist()
+    ranks = {name: len(_shape(files[f"{name}/zarr.json"])) for name in [*attributes["arrays"], "valid"]}
+    recovered = start = 0
+    for number, shard in enumerate(attributes["shards"]):
+        rows = slice(start, start + shard["rows"])
+        start = rows.stop
+        target = scratch / shard["key"]
+        sources = {name: files.get(shard_path(name, number, rank - 1)) for name, rank in ranks.items()}
+        if ScratchShard.find(target) is not None or not all(sources.values()):
+            continue
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for name, source in sources.items():
+            assert source is not None
+            link(source, target / name)
+        record = ShardRecord(shard["key"], shard["rows"], attributes["shard_rows"], shard["xxh3_128"])
+        describe(target, record, ids[rows], reasons[rows])
+        recovered += (target / RECORD).is_file()
+    return recovered
+
+
+def _shape(metadata: Path) -> list[int]:
+    shape: list[int] = json.loads(metadata.read_text(encoding="utf-8"))["shape"]
+    return shape
+
+
+def _cached_files(stage: str, out: Path) -> dict[str, Path]:
+    """Cache objects of the files of `out` as the lock file names them, by path inside `out`."""
+    cache = cache_folder()
+    if cache is None or not Path("dvc.lock").is_file():
+        return {}
+    lock = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8")) or {}
+    outs = lock.get("stages", {}).get(stage, {}).get("outs", [])
+    digest = next((entry.get("md5", "") for entry in outs if entry.get("path") == out.as_posix()), "")
+    listing = cache / "files" / "md5" / digest[:2] / digest[2:]
+    if not digest or not listing.is_file():
+        return {}
+    entries = json.loads(listing.read_text(encoding="utf-8"))
+    located = {e["relpath"]: cache / "files" / "md5" / e["md5"][:2] / e["md5"][2:] for e in entries}
+    return {name: path for name, path in located.items() if path.is_file()}

@@ -1,0 +1,52 @@
+"""Rows that were encoded before under the same fingerprint, wherever they were used.
+
+A feature depends on its fingerprint and its sample alone, so a new shard (grown, reordered, of another data set) takes
+the rows it can from finished shards; only the rest goes through the backbone.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.features import ArraySpec
+from pipeline.features.shards import RECORD, ScratchShard
+
+
+class RowCache:
+    """Index of all rows in one scratch folder."""
+
+    def __init__(self, scratch: Path, specs: Sequence[ArraySpec]) -> None:
+        self._specs = list(specs)
+        self._shards: list[ScratchShard] = []
+        self._where: dict[str, tuple[int, int]] = {}
+        for record in sorted(scratch.glob(f"*/{RECORD}")):
+            shard = ScratchShard.find(record.parent)
+            if shard is not None:
+                self.add(shard)
+
+    def add(self, shard: ScratchShard) -> None:
+        """Make the valid rows of a finished shard known."""
+        number = len(self._shards)
+        self._shards.append(shard)
+        for row, (identifier, reason) in enumerate(zip(*shard.rows(), strict=True)):
+            if reason is None:
+                self._where.setdefault(identifier, (number, row))
+
+    def known(self, ids: Sequence[str]) -> np.ndarray:
+        """(n,) bool: which ids have a row here."""
+        return np.fromiter((identifier in self._where for identifier in ids), dtype=bool, count=len(ids))
+
+    def take(self, ids: Sequence[str]) -> dict[str, np.ndarray] | None:
+        """Rows (n, *row_shape) of known ids per array, or None if a shard is laid out otherwise."""
+        numbers = np.array([self._where[identifier][0] for identifier in ids], dtype=np.int64)
+        rows = np.array([self._where[identifier][1] for identifier in ids], dtype=np.int64)
+        out = {spec.name: np.empty((len(ids), *spec.row_shape), dtype=spec.dtype) for spec in self._specs}
+        for number in np.unique(numbers):
+            chosen = numbers == number
+            for spec in self._specs:
+                values = self._shards[int(number)].take(spec, rows[chosen])
+                if values is None:
+                    return None
+                out[spec.name][chosen] = values
+        return out

@@ -1,0 +1,111 @@
+"""Encoding the rows of one shard: images through decoding threads, texts in batches of like length."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipeline.config.schema import EncodeParams, ViewSpec
+from pipeline.encoders.image import ImageEncoder
+from pipeline.encoders.text import TextEncoder
+from pipeline.encoding.protocol import Batch
+from pipeline.encoding.regions import region_means
+from pipeline.errors import DataError
+from pipeline.features import ArraySpec
+
+NOT_FINITE = "the encoder gave NaN or infinite features"
+
+
+class ImageRows:
+    """CLS (or pooled) and patch-mean tokens of each kept layer, and local tokens of the last, by tier."""
+
+    def __init__(
+        self, encoder: ImageEncoder, view: ViewSpec, load: Callable[[str], Image.Image], params: EncodeParams
+    ) -> None:
+        self._encoder, self._view, self._load = encoder, view, load
+        self._batch_size, self._workers = params.batch_size, params.workers
+        layers, width = len(encoder.layers), encoder.width
+        height, breadth = encoder.patch_grid
+        specs = [ArraySpec("cls", (layers, width), view.dtype), ArraySpec("mean", (layers, width), view.dtype)]
+        if view.tier == "grid":
+            specs.append(ArraySpec("grid", (view.grid**2, width), view.dtype))
+        if view.tier == "full":
+            specs.append(ArraySpec("patch", (height * breadth, width), view.dtype))
+        self.specs = tuple(specs)
+        self.notes: dict[str, object] = {"patch_grid": [height, breadth], "batch_size": params.batch_size}
+
+    def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
+        """See `RowEncoder`. A sample that cannot be read is a row with a reason."""
+        with ThreadPoolExecutor(max(self._workers, 1)) as pool:
+            pending = _prefetched(pool, self._prepare, ids, ahead=self._batch_size * 2)
+            for start in range(0, len(ids), self._batch_size):
+                positions = list(range(start, min(start + self._batch_size, len(ids))))
+                yield self._forward(positions, list(islice(pending, len(positions))))
+
+    def _prepare(self, identifier: str) -> torch.Tensor | str:
+        try:
+            pixels: torch.Tensor = self._encoder.preprocess(self._load(identifier))
+            return pixels
+        except DataError as error:
+            return str(error)
+
+    def _forward(self, positions: list[int], inputs: list[torch.Tensor | str]) -> Batch:
+        readable = [row for row, item in enumerate(inputs) if isinstance(item, torch.Tensor)]
+        arrays = {s.name: np.full((len(inputs), *s.row_shape), np.nan, dtype=np.float32) for s in self.specs}
+        if readable:
+            pixels = torch.stack([item for item in inputs if isinstance(item, torch.Tensor)])
+            for name, values in self._arrays(pixels).items():
+                arrays[name][readable] = values.float().cpu().numpy()
+        reasons = [None if isinstance(item, torch.Tensor) else item for item in inputs]
+        return _checked(Batch(positions, arrays, reasons))
+
+    def _arrays(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = self._encoder.forward(pixels)
+        arrays = {"cls": features.cls, "mean": features.patch.mean(dim=2)}
+        if self._view.tier == "grid":
+            arrays["grid"] = region_means(features.patch[:, -1], self._encoder.patch_grid, self._view.grid)
+        if self._view.tier == "full":
+            arrays["patch"] = features.patch[:, -1]
+        return arrays
+
+
+class TextRows:
+    """The sentence embedding of each text."""
+
+    def __init__(self, encoder: TextEncoder, view: ViewSpec, strings: Mapping[str, str], params: EncodeParams) -> None:
+        self._encoder, self._strings, self._batch_size = encoder, strings, params.text_batch_size
+        self.specs = (ArraySpec("pooled", (encoder.width,), view.dtype),)
+        self.notes: dict[str, object] = {"max_tokens": encoder.max_tokens, "batch_size": params.text_batch_size}
+
+    def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
+        """See `RowEncoder`. Texts of like length share a batch, so little is padded."""
+        texts = [self._strings[identifier] for identifier in ids]
+        order = np.argsort(np.array(self._encoder.lengths(texts)), kind="stable").tolist()
+        for start in range(0, len(order), self._batch_size):
+            positions = order[start : start + self._batch_size]
+            pooled = self._encoder.encode([texts[position] for position in positions])
+            yield _checked(Batch(positions, {"pooled": pooled.float().cpu().numpy()}, [None] * len(positions)))
+
+
+def _checked(batch: Batch) -> Batch:
+    """Give rows with NaN or infinity a reason, so that they are never stored as features."""
+    for row, reason in enumerate(batch.reasons):
+        if reason is None and not all(np.isfinite(values[row]).all() for values in batch.arrays.values()):
+            batch.reasons[row] = NOT_FINITE
+    return batch
+
+
+def _prefetched(
+    pool: ThreadPoolExecutor, work: Callable[[str], torch.Tensor | str], ids: Sequence[str], ahead: int
+) -> Iterator[torch.Tensor | str]:
+    """Results of `work` in order, with at most `ahead` items in preparation."""
+    pending: list[Future[torch.Tensor | str]] = []
+    remaining = iter(ids)
+    pending.extend(pool.submit(work, identifier) for identifier in islice(remaining, ahead))
+    while pending:
+        result = pending.pop(0).result()
+        pending.extend(pool.submit(work, identifier) for identifier in islice(remaining, 1))
+        yield result

@@ -1,0 +1,191 @@
+"""The encode loop: every shard is found, assembled from known rows, or sent through the backbone, and published."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline.encoding.plan import Plan, require_space
+from pipeline.encoding.protocol import RowEncoder
+from pipeline.encoding.rowcache import RowCache
+from pipeline.errors import SourceError
+from pipeline.features import ArraySpec, Fingerprint
+from pipeline.features.publish import publish
+from pipeline.features.scratch import exclusive, scratch_folder
+from pipeline.features.shards import ScratchShard, ShardWriter, fit, shard_key
+
+log = logging.getLogger(__name__)
+_LAYOUT = "layout.json"
+JOURNAL = "journal.jsonl"
+
+
+@dataclass
+class EncodeSummary:
+    """What one encode did.
+
+    Attributes:
+        rows: rows in the store.
+        encoded: rows that went through the backbone.
+        passes: forward passes of the backbone.
+        reused_rows: rows of new shards that finished shards already held.
+        reused_shards: shards that were taken whole.
+        failed: rows without features.
+    """
+
+    store: str
+    fingerprint: str
+    rows: int = 0
+    encoded: int = 0
+    passes: int = 0
+    reused_rows: int = 0
+    reused_shards: int = 0
+    failed: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+class StoreEncoder:
+    """Encodes one store.
+
+    Args:
+        name: the store, for messages.
+        fingerprint: of the features to be.
+        load: makes the row encoder; called only if a row is not known yet.
+        max_failure_rate: share of rows that may fail before the run is stopped.
+    """
+
+    def __init__(
+        self, name: str, fingerprint: Fingerprint, load: Callable[[], RowEncoder], max_failure_rate: float
+    ) -> None:
+        self.name = name
+        self.fingerprint = fingerprint
+        self.scratch = scratch_folder(fingerprint.digest)
+        self._load = load
+        self._encoder: RowEncoder | None = None
+        self._max_failure_rate = max_failure_rate
+        self._reasons: list[str] = []
+        self.summary = EncodeSummary(name, fingerprint.digest)
+
+    def run(self, plan: Plan, out: Path) -> EncodeSummary:
+        """Write the store at `out`.
+
+        Raises:
+            StoreError: no space, a value that does not fit, or another encode of the same features is running.
+            SourceError: too many samples cannot be read.
+        """
+        started = time.monotonic()
+        with exclusive(self.scratch):
+            specs, notes = self._layout()
+            plan = Plan(plan.ids, bounded_shard_rows(specs, plan.shard_rows))
+            shards = self._shards(plan, specs)
+            publish(out, self.fingerprint, specs, shards, plan.shard_rows, notes)
+        self.summary.rows = len(plan.ids)
+        self.summary.bytes = plan.stored_bytes(specs)
+        self.summary.failed = sum(reason is not None for shard in shards for reason in shard.rows()[1])
+        self.summary.seconds = round(time.monotonic() - started, 3)
+        self._write_journal()
+        return self.summary
+
+    def _row_encoder(self) -> RowEncoder:
+        if self._encoder is None:
+            self._encoder = self._load()
+        return self._encoder
+
+    def _layout(self) -> tuple[list[ArraySpec], dict[str, object]]:
+        """The arrays of this fingerprint, remembered so that a fully cached run need not load the backbone."""
+        path = self.scratch / _LAYOUT
+        if path.is_file():
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            return [ArraySpec(s["name"], tuple(s["row_shape"]), s["dtype"]) for s in stored["specs"]], stored["notes"]
+        encoder = self._row_encoder()
+        content = json.dumps({"specs": [asdict(spec) for spec in encoder.specs], "notes": encoder.notes})
+        partial = path.with_suffix(".partial")
+        partial.write_text(content, encoding="utf-8")
+        os.replace(partial, path)
+        return list(encoder.specs), encoder.notes
+
+    def _shards(self, plan: Plan, specs: Sequence[ArraySpec]) -> list[ScratchShard]:
+        found = [ScratchShard.find(self.scratch / shard_key(ids, plan.shard_rows)) for ids in plan.shards()]
+        self.summary.reused_shards = sum(shard is not None for shard in found)
+        missing = [ids for ids, shard in zip(plan.shards(), found, strict=True) if shard is None]
+        if missing:
+            rows = sum(len(ids) for ids in missing)
+            needed = Plan(tuple(i for ids in missing for i in ids), plan.shard_rows).stored_bytes(specs)
+            require_space(needed, self.scratch)
+            log.info("%s: %d rows in %d shards to write, %.3f GB", self.name, rows, len(missing), needed / 1e9)
+            cache = RowCache(self.scratch, specs)
+            progress: tqdm[Any]
+            with tqdm(total=rows, desc=self.name, unit="row", smoothing=0.1, mininterval=1.0) as progress:
+                for ids in missing:
+                    cache.add(self._write(ids, plan, specs, cache, progress))
+        else:
+            log.info("%s: all %d shards are known, no backbone is run", self.name, len(found))
+        return [self._require(ids, plan) for ids in plan.shards()]
+
+    def _require(self, ids: Sequence[str], plan: Plan) -> ScratchShard:
+        shard = ScratchShard.find(self.scratch / shard_key(ids, plan.shard_rows))
+        assert shard is not None, "a shard that was just written is there"
+        return shard
+
+    def _write(
+        self, ids: Sequence[str], plan: Plan, specs: Sequence[ArraySpec], cache: RowCache, progress: "tqdm[Any]"
+    ) -> ScratchShard:
+        """Assemble one shard in memory and publish it in the scratch folder."""
+        arrays = {spec.name: np.empty((len(ids), *spec.row_shape), dtype=spec.dtype) for spec in specs}
+        reasons: list[str | None] = [None] * len(ids)
+        known = cache.known(ids)
+        if known.any():
+            rows = cache.take([identifier for identifier, there in zip(ids, known, strict=True) if there])
+            if rows is None:
+                known[:] = False
+            else:
+                for name, values in rows.items():
+                    arrays[name][known] = values
+                self.summary.reused_rows += int(known.sum())
+                progress.update(int(known.sum()))
+        unknown = np.flatnonzero(~known)
+        if unknown.size:
+            for batch in self._row_encoder().encode([ids[int(row)] for row in unknown]):
+                rows_here = unknown[batch.positions]
+                failed = np.array([reason is not None for reason in batch.reasons], dtype=bool)
+                for spec in specs:
+                    arrays[spec.name][rows_here] = fit(batch.arrays[spec.name], spec, failed)
+                for row, reason in zip(rows_here.tolist(), batch.reasons, strict=True):
+                    reasons[row] = reason
+                self._count(batch.reasons, len(plan.ids))
+                progress.update(len(batch.positions))
+        with ShardWriter(self.scratch, specs, ids, plan.shard_rows) as writer:
+            writer.append(arrays, reasons)
+            writer.finish()
+        return self._require(ids, plan)
+
+    def _count(self, reasons: Sequence[str | None], total: int) -> None:
+        self.summary.passes += 1
+        self.summary.encoded += len(reasons)
+        self._reasons.extend(reason for reason in reasons if reason is not None)
+        if len(self._reasons) > self._max_failure_rate * total:
+            listed = "\n".join(f"  {reason}" for reason in self._reasons[:5])
+            raise SourceError(
+                f"{self.name}: {len(self._reasons)} of {self.summary.encoded} samples so far cannot be encoded, more "
+                f"than encode.max_failure_rate = {self._max_failure_rate:g} of {total} allows. The first reasons:\n"
+                f"{listed}\nMend the source, or raise encode.max_failure_rate in params.yaml."
+            )
+
+    def _write_journal(self) -> None:
+        with open(self.scratch.parent / JOURNAL, "a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(self.summary), sort_keys=True) + "\n")
+
+
+def bounded_shard_rows(specs: Sequence[ArraySpec], shard_rows: int, limit: int = 512 << 20) -> int:
+    """The largest shard length up to `shard_rows` whose arrays together stay within `limit` bytes."""
+    row_bytes = sum(spec.row_bytes for spec in specs)
+    while shard_rows > 1 and shard_rows * row_bytes > limit:
+        shard_rows = -(-shard_rows // 2)
+    return shard_rows

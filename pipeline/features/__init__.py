@@ -1,0 +1,7 @@
+"""The feature store: fingerprints, layout, shards, publishing and reading. It imports no model."""
+
+from pipeline.features.fingerprint import Fingerprint
+from pipeline.features.layout import ArraySpec
+from pipeline.features.reader import FeatureArray, FeatureStore
+
+__all__ = ["ArraySpec", "FeatureArray", "FeatureStore", "Fingerprint"]

@@ -1,0 +1,65 @@
+"""What decides a feature's value, written down: two stores with the same digest hold interchangeable rows."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.errors import FingerprintMismatch
+
+FORMAT_VERSION = 1
+
+# Bump by hand when the code changes what a feature means; the golden-features test fails when values move without it.
+ENCODING_VERSION = 1
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON value in canonical form, in hex."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode("utf-8")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Compared fields, and descriptions that are recorded beside them but never compared.
+
+    Attributes:
+        compared: encoder weights, preprocessing, resolution, layers, pooling, dtypes, text length, versions.
+        described: names, revisions, library versions.
+    """
+
+    compared: dict[str, Any]
+    described: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the compared fields, in hex."""
+        return digest_of(self.compared)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a store keeps in its attributes."""
+        return {"digest": self.digest, "compared": self.compared, "described": self.described}
+
+
+def require_same(found: dict[str, Any], expected: dict[str, Any], where: str) -> None:
+    """Check that a store's recorded fingerprint is the expected one.
+
+    Args:
+        found, expected: as `Fingerprint.as_dict` gives them.
+        where: the store, for the message.
+
+    Raises:
+        FingerprintMismatch: lists each field that differs, with both values.
+    """
+    if found.get("digest") == expected.get("digest"):
+        return
+    have, want = found.get("compared", {}), expected.get("compared", {})
+    differing = [
+        f"  {key}: found {have.get(key)!r}, expected {want.get(key)!r}"
+        for key in sorted(have.keys() | want.keys())
+        if have.get(key) != want.get(key)
+    ]
+    detail = "\n".join(differing) or "  the digest itself"
+    raise FingerprintMismatch(
+        f"{where} holds other features than those asked for:\n{detail}\n"
+        "Encode it again with: dvc repro encode (or undo the edit that changed the encoder or its view)"
+    )

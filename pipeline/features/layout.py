@@ -1,0 +1,122 @@
+"""How rows lie on disk: a Zarr v3 group whose uncompressed shards can be mapped straight into memory.
+
+A shard file is its inner chunks one after another, then the index that Zarr's sharding codec defines: per inner chunk
+the offset and length as little-endian uint64, then the CRC-32C of that index. Inner chunks span all trailing axes, so
+the payload is one contiguous block of rows. Chunks past the last row are absent: 2^64-1 in both fields.
+"""
+
+import os
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import zarr
+from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
+
+ABSENT = np.uint64(2**64 - 1)
+_TARGET_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array of a store.
+
+    Attributes:
+        name: `cls`, `mean`, `grid`, `patch`, `pooled` or `valid`.
+        row_shape: shape of one row, e.g. (L, D) or (P, D).
+        dtype: numpy name, `float16`, `float32` or `bool`.
+    """
+
+    name: str
+    row_shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row in bytes."""
+        return prod(self.row_shape) * np.dtype(self.dtype).itemsize
+
+    def chunk_rows(self, shard_rows: int) -> int:
+        """Rows of an inner chunk: the divisor of `shard_rows` nearest below about 1 MiB."""
+        fitting = [
+            rows
+            for rows in range(1, shard_rows + 1)
+            if shard_rows % rows == 0 and rows * self.row_bytes <= _TARGET_CHUNK_BYTES
+        ]
+        return max(fitting, default=1)
+
+    def stored_bytes(self, rows: int, shard_rows: int) -> int:
+        """Size on disk of `rows` rows, without metadata."""
+        chunk = self.chunk_rows(shard_rows)
+        shards = -(-rows // shard_rows)
+        return -(-rows // chunk) * chunk * self.row_bytes + shards * (16 * (shard_rows // chunk) + 4)
+
+
+def shard_path(name: str, number: int, row_rank: int) -> str:
+    """Path of a shard inside its group, as Zarr's default chunk-key encoding names it."""
+    return "/".join([name, "c", str(number), *["0"] * row_rank])
+
+
+def index_bytes(chunks: int, present: int, chunk_bytes: int) -> bytes:
+    """The index of a shard of `chunks` inner chunks of which the first `present` are stored in order."""
+    index = np.full((chunks, 2), ABSENT, dtype="<u8")
+    index[:present, 0] = np.arange(present, dtype=np.uint64) * np.uint64(chunk_bytes)
+    index[:present, 1] = chunk_bytes
+    encoded = index.tobytes()
+    checksum: int = google_crc32c.value(encoded)
+    return encoded + checksum.to_bytes(4, "little")
+
+
+def contiguous_chunks(path: Path, chunks: int, chunk_bytes: int) -> int | None:
+    """How many inner chunks lie in order from the start of the shard file, or None if they do not lie so.
+
+    Reads only the index at the end of the file.
+    """
+    size = path.stat().st_size
+    length = 16 * chunks + 4
+    if size < length:
+        return None
+    with open(path, "rb") as file:
+        file.seek(size - length)
+        encoded = file.read(length)
+    if google_crc32c.value(encoded[:-4]) != int.from_bytes(encoded[-4:], "little"):
+        return None
+    index = np.frombuffer(encoded[:-4], dtype="<u8").reshape(chunks, 2)
+    present = int((index[:, 0] != ABSENT).sum())
+    if size != present * chunk_bytes + length or encoded != index_bytes(chunks, present, chunk_bytes):
+        return None
+    return present
+
+
+def create_group(folder: Path, specs: list[ArraySpec], rows: int, shard_rows: int, attributes: dict[str, Any]) -> None:
+    """Write the metadata of a store: the group and its arrays, with no shard yet."""
+    group = zarr.create_group(store=str(folder), attributes=attributes, overwrite=False)
+    for spec in specs:
+        codec = ShardingCodec(
+            chunk_shape=(spec.chunk_rows(shard_rows), *spec.row_shape),
+            codecs=[BytesCodec(endian="little")],
+            index_codecs=[BytesCodec(endian="little"), Crc32cCodec()],
+            index_location="end",
+        )
+        group.create_array(
+            spec.name,
+            shape=(rows, *spec.row_shape),
+            dtype=spec.dtype,
+            chunks=(shard_rows, *spec.row_shape),
+            serializer=codec,
+            compressors=None,
+            filters=None,
+            fill_value=False if spec.dtype == "bool" else float("nan"),
+        )
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames and new names inside `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,59 @@
+"""Turning finished shards into a store: hard links, metadata, row index."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.features.fingerprint import Fingerprint
+from pipeline.features.layout import ArraySpec, create_group, fsync_folder, shard_path
+from pipeline.features.reader import ROWS_FILE
+from pipeline.features.scratch import link
+from pipeline.features.shards import VALID, ScratchShard
+
+
+def publish(
+    out: Path,
+    fingerprint: Fingerprint,
+    specs: Sequence[ArraySpec],
+    shards: Sequence[ScratchShard],
+    shard_rows: int,
+    notes: dict[str, Any],
+) -> None:
+    """Make the store at `out` from shards in order; it appears whole or not at all.
+
+    Args:
+        notes: further attributes, e.g. the patch grid; nothing that differs from run to run.
+    """
+    ids: list[str] = []
+    reasons: list[str | None] = []
+    for shard in shards:
+        shard_ids, shard_reasons = shard.rows()
+        ids += shard_ids
+        reasons += shard_reasons
+    attributes = {
+        "fingerprint": fingerprint.as_dict(),
+        "arrays": [spec.name for spec in specs],
+        "rows": len(ids),
+        "failed": sum(reason is not None for reason in reasons),
+        "shard_rows": shard_rows,
+        "shards": [{"key": s.record.key, "rows": s.record.rows, "xxh3_128": s.record.files} for s in shards],
+        **notes,
+    }
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    create_group(partial, [*specs, VALID], len(ids), shard_rows, attributes)
+    for number, shard in enumerate(shards):
+        for spec in (*specs, VALID):
+            link(shard.folder / spec.name, partial / shard_path(spec.name, number, len(spec.row_shape)))
+    table = pa.table({"id": pa.array(ids, pa.string()), "reason": pa.array(reasons, pa.string())})
+    pq.write_table(table, partial / ROWS_FILE, compression="zstd")
+    fsync_folder(partial)
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(partial, out)
+    fsync_folder(out.parent)

@@ -1,0 +1,191 @@
+"""One shard: a run of rows of every array, written once into the scratch folder, whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from pipeline.errors import StoreError
+from pipeline.features.fingerprint import digest_of
+from pipeline.features.layout import ArraySpec, contiguous_chunks, fsync_folder, index_bytes
+
+VALID = ArraySpec("valid", (), "bool")
+RECORD = "shard.json"
+_ROWS = "rows.parquet"
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What a finished shard says of itself.
+
+    Attributes:
+        key: digest of the ids it holds, in order, and of the shard length.
+        rows: how many ids.
+        shard_rows: rows of a whole shard in this layout.
+        files: per array, the xxh3-128 of the shard file in hex.
+    """
+
+    key: str
+    rows: int
+    shard_rows: int
+    files: dict[str, str]
+
+
+def shard_key(ids: Sequence[str], shard_rows: int) -> str:
+    """Name of the shard that holds exactly these ids in this order."""
+    return digest_of([shard_rows, *ids])[:32]
+
+
+class ShardWriter:
+    """Writes the arrays of one shard row by row and publishes them by renaming their folder.
+
+    Use as a context manager: leaving it without `finish` (a killed or failed run) leaves no shard behind.
+    """
+
+    def __init__(self, scratch: Path, specs: Sequence[ArraySpec], ids: Sequence[str], shard_rows: int) -> None:
+        self._ids = list(ids)
+        self._specs = [*specs, VALID]
+        self._shard_rows = shard_rows
+        self._final = scratch / shard_key(ids, shard_rows)
+        self._partial = scratch / f"{self._final.name}.partial"
+        self._written = 0
+        self._reasons: list[str | None] = []
+        self._files: dict[str, IO[bytes]] = {}
+        self._sums: dict[str, Any] = {}
+
+    def __enter__(self) -> "ShardWriter":
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir(parents=True)
+        for spec in self._specs:
+            self._files[spec.name] = open(self._partial / spec.name, "wb")
+            self._sums[spec.name] = xxhash.xxh3_128()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def append(self, rows: Mapping[str, np.ndarray], reasons: Sequence[str | None]) -> None:
+        """Add the next rows.
+
+        Args:
+            rows: per array (n, *row_shape), in any float dtype; rows that have a reason are stored as NaN.
+            reasons: per row, why it could not be encoded, or None.
+
+        Raises:
+            StoreError: a value does not fit the array's dtype; the message names the parameter to change.
+        """
+        failed = np.array([reason is not None for reason in reasons], dtype=bool)
+        for spec in self._specs:
+            if spec.name == VALID.name:
+                self._write(spec, ~failed)
+                continue
+            values = rows[spec.name]
+            if values.shape != (len(reasons), *spec.row_shape):
+                raise StoreError(
+                    f"Array {spec.name!r}: expected rows of shape {spec.row_shape}, found {values.shape[1:]}."
+                )
+            self._write(spec, fit(values, spec, failed))
+        self._written += len(reasons)
+        self._reasons.extend(reasons)
+
+    def _write(self, spec: ArraySpec, values: np.ndarray) -> None:
+        self._put(spec.name, np.ascontiguousarray(values).tobytes())
+
+    def _put(self, name: str, content: bytes) -> None:
+        self._files[name].write(content)
+        self._sums[name].update(content)
+
+    def finish(self) -> ShardRecord:
+        """Pad the last chunk, add the index, make everything durable and publish the shard."""
+        if self._written != len(self._ids):
+            raise StoreError(f"A shard of {len(self._ids)} ids got {self._written} rows; nothing was published.")
+        for spec in self._specs:
+            chunk = spec.chunk_rows(self._shard_rows)
+            present = -(-self._written // chunk)
+            padding = np.full((present * chunk - self._written, *spec.row_shape), _fill(spec), dtype=spec.dtype)
+            self._put(spec.name, padding.tobytes())
+            self._put(spec.name, index_bytes(self._shard_rows // chunk, present, chunk * spec.row_bytes))
+            file = self._files[spec.name]
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+        sums = {name: running.hexdigest() for name, running in self._sums.items()}
+        record = ShardRecord(self._final.name, self._written, self._shard_rows, sums)
+        describe(self._partial, record, self._ids, self._reasons)
+        shutil.rmtree(self._final, ignore_errors=True)
+        os.replace(self._partial, self._final)
+        fsync_folder(self._final.parent)
+        return record
+
+
+def describe(folder: Path, record: ShardRecord, ids: Sequence[str], reasons: Sequence[str | None]) -> None:
+    """Write the row list and, last, the record that makes the files in `folder` a finished shard."""
+    table = pa.table({"id": pa.array(ids, pa.string()), "reason": pa.array(reasons, pa.string())})
+    pq.write_table(table, folder / _ROWS, compression="zstd")
+    (folder / RECORD).write_text(json.dumps(asdict(record), sort_keys=True), encoding="utf-8")
+    fsync_folder(folder)
+
+
+def _fill(spec: ArraySpec) -> float | bool:
+    return False if spec.dtype == "bool" else float("nan")
+
+
+def fit(values: np.ndarray, spec: ArraySpec, failed: np.ndarray) -> np.ndarray:
+    """Convert to the stored dtype; rows that failed become NaN.
+
+    Raises:
+        StoreError: a finite value overflows the dtype.
+    """
+    values = np.where(failed.reshape(-1, *[1] * len(spec.row_shape)), np.nan, values)
+    with np.errstate(over="ignore", invalid="ignore"):
+        stored = values.astype(spec.dtype)
+    if np.isinf(stored).any():
+        peak = float(np.nanmax(np.abs(values)))
+        raise StoreError(
+            f"Array {spec.name!r}: a feature of magnitude {peak:.4g} does not fit {spec.dtype} "
+            f"(largest {np.finfo(spec.dtype).max:.4g}). Set `dtype: float32` for this view in params.yaml."
+        )
+    return np.asarray(stored)
+
+
+class ScratchShard:
+    """A finished shard in the scratch folder."""
+
+    def __init__(self, folder: Path, record: ShardRecord) -> None:
+        self.folder = folder
+        self.record = record
+
+    @classmethod
+    def find(cls, folder: Path) -> "ScratchShard | None":
+        """The shard at `folder`, or None if there is no finished one."""
+        try:
+            record = ShardRecord(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+        return cls(folder, record) if all((folder / name).is_file() for name in record.files) else None
+
+    def rows(self) -> tuple[list[str], list[str | None]]:
+        """Ids and failure reasons, in row order."""
+        table = pq.read_table(self.folder / _ROWS)
+        return table.column("id").to_pylist(), table.column("reason").to_pylist()
+
+    def take(self, spec: ArraySpec, rows: np.ndarray) -> np.ndarray | None:
+        """Rows of one array (n, *row_shape), or None if the file is not laid out as `spec` says."""
+        path = self.folder / spec.name
+        chunk = spec.chunk_rows(self.record.shard_rows)
+        chunks = self.record.shard_rows // chunk
+        present = contiguous_chunks(path, chunks, chunk * spec.row_bytes) if path.is_file() else None
+        if present is None:
+            return None
+        mapped = np.memmap(path, dtype=spec.dtype, mode="r", shape=(present * chunk, *spec.row_shape))
+        return np.asarray(mapped[rows])

@@ -1,0 +1,173 @@
+"""A project of toy size: small random backbones in their libraries' own formats, and simple pictures."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+COLOURS = {
+    "red": (220, 40, 40),
+    "green": (40, 180, 60),
+    "blue": (50, 70, 220),
+    "yellow": (230, 210, 40),
+    "black": (20, 20, 20),
+    "purple": (150, 40, 180),
+}
+THINGS = (
+    *("anchor", "bridge", "candle", "daisy", "engine", "feather", "guitar", "hammer"),
+    *("island", "jacket", "kettle", "ladder", "mirror", "needle", "oyster"),
+)
+
+
+def write_image_checkpoint(folder: Path, seed: int) -> None:
+    """A transformers Dinov2 of 2 layers and width 16, with its processor."""
+    from pipeline.encoders.torchvision_mend import ensure_torchvision
+
+    ensure_torchvision()
+    import torch
+    from transformers import Dinov2Config, Dinov2Model
+
+    torch.manual_seed(seed)
+    config = Dinov2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, patch_size=14, image_size=28
+    )
+    Dinov2Model(config).save_pretrained(folder)
+    processor = {
+        "image_processor_type": "BitImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": 32},
+        "do_center_crop": True,
+        "crop_size": {"height": 28, "width": 28},
+        "resample": 3,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "do_convert_rgb": True,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+
+
+def write_text_checkpoint(folder: Path, seed: int) -> None:
+    """A transformers BERT of 2 layers and width 16, with a tokenizer of whole words."""
+    from pipeline.encoders.torchvision_mend import ensure_torchvision
+
+    ensure_torchvision()
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "picture", "of", ".", "drawing", "sketch", *COLOURS, *THINGS]
+    core = Tokenizer(models.WordLevel({word: row for row, word in enumerate(words)}, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair=None, special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=32,
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    BertModel(config).save_pretrained(folder)
+
+
+def write_pictures(folder: Path) -> int:
+    """Pictures of every thing in every colour, and captions.csv; the family is the thing. Returns how many."""
+    folder.mkdir(parents=True)
+    rows = []
+    for row, thing in enumerate(THINGS):
+        for column, (colour, rgb) in enumerate(COLOURS.items()):
+            picture = Image.new("RGB", (40, 40), "white")
+            draw = ImageDraw.Draw(picture)
+            draw.rectangle((2 + column, 2 + row, 14 + 2 * row, 30 - column), fill=rgb)
+            draw.ellipse((20, 10 + row, 24 + column, 16 + row), fill=(9 * row, 255 - 15 * row, 20 * column))
+            name = f"{thing}-{colour}.png"
+            picture.save(folder / name)
+            concept = f"{colour} {thing}"
+            rows.append((name, f"a {concept}", "en", concept, concept, "tool" if row % 2 else "other"))
+    with open(folder / "captions.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "caption", "language", "concept", "classname", "category"])
+        writer.writerows(rows)
+    return len(rows)
+
+
+def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
+    """A params.yaml that uses what the functions above wrote under `outside`."""
+
+    def encoder(modality: str, name: str) -> dict[str, Any]:
+        own = {"pooling": "cls"} if modality == "image" else {"pooling": "mean"}
+        return {
+            "modality": modality,
+            "source": "local",
+            "model": str(outside / name),
+            "loader": "transformers",
+            **own,
+        }
+
+    def store(group: str, dataset: str, view: str) -> dict[str, str]:
+        return {"group": group, "dataset": dataset, "view": view, "encoder": view}
+
+    image_view = {"resolution": 28, "tier": "grid", "grid": 2}
+    return {
+        "seed": 0,
+        "encoders": {
+            "eye": encoder("image", "eye-a"),
+            "blind": encoder("image", "eye-b"),
+            "words": encoder("text", "words-a"),
+        },
+        "views": {
+            "eye": {"encoder": "eye", **image_view},
+            "blind": {"encoder": "blind", **image_view},
+            "words": {"encoder": "words"},
+        },
+        "datasets": {
+            "mine": {"source": "folder", "group": "pairs", "path": str(outside / "pictures"), "limit": rows},
+        },
+        "stores": {
+            "mine-eye": store("pairs", "mine", "eye"),
+            "mine-blind": store("pairs", "mine", "blind"),
+            "mine-words": store("pairs", "mine", "words"),
+            "classnames-words": store("prompts", "classnames", "words"),
+        },
+        "aligners": {
+            "default": {"image": "eye", "text": "words", "data": ["mine"]},
+            "control": {"image": "blind", "text": "words", "data": ["mine"]},
+        },
+        "splits": {"repeats": 1, "validation": 0.2, "test": 0.3, "largest_family": 0.2},
+        "prompts": {"sets": {"single": ["a picture of a {}."]}},
+        "encode": {"batch_size": 16, "text_batch_size": 32, "workers": 1, "shard_rows": 32},
+        "train": {"epochs": 2, "batch_size": 32},
+        "evaluate": {
+            "tasks": ["retrieval", "classification"],
+            "control": "control",
+            "datasets": ["mine"],
+            "recall_at": [1, 5],
+            "prompt_sets": ["single"],
+            "classification": [{"dataset": "mine", "label": "concept"}],
+            "bootstrap": 100,
+        },
+        "hydra": {
+            "output_subdir": None,
+            "run": {"dir": "."},
+            "job": {"chdir": False},
+            "hydra_logging": None,
+            "job_logging": None,
+        },
+    }

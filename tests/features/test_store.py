@@ -1,0 +1,164 @@
+"""The store against Zarr's own reader, and against what may befall it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import FingerprintMismatch, MissingRows, StoreError
+from pipeline.features import ArraySpec, FeatureStore, Fingerprint
+from pipeline.features.layout import shard_path
+from pipeline.features.publish import publish
+from pipeline.features.shards import ScratchShard, ShardWriter, shard_key
+
+SPECS = [ArraySpec("cls", (2, 5), "float16"), ArraySpec("grid", (4, 5), "float16")]
+FINGERPRINT = Fingerprint({"weights": "abc", "resolution": 126})
+
+
+def features(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return {spec.name: generator.normal(size=(rows, *spec.row_shape)).astype(np.float32) for spec in SPECS}
+
+
+def build(folder: Path, rows: int, shard_rows: int, failed: tuple[int, ...] = ()) -> tuple[Path, dict[str, np.ndarray]]:
+    ids = [f"id{row}" for row in range(rows)]
+    values = features(rows)
+    shards = []
+    for start in range(0, rows, shard_rows):
+        part = slice(start, min(start + shard_rows, rows))
+        with ShardWriter(folder / "scratch", SPECS, ids[part], shard_rows) as writer:
+            reasons = ["unreadable" if row in failed else None for row in range(part.start, part.stop)]
+            writer.append({name: array[part] for name, array in values.items()}, reasons)
+            writer.finish()
+        shard = ScratchShard.find(folder / "scratch" / shard_key(ids[part], shard_rows))
+        assert shard is not None
+        shards.append(shard)
+    out = folder / "store"
+    publish(out, FINGERPRINT, SPECS, shards, shard_rows, {"patch_grid": [9, 9]})
+    return out, values
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(0, 70), shard_rows=st.sampled_from([1, 7, 16, 64, 128]))
+def test_every_row_equals_what_zarr_reads(tmp_path_factory: pytest.TempPathFactory, rows: int, shard_rows: int) -> None:
+    out, values = build(tmp_path_factory.mktemp("store"), rows, shard_rows)
+    store = FeatureStore.open(out)
+    group = zarr.open_group(str(out), mode="r")
+    for name in ("cls", "grid"):
+        expected = values[name].astype(np.float16)
+        np.testing.assert_array_equal(store.read(name, store.ids), expected)
+        np.testing.assert_array_equal(np.asarray(group[name][:]), expected)
+        assert store.array(name).mapped
+    assert np.asarray(group["valid"][:]).tolist() == [True] * rows
+
+
+def test_rows_come_by_id_in_the_order_asked_for(tmp_path: Path) -> None:
+    out, values = build(tmp_path, 40, 16)
+    got = FeatureStore.open(out).read("cls", ["id33", "id0", "id17", "id33"])
+    np.testing.assert_array_equal(got, values["cls"].astype(np.float16)[[33, 0, 17, 33]])
+
+
+def test_missing_ids_are_counted_and_named(tmp_path: Path) -> None:
+    out, _ = build(tmp_path, 5, 4)
+    with pytest.raises(MissingRows, match="lacks 1 of 2 ids asked for, the first 'nobody'"):
+        FeatureStore.open(out).read("cls", ["id1", "nobody"])
+
+
+def test_failed_samples_keep_their_slot_and_are_never_served(tmp_path: Path) -> None:
+    out, values = build(tmp_path, 10, 4, failed=(3, 8))
+    store = FeatureStore.open(out)
+    assert store.valid.tolist() == [row not in (3, 8) for row in range(10)]
+    assert store.reasons == {"id3": "unreadable", "id8": "unreadable"}
+    np.testing.assert_array_equal(store.read("cls", ["id9"]), values["cls"].astype(np.float16)[[9]])
+    with pytest.raises(MissingRows, match="the first 'id8': unreadable"):
+        store.read("cls", ["id1", "id8"])
+    assert np.isnan(zarr.open_group(str(out), mode="r")["cls"][3]).all()
+
+
+def test_another_fingerprint_is_refused_field_by_field(tmp_path: Path) -> None:
+    out, _ = build(tmp_path, 3, 4)
+    wanted = Fingerprint({"weights": "abc", "resolution": 224}).as_dict()
+    with pytest.raises(FingerprintMismatch, match="resolution: found 126, expected 224") as caught:
+        FeatureStore.open(out, expect=wanted)
+    assert "weights" not in str(caught.value)
+    assert FeatureStore.open(out, expect=FINGERPRINT.as_dict()).fingerprint["digest"] == FINGERPRINT.digest
+
+
+def test_descriptions_do_not_change_the_digest() -> None:
+    assert Fingerprint({"a": 1}, {"torch": "1"}).digest == Fingerprint({"a": 1}, {"torch": "2"}).digest
+
+
+def test_a_missing_shard_is_an_error_and_not_a_fill_value(tmp_path: Path) -> None:
+    out, _ = build(tmp_path, 40, 16)
+    (out / shard_path("grid", 1, 2)).unlink()
+    with pytest.raises(StoreError, match=r"grid/c/1/0/0 is missing: the store is incomplete"):
+        FeatureStore.open(out).read("grid", ["id1"])
+
+
+def test_a_store_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="No feature store at"):
+        FeatureStore.open(tmp_path / "nothing")
+
+
+def test_a_foreign_group_is_refused(tmp_path: Path) -> None:
+    out, _ = build(tmp_path, 3, 4)
+    metadata = json.loads((out / "zarr.json").read_text())
+    del metadata["attributes"]["fingerprint"]
+    (out / "zarr.json").write_text(json.dumps(metadata))
+    with pytest.raises(StoreError, match="is not a feature store of this project"):
+        FeatureStore.open(out)
+
+
+def test_compressed_shards_are_read_through_zarr(tmp_path: Path) -> None:
+    out, values = build(tmp_path, 20, 8)
+    group = zarr.open_group(str(out), mode="r+")
+    group.create_array(
+        "cls", shape=(20, 2, 5), dtype="float16", chunks=(4, 2, 5), shards=(8, 2, 5), compressors="auto", overwrite=True
+    )[:] = values["cls"].astype(np.float16)
+    store = FeatureStore.open(out)
+    assert not store.array("cls").mapped
+    np.testing.assert_array_equal(store.read("cls", ["id19", "id2"]), values["cls"].astype(np.float16)[[19, 2]])
+
+
+def test_an_array_that_the_tier_does_not_keep(tmp_path: Path) -> None:
+    out, _ = build(tmp_path, 3, 4)
+    with pytest.raises(StoreError, match="holds cls, grid, not 'patch'"):
+        FeatureStore.open(out).read("patch", ["id0"])
+
+
+def test_overflow_of_float16_stops_the_run(tmp_path: Path) -> None:
+    values = features(2)
+    values["cls"][1, 0, 0] = 1e6
+    with (
+        ShardWriter(tmp_path, SPECS, ["a", "b"], 4) as writer,
+        pytest.raises(StoreError, match="magnitude 1e\\+06 does not fit float16.*dtype: float32"),
+    ):
+        writer.append(values, [None, None])
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unfinished_shard_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StoreError, match="3 ids got 2 rows"),
+        ShardWriter(tmp_path, SPECS, ["a", "b", "c"], 4) as writer,
+    ):
+        writer.append(features(2), [None, None])
+        writer.finish()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
+    first, _ = build(tmp_path / "a", 20, 8)
+    second, _ = build(tmp_path / "b", 20, 8)
+    for path in sorted(p for p in first.rglob("*") if p.is_file()):
+        assert path.read_bytes() == (second / path.relative_to(first)).read_bytes()
+
+
+def test_store_and_scratch_share_their_bytes(tmp_path: Path) -> None:
+    out, _ = build(tmp_path, 20, 8)
+    shard = out / shard_path("cls", 0, 2)
+    assert shard.stat().st_nlink == 2
