@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
@@ -13,10 +14,9 @@ from pipeline.errors import ConfigError, PermafrostError
 
 def run(stage: Callable[[Config, str], None]) -> None:
     """Run `stage(config, item)` on params.yaml; `item` comes from `+item=NAME` on the command line, else ''."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-
-    @hydra.main(version_base="1.3", config_path="..", config_name="params")  # type: ignore[untyped-decorator]
+    @hydra.main(version_base="1.3", config_path=str(Path.cwd()), config_name="params")  # type: ignore[untyped-decorator]
     def main(raw: DictConfig) -> None:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         try:
             stage(load_config(raw), str(raw.get("item", "")))
         except PermafrostError as error:

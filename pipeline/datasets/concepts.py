@@ -5,20 +5,21 @@ import unicodedata
 
 from pipeline.datasets.words import ARTICLES
 
+_QUOTE = re.compile(r"[“”„«»\"]")
 _ASIDE = re.compile(r"\s*\([^)]*\)")
-_SENTENCE_END = re.compile(r"[.!?…](?:\s|$)")
-_EDGES = " \t\"'“”‘’«».,;:!?…–—-"
+_END = re.compile(r"[.!?…](?:\s|$)|\s*—")
+_EDGES = " \t'‘’.,;:!?…–—-"
 
 
 def concept_name(caption: str) -> str:
     """The concept in a short English caption, as it is written in a prompt.
 
-    Keeps the first sentence, without its article, asides in brackets and punctuation at the edges:
+    Keeps the first sentence up to a dash, without its article, asides in brackets and punctuation at the edges:
     "A compact disc for music! (old)" gives "compact disc for music".
     """
-    text = unicodedata.normalize("NFC", caption).strip()
+    text = _QUOTE.sub("", unicodedata.normalize("NFC", caption)).strip()
     text = _ASIDE.sub("", text).strip(_EDGES) or text.strip(_EDGES)
-    if end := _SENTENCE_END.search(text):
+    if end := _END.search(text):
         text = text[: end.start()]
     words = text.strip(_EDGES).split()
     while len(words) > 1 and words[0].lower() in ARTICLES:

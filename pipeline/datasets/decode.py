@@ -1,13 +1,12 @@
 """From the bytes of an image to RGB pixels; imports neither torch nor transformers, so decoding workers start fast."""
 
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
@@ -51,7 +50,7 @@ def decode_rgb(content: bytes) -> Image.Image:
             return _as_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise DataError(f"too many pixels (more than {Image.MAX_IMAGE_PIXELS})") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise DataError("not an image of a known format") from error
     except (OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError) as error:
         raise DataError(f"damaged image ({error or type(error).__name__})") from error
@@ -102,8 +101,3 @@ class ImageTable:
             DataError: it cannot be read or decoded.
         """
         return decode_rgb(read_bytes(self._rows[position], self._folder))
-
-    def size_on_disk(self, position: int) -> int:
-        """Bytes that image number `position` takes where it lies."""
-        row = self._rows[position]
-        return int(row["length"]) if row["length"] >= 0 else os.path.getsize(self._folder / row["path"])

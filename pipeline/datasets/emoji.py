@@ -37,7 +37,7 @@ def index_emoji(spec: EmojiSource, builder: IndexBuilder, downloads: Path) -> di
     if not kept:
         raise SourceError("No emoji is left. Look at `exclude_groups`, `styles` and `languages` of this data set.")
     images_per_style = dict.fromkeys(spec.styles, 0)
-    for code in tqdm(kept, desc="emoji", unit="concept"):
+    for code in tqdm(kept, desc="emoji", unit="concept", mininterval=1):
         english = annotations["en"][code]
         name = english["tts"][0]
         captions = {language: annotations[language].get(code) for language in spec.languages}

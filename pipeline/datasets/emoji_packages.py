@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class EmojiPackages:
         Raises:
             SourceError: the package cannot be had or holds none.
         """
-        readers = {
+        readers: dict[str, Callable[[], Iterator[tuple[str, Drawing]]]] = {
             "noto": self._noto,
             "openmoji": self._openmoji,
             "fluent3d": lambda: self._files(FLUENT_3D, ".webp"),

@@ -30,7 +30,7 @@ def index_folder_of_pictures(spec: FolderSource, builder: IndexBuilder) -> dict[
     table = folder / spec.captions
     images: dict[str, tuple[str, str | None]] = {}  # file -> image id, or the reason why there is none
     seen = 0
-    for line, row in tqdm(_rows(table, spec.limit), desc=folder.name, unit="row"):
+    for line, row in tqdm(_rows(table, spec.limit), desc=folder.name, unit="row", mininterval=1):
         seen += 1
         file = row["file"]
         try:

@@ -4,17 +4,27 @@ import re
 from collections.abc import Collection
 
 from pipeline.datasets.concepts import concept_key
-from pipeline.datasets.words import ANCHORS, CLASS_NOUNS, CONTAINERS, ENDS_OF_NOUN, GENERIC, PEOPLE, SYNONYMS
+from pipeline.datasets.words import (
+    ANCHORS,
+    BODIES,
+    CLASS_NOUNS,
+    CONTAINERS,
+    ENDS_OF_NOUN,
+    GENERIC,
+    INVARIABLE,
+    PEOPLE,
+    SYNONYMS,
+)
 
 _TIME = re.compile(r"o'clock|-thirty$")
-_CLAUSE = re.compile(r"[:;,.!?—–“”\"]")
+_CLAUSE = re.compile(r"[:;,.!?—–]|--| - ")
 _WORD = re.compile(r"[a-z0-9à-ÿ'-]+")
-_UNCHANGED = ("ss", "us", "is", "ns")  # glass, cactus, tennis, lens
+_UNCHANGED = ("ss", "us", "is")  # glass, cactus, tennis
 
 
 def singular(word: str) -> str:
     """The singular of an English noun, by its ending: cherries, cherry; boxes, box; cats, cat."""
-    if word in SYNONYMS or word.endswith(_UNCHANGED) or len(word) < 4 or not word.endswith("s"):
+    if word in INVARIABLE or word.endswith(_UNCHANGED) or len(word) < 4 or not word.endswith("s"):
         return word
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
@@ -37,7 +47,8 @@ def nouns(name: str, known: Collection[str] = ()) -> frozenset[str]:
     for part in re.split(r"\band\b|&", clauses[0]):
         found |= _of_part(_WORD.findall(part), known)
     everywhere = {_meaning(word) for word in _WORD.findall(text)}
-    found |= everywhere & ANCHORS
+    if not found & BODIES:
+        found |= everywhere & ANCHORS
     if not found:
         found = {"person"} if everywhere & PEOPLE else {text}
     return frozenset(found)

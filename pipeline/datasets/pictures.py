@@ -7,11 +7,10 @@ from PIL import Image
 
 MARGIN = 0.05  # of the longer side of what is drawn, on each side
 _VISIBLE = 8  # alpha (of 255) below which a pixel counts as empty when trimming
-_OVERSAMPLING = 2  # vector graphics are rendered this much larger, then reduced
 
 
 def from_svg(svg: str, size: int) -> Image.Image:
-    """Render vector graphics `_OVERSAMPLING * size` pixels wide, RGBA.
+    """Render vector graphics `size` pixels wide, RGBA.
 
     System fonts are left out: a picture must not depend on the machine.
 
@@ -20,7 +19,7 @@ def from_svg(svg: str, size: int) -> Image.Image:
     """
     import resvg_py
 
-    png = resvg_py.svg_to_bytes(svg_string=svg, width=_OVERSAMPLING * size, skip_system_fonts=True)
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=size, skip_system_fonts=True)
     return from_raster(bytes(png))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from PIL import Image
 from tqdm import tqdm
 
 from pipeline.config.schema import StampsSource
@@ -57,7 +58,7 @@ def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> 
     captions = {name: read_captions(files[name].decode("utf-8", errors="replace")) for name in texts}
     _check_languages(spec.languages, {form for caption in captions.values() for form in caption})
     kept = [name for name in texts if name.split("/")[0] not in spec.exclude_categories][: spec.limit or None]
-    for name in tqdm(kept, desc="stamps", unit="stamp"):
+    for name in tqdm(kept, desc="stamps", unit="stamp", mininterval=1):
         stem = str(PurePosixPath(name).with_suffix(""))
         english = captions[name].get("en", "")
         source = next((stem + suffix for suffix in _PICTURES if stem + suffix in files), None)
@@ -107,5 +108,5 @@ def _check_languages(asked: Iterable[str], known: set[str]) -> None:
             )
 
 
-def _decode(name: str, content: bytes, size: int) -> Any:
+def _decode(name: str, content: bytes, size: int) -> Image.Image:
     return from_svg(content.decode("utf-8"), size) if name.endswith(".svg") else from_raster(content)

@@ -49,9 +49,9 @@ def download(spec: EncoderSpec, folder: Path) -> str:
     except (OSError, HTTPError, HFValidationError) as error:
         raise CheckpointError(
             f"Could not fetch {name} (revision {spec.revision or 'null'}) from the Hugging Face hub: "
-            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}. Check the name, the network, HF_HUB_OFFLINE "
-            "and, for a gated model, `hf auth login`. Without a network: fetch the folder elsewhere and name it with "
-            "`source: local`."
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}. Check the name, the network and "
+            "HF_HUB_OFFLINE; for a gated model, `hf auth login`. Without a network: fetch the folder elsewhere, and "
+            "name it with `source: local`."
         ) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the downloader's notes hold times
     return commit

@@ -11,10 +11,10 @@ _NO_LIMIT = 10**9  # tokenizers say "none" with an even larger number
 
 def positions(config: Any) -> int | None:
     """The most tokens that a model's position embeddings allow; None where positions are relative."""
-    count = getattr(config, "max_position_embeddings", None)
+    count: int | None = getattr(config, "max_position_embeddings", None)
     if count is None or config.model_type not in _OFFSET_FAMILIES:
         return count
-    return int(count) - (config.pad_token_id + 1)
+    return count - int(config.pad_token_id + 1)
 
 
 def own_limit(tokenizer_limit: int | None, most: int | None) -> int | None:

@@ -5,6 +5,8 @@ and its own import then fails while it describes two of them. transformers and t
 too, although nothing here needs more of it than image transforms in Python.
 """
 
+import importlib
+
 import torch
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -18,11 +20,12 @@ def ensure_torchvision() -> None:
     as it is. The declared operators have no implementation: calling one is an error, as it was before.
     """
     try:
-        pass
+        importlib.import_module("torchvision")
     except RuntimeError as error:
         if _kept_alive or "torchvision::nms" not in str(error):
             raise
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for operator in ("nms", "qnms"):
-            library.define(operator + _SCHEMA)
+            library.define(operator + _SCHEMA)  # type: ignore[no-untyped-call]
         _kept_alive.append(library)
+        importlib.import_module("torchvision")

@@ -77,7 +77,7 @@ class TextRows:
 
     def __init__(self, encoder: TextEncoder, view: ViewSpec, strings: Mapping[str, str], params: EncodeParams) -> None:
         self._encoder, self._strings, self._batch_size = encoder, strings, params.text_batch_size
-        self.specs = (ArraySpec("pooled", (encoder.width,), view.dtype),)
+        self.specs: tuple[ArraySpec, ...] = (ArraySpec("pooled", (encoder.width,), view.dtype),)
         self.notes: dict[str, object] = {"max_tokens": encoder.max_tokens, "batch_size": params.text_batch_size}
 
     def encode(self, ids: Sequence[str]) -> Iterator[Batch]:

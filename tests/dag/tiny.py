@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
 from PIL import Image, ImageDraw
 
+ROOT = Path(__file__).resolve().parents[2]
 COLOURS = {
     "red": (220, 40, 40),
     "green": (40, 180, 60),
@@ -163,11 +165,5 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             "classification": [{"dataset": "mine", "label": "concept"}],
             "bootstrap": 100,
         },
-        "hydra": {
-            "output_subdir": None,
-            "run": {"dir": "."},
-            "job": {"chdir": False},
-            "hydra_logging": None,
-            "job_logging": None,
-        },
+        "hydra": yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["hydra"],
     }

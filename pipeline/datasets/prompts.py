@@ -1,0 +1,79 @@
+"""Class names in templates: texts like any other, so that evaluation needs no text encoder."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.config.schema import PromptsParams
+from pipeline.datasets.builder import write_json
+from pipeline.datasets.tables import PROMPTS, TEXTS, read_table, text_id, write_table
+from pipeline.errors import DataError
+
+_ARTICLE = re.compile(r"\b([Aa]) \{\}")
+_VOWEL = re.compile(r"[aeiou](?!ni[cqtv]|uro|ne\b|ne-)", re.IGNORECASE)  # by letter, less "unicorn", "euro", "one-"
+
+
+def build_prompts(splits: Path, params: PromptsParams, out: Path) -> dict[str, Any]:
+    """Write texts.parquet, prompts.parquet and about.json into `out`; gives the counts.
+
+    Classes are the concepts and the categories of every data set in samples.parquet. Rows run template by template,
+    so that editing one template changes one block of texts and leaves the others where they are.
+
+    Raises:
+        DataError: there are no samples, or none has a class name.
+    """
+    samples = read_table(splits / "samples.parquet", ["dataset", "concept", "classname", "category"]).to_pylist()
+    classes = list(dict.fromkeys(_classes(samples)))
+    if not classes:
+        raise DataError(f"No sample in {splits} has a class name or a category, so there is nothing to prompt with.")
+    texts: dict[str, dict[str, str]] = {}
+    prompts: list[dict[str, Any]] = []
+    for set_name, templates in params.sets.items():
+        for position, template in enumerate(templates):
+            for dataset, label, classname, value in classes:
+                text = fill(template, classname)
+                identity = text_id(text)
+                row = {"text_id": identity, "modality": "text", "text": text, "language": "en", "role": "prompt"}
+                texts.setdefault(identity, row)
+                prompts.append(
+                    {
+                        "dataset": dataset,
+                        "label": label,
+                        "classname": classname,
+                        "value": value,
+                        "set": set_name,
+                        "template": position,
+                        "text_id": identity,
+                    }
+                )
+    write_table(pa.Table.from_pylist(list(texts.values()), schema=TEXTS), out / "texts.parquet")
+    write_table(pa.Table.from_pylist(prompts, schema=PROMPTS), out / "prompts.parquet")
+    about = {
+        "available": True,
+        "reason": None,
+        "source": "prompts",
+        "languages": ["en"],
+        "counts": {"texts": len(texts), "prompts": len(prompts), "classes": len(classes)},
+    }
+    write_json(about, out / "about.json")
+    return about
+
+
+def fill(template: str, classname: str) -> str:
+    """Put a class name into a template; "a {}" becomes "an {}" before a vowel."""
+    if _VOWEL.match(classname):
+        template = _ARTICLE.sub(r"\1n {}", template)
+    return template.replace("{}", classname)
+
+
+def _classes(samples: list[dict[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
+    """(data set, label, class name, value) of every sample, concepts before categories."""
+    for row in samples:
+        if row["classname"] is not None:
+            yield row["dataset"], "concept", row["classname"], row["concept"]
+    for row in samples:
+        if row["category"] is not None:
+            yield row["dataset"], "category", row["category"], row["category"]

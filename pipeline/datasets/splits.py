@@ -1,0 +1,158 @@
+"""Train, validation and test by concept family, jointly over all data sets: held out means held out everywhere."""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.config.schema import SplitsParams
+from pipeline.datasets.builder import write_json
+from pipeline.datasets.families import Concept, find_families
+from pipeline.datasets.tables import JOINT_PAIRS, SAMPLES, read_table, write_table
+from pipeline.errors import DataError
+
+log = logging.getLogger(__name__)
+
+HELD_OUT = ("test", "validation")  # in the order in which they are filled, and in which they win a conflict
+SPLITS = ("train", "validation", "test")
+
+
+def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: int, out: Path) -> dict[str, Any]:
+    """Write samples.parquet, pairs.parquet and summary.json into `out`; gives the summary.
+
+    Repeat r is drawn with seed `seed * repeats + r`. A family lies in one split. Where a data set brings its own split,
+    that is taken; a family that it puts on both sides goes whole to the held-out side, and the summary counts the rows.
+
+    Args:
+        index_folders: data set name -> its index.
+        params: shares of validation and test, by images of every data set; what is too large to hold out.
+        seed: the seed of the project.
+        out: the folder to write.
+
+    Raises:
+        DataError: an index is missing, no data set holds an image, or a split would be empty.
+    """
+    samples, pairs, concepts, unavailable = _read(index_folders)
+    if not samples:
+        raise DataError(f"No data set holds an image (looked at: {', '.join(index_folders) or 'none'}). Run: dvc repro")
+    families = find_families(concepts)
+    sizes = Counter(families.values())
+    for row in samples:
+        row["family"] = families[row["concept"]]
+    too_large = {family for family, size in sizes.items() if size > max(1.0, params.largest_family * len(concepts))}
+    given, moved = _given(samples)
+    fixed = dict.fromkeys(too_large, "train") | given
+    for repeat in range(params.repeats):
+        assigned = assign(samples, fixed, params, seed * params.repeats + repeat)
+        for row in samples:
+            row[f"split_{repeat}"] = assigned[row["family"]]
+        counts = Counter(row[f"split_{repeat}"] for row in samples)
+        if empty := [split for split in SPLITS if not counts[split]]:
+            raise DataError(
+                f"Repeat {repeat} has nothing in {' and '.join(empty)}: {len(samples)} images fall into "
+                f"{len(sizes)} families, of which {len(fixed)} are fixed. Add data, raise splits.validation and "
+                "splits.test, or raise splits.largest_family."
+            )
+    if moved:
+        log.warning("warning: %d rows left the split of their data set, because their family is held out", moved)
+    schema = pa.schema([*SAMPLES, *((f"split_{repeat}", pa.string()) for repeat in range(params.repeats))])
+    summary = {
+        "concepts": len(concepts),
+        "families": len(sizes),
+        "largest": [{"family": family, "concepts": size} for family, size in _largest(sizes, 20)],
+        "train_only": sorted(too_large - set(given)),
+        "unavailable": unavailable,
+        "moved_rows": moved,
+        "shares": _shares(samples, params.repeats),
+    }
+    write_table(pa.Table.from_pylist(samples, schema=schema), out / "samples.parquet")
+    write_table(pa.Table.from_pylist(pairs, schema=JOINT_PAIRS), out / "pairs.parquet")
+    write_json(summary, out / "summary.json")
+    return summary
+
+
+def assign(samples: list[dict[str, Any]], fixed: Mapping[str, str], params: SplitsParams, seed: int) -> dict[str, str]:
+    """Split of every family: test is filled first, then validation, the rest is train.
+
+    Families come in an order drawn by hashing their name with the seed, so that a new family moves few others. One is
+    taken when none of its data sets would get more than its share.
+    """
+    totals = Counter(row["dataset"] for row in samples)
+    images: dict[str, Counter[str]] = {}
+    for row in samples:
+        images.setdefault(row["family"], Counter())[row["dataset"]] += 1
+    order = sorted(images, key=lambda family: hashlib.sha256(f"{seed}:{family}".encode()).digest())
+    assigned = dict(fixed)
+    for split in HELD_OUT:
+        share = params.test if split == "test" else params.validation
+        room = {dataset: max(1, round(share * total)) for dataset, total in totals.items()}
+        for family in fixed:
+            if fixed[family] == split:
+                room = {dataset: number - images[family][dataset] for dataset, number in room.items()}
+        for family in order:
+            if family not in assigned and all(number <= room[dataset] for dataset, number in images[family].items()):
+                assigned[family] = split
+                for dataset, number in images[family].items():
+                    room[dataset] -= number
+    return {family: assigned.get(family, "train") for family in images}
+
+
+def _read(
+    index_folders: Mapping[str, Path],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Concept], dict[str, str]]:
+    """Rows of samples and pairs, what is known of each concept, and the reason of each data set without images."""
+    samples: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
+    concepts: dict[str, Concept] = {}
+    unavailable: dict[str, str] = {}
+    for dataset, folder in sorted(index_folders.items()):
+        about_file = folder / "about.json"
+        about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.is_file() else {}
+        if not about.get("available", True):
+            unavailable[dataset] = str(about.get("reason"))
+        shown: dict[str, list[str]] = {}  # image -> its concepts, the leading one first
+        for row in read_table(folder / "labels.parquet").to_pylist():
+            concept = concepts.setdefault(row["concept"], Concept())
+            concept.classname = concept.classname or row["classname"]
+            concept.keywords.update(row["keywords"] or ())
+            concept.images.add(row["image_id"])
+            if row["image_id"] not in shown:
+                samples.append({"dataset": dataset, **row})
+            shown.setdefault(row["image_id"], []).append(row["concept"])
+        texts = read_table(folder / "texts.parquet", ["text_id", "text"])
+        strings = dict(zip(texts["text_id"].to_pylist(), texts["text"].to_pylist(), strict=True))
+        for row in read_table(folder / "pairs.parquet").to_pylist():
+            pairs.append({"dataset": dataset, **row})
+            concepts[shown[row["image_id"]][0]].captions.add(strings[row["text_id"]])
+    return samples, pairs, concepts, unavailable
+
+
+def _given(samples: list[dict[str, Any]]) -> tuple[dict[str, str], int]:
+    """Split of each family that a data set decides, and how many rows that overrules."""
+    wishes: dict[str, Counter[str]] = {}
+    for row in samples:
+        if row["split"]:
+            wishes.setdefault(row["family"], Counter())[row["split"]] += 1
+    given = {family: next(s for s in (*HELD_OUT, "train") if wish[s]) for family, wish in wishes.items()}
+    return given, sum(wish.total() - wish[given[family]] for family, wish in wishes.items())
+
+
+def _largest(sizes: Counter[str], number: int) -> list[tuple[str, int]]:
+    return sorted(sizes.items(), key=lambda entry: (-entry[1], entry[0]))[:number]
+
+
+def _shares(samples: list[dict[str, Any]], repeats: int) -> dict[str, dict[str, list[float]]]:
+    """Data set -> split -> share of its images in each repeat."""
+    totals = Counter(row["dataset"] for row in samples)
+    counts = Counter((row["dataset"], row[f"split_{repeat}"], repeat) for row in samples for repeat in range(repeats))
+    return {
+        dataset: {
+            split: [round(counts[dataset, split, repeat] / total, 4) for repeat in range(repeats)] for split in SPLITS
+        }
+        for dataset, total in sorted(totals.items())
+    }

@@ -1,0 +1,86 @@
+"""Ranks and what is counted from them, with exact chance levels.
+
+Rows are queries, columns candidates; a query may have several right candidates and a candidate several queries.
+Example: scores [[.9, .1], [.8, .2]] with right candidates 0 and 1 give ranks [1, 2], so recall@1 is 0.5.
+
+Ties are settled against the system: a wrong candidate that scores as high as the best right one comes before it, so
+a constant score earns nothing.
+"""
+
+import numpy as np
+
+_CHUNK_SCORES = 1 << 24  # scores held at once: 64 MB in float32
+
+
+def first_hit_ranks(queries: np.ndarray, candidates: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Rank of the best-placed right candidate of each query.
+
+    Works through the queries in chunks, so the full matrix of scores never exists.
+
+    Args:
+        queries: (Q, K) float; scores are inner products, cosines if both are unit vectors.
+        candidates: (C, K) float.
+        right: (P, 2) int64, query and candidate of each right pair; every query occurs.
+
+    Returns:
+        (Q,) int64 from 1; 1 plus the number of wrong candidates that score at least as high.
+
+    Raises:
+        ValueError: a vector is not finite, or a query has no right candidate.
+    """
+    if not (np.isfinite(queries).all() and np.isfinite(candidates).all()):
+        raise ValueError("vectors to rank must be finite; NaN or infinity was found")
+    right = right[np.argsort(right[:, 0], kind="stable")]
+    counts = np.bincount(right[:, 0], minlength=len(queries))
+    if len(counts) != len(queries) or (counts == 0).any():
+        raise ValueError("every query needs at least one right candidate, and every right pair a query")
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    ranks = np.empty(len(queries), dtype=np.int64)
+    step = max(1, _CHUNK_SCORES // max(1, len(candidates)))
+    for first in range(0, len(queries), step):
+        last = min(first + step, len(queries))
+        scores = queries[first:last] @ candidates.T
+        pairs = right[starts[first] : starts[last]]
+        rows, columns = pairs[:, 0] - first, pairs[:, 1]
+        best = np.full(last - first, -np.inf, dtype=scores.dtype)
+        np.maximum.at(best, rows, scores[rows, columns])
+        scores[rows, columns] = -np.inf
+        ranks[first:last] = 1 + (scores >= best[:, None]).sum(axis=1)
+    return ranks
+
+
+def right_counts(right: np.ndarray, queries: int) -> np.ndarray:
+    """Number of distinct right candidates per query, (Q,) int64, from pairs (P, 2)."""
+    return np.bincount(np.unique(right, axis=0)[:, 0], minlength=queries)
+
+
+def hits_at(ranks: np.ndarray, k: int) -> np.ndarray:
+    """1.0 where a right candidate is among the first k, else 0.0: (Q,) float64. Its mean is recall@k, or top-k."""
+    return (ranks <= k).astype(np.float64)
+
+
+def chance_at(rights: np.ndarray, candidates: int, k: int) -> np.ndarray:
+    """Probability that a random order puts a right candidate among the first k, (Q,) float64, exactly.
+
+    Hypergeometric: 1 - C(C - r, k) / C(C, k) for r right candidates of C, as a product of k factors.
+
+    Args:
+        rights: (Q,) int64, right candidates of each query.
+        candidates: C.
+    """
+    drawn = np.arange(min(k, candidates))
+    wrong_left = np.maximum(candidates - rights[:, None] - drawn[None, :], 0)
+    missed: np.ndarray = np.prod(wrong_left / (candidates - drawn)[None, :], axis=1)
+    return 1.0 - missed
+
+
+def chance_median_rank(rights: np.ndarray, candidates: int) -> int:
+    """Median rank under random orders: the least k at which the expected recall@k reaches one half."""
+    low, high = 1, candidates
+    while low < high:
+        middle = (low + high) // 2
+        if chance_at(rights, candidates, middle).mean() >= 0.5:
+            high = middle
+        else:
+            low = middle + 1
+    return low

@@ -1,0 +1,35 @@
+"""Evaluating every aligner on one task."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from pipeline.config.schema import AlignerSpec, EvaluateParams
+from pipeline.encoding.device import choose_device
+from pipeline.errors import ConfigError
+from pipeline.evaluation.classification import evaluate_classification
+from pipeline.evaluation.embeddings import TrainedAligner
+from pipeline.evaluation.results import TaskResult
+from pipeline.evaluation.retrieval import evaluate_retrieval
+from pipeline.paths import RESULTS
+
+Task = Callable[[Sequence[TrainedAligner], EvaluateParams, int, int], TaskResult]
+TASKS: dict[str, Task] = {"retrieval": evaluate_retrieval, "classification": evaluate_classification}
+
+
+def evaluate_task(
+    task: str, specs: Mapping[str, AlignerSpec], params: EvaluateParams, repeats: int, seed: int
+) -> TaskResult:
+    """Evaluate all aligners on `task` and write data/results/<task>.{json,csv,summary.json}.
+
+    Raises:
+        ConfigError: there is no such task.
+        PermafrostError: tables, stores or heads are missing or do not fit each other.
+    """
+    if task not in TASKS:
+        raise ConfigError(f"There is no task {task!r}. Known: {', '.join(TASKS)}.")
+    device = torch.device(choose_device(params.device))
+    aligners = [TrainedAligner(name, spec, repeats, device) for name, spec in specs.items()]
+    result = TASKS[task](aligners, params, repeats, seed)
+    result.write(RESULTS)
+    return result

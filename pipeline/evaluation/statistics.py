@@ -1,0 +1,113 @@
+"""Uncertainty: a bootstrap that resamples concept families, because pictures of one concept are correlated.
+
+Families are drawn with replacement and all test items of a family come along (cluster bootstrap; Field and Welsh
+2007); intervals are percentiles. Every statistic here is a mean, over groups, of the mean of a group's items: one group
+gives the plain mean, one group per class the mean per-class accuracy. So a draw needs only sums and counts per family,
+and all draws are two matrix products.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems on the same items: first minus second, and first over second.
+
+    An interval is None where there are fewer than two families, and the ratio where the second system scores zero; a
+    ratio's interval is None when it is unbounded.
+    """
+
+    difference: float
+    interval: Interval | None
+    ratio: float | None
+    ratio_interval: Interval | None
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval of the difference lies on one side of zero."""
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+
+
+class FamilyBootstrap:
+    """Draws of families for one set of test items; every statistic on these items uses the same draws.
+
+    Items of several repeats are pooled: a family that is tested in several repeats is one cluster.
+    """
+
+    def __init__(self, families: np.ndarray, draws: int, seed: int, groups: np.ndarray | None = None) -> None:
+        """Prepare the draws.
+
+        Args:
+            families: (n,) the family of each item.
+            draws: number of resamples.
+            seed: of the draws; systems that share families and seed are resampled alike.
+            groups: (n,) the group of each item, or None for a single group.
+        """
+        if len(families) == 0:
+            raise ValueError("there are no test items to resample")
+        names, self._family = np.unique(families.astype(str), return_inverse=True)
+        group = np.zeros(len(families)) if groups is None else groups.astype(str)
+        group_names, self._group = np.unique(group, return_inverse=True)
+        self.families = len(names)
+        self._shape = (self.families, len(group_names))
+        generator = np.random.default_rng(seed)
+        self._times = generator.multinomial(self.families, np.full(self.families, 1 / self.families), size=draws)
+        self._times = self._times.astype(np.float64)  # (draws, families): how often each family was drawn
+        self._drawn_counts = self._times @ self._per_family(np.ones(len(families)))
+
+    def value(self, outcomes: np.ndarray) -> float:
+        """The statistic itself: the mean over groups of the mean of their items.
+
+        Args:
+            outcomes: (n,) float, e.g. hits.
+        """
+        counts = self._per_family(np.ones(len(outcomes))).sum(axis=0)
+        return float((self._per_family(outcomes).sum(axis=0) / counts).mean())
+
+    def draws(self, outcomes: np.ndarray) -> np.ndarray:
+        """The statistic in every resample, (draws,) float64; groups that a resample misses do not count in it."""
+        sums = self._times @ self._per_family(outcomes)
+        present = self._drawn_counts > 0
+        means = np.divide(sums, self._drawn_counts, out=np.zeros_like(sums), where=present)
+        totals: np.ndarray = means.sum(axis=1) / present.sum(axis=1)
+        return totals
+
+    def interval(self, outcomes: np.ndarray, level: float = 0.95) -> Interval | None:
+        """Percentile interval of the statistic; None with fewer than two families, which show no spread."""
+        return _percentiles(self.draws(outcomes), level) if self.families > 1 else None
+
+    def compare(self, first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Comparison:
+        """Paired comparison of two systems on these items.
+
+        Args:
+            first, second: (n,) float, outcomes of the two systems, item by item.
+        """
+        value, base = self.value(first), self.value(second)
+        difference, ratio = value - base, value / base if base > 0 else None
+        if self.families < 2:
+            return Comparison(difference, None, ratio, None)
+        drawn, drawn_base = self.draws(first), self.draws(second)
+        ratios = np.divide(drawn, drawn_base, out=np.full_like(drawn, np.inf), where=drawn_base > 0)
+        low, high = _percentiles(ratios, level)
+        bounded = ratio is not None and np.isfinite(high)
+        return Comparison(difference, _percentiles(drawn - drawn_base, level), ratio, (low, high) if bounded else None)
+
+    def _per_family(self, outcomes: np.ndarray) -> np.ndarray:
+        """Sums by family and group, (F, G)."""
+        flat = self._family * self._shape[1] + self._group
+        return np.bincount(flat, weights=outcomes, minlength=self._shape[0] * self._shape[1]).reshape(self._shape)
+
+
+def spread(values: list[float]) -> float | None:
+    """Standard deviation over repeats (n - 1); None for a single one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _percentiles(draws: np.ndarray, level: float) -> Interval:
+    tail = (1 - level) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
+    return float(low), float(high)

@@ -1,0 +1,16 @@
+"""Write class names in templates: python -m stages.prompts."""
+
+from pipeline.config import Config
+from pipeline.datasets.prompts import build_prompts
+from pipeline.paths import SPLITS, index_folder
+from stages.entry import run
+
+
+def prompts(config: Config, _item: str) -> None:
+    """Read data/splits, write data/index/prompts/classnames."""
+    about = build_prompts(SPLITS, config.section("prompts"), index_folder("prompts", "classnames"))
+    print(f"{about['counts']['texts']} prompts for {about['counts']['classes']} classes")
+
+
+if __name__ == "__main__":
+    run(prompts)

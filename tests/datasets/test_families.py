@@ -1,0 +1,103 @@
+"""Families that a person would draw, and those that must stay apart."""
+
+import pytest
+
+from pipeline.datasets.concepts import concept_key, concept_name
+from pipeline.datasets.families import Concept, find_families, overlap
+from pipeline.datasets.nouns import nouns, singular
+
+
+def families(*names: str) -> dict[str, str]:
+    return find_families({concept_key(name): Concept(name) for name in names})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("man running", "woman running", "person running"),
+        ("cat", "cat face", "A white kitten.", "grinning cat with smiling eyes", "A black cat."),
+        ("automobile", "A race car.", "oncoming automobile", "taxi"),
+        ("one o’clock", "twelve-thirty", "alarm clock", "A clock face.", "mantelpiece clock"),
+        ("red heart", "broken heart", "heart with arrow", "two hearts", "A heart."),
+        ("raised hand", "crossed fingers", "raised fist", "index pointing up", "thumbs up"),
+        ("locomotive", "railway car", "A steam locomotive.", "train", "The caboose—a carriage for the guard."),
+        ("Some cherries.", "cherries", "A pair of cherries."),
+        ("A bunch of grapes.", "grapes", "A cluster of grapes."),
+        ("A “Fuji” apple.", "red apple", "An apple core.", "green apple"),
+        ("new moon face", "full moon", "Our moon."),
+        ("palm tree", "A Christmas tree.", "evergreen tree"),
+    ],
+)
+def test_relatives_share_a_family(names: tuple[str, ...]) -> None:
+    found = families(*names, "moon", "anvil")
+    assert len({found[concept_key(name)] for name in names}) == 1
+    assert found["anvil"] == "anvil"
+
+
+def test_strangers_stay_apart() -> None:
+    names = ["cat", "dog", "A clock.", "heart", "smiling face", "hand", "train", "A pear.", "A saw.", "man running"]
+    assert len(set(families(*names).values())) == len(names)
+
+
+def test_a_shared_picture_or_caption_unites() -> None:
+    concepts = {
+        "dove": Concept("dove", images={"1"}, captions={"Paloma."}),
+        "pigeon-like": Concept("columbid", images={"2"}, captions={"paloma"}),
+        "turned": Concept("widget", images={"1"}),
+        "unnamed": Concept(None, images={"3"}, captions={"A dove!"}),
+    }
+    found = find_families(concepts)
+    assert found["dove"] == found["pigeon-like"] == found["turned"]
+    assert found["unnamed"] == "unnamed"
+
+
+def test_a_keyword_unites_only_where_keywords_agree() -> None:
+    sea = {"sea", "ship", "tool"}
+    concepts = {
+        "foggy": Concept("foggy", keywords={"fog", "cloud"}),
+        "fog": Concept("fog", keywords={"fog", "cloud"}),
+        "anchor": Concept("anchor", keywords=sea),
+        "ship": Concept("ship", keywords={"boat", "passenger", "ship"}),
+    }
+    found = find_families(concepts)
+    assert found["foggy"] == found["fog"]
+    assert found["anchor"] != found["ship"]
+    assert overlap({"a", "b"}, {"b", "c", "d"}) == 0.5
+    assert overlap((), {"a"}) == 0
+
+
+def test_names_do_not_depend_on_order() -> None:
+    names = ["cat", "cat face", "A dog.", "dog face", "man running", "woman running"]
+    assert families(*names) == families(*reversed(names))
+
+
+@pytest.mark.parametrize(
+    ("caption", "key"),
+    [
+        ("A cat.", "cat"),
+        ("The Sun.", "sun"),
+        ("A compact disc for music, movies, or data!", "compact disc for music, movies, or data"),
+        ("A computer monitor. Do you see what I see?", "computer monitor"),
+        ("Mars—the red planet.", "mars"),
+        ("A baby sheep (a lamb).", "baby sheep"),
+        ("A", "a"),
+        ("...", "..."),
+    ],
+)
+def test_concept_keys(caption: str, key: str) -> None:
+    assert concept_key(caption) == key
+    assert concept_key(concept_name(caption)) == key
+
+
+def test_nouns() -> None:
+    assert nouns("A pair of closed scissors.") == {"scissors"}
+    assert nouns("fork and knife") == {"fork", "sword"}
+    assert nouns("woman") == {"person"}
+    assert nouns("???") == {"???"}
+    assert [singular(word) for word in ("cherries", "boxes", "glass", "cats", "bus")] == [
+        "cherry",
+        "box",
+        "glass",
+        "cat",
+        "bus",
+    ]

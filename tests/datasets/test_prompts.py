@@ -1,0 +1,61 @@
+"""Prompts: grammar, order, and what an edit changes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.schema import PromptsParams, SplitsParams
+from pipeline.datasets.prompts import build_prompts, fill
+from pipeline.datasets.splits import build_splits
+from pipeline.datasets.tables import read_table
+
+NAMES = [f"gadget{chr(97 + number)}" for number in range(20)]
+
+
+@pytest.fixture
+def splits(make_index: Callable[..., Path], tmp_path: Path) -> Path:
+    params = SplitsParams(repeats=1, validation=0.1, test=0.2, largest_family=0.5)
+    build_splits({"made": make_index("made", NAMES)}, params, 0, tmp_path / "splits")
+    return tmp_path / "splits"
+
+
+def strings(folder: Path) -> list[str]:
+    found: list[str] = read_table(folder / "texts.parquet")["text"].to_pylist()
+    return found
+
+
+def test_every_class_in_every_template(splits: Path, tmp_path: Path) -> None:
+    params = PromptsParams(sets={"single": ("a {}.",), "both": ("a {}.", "the {}")})
+    about = build_prompts(splits, params, tmp_path / "out")
+    assert about["counts"] == {"texts": 42, "prompts": 63, "classes": 21}
+    rows = read_table(tmp_path / "out" / "prompts.parquet").to_pylist()
+    texts = {row["text_id"]: row["text"] for row in read_table(tmp_path / "out" / "texts.parquet").to_pylist()}
+    category = [row for row in rows if row["label"] == "category"]
+    assert [texts[row["text_id"]] for row in category] == ["a things.", "a things.", "the things"]
+    assert {row["value"] for row in rows if row["label"] == "concept"} == set(NAMES)
+
+
+def test_an_edit_changes_its_own_strings_only(splits: Path, tmp_path: Path) -> None:
+    for out, middle in (("before", "the {}"), ("after", "one {}")):
+        build_prompts(splits, PromptsParams(sets={"all": ("a {}.", middle, "{}!")}), tmp_path / out)
+    before, after = strings(tmp_path / "before"), strings(tmp_path / "after")
+    changed = [position for position, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    assert changed == list(range(21, 42))
+    build_prompts(splits, PromptsParams(sets={"all": ("a {}.", "the {}", "{}!", "new {}")}), tmp_path / "more")
+    assert strings(tmp_path / "more")[: len(before)] == before
+
+
+@pytest.mark.parametrize(
+    ("classname", "text"),
+    [
+        ("apple", "an apple"),
+        ("cat", "a cat"),
+        ("unicorn", "a unicorn"),
+        ("umbrella", "an umbrella"),
+        ("Euro", "a Euro"),
+    ],
+)
+def test_articles(classname: str, text: str) -> None:
+    assert fill("a photo of a {}", classname) == f"a photo of {text}"
+    assert fill("the {}", classname) == f"the {classname}"

