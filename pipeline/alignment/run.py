@@ -14,7 +14,7 @@ from pipeline.alignment.model import HeadConfig, save_heads
 from pipeline.alignment.projectors import parameter_count
 from pipeline.alignment.trainer import EpochRecord, TrainedRepeat, train_repeat
 from pipeline.config.schema import AlignerSpec, TrainParams
-from pipeline.encoding.device import choose_device
+from pipeline.device import choose_device
 from pipeline.paths import MODELS
 
 log = logging.getLogger(__name__)

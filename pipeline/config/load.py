@@ -216,9 +216,15 @@ def _dangling(params: Params) -> Iterator[str]:
     for dataset in evaluate.datasets:
         if dataset not in datasets:
             yield absent("evaluate.datasets", dataset, "datasets", datasets)
-    for entry in evaluate.classification:
+    for entry in params.prompts.classes:
         if entry.dataset not in datasets:
-            yield absent("evaluate.classification", entry.dataset, "datasets", datasets)
+            yield absent("prompts.classes", entry.dataset, "datasets", datasets)
+    for entry in evaluate.classification:
+        if entry not in params.prompts.classes:
+            yield (
+                f"`evaluate.classification` asks for the {entry.label} classes of {entry.dataset!r}, which get no prompts; "
+                f"add under `prompts.classes`: {{dataset: {entry.dataset}, label: {entry.label}}}"
+            )
     for name in evaluate.prompt_sets:
         if name not in params.prompts.sets:
             yield absent("evaluate.prompt_sets", name, "prompts.sets", list(params.prompts.sets))

@@ -129,9 +129,17 @@ class SplitsParams(Section):
         return self
 
 
-class PromptsParams(Section):
-    """Named template sets; `{}` stands for the class name."""
+class ClassificationSet(Section):
+    """Which labels of which data set are classes."""
 
+    dataset: Name
+    label: Literal["concept", "category"]
+
+
+class PromptsParams(Section):
+    """Which classes get prompts, and named template sets; `{}` stands for the class name."""
+
+    classes: Annotated[tuple[ClassificationSet, ...], Field(min_length=1)]
     sets: Annotated[dict[Name, tuple[str, ...]], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -175,13 +183,6 @@ class TrainParams(Section):
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr {self.min_lr:g} is above lr {self.lr:g}; the cosine goes from lr down to min_lr")
         return self
-
-
-class ClassificationSet(Section):
-    """Which labels of which data set are classes, and through which template set."""
-
-    dataset: Name
-    label: Literal["concept", "category"]
 
 
 class EvaluateParams(Section):

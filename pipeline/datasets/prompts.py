@@ -19,16 +19,17 @@ _VOWEL = re.compile(r"[aeiou](?!ni[cqtv]|uro|ne\b|ne-)", re.IGNORECASE)  # by le
 def build_prompts(splits: Path, params: PromptsParams, out: Path) -> dict[str, Any]:
     """Write texts.parquet, prompts.parquet and about.json into `out`; gives the counts.
 
-    Classes are the concepts and the categories of every data set in samples.parquet. Rows run template by template,
+    Classes are the labels that `params.classes` names, as samples.parquet has them. Rows run template by template,
     so that editing one template changes one block of texts and leaves the others where they are.
 
     Raises:
         DataError: there are no samples, or none has a class name.
     """
     samples = read_table(splits / "samples.parquet", ["dataset", "concept", "classname", "category"]).to_pylist()
-    classes = list(dict.fromkeys(_classes(samples)))
+    classes = list(dict.fromkeys(_classes(samples, params)))
     if not classes:
-        raise DataError(f"No sample in {splits} has a class name or a category, so there is nothing to prompt with.")
+        asked = ", ".join(f"{entry.label} of {entry.dataset}" for entry in params.classes)
+        raise DataError(f"No sample in {splits} has a class among prompts.classes ({asked}): nothing to prompt with.")
     texts: dict[str, dict[str, str]] = {}
     prompts: list[dict[str, Any]] = []
     for set_name, templates in params.sets.items():
@@ -69,11 +70,10 @@ def fill(template: str, classname: str) -> str:
     return template.replace("{}", classname)
 
 
-def _classes(samples: list[dict[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
-    """(data set, label, class name, value) of every sample, concepts before categories."""
-    for row in samples:
-        if row["classname"] is not None:
-            yield row["dataset"], "concept", row["classname"], row["concept"]
-    for row in samples:
-        if row["category"] is not None:
-            yield row["dataset"], "category", row["category"], row["category"]
+def _classes(samples: list[dict[str, Any]], params: PromptsParams) -> Iterator[tuple[str, str, str, str]]:
+    """(data set, label, class name, value) of every sample, in the order of `params.classes`."""
+    for entry in params.classes:
+        name = "classname" if entry.label == "concept" else "category"
+        for row in samples:
+            if row["dataset"] == entry.dataset and row[name] is not None:
+                yield entry.dataset, entry.label, row[name], row[entry.label]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pipeline.config.schema import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.datasets.decode import ImageTable
+from pipeline.device import choose_device
 from pipeline.encoders.image import load_image_encoder
 from pipeline.encoders.text import load_text_encoder
-from pipeline.encoding.device import choose_device
 from pipeline.encoding.rows import ImageRows, TextRows
 
 

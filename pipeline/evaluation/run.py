@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from pipeline.config.schema import AlignerSpec, EvaluateParams
-from pipeline.encoding.device import choose_device
+from pipeline.device import choose_device
 from pipeline.errors import ConfigError
 from pipeline.evaluation.classification import evaluate_classification
 from pipeline.evaluation.embeddings import TrainedAligner

@@ -29,6 +29,6 @@ def test_queued_experiments_show_their_metrics_and_copy_no_features(project: Pro
     for experiment in experiments:
         data = experiment["revs"][0]["data"]
         rates.append(data["params"]["params.yaml"]["data"]["train"]["lr"])
-        scores.append(data["metrics"]["data/results/retrieval.json"]["data"])
+        scores.append(data["metrics"]["data/results/retrieval.summary.json"]["data"])
     assert sorted(rates) == [0.003, 0.004]
     assert all(scores)

@@ -153,7 +153,10 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             "control": {"image": "blind", "text": "words", "data": ["mine"]},
         },
         "splits": {"repeats": 1, "validation": 0.2, "test": 0.3, "largest_family": 0.2},
-        "prompts": {"sets": {"single": ["a picture of a {}."]}},
+        "prompts": {
+            "classes": [{"dataset": "mine", "label": "concept"}],
+            "sets": {"single": ["a picture of a {}."]},
+        },
         "encode": {"batch_size": 16, "text_batch_size": 32, "workers": 1, "shard_rows": 32},
         "train": {"epochs": 2, "batch_size": 32},
         "evaluate": {
