@@ -45,6 +45,24 @@ class CaptionPairs:
         return self.where(mask if dataset is None else mask & (self.dataset == dataset))
 
 
+def read_samples(columns: Sequence[str], repeats: int) -> list[tuple[str, ...]]:
+    """Rows of data/splits/samples.parquet: the given columns, then the split of each repeat.
+
+    Raises:
+        DataError: the table is missing or lacks a column.
+    """
+    path = SPLITS / "samples.parquet"
+    table = read_table(path)
+    names = [*columns, *(f"split_{i}" for i in range(repeats))]
+    lacking = [name for name in names if name not in table.column_names]
+    if lacking:
+        raise DataError(
+            f"{path} lacks the columns {', '.join(lacking)}; params.yaml says splits.repeats: {repeats}. "
+            "Draw the splits again with: dvc repro"
+        )
+    return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
+
+
 def read_caption_pairs(datasets: Sequence[str], repeats: int) -> CaptionPairs:
     """Read the English captions of `datasets` from data/splits.
 
@@ -53,19 +71,11 @@ def read_caption_pairs(datasets: Sequence[str], repeats: int) -> CaptionPairs:
     Raises:
         DataError: a table is missing, lacks a split, or a pair names an image that has no split.
     """
-    columns = [f"split_{i}" for i in range(repeats)]
-    samples = read_table(SPLITS / "samples.parquet")
-    lacking = [name for name in ["dataset", "image_id", "family", *columns] if name not in samples.column_names]
-    if lacking:
-        raise DataError(
-            f"{SPLITS / 'samples.parquet'} lacks the columns {', '.join(lacking)}: splits.repeats is {repeats}. "
-            "Draw the splits again with: dvc repro"
-        )
-    rows = zip(*(samples.column(name).to_pylist() for name in ["dataset", "image_id", "family", *columns]), strict=True)
-    sample_of = {(dataset, image): (family, *splits) for dataset, image, family, *splits in rows}
+    samples = read_samples(("dataset", "image_id", "family"), repeats)
+    sample_of = {(dataset, image): rest for dataset, image, *rest in samples}
 
     table = read_table(SPLITS / "pairs.parquet", ["dataset", "image_id", "text_id", "language", "role"])
-    found: dict[tuple[str, str, str], tuple[str, ...]] = {}
+    found: dict[tuple[str, str, str], list[str]] = {}
     for entry in table.to_pylist():
         if entry["dataset"] not in datasets or entry["language"] != LANGUAGE or entry["role"] != ROLE:
             continue

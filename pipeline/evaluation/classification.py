@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.alignment.pairs import read_samples
 from pipeline.config.schema import ClassificationSet, EvaluateParams
-from pipeline.datasets.tables import read_table
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at
 from pipeline.evaluation.outcomes import Cohort, Measured, report, sentence
 from pipeline.evaluation.prompts import PromptTable, class_vectors
 from pipeline.evaluation.results import Difference, Row, TaskResult
-from pipeline.paths import SPLITS
 
 PROTOCOL = (
     "Per repeat, each test image against one vector per class: the mean of the unit vectors of its prompts, brought "
@@ -35,10 +34,8 @@ class LabelledImages:
 
     @classmethod
     def read(cls, task: ClassificationSet, repeats: int) -> "LabelledImages":
-        """All images of the data set whose label is not null; errors as `read_table`."""
-        columns = ["dataset", "image_id", task.label, "family", *(f"split_{i}" for i in range(repeats))]
-        table = read_table(SPLITS / "samples.parquet", columns)
-        rows = zip(*(table.column(name).to_pylist() for name in columns), strict=True)
+        """All images of the data set whose label is not null; errors as `read_samples`."""
+        rows = read_samples(("dataset", "image_id", task.label, "family"), repeats)
         kept = [row[1:] for row in rows if row[0] == task.dataset and row[2] is not None]
         array = np.array(kept, dtype=str).reshape(len(kept), 3 + repeats)
         return cls(array[:, 0], array[:, 1], array[:, 2], array[:, 3:])
@@ -134,7 +131,7 @@ def _evaluate(
         return {name: hits_at(found, k) for name, found in ranks.items()}
 
     measured = [Measured(f"{task.label}_top{k}_accuracy", chance(k), hits(k)) for k in _TOP]
-    per_class = np.concatenate([np.array([test.prompts[c][0] for c in test.classes]) for test in first])
+    per_class = np.concatenate([np.array([" ".join(test.prompts[c]) for c in test.classes]) for test in first])
     measured.append(Measured(f"{task.label}_mean_per_class_accuracy", chance(1), hits(1), per_class))
     return report(cohort, measured, params.control, params.bootstrap, seed)
 

@@ -5,19 +5,21 @@ A result is a JSON file; a flat CSV of its rows serves `dvc plots` and a small n
 
 import csv
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from pipeline.errors import DataError
 from pipeline.evaluation.statistics import Interval
 
 SCHEMA = 1
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Row:
     """One figure of one aligner on one data set.
 
@@ -46,7 +48,7 @@ class Row:
     language: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Difference:
     """An aligner against another on the same test items: difference and ratio with 95 % intervals."""
 
@@ -63,7 +65,7 @@ class Difference:
     language: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class TaskResult:
     """What a task found.
 
@@ -82,7 +84,7 @@ class TaskResult:
     differences: tuple[Difference, ...]
     sentences: tuple[str, ...]
     left_out: tuple[str, ...] = ()
-    schema: int = field(default=SCHEMA)
+    schema: int = SCHEMA
 
     def summary(self) -> dict[str, dict[str, dict[str, float]]]:
         """Aligner, data set, metric to value: what `dvc metrics` shows and compares."""
@@ -114,11 +116,10 @@ class TaskResult:
             DataError: it is missing, of another schema, or a field is absent, unknown or of the wrong type.
         """
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            result = TypeAdapter(cls).validate_json(json.dumps(raw), extra="forbid")
+            result = TypeAdapter(cls).validate_json(path.read_bytes())
         except FileNotFoundError as error:
             raise DataError(f"No result at {path}. Evaluate with: dvc repro") from error
-        except (ValidationError, ValueError) as error:
+        except ValidationError as error:
             raise DataError(f"{path} is not a result of schema {SCHEMA}: {error}. Evaluate again: dvc repro") from error
         if result.schema != SCHEMA:
             raise DataError(
