@@ -4,7 +4,8 @@ Shapes: B rows, T tokens, D the width of an encoder, K the shared width.
 
 At 1024/1024/1024 (vision, text, shared) the head has 11,553,793 parameters, the temperature included, which is the
 paper's 11.5 M. The mean over tokens is taken before every linear map that it commutes with, so that one matrix
-product per token remains of three; the function is the same (tested), a training step takes about half the time.
+product per token remains of three. The function is the same (tested); a step on 900 pairs at 384 wide with 9 tokens
+costs 17 GFLOP in matrix products and not 30.
 """
 
 import math

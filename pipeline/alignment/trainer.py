@@ -140,7 +140,7 @@ def _fit(
             step=step,
             loss=mean_loss,
             lr=adamw.param_groups[0]["lr"],
-            logit_scale=float(head.scale()),
+            logit_scale=head.scale().item(),
             grad_norm=float(torch.stack(norms).mean()),
             samples_per_second=len(pairs) / seconds,
             val_recall=validation_recall(head, data, repeat),

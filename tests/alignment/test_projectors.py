@@ -64,7 +64,9 @@ def test_masked_tokens_have_no_influence() -> None:
     tokens, mask = torch.randn(2, 3, 5), torch.tensor([[True, True, False]] * 2)
     changed = tokens.clone()
     changed[:, 2] = 100.0
-    torch.testing.assert_close(head.text_features(TextInput(tokens, mask)), head.text_features(TextInput(changed, mask)))
+    torch.testing.assert_close(
+        head.text_features(TextInput(tokens, mask)), head.text_features(TextInput(changed, mask))
+    )
     shorter = head.text_features(TextInput(tokens[:, :2]))
     torch.testing.assert_close(head.text_features(TextInput(tokens, mask)), shorter)
 

@@ -23,7 +23,9 @@ HIDDEN, VISION, TEXT, GRID = 6, 24, 16, 4
 TEMPLATES = {"single": ["a picture of a {}."], "ensemble": ["a picture of a {}.", "a {}."]}
 
 
-def write_store(folder: Path, ids: list[str], arrays: dict[str, np.ndarray], digest: str, bad: tuple[str, ...] = ()) -> None:
+def write_store(
+    folder: Path, ids: list[str], arrays: dict[str, np.ndarray], digest: str, bad: tuple[str, ...] = ()
+) -> None:
     """A feature store as `pipeline.features` reads it; the samples `bad` could not be encoded."""
     specs = [ArraySpec(name, value.shape[1:], str(value.dtype)) for name, value in arrays.items()]
     attributes = {"fingerprint": {"digest": digest, "compared": {}, "described": {}}, "arrays": list(arrays)}
@@ -72,7 +74,13 @@ class World:
                         | splits
                     )
                     self.pairs += [
-                        {"dataset": dataset, "image_id": image, "text_id": caption, "language": "en", "role": "caption"},
+                        {
+                            "dataset": dataset,
+                            "image_id": image,
+                            "text_id": caption,
+                            "language": "en",
+                            "role": "caption",
+                        },
                         {"dataset": dataset, "image_id": image, "text_id": "x", "language": "de", "role": "caption"},
                     ]
                 for label, value in (("concept", name), ("category", f"kind{family % 5}")):

@@ -158,7 +158,7 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             "sets": {"single": ["a picture of a {}."]},
         },
         "encode": {"batch_size": 16, "text_batch_size": 32, "workers": 1, "shard_rows": 32},
-        "train": {"epochs": 2, "batch_size": 32},
+        "train": {"epochs": 2, "batch_size": 32, "lr": 0.001},
         "evaluate": {
             "tasks": ["retrieval", "classification"],
             "control": "control",

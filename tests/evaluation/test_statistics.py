@@ -28,7 +28,13 @@ def test_draws_agree_with_a_loop_over_resampled_items(grouped: bool) -> None:
     times = np.random.default_rng(3).multinomial(6, np.full(6, 1 / 6), size=50)
     names = np.unique(families.astype(str))
     for draw, value in zip(times, boot.draws(outcomes), strict=True):
-        items = [i for name, n in zip(names, draw, strict=True) for _ in range(n) for i in range(40) if families[i] == int(name)]
+        items = [
+            i
+            for name, n in zip(names, draw, strict=True)
+            for _ in range(n)
+            for i in range(40)
+            if families[i] == int(name)
+        ]
         means = [np.mean([outcomes[i] for i in items if groups[i] == g]) for g in sorted({groups[i] for i in items})]
         assert value == pytest.approx(np.mean(means))
 

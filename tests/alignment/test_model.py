@@ -1,0 +1,82 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.alignment.inputs import ImageInput, TextInput
+from pipeline.alignment.model import HeadConfig, ProjectionHeads, heads_path, save_heads
+from pipeline.alignment.projectors import FreezeAlign, parameter_count
+from pipeline.errors import ModelError
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Path, FreezeAlign]:
+    torch.manual_seed(0)
+    head = FreezeAlign(8, 6, 5).eval()
+    config = HeadConfig(
+        aligner="toy",
+        head="freeze-align",
+        vision_dim=8,
+        text_dim=6,
+        embed_dim=5,
+        local_tokens="grid",
+        image_view="vit",
+        text_view="minilm",
+        fingerprints={"vit": "a", "minilm": "b"},
+        data=("emoji",),
+        repeats=1,
+        seeds=(0,),
+        best_epochs=(3,),
+        parameters=parameter_count(head),
+    )
+    save_heads(head, tmp_path, 0)
+    config.write(tmp_path)
+    return tmp_path, head
+
+
+def test_what_is_loaded_embeds_as_what_was_saved(saved: tuple[Path, FreezeAlign]) -> None:
+    folder, head = saved
+    rng = np.random.default_rng(0)
+    cls, local, pooled = (rng.normal(size=s).astype(np.float16) for s in ((7, 8), (7, 3, 8), (4, 6)))
+    heads = ProjectionHeads.from_folder(folder)
+    images, texts = heads.embed_image(cls, local), heads.embed_text(pooled)
+    with torch.no_grad():
+        expected = head.image_features(ImageInput(torch.from_numpy(cls), torch.from_numpy(local)))
+        expected_text = head.text_features(TextInput.from_pooled(torch.from_numpy(pooled)))
+    np.testing.assert_allclose(images, expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(texts, expected_text.numpy(), atol=1e-6)
+    assert images.dtype == texts.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, atol=1e-6)
+    assert HeadConfig.read(folder) == heads.config
+    assert heads.embed_text(pooled[:0]).shape == (0, 5)
+
+
+def test_nothing_is_pickled(saved: tuple[Path, FreezeAlign]) -> None:
+    files = sorted(str(path.relative_to(saved[0])) for path in saved[0].rglob("*") if path.is_file())
+    assert files == ["config.json", "repeat_0/heads.safetensors"]
+
+
+def test_what_does_not_fit_is_refused(saved: tuple[Path, FreezeAlign]) -> None:
+    folder, _ = saved
+    heads = ProjectionHeads.from_folder(folder)
+    with pytest.raises(ValueError, match="width 8"):
+        heads.embed_image(np.zeros((2, 6), np.float32), np.zeros((2, 3, 8), np.float32))
+    with pytest.raises(ValueError, match="width 6"):
+        heads.embed_text(np.zeros((2, 8), np.float32))
+    with pytest.raises(ModelError, match=r"repeat_1.*dvc repro"):
+        ProjectionHeads.from_folder(folder, 1)
+    with pytest.raises(ModelError, match=r"No trained aligner.*dvc repro"):
+        HeadConfig.read(folder / "absent")
+    heads_path(folder, 0).write_bytes(b"\x80\x04 not safetensors")
+    with pytest.raises(ModelError, match="does not fit"):
+        ProjectionHeads.from_folder(folder)
+
+
+@pytest.mark.parametrize("change", [{"format": 2}, {"surprise": 1}, {"seeds": None}])
+def test_a_config_of_another_form_is_refused(saved: tuple[Path, FreezeAlign], change: dict[str, object]) -> None:
+    path = saved[0] / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ModelError, match=r"config\.json.*dvc repro"):
+        HeadConfig.read(saved[0])

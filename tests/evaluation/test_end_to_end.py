@@ -1,0 +1,156 @@
+"""Train and evaluate through the stages on a small world where the truth is known."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ConfigError, FingerprintMismatch, ModelError
+from pipeline.evaluation.results import Row, TaskResult
+from pipeline.features import FeatureStore
+from pipeline.paths import store_folder
+from stages.evaluate import evaluate
+from stages.train import train
+from tests.alignment.toy import ROOT, World, write_store
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A world in which the aligner and its control are trained."""
+    world = World(tmp_path_factory.mktemp("world")).write()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(world.root)
+        config = world.config()
+        for aligner in ("default", "control"):
+            train(config, aligner)
+    return world
+
+
+@pytest.fixture
+def inside(trained: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.chdir(trained.root)
+    return trained
+
+
+def row(result: TaskResult, aligner: str, dataset: str, metric: str, prompt_set: str | None = None) -> Row:
+    key = (aligner, dataset, metric, prompt_set)
+    (found,) = [r for r in result.rows if (r.aligner, r.dataset, r.metric, r.prompt_set) == key]
+    return found
+
+
+@pytest.mark.usefixtures("inside")
+def test_training_writes_heads_curves_and_metrics() -> None:
+    folder = Path("data/models/default")
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    heads = [f"repeat_{i}/heads.safetensors" for i in range(2)]
+    assert files == ["config.json", "curves.csv", "metrics.json", *heads]
+    with open(folder / "curves.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    columns = ["repeat", "epoch", "step", "loss", "lr", "logit_scale", "grad_norm", "samples_per_second", "val_recall"]
+    assert list(lines[0]) == columns
+    assert len(lines) == 2 * 25
+    config = json.loads((folder / "config.json").read_text())
+    assert config["seeds"] == [0, 1]
+    assert config["fingerprints"] == {"vit": "digest-vit", "minilm": "digest-minilm"}
+    metrics = json.loads((folder / "metrics.json").read_text())
+    recalls = [metrics["repeats"][f"repeat_{i}"]["validation_recall"] for i in range(2)]
+    assert metrics["validation_recall"]["mean"] == pytest.approx(np.mean(recalls))
+
+
+def test_held_out_retrieval_beats_chance_and_shuffled_features_do_not(
+    inside: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(inside.config(), "retrieval")
+    result = TaskResult.read(Path("data/results/retrieval.json"))
+    for dataset in inside.datasets:
+        for direction, wide in (("i2t", 60), ("t2i", 30)):
+            metric = f"{direction}_recall@1"
+            good, control = (row(result, name, dataset, metric) for name in ("default", "control"))
+            assert good.n_items == 2 * wide
+            assert good.n_candidates == 90 - wide
+            assert good.chance == pytest.approx(1 / 30)
+            assert good.ci is not None
+            assert good.ci[0] > 4 * good.chance
+            assert control.ci is not None
+            assert control.ci[0] <= 2 * control.chance
+            assert row(result, "default", dataset, f"{direction}_median_rank").value < good.n_candidates / 8
+    assert all(d.excludes_zero and d.difference > 0 for d in result.differences if d.metric.endswith("@1"))
+    printed = capsys.readouterr().out
+    assert "chance" in printed
+    assert "control" in printed
+
+
+def test_held_out_classification_beats_chance_and_shuffled_features_do_not(inside: World) -> None:
+    evaluate(inside.config(), "classification")
+    result = TaskResult.read(Path("data/results/classification.json"))
+    for prompt_set in ("single", "ensemble"):
+        good = row(result, "default", "emoji", "concept_top1_accuracy", prompt_set)
+        control = row(result, "control", "emoji", "concept_top1_accuracy", prompt_set)
+        assert good.n_candidates == 30
+        assert good.chance == pytest.approx(1 / 30)
+        assert good.ci is not None
+        assert good.ci[0] > 4 * good.chance
+        assert control.value < 3 * control.chance
+        assert row(result, "default", "stamps", "category_top1_accuracy", prompt_set).n_candidates == 5
+        balanced = row(result, "default", "emoji", "concept_mean_per_class_accuracy", prompt_set)
+        assert balanced.ci is not None
+        assert balanced.ci[0] <= balanced.value <= balanced.ci[1]
+
+
+def test_equal_runs_write_equal_results(inside: World) -> None:
+    evaluate(inside.config(), "retrieval")
+    first = Path("data/results/retrieval.json").read_bytes()
+    evaluate(inside.config(), "retrieval")
+    assert Path("data/results/retrieval.json").read_bytes() == first
+
+
+def test_a_data_set_without_test_rows_is_left_out_by_name(inside: World) -> None:
+    classes = [{"dataset": "folder", "label": "concept"}]
+    datasets = ["emoji", "folder"]
+    config = inside.config(
+        datasets={"folder": {"source": "folder", "group": "pairs", "path": "x"}},
+        prompts={"classes": classes},
+        evaluate={"datasets": datasets, "classification": classes},
+    )
+    for task in ("retrieval", "classification"):
+        evaluate(config, task)
+        result = TaskResult.read(Path(f"data/results/{task}.json"))
+        assert len(result.left_out) == 1
+        assert "folder" in result.left_out[0]
+
+
+def test_an_unknown_task_and_other_parameters_are_refused(inside: World) -> None:
+    with pytest.raises(ConfigError, match="Known: retrieval, classification"):
+        evaluate(inside.config(), "segmentation")
+    with pytest.raises(ModelError, match="Train it again"):
+        evaluate(inside.config(splits={"repeats": 1}), "retrieval")
+
+
+def test_features_of_another_encoder_are_refused(
+    trained: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained.root, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    store = FeatureStore.open(store_folder("prompts", "minilm", "classnames"))
+    pooled = store.array("pooled").take(np.arange(len(store)))
+    shutil.rmtree(store.folder)
+    write_store(store.folder, store.ids.tolist(), {"pooled": pooled}, "another-digest")
+    evaluate(trained.config(), "retrieval")  # does not read the prompts
+    with pytest.raises(
+        FingerprintMismatch, match=r"was trained on features digest-minil.*holds another-dige.*dvc repro train@"
+    ):
+        evaluate(trained.config(), "classification")
+
+
+@pytest.mark.parametrize("module", ["stages.train", "stages.evaluate"])
+def test_no_encoder_library_is_imported(module: str) -> None:
+    code = (
+        f"import sys, {module}; print(sorted({{'transformers', 'timm', 'sentence_transformers'}} & set(sys.modules)))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"
