@@ -8,7 +8,7 @@ repro: setup
 	PATH="$(BIN):$$PATH" dvc repro
 
 test: setup-dev lint
-	PATH="$(BIN):$$PATH" python -m pytest
+	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest
 
 lint: setup-dev
 	$(BIN)/ruff check .

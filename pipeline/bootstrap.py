@@ -76,7 +76,7 @@ def pip(*arguments: str, quiet: bool = True) -> None:
 def needs_cuda(*arguments: str) -> bool:
     """Whether the torch that pip would take asks for NVIDIA's packages; nothing is installed."""
     command = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
-    command += ["--dry-run", "--quiet", "--no-deps", "--report", "-", *arguments]
+    command += ["--dry-run", "--ignore-installed", "--quiet", "--no-deps", "--report", "-", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.stderr.write(done.stderr[-4000:])

@@ -14,6 +14,7 @@ from pipeline.errors import ConfigError, PermafrostError
 
 def run(stage: Callable[[Config, str], None]) -> None:
     """Run `stage(config, item)` on params.yaml; `item` comes from `+item=NAME` on the command line, else ''."""
+
     @hydra.main(version_base="1.3", config_path=str(Path.cwd()), config_name="params")  # type: ignore[untyped-decorator]
     def main(raw: DictConfig) -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)

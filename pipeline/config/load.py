@@ -222,7 +222,7 @@ def _dangling(params: Params) -> Iterator[str]:
     for entry in evaluate.classification:
         if entry not in params.prompts.classes:
             yield (
-                f"`evaluate.classification` asks for {entry.label} classes of {entry.dataset!r}, which have no prompts; "
+                f"`evaluate.classification` asks for {entry.label} classes of {entry.dataset!r} without prompts; "
                 f"add under `prompts.classes`: {{dataset: {entry.dataset}, label: {entry.label}}}"
             )
     for name in evaluate.prompt_sets:

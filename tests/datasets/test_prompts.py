@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.schema import PromptsParams, SplitsParams
+from pipeline.config.schema import ClassificationSet, PromptsParams, SplitsParams
 from pipeline.datasets.prompts import build_prompts, fill
 from pipeline.datasets.splits import build_splits
 from pipeline.datasets.tables import read_table
 
+CLASSES = tuple(ClassificationSet(dataset="made", label=label) for label in ("concept", "category"))
 NAMES = [f"gadget{chr(97 + number)}" for number in range(20)]
 
 
@@ -26,7 +27,7 @@ def strings(folder: Path) -> list[str]:
 
 
 def test_every_class_in_every_template(splits: Path, tmp_path: Path) -> None:
-    params = PromptsParams(sets={"single": ("a {}.",), "both": ("a {}.", "the {}")})
+    params = PromptsParams(classes=CLASSES, sets={"single": ("a {}.",), "both": ("a {}.", "the {}")})
     about = build_prompts(splits, params, tmp_path / "out")
     assert about["counts"] == {"texts": 42, "prompts": 63, "classes": 21}
     rows = read_table(tmp_path / "out" / "prompts.parquet").to_pylist()
@@ -38,11 +39,13 @@ def test_every_class_in_every_template(splits: Path, tmp_path: Path) -> None:
 
 def test_an_edit_changes_its_own_strings_only(splits: Path, tmp_path: Path) -> None:
     for out, middle in (("before", "the {}"), ("after", "one {}")):
-        build_prompts(splits, PromptsParams(sets={"all": ("a {}.", middle, "{}!")}), tmp_path / out)
+        build_prompts(splits, PromptsParams(classes=CLASSES, sets={"all": ("a {}.", middle, "{}!")}), tmp_path / out)
     before, after = strings(tmp_path / "before"), strings(tmp_path / "after")
     changed = [position for position, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
     assert changed == list(range(21, 42))
-    build_prompts(splits, PromptsParams(sets={"all": ("a {}.", "the {}", "{}!", "new {}")}), tmp_path / "more")
+    build_prompts(
+        splits, PromptsParams(classes=CLASSES, sets={"all": ("a {}.", "the {}", "{}!", "new {}")}), tmp_path / "more"
+    )
     assert strings(tmp_path / "more")[: len(before)] == before
 
 
