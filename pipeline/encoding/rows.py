@@ -27,7 +27,7 @@ class ImageRows:
         self, encoder: ImageEncoder, view: ViewSpec, load: Callable[[str], Image.Image], params: EncodeParams
     ) -> None:
         self._encoder, self._view, self._load = encoder, view, load
-        self._batch_size, self._workers = params.batch_size, max(params.workers, 1)
+        self._batch_size, self._workers = params.batch_size, params.workers
         layers, width = len(encoder.layers), encoder.width
         height, breadth = encoder.patch_grid
         specs = [ArraySpec("cls", (layers, width), view.dtype), ArraySpec("mean", (layers, width), view.dtype)]
@@ -40,12 +40,17 @@ class ImageRows:
 
     def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
         """See `RowEncoder`. A sample that cannot be read is a row with a reason."""
+        if self._workers == 0:
+            yield from self._batches(ids, map(self._prepare, ids))
+            return
         with ThreadPoolExecutor(self._workers) as pool:
             _leave_cores_to_the_backbone(pool, self._workers)
-            pending = _prefetched(pool, self._prepare, ids, ahead=self._batch_size * 2)
-            for start in range(0, len(ids), self._batch_size):
-                positions = list(range(start, min(start + self._batch_size, len(ids))))
-                yield self._forward(positions, list(islice(pending, len(positions))))
+            yield from self._batches(ids, _prefetched(pool, self._prepare, ids, ahead=self._batch_size * 2))
+
+    def _batches(self, ids: Sequence[str], prepared: Iterator[torch.Tensor | str]) -> Iterator[Batch]:
+        for start in range(0, len(ids), self._batch_size):
+            positions = list(range(start, min(start + self._batch_size, len(ids))))
+            yield self._forward(positions, list(islice(prepared, len(positions))))
 
     def _prepare(self, identifier: str) -> torch.Tensor | str:
         try:
