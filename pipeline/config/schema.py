@@ -156,9 +156,9 @@ class PromptsParams(Section):
 class EncodeParams(Section):
     """How encoding runs. Nothing here changes what a feature means, except beyond the stated tolerance."""
 
-    batch_size: Positive = 32
-    text_batch_size: Positive = 128
-    workers: NonNegative = 1
+    batch_size: Positive = 16
+    text_batch_size: Positive = 64
+    workers: NonNegative = 0
     shard_rows: Positive = 512
     device: str = "auto"
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
