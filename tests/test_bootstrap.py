@@ -1,0 +1,91 @@
+"""What the set-up says where a machine lacks something; pip itself is replaced."""
+
+import json
+import subprocess
+import sys
+from collections import namedtuple
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeline import bootstrap
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err
+
+
+def test_an_old_python(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
+    with pytest.raises(SystemExit) as stopped:
+        bootstrap.check_machine("cpu")
+    assert stopped.value.code == 1
+    assert "Python 3.11 or newer is needed" in (message := said(capsys))
+    assert "is 3.9.2" in message
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(bootstrap, "MARK", tmp_path / "absent")
+    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 10**9))
+    with pytest.raises(SystemExit):
+        bootstrap.check_machine("cpu")
+    assert "5 GB of disk are needed for the environment, 1.0 GB are free" in said(capsys)
+
+
+def pip_that(monkeypatch: pytest.MonkeyPatch, code: int, out: str = "", err: str = "") -> list[Sequence[str]]:
+    calls: list[Sequence[str]] = []
+
+    def run(command: Sequence[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(command)
+        return subprocess.CompletedProcess(command, code, out, err)
+
+    monkeypatch.setattr(bootstrap.subprocess, "run", run)
+    return calls
+
+
+def test_no_network(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pip_that(monkeypatch, 1, err="ERROR: No matching distribution found for torch")
+    with pytest.raises(SystemExit):
+        bootstrap.pip("torch")
+    message = said(capsys)
+    assert "No matching distribution found" in message
+    assert "the first set-up needs a network" in message
+
+
+def report(*requirements: str) -> str:
+    return json.dumps({"install": [{"metadata": {"name": "torch", "requires_dist": list(requirements)}}]})
+
+
+def test_a_cpu_machine_takes_the_pair_from_the_cpu_index_where_pip_would_take_cuda(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    calls = pip_that(monkeypatch, 0, out=report("numpy", "nvidia-cublas==13.0; platform_system == 'Linux'"))
+    bootstrap.install_torch("cpu")
+    installs = [list(call) for call in calls if "--dry-run" not in call]
+    assert len(installs) == 1
+    assert bootstrap.CPU_INDEX in installs[0]
+    assert {f"torch=={bootstrap.TORCH}", f"torchvision=={bootstrap.TORCHVISION}"} <= set(installs[0])
+
+
+def test_a_cpu_machine_takes_what_pip_offers_where_that_is_a_cpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    calls = pip_that(monkeypatch, 0, out=report("numpy", "sympy"))
+    bootstrap.install_torch("cpu")
+    assert not any(bootstrap.CPU_INDEX in call for call in calls)
+
+
+def test_a_gpu_machine_takes_the_matching_pair_from_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = pip_that(monkeypatch, 0)
+    bootstrap.install_torch("cuda")
+    (only,) = calls
+    assert {f"torch=={bootstrap.TORCH}", f"torchvision=={bootstrap.TORCHVISION}"} <= set(only)
+    assert "--no-deps" not in only
+
+
+def test_the_environment_is_made_anew_when_its_inputs_change() -> None:
+    assert bootstrap.inputs_digest(True, "cpu") != bootstrap.inputs_digest(False, "cpu")
+    assert bootstrap.inputs_digest(True, "cpu") != bootstrap.inputs_digest(True, "cuda")
