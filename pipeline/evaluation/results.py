@@ -96,17 +96,19 @@ class TaskResult:
         return nested
 
     def write(self, folder: Path) -> None:
-        """Write <task>.json (all of it), <task>.csv (the rows) and <task>.summary.json into `folder`."""
+        """Write <task>.json (all), <task>.csv (rows that are fractions) and <task>.summary.json into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(folder / f"{self.task}.json", asdict(self))
         _write_json(folder / f"{self.task}.summary.json", self.summary())
         columns = [f.name for f in fields(Row) if f.name != "ci"]
         with open(folder / f"{self.task}.csv", "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, [*columns, "ci_low", "ci_high"], lineterminator="\n")
+            writer = csv.DictWriter(file, ["name", *columns, "ci_low", "ci_high"], lineterminator="\n")
             writer.writeheader()
-            for row in self.rows:
+            for row in (row for row in self.rows if not row.metric.endswith("median_rank")):  # no fraction: own scale
                 low, high = row.ci or (None, None)
-                writer.writerow({**{name: getattr(row, name) for name in columns}, "ci_low": low, "ci_high": high})
+                shown = [row.dataset, row.metric, row.prompt_set, row.aligner]
+                name = " ".join(part for part in shown if part)
+                writer.writerow({"name": name, **{c: getattr(row, c) for c in columns}, "ci_low": low, "ci_high": high})
 
     @classmethod
     def read(cls, path: Path) -> "TaskResult":
