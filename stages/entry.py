@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError, PermafrostError
+from pipeline.timings import record
 
 
 def run(stage: Callable[[Config, str], None]) -> None:
@@ -18,8 +19,10 @@ def run(stage: Callable[[Config, str], None]) -> None:
     @hydra.main(version_base="1.3", config_path=str(Path.cwd()), config_name="params")  # type: ignore[untyped-decorator]
     def main(raw: DictConfig) -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+        item = str(raw.get("item", ""))
         try:
-            stage(load_config(raw), str(raw.get("item", "")))
+            stage(load_config(raw), item)
+            record(stage.__name__, item)
         except PermafrostError as error:
             sys.stderr.write(f"error: {error}\n")
             sys.exit(1)

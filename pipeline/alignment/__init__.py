@@ -1,6 +1,24 @@
-"""Projectors between frozen feature spaces: heads, loss, training, and the saved model. It imports no encoder."""
+"""Projectors between frozen feature spaces: heads, loss, training, and the saved model. It imports no encoder.
 
-from pipeline.alignment.model import HeadConfig, ProjectionHeads
-from pipeline.alignment.run import train_aligner
+What needs torch is loaded on first use, so that a stage that only reads the tables starts without it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.alignment.model import HeadConfig, ProjectionHeads
+    from pipeline.alignment.run import train_aligner
 
 __all__ = ["HeadConfig", "ProjectionHeads", "train_aligner"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("HeadConfig", "ProjectionHeads"):
+        from pipeline.alignment import model
+
+        return getattr(model, name)
+    if name == "train_aligner":
+        from pipeline.alignment.run import train_aligner
+
+        return train_aligner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

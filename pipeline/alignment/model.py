@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from pipeline.alignment.inputs import ImageInput, TextInput
 from pipeline.alignment.projectors import FreezeAlign
 from pipeline.errors import ModelError
+from pipeline.files import write_json
 
-FORMAT = 1
+FORMAT = 2
 CONFIG_FILE = "config.json"
 HEADS_FILE = "heads.safetensors"
 _CHUNK_ROWS = 4096
@@ -26,7 +27,8 @@ class HeadConfig:
 
     Attributes:
         image_view, text_view: names of the views whose features the heads take.
-        fingerprints: digest of the feature stores by view; features with another digest do not fit.
+        fingerprints: fingerprint of the feature stores by view, as `Fingerprint.as_dict` gives it: what the heads take,
+            and enough to load the encoders again. Features with another digest do not fit.
         data: data sets that it was trained on.
         seeds, best_epochs: one per repeat.
         parameters: trained scalars of one head, the temperature included.
@@ -40,7 +42,7 @@ class HeadConfig:
     local_tokens: str
     image_view: str
     text_view: str
-    fingerprints: dict[str, str]
+    fingerprints: dict[str, dict[str, Any]]
     data: tuple[str, ...]
     repeats: int
     seeds: tuple[int, ...]
@@ -50,7 +52,7 @@ class HeadConfig:
 
     def write(self, folder: Path) -> None:
         """Write config.json into `folder`."""
-        (folder / CONFIG_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_json(asdict(self), folder / CONFIG_FILE)
 
     @classmethod
     def read(cls, folder: Path) -> "HeadConfig":
@@ -123,6 +125,11 @@ class ProjectionHeads:
             ) from error
         return cls(config, head, torch.device(device))
 
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied by before the softmax; learned, one over the temperature."""
+        return self._head.scale().item()
+
     @torch.no_grad()
     def embed_image(self, cls: np.ndarray, local: np.ndarray) -> np.ndarray:
         """Unit vectors (N, K) float32 of images.
@@ -142,6 +149,26 @@ class ProjectionHeads:
             for rows in torch.split(torch.arange(len(images)), _CHUNK_ROWS)
         ]
         return torch.cat(parts).numpy()
+
+    @torch.no_grad()
+    def embed_patches(self, patch: np.ndarray) -> np.ndarray:
+        """Unit vectors (N, P, K) float32 of single patches, through the projector of local tokens alone.
+
+        It is how Freeze-Align segments: the CLS token, the same for every patch, stays out.
+
+        Args:
+            patch: (N, P, D) patch tokens of the image encoder, any float dtype.
+
+        Raises:
+            ValueError: the shape does not fit the heads.
+        """
+        self._check("patch", patch, 3, self.config.vision_dim)
+        rows = max(1, _CHUNK_ROWS // max(1, patch.shape[1]))
+        parts = [
+            self._head.patch_features(torch.from_numpy(patch[start : start + rows]).to(self._device)).cpu()
+            for start in range(0, len(patch), rows)
+        ]
+        return torch.cat([torch.empty(0, patch.shape[1], self.config.embed_dim), *parts]).numpy()
 
     @torch.no_grad()
     def embed_text(self, pooled: np.ndarray) -> np.ndarray:

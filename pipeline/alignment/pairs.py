@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -17,16 +17,17 @@ LANGUAGE, ROLE = "en", "caption"  # the head learns from English captions alone;
 
 @dataclass(frozen=True)
 class CaptionPairs:
-    """English captions of images, one entry per distinct pair, in the order of the tables.
+    """Captions of images, one entry per distinct pair and language, in the order of the tables.
 
     Attributes:
-        dataset, image_id, text_id, family: (P,) str. `family` is the concept family of the image.
+        dataset, image_id, text_id, language, family: (P,) str. `family` is the concept family of the image.
         splits: (P, R) str, the split of the image in each repeat.
     """
 
     dataset: np.ndarray
     image_id: np.ndarray
     text_id: np.ndarray
+    language: np.ndarray
     family: np.ndarray
     splits: np.ndarray
 
@@ -35,9 +36,7 @@ class CaptionPairs:
 
     def where(self, mask: np.ndarray) -> "CaptionPairs":
         """The pairs at which `mask` (P,) bool is true."""
-        return CaptionPairs(
-            self.dataset[mask], self.image_id[mask], self.text_id[mask], self.family[mask], self.splits[mask]
-        )
+        return CaptionPairs(*(getattr(self, field.name)[mask] for field in fields(self)))
 
     def of(self, repeat: int, split: str, dataset: str | None = None) -> "CaptionPairs":
         """The pairs of one split of one repeat, of all data sets or of one."""
@@ -63,10 +62,15 @@ def read_samples(columns: Sequence[str], repeats: int) -> list[tuple[str, ...]]:
     return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
 
 
-def read_caption_pairs(datasets: Sequence[str], repeats: int) -> CaptionPairs:
-    """Read the English captions of `datasets` from data/splits.
+def read_caption_pairs(
+    datasets: Sequence[str], repeats: int, languages: Sequence[str] | None = (LANGUAGE,)
+) -> CaptionPairs:
+    """Read the captions of `datasets` from data/splits.
 
     A data set without any is left out, with a warning.
+
+    Args:
+        languages: of the captions; None for every language there is.
 
     Raises:
         DataError: a table is missing, lacks a split, or a pair names an image that has no split.
@@ -74,25 +78,23 @@ def read_caption_pairs(datasets: Sequence[str], repeats: int) -> CaptionPairs:
     samples = read_samples(("dataset", "image_id", "family"), repeats)
     sample_of = {(dataset, image): rest for dataset, image, *rest in samples}
 
-    table = read_table(SPLITS / "pairs.parquet", ["dataset", "image_id", "text_id", "language", "role"])
-    found: dict[tuple[str, str, str], list[str]] = {}
-    for entry in table.to_pylist():
-        if entry["dataset"] not in datasets or entry["language"] != LANGUAGE or entry["role"] != ROLE:
+    columns = ["dataset", "image_id", "text_id", "language", "role"]
+    table = read_table(SPLITS / "pairs.parquet", columns)
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for *key, role in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
+        dataset, image, text, language = key
+        if dataset not in datasets or role != ROLE or (languages is not None and language not in languages):
             continue
-        key = (entry["dataset"], entry["image_id"])
-        if key not in sample_of:
+        if (dataset, image) not in sample_of:
             raise DataError(
-                f"{SPLITS / 'pairs.parquet'} names image {key[1]} of {key[0]}, which samples.parquet beside it "
+                f"{SPLITS / 'pairs.parquet'} names image {image} of {dataset}, which samples.parquet beside it "
                 "does not hold. Draw the splits again with: dvc repro"
             )
-        found[(*key, entry["text_id"])] = sample_of[key]
+        found[(dataset, image, text, language)] = sample_of[(dataset, image)]
     for dataset in datasets:
         if not any(key[0] == dataset for key in found):
-            log.warning("%s has no English captions (is its source installed?) and is left out", dataset)
-    return CaptionPairs(
-        dataset=np.array([key[0] for key in found], dtype=object),
-        image_id=np.array([key[1] for key in found], dtype=object),
-        text_id=np.array([key[2] for key in found], dtype=object),
-        family=np.array([value[0] for value in found.values()], dtype=object),
-        splits=np.array([value[1:] for value in found.values()], dtype=object).reshape(len(found), repeats),
-    )
+            wanted = "" if languages is None else f" in {', '.join(languages)}"
+            log.warning("%s has no captions%s (is its source installed?) and is left out", dataset, wanted)
+    keys = np.array(list(found), dtype=object).reshape(len(found), 4)
+    values = np.array(list(found.values()), dtype=object).reshape(len(found), 1 + repeats)
+    return CaptionPairs(keys[:, 0], keys[:, 1], keys[:, 2], keys[:, 3], values[:, 0], values[:, 1:])

@@ -91,6 +91,14 @@ class FreezeAlign(nn.Module):
         summed_BK = self.vision_cls(images.cls.float()) + self.vision_local.mean(images.local.float())
         return F.normalize(summed_BK, dim=-1)
 
+    def patch_features(self, patch_BPD: Tensor) -> Tensor:
+        """Unit vectors of single patch tokens, (B, P, K) float32: the projector of local tokens alone.
+
+        As in the paper's segmentation, where a text is compared with every patch; its code leaves them unnormalised,
+        which changes no comparison between classes.
+        """
+        return F.normalize(self.vision_local(patch_BPD.float()), dim=-1)
+
     def text_features(self, texts: TextInput) -> Tensor:
         """Unit vectors of texts, (B, K) float32."""
         pooled_BK = self.text_token.mean(texts.tokens.float(), texts.mask)

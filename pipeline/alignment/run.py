@@ -1,7 +1,6 @@
 """Training an aligner: every repeat, and what is written about it."""
 
 import csv
-import json
 import logging
 import statistics
 from dataclasses import asdict, fields
@@ -15,6 +14,7 @@ from pipeline.alignment.projectors import parameter_count
 from pipeline.alignment.trainer import EpochRecord, TrainedRepeat, train_repeat
 from pipeline.config.schema import AlignerSpec, TrainParams
 from pipeline.device import choose_device
+from pipeline.files import write_json
 from pipeline.paths import MODELS
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: in
                 "%s repeat %d: validation R@1 %.4f at epoch %d, %.1f s",
                 name, repeat, result.val_recall, result.best_epoch, result.seconds,
             )  # fmt: skip
-    _write_metrics(folder, results)
+    _write_metrics(folder, results, [len(pairs) for pairs in data.train])
     config = HeadConfig(
         aligner=name,
         head=spec.head,
@@ -82,7 +82,7 @@ def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: in
     return config
 
 
-def _write_metrics(folder: Path, results: list[TrainedRepeat]) -> None:
+def _write_metrics(folder: Path, results: list[TrainedRepeat], training_pairs: list[int]) -> None:
     recalls = [result.val_recall for result in results]
     summary = {
         "validation_recall": {
@@ -98,8 +98,9 @@ def _write_metrics(folder: Path, results: list[TrainedRepeat]) -> None:
                 "best_epoch": result.best_epoch,
                 "seconds": result.seconds,
                 "samples_seen": result.samples_seen,
+                "training_pairs": training_pairs[i],
             }
             for i, result in enumerate(results)
         },
     }
-    (folder / METRICS_FILE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(summary, folder / METRICS_FILE)

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
+from pipeline.config.references import dangling
 from pipeline.config.schema import Params
 from pipeline.errors import ConfigError
 
@@ -80,7 +81,7 @@ def validate(raw: dict[str, Any]) -> Params:
         params = Params.model_validate_json(json.dumps(raw))
     except ValidationError as error:
         raise ConfigError("params.yaml:\n" + "\n".join(f"  {line}" for line in _explain(error, raw))) from None
-    problems = list(_dangling(params))
+    problems = list(dangling(params, _suggestion))
     if problems:
         raise ConfigError("params.yaml:\n" + "\n".join(f"  {line}" for line in problems))
     return params
@@ -159,72 +160,3 @@ def _step(model: Any, part: str, value: Any) -> Any:
         if source in get_args(member.model_fields["source"].annotation):
             return member
     return None
-
-
-def _dangling(params: Params) -> Iterator[str]:
-    """Names that one part of the file uses and no other part defines."""
-
-    def absent(where: str, name: str, catalogue: str, known: list[str]) -> str:
-        return f"`{where}` names {name!r}, which is not under `{catalogue}`.{_suggestion(name, known)}"
-
-    encoders, views, datasets = list(params.encoders), list(params.views), list(params.datasets)
-    for name, view in params.views.items():
-        if view.encoder not in encoders:
-            yield absent(f"views.{name}.encoder", view.encoder, "encoders", encoders)
-            continue
-        encoder = params.encoders[view.encoder]
-        if encoder.modality == "image" and view.resolution is None:
-            yield f"`views.{name}.resolution` is missing: an image view needs the side of its input in pixels."
-    located = {(store.group, store.dataset, store.view) for store in params.stores.values()}
-    for name, store in params.stores.items():
-        if store.view not in views:
-            yield absent(f"stores.{name}.view", store.view, "views", views)
-        elif params.views[store.view].encoder != store.encoder:
-            yield (
-                f"`stores.{name}.encoder` is {store.encoder!r}, but `views.{store.view}.encoder` is "
-                f"{params.views[store.view].encoder!r}: write the same name in both."
-            )
-        if store.group == "pairs" and store.dataset not in datasets:
-            yield absent(f"stores.{name}.dataset", store.dataset, "datasets", datasets)
-        elif store.dataset in datasets and params.datasets[store.dataset].group != store.group:
-            yield (
-                f"`stores.{name}.group` is {store.group!r}, but `datasets.{store.dataset}.group` is "
-                f"{params.datasets[store.dataset].group!r}: write the same name in both."
-            )
-    for name, aligner in params.aligners.items():
-        for side, modality in (("image", "image"), ("text", "text")):
-            view_name = getattr(aligner, side)
-            if view_name not in views:
-                yield absent(f"aligners.{name}.{side}", view_name, "views", views)
-                continue
-            encoder_name = params.views[view_name].encoder
-            if encoder_name in encoders and (other := params.encoders[encoder_name].modality) != modality:
-                yield f"`aligners.{name}.{side}` is {view_name!r}, a view of an encoder of {other}s."
-            for dataset in aligner.data:
-                if dataset in datasets and ("pairs", dataset, view_name) not in located:
-                    yield (
-                        f"`aligners.{name}` needs {dataset!r} through view {view_name!r}; add under `stores`: "
-                        f"{dataset}-{view_name}: {{group: pairs, dataset: {dataset}, view: {view_name}, "
-                        f"encoder: {encoder_name}}}"
-                    )
-        for dataset in aligner.data:
-            if dataset not in datasets:
-                yield absent(f"aligners.{name}.data", dataset, "datasets", datasets)
-    evaluate = params.evaluate
-    if evaluate.control not in params.aligners:
-        yield absent("evaluate.control", evaluate.control, "aligners", list(params.aligners))
-    for dataset in evaluate.datasets:
-        if dataset not in datasets:
-            yield absent("evaluate.datasets", dataset, "datasets", datasets)
-    for entry in params.prompts.classes:
-        if entry.dataset not in datasets:
-            yield absent("prompts.classes", entry.dataset, "datasets", datasets)
-    for entry in evaluate.classification:
-        if entry not in params.prompts.classes:
-            yield (
-                f"`evaluate.classification` asks for {entry.label} classes of {entry.dataset!r} without prompts; "
-                f"add under `prompts.classes`: {{dataset: {entry.dataset}, label: {entry.label}}}"
-            )
-    for name in evaluate.prompt_sets:
-        if name not in params.prompts.sets:
-            yield absent("evaluate.prompt_sets", name, "prompts.sets", list(params.prompts.sets))

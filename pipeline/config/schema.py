@@ -52,8 +52,17 @@ class ViewSpec(Section):
     tier: Literal["cls", "grid", "full"] = "grid"
     grid: Positive = 3
     max_tokens: Positive | None = None
+    truncations: tuple[Positive, ...] = ()
     languages: tuple[str, ...] = ()
     dtype: Literal["float16", "float32"] = "float16"
+
+    @model_validator(mode="after")
+    def _rising(self) -> "ViewSpec":
+        if list(self.truncations) != sorted(set(self.truncations)):
+            raise ValueError(f"truncations must rise, each once, found {list(self.truncations)}")
+        if self.max_tokens is not None and any(length > self.max_tokens for length in self.truncations):
+            raise ValueError(f"truncations {list(self.truncations)} go beyond max_tokens {self.max_tokens}")
+        return self
 
 
 class EmojiSource(Section):
@@ -103,7 +112,11 @@ class StoreSpec(Section):
 
 
 class AlignerSpec(Section):
-    """Two views and the head between them."""
+    """Two views and the head between them.
+
+    `curation` names the selection of training images; `dense` is a view of the same image encoder with every patch
+    token, through which composed scenes are seen; `long_text` a view of the same text encoder with truncations.
+    """
 
     image: Name
     text: Name
@@ -112,6 +125,9 @@ class AlignerSpec(Section):
     embed_dim: Positive | None = None
     local_tokens: Literal["grid", "patch", "mean"] = "grid"
     prompts: Name = "classnames"
+    curation: Name = "all"
+    dense: Name | None = None
+    long_text: Name | None = None
 
 
 class SplitsParams(Section):
@@ -129,11 +145,85 @@ class SplitsParams(Section):
         return self
 
 
+class ScenesParams(Section):
+    """Composed scenes: cut-outs of the data sets `pieces` on a background, `objects` of them (from, to) per scene."""
+
+    pieces: Annotated[tuple[Name, ...], Field(min_length=1)]
+    count: Positive = 200
+    size: Annotated[int, Field(ge=32)] = 224
+    objects: tuple[Positive, Positive] = (2, 12)
+
+    @model_validator(mode="after")
+    def _range(self) -> "ScenesParams":
+        low, high = self.objects
+        if low > high:
+            raise ValueError(f"objects goes from {low} down to {high}; write the smaller number first")
+        if high > 64:
+            raise ValueError(f"objects goes up to {high}; a scene holds at most 64")
+        return self
+
+
+class CompareParams(Section):
+    """Similarity of every candidate pair of an image view and a text view, on samples that no test split holds."""
+
+    datasets: Annotated[tuple[Name, ...], Field(min_length=1)]
+    images: Annotated[tuple[Name, ...], Field(min_length=1)]
+    texts: Annotated[tuple[Name, ...], Field(min_length=1)]
+    control: Name
+    neighbours: Positive = 10
+    permutations: Annotated[int, Field(ge=20)] = 200
+
+
+class SyntheticToy(Section):
+    """The poster's synthetic study: A = T1(Z) + w1 U, B = T2(Z) + w2 U; every pair of noise levels, every seed."""
+
+    samples: Annotated[int, Field(ge=64)] = 1024
+    width: Annotated[int, Field(ge=2)] = 32
+    noise: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=2)] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    seeds: Positive = 3
+
+
+class ToyParams(Section):
+    """The poster's two toy studies: similarity against the CLIP loss after `iterations` steps."""
+
+    synthetic: SyntheticToy = SyntheticToy()
+    iterations: Positive = 500
+    batch_size: Annotated[int, Field(ge=2)] = 256
+    width: Positive = 64
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    seeds: Positive = 3
+    device: str = "auto"
+
+
 class ClassificationSet(Section):
     """Which labels of which data set are classes."""
 
     dataset: Name
     label: Literal["concept", "category"]
+
+
+class CurationSpec(Section):
+    """Which training images an aligner may see, per repeat.
+
+    `all`: every one. `random`: `images` of them. `prototypes`: few-shot concept prototypes retrieve `candidates` each
+    from the pool, and a balanced assignment, rarest concept first, keeps `images` in all.
+    """
+
+    method: Literal["all", "random", "prototypes"]
+    view: Name
+    pool: Annotated[tuple[Name, ...], Field(min_length=1)]
+    images: Positive | None = None
+    concepts: tuple[ClassificationSet, ...] = ()
+    shots: Positive = 8
+    candidates: Positive = 512
+
+    @model_validator(mode="after")
+    def _complete(self) -> "CurationSpec":
+        if self.method != "all" and self.images is None:
+            raise ValueError(f"method {self.method} needs `images`, the number to keep")
+        if self.method == "prototypes" and not self.concepts:
+            raise ValueError("method prototypes needs `concepts`, the labels to make prototypes of")
+        return self
 
 
 class PromptsParams(Section):
@@ -185,15 +275,27 @@ class TrainParams(Section):
         return self
 
 
-class EvaluateParams(Section):
-    """Evaluation protocols; the test split is read here and nowhere else."""
+TaskName = Literal["retrieval", "classification", "multilingual", "segmentation", "long_text"]
 
-    tasks: Annotated[tuple[Literal["retrieval", "classification"], ...], Field(min_length=1)]
+
+class EvaluateParams(Section):
+    """Evaluation protocols; the test split is read here and nowhere else.
+
+    Every aligner is compared with `control`, and those named in `versus` with another one as well. `multilingual` names
+    data sets, `segmentation` the labels of the pieces that scenes are made of. Examples are those of `showcase`.
+    """
+
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)]
     control: Name
+    versus: dict[Name, Name] = {}
+    showcase: Name
     datasets: Annotated[tuple[Name, ...], Field(min_length=1)]
     recall_at: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 5, 10)
     prompt_sets: Annotated[tuple[Name, ...], Field(min_length=1)] = ("single",)
     classification: tuple[ClassificationSet, ...] = ()
+    multilingual: tuple[Name, ...] = ()
+    segmentation: tuple[ClassificationSet, ...] = ()
+    examples: NonNegative = 12
     bootstrap: Annotated[int, Field(ge=100)] = 2000
     device: str = "auto"
 
@@ -206,9 +308,13 @@ class Params(Section):
     views: dict[Name, ViewSpec]
     datasets: dict[Name, DatasetSpec]
     stores: dict[Name, StoreSpec]
+    scenes: ScenesParams
+    curations: dict[Name, CurationSpec]
     aligners: dict[Name, AlignerSpec]
     splits: SplitsParams
     prompts: PromptsParams
     encode: EncodeParams
+    compare: CompareParams
+    toy: ToyParams
     train: TrainParams
     evaluate: EvaluateParams

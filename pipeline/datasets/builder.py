@@ -1,7 +1,6 @@
 """The builder that every source feeds: it deduplicates by content and writes the tables of one index."""
 
 import io
-import json
 import os
 import tarfile
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ from PIL import Image
 
 from pipeline.datasets.tables import FAILURES, IMAGES, LABELS, PAIRS, TEXTS, image_id, text_id, write_table
 from pipeline.errors import DataError
+from pipeline.files import write_json
 
 ARCHIVE = "images.tar"
 _HEADER = 512  # bytes before a member's data in a POSIX tar; names stay far below the 100 bytes it holds
@@ -161,11 +161,3 @@ class IndexBuilder:
             "mask": mask,
             "key": key,
         }
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write `content` as indented JSON at `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)

@@ -47,13 +47,18 @@ def decode_rgb(content: bytes) -> Image.Image:
             if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError
             image.load()
-            return _as_rgb(ImageOps.exif_transpose(image))
+            return upright_rgb(image)
     except Image.DecompressionBombError as error:
         raise DataError(f"too many pixels (more than {Image.MAX_IMAGE_PIXELS})") from error
     except UnidentifiedImageError as error:
         raise DataError("not an image of a known format") from error
     except (OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError) as error:
         raise DataError(f"damaged image ({error or type(error).__name__})") from error
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode as RGB, as `decode_rgb` makes it."""
+    return _as_rgb(ImageOps.exif_transpose(image))
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -9,8 +9,8 @@ from tqdm import tqdm
 from pipeline.config.schema import EmojiSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.concepts import concept_key
-from pipeline.datasets.emoji_packages import Drawing, EmojiPackages
-from pipeline.datasets.pictures import from_raster, from_svg, squared
+from pipeline.datasets.emoji_packages import EmojiPackages
+from pipeline.datasets.pictures import render_all
 from pipeline.errors import ConfigError, SourceError
 
 
@@ -37,6 +37,9 @@ def index_emoji(spec: EmojiSource, builder: IndexBuilder, downloads: Path) -> di
     if not kept:
         raise SourceError("No emoji is left. Look at `exclude_groups`, `styles` and `languages` of this data set.")
     images_per_style = dict.fromkeys(spec.styles, 0)
+    pictures = render_all(
+        [drawings[style][code] for code in kept for style in spec.styles if code in drawings[style]], spec.size
+    )
     for code in tqdm(kept, desc="emoji", unit="concept", mininterval=1):
         english = annotations["en"][code]
         name = english["tts"][0]
@@ -45,10 +48,9 @@ def index_emoji(spec: EmojiSource, builder: IndexBuilder, downloads: Path) -> di
             if code not in drawings[style]:
                 continue
             key = f"{style}/{_key(code)}"
-            try:
-                picture = _render(drawings[style][code], spec.size)
-            except (ValueError, OSError) as error:
-                builder.fail(key, f"cannot be rendered: {error}")
+            picture = next(pictures)
+            if isinstance(picture, str):
+                builder.fail(key, f"cannot be rendered: {picture}")
                 continue
             image = builder.add_image(picture, key, mask="alpha")
             images_per_style[style] += 1
@@ -76,8 +78,3 @@ def _known_groups(asked: Iterable[str], known: set[str]) -> set[str]:
 
 def _key(code: tuple[int, ...]) -> str:
     return "-".join(f"{number:x}" for number in code)
-
-
-def _render(drawing: Drawing, size: int) -> bytes:
-    picture = from_svg(drawing, size) if isinstance(drawing, str) else from_raster(drawing)
-    return squared(picture, size)

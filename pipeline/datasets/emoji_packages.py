@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets.packages import CLDR, FLUENT_3D, NOTO, TWEMOJI, Package, npm_members, python_package
+from pipeline.datasets.pictures import Drawing
 from pipeline.errors import ConfigError, SourceError
-
-Drawing = str | bytes  # SVG text, or an encoded raster image
 
 _SKIN_TONES = {0x1F3FB, 0x1F3FC, 0x1F3FD, 0x1F3FE, 0x1F3FF}
 _VARIATION = 0xFE0F  # asks for the coloured form; some packages write it, others do not

@@ -2,11 +2,40 @@
 
 import io
 import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import repeat
+from multiprocessing import get_context
 
 from PIL import Image
 
 MARGIN = 0.05  # of the longer side of what is drawn, on each side
 _VISIBLE = 8  # alpha (of 255) below which a pixel counts as empty when trimming
+_WORTH_PROCESSES = 200  # pictures; below it, starting processes takes longer than they save
+
+Drawing = str | bytes  # SVG text, or an encoded raster
+
+
+def render_all(drawings: Sequence[Drawing], size: int) -> Iterator[bytes | str]:
+    """`squared` PNG bytes of each drawing in order, or the reason why it cannot be rendered.
+
+    The renderer holds Python's lock, so many drawings are shared out over processes, not threads.
+    """
+    workers = os.cpu_count() or 1
+    if workers == 1 or len(drawings) < _WORTH_PROCESSES:
+        yield from map(partial(_rendered, size=size), drawings)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_rendered, drawings, repeat(size), chunksize=16)
+
+
+def _rendered(drawing: Drawing, size: int) -> bytes | str:
+    try:
+        return squared(from_svg(drawing, size) if isinstance(drawing, str) else from_raster(drawing), size)
+    except (ValueError, OSError) as error:
+        return str(error)
 
 
 def from_svg(svg: str, size: int) -> Image.Image:

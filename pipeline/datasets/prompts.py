@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.config.schema import PromptsParams
-from pipeline.datasets.builder import write_json
 from pipeline.datasets.tables import PROMPTS, TEXTS, read_table, text_id, write_table
 from pipeline.errors import DataError
+from pipeline.files import write_json
 
 _ARTICLE = re.compile(r"\b([Aa]) \{\}")
 _VOWEL = re.compile(r"[aeiou](?!ni[cqtv]|uro|ne\b|ne-)", re.IGNORECASE)  # by letter, less "unicorn", "euro", "one-"

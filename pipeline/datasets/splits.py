@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.config.schema import SplitsParams
-from pipeline.datasets.builder import write_json
 from pipeline.datasets.families import Concept, find_families
 from pipeline.datasets.tables import JOINT_PAIRS, SAMPLES, read_table, write_table
 from pipeline.errors import DataError
+from pipeline.files import write_json
 
 log = logging.getLogger(__name__)
 

@@ -2,18 +2,17 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image
 from tqdm import tqdm
 
 from pipeline.config.schema import StampsSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.concepts import concept_key, concept_name
 from pipeline.datasets.packages import STAMPS, Unavailable, deb_members, fetch
-from pipeline.datasets.pictures import from_raster, from_svg, squared
+from pipeline.datasets.pictures import Drawing, render_all
 from pipeline.errors import ConfigError, SourceError
 
 log = logging.getLogger(__name__)
@@ -58,17 +57,19 @@ def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> 
     captions = {name: read_captions(files[name].decode("utf-8", errors="replace")) for name in texts}
     _check_languages(spec.languages, {form for caption in captions.values() for form in caption})
     kept = [name for name in texts if name.split("/")[0] not in spec.exclude_categories][: spec.limit or None]
+    sources = {name: _source(name, files) for name in kept}
+    usable = [name for name in kept if sources[name] is not None and captions[name].get("en")]
+    pictures = dict(
+        zip(usable, render_all([_drawing(sources[name], files) for name in usable], spec.size), strict=True)
+    )
     for name in tqdm(kept, desc="stamps", unit="stamp", mininterval=1):
         stem = str(PurePosixPath(name).with_suffix(""))
-        english = captions[name].get("en", "")
-        source = next((stem + suffix for suffix in _PICTURES if stem + suffix in files), None)
-        if source is None or not english:
-            builder.fail(stem, "no picture" if source is None else "no English caption")
+        if name not in pictures:
+            builder.fail(stem, "no picture" if sources[name] is None else "no English caption")
             continue
-        try:
-            picture = squared(_decode(source, files[source], spec.size), spec.size)
-        except (ValueError, OSError) as error:
-            builder.fail(stem, f"cannot be rendered: {error}")
+        picture, english = pictures[name], captions[name]["en"]
+        if isinstance(picture, str):
+            builder.fail(stem, f"cannot be rendered: {picture}")
             continue
         image = builder.add_image(picture, stem, mask="alpha")
         builder.label(image, concept_key(english), concept_name(english), name.split("/")[0])
@@ -108,5 +109,12 @@ def _check_languages(asked: Iterable[str], known: set[str]) -> None:
             )
 
 
-def _decode(name: str, content: bytes, size: int) -> Image.Image:
-    return from_svg(content.decode("utf-8"), size) if name.endswith(".svg") else from_raster(content)
+def _source(name: str, files: Collection[str]) -> str | None:
+    """The picture that belongs to a caption file."""
+    stem = str(PurePosixPath(name).with_suffix(""))
+    return next((stem + suffix for suffix in _PICTURES if stem + suffix in files), None)
+
+
+def _drawing(source: str | None, files: Mapping[str, bytes]) -> Drawing:
+    assert source is not None, "asked for stamps with a picture only"
+    return files[source].decode("utf-8", errors="replace") if source.endswith(".svg") else files[source]

@@ -78,6 +78,17 @@ PROMPTS = pa.schema(
         ("text_id", pa.string()),
     ]
 )
+OBJECTS = pa.schema(
+    [
+        ("image_id", pa.string()),  # the scene
+        ("instance", pa.int32()),  # its number in the masks, from 1, largest first
+        ("dataset", pa.string()),  # where the cut-out comes from
+        ("piece_id", pa.string()),  # image id of the cut-out there
+        ("concept", pa.string()),
+        ("category", pa.string()),  # or null
+        ("pixels", pa.int32()),  # visible, after occlusion
+    ]
+)  # of composed scenes
 SCHEMAS = {
     "images": IMAGES,
     "texts": TEXTS,

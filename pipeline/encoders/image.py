@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pipeline.config.schema import EncoderSpec, ViewSpec
-from pipeline.encoders.manifest import read_manifest
+from pipeline.encoders.manifest import manifest_for
 from pipeline.encoders.torchvision_mend import ensure_torchvision
 from pipeline.encoders.tower import Tokens, Tower
 from pipeline.errors import CheckpointError
@@ -88,12 +88,7 @@ def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: 
     Raises:
         CheckpointError: the folder is unfinished, or lacks what was asked for; the message says what there is.
     """
-    manifest = read_manifest(folder)
-    if (manifest.loader, manifest.modality) != (spec.loader, "image"):
-        raise CheckpointError(
-            f"{folder} holds a checkpoint for {manifest.modality}s and loader {manifest.loader}, params.yaml asks for "
-            f"images and loader {spec.loader}; run: dvc repro checkpoint@{folder.name}"
-        )
+    manifest = manifest_for(folder, spec.loader, "image")
     ensure_torchvision()
     tower: Tower
     if spec.loader == "timm":

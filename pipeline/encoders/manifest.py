@@ -84,6 +84,21 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest(**content)
 
 
+def manifest_for(folder: Path, loader: str, modality: str) -> Manifest:
+    """The manifest of a checkpoint folder that must be of a loader and a modality.
+
+    Raises:
+        CheckpointError: as `read_manifest`, or the folder is of another loader or modality.
+    """
+    manifest = read_manifest(folder)
+    if (manifest.loader, manifest.modality) != (loader, modality):
+        raise CheckpointError(
+            f"{folder} holds a checkpoint for {manifest.modality}s and loader {manifest.loader}, params.yaml asks for "
+            f"{modality}s and loader {loader}; run: dvc repro checkpoint@{folder.name}"
+        )
+    return manifest
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest; do this last."""
     text = json.dumps(asdict(manifest), indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -62,8 +62,9 @@ class SentenceText:
         return [len(ids) for ids in batch["input_ids"]]
 
     @torch.inference_mode()
-    def encode(self, texts: list[str]) -> torch.Tensor:
+    def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
         """See `TextEncoder`."""
+        self._model.max_seq_length = min(max_tokens or self.max_tokens, self.max_tokens)  # the tokenizer reads it
         features = self._model.preprocess(self._prefixed(texts))
         on_device = {
             key: value.to(self._model.device) if isinstance(value, torch.Tensor) else value

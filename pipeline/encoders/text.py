@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from pipeline.config.schema import EncoderSpec, ViewSpec
-from pipeline.encoders.manifest import read_manifest
+from pipeline.encoders.manifest import manifest_for
 from pipeline.errors import CheckpointError
 
 
@@ -28,8 +28,12 @@ class TextEncoder(Protocol):
         """Number of tokens of each text after truncation, prefix and special tokens included."""
         ...
 
-    def encode(self, texts: list[str]) -> torch.Tensor:
-        """Encode one batch -> (B, D) float32. Texts of similar length in one batch waste little on padding."""
+    def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
+        """Encode one batch -> (B, D) float32. Texts of similar length in one batch waste little on padding.
+
+        Args:
+            max_tokens: cut the texts here, special tokens included, where that is earlier than the encoder's limit.
+        """
         ...
 
 
@@ -48,12 +52,7 @@ def load_text_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: s
     Raises:
         CheckpointError: the folder is unfinished, or lacks what was asked for; the message says what there is.
     """
-    manifest = read_manifest(folder)
-    if (manifest.loader, manifest.modality) != (spec.loader, "text"):
-        raise CheckpointError(
-            f"{folder} holds a checkpoint for {manifest.modality}s and loader {manifest.loader}, params.yaml asks for "
-            f"texts and loader {spec.loader}; run: dvc repro checkpoint@{folder.name}"
-        )
+    manifest_for(folder, spec.loader, "text")
     if set(spec.layers) != {-1}:
         raise CheckpointError(f"{folder.name}: texts are encoded from the last layer, found layers {list(spec.layers)}")
     if spec.loader == "sentence-transformers":

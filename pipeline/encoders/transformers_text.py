@@ -65,18 +65,19 @@ class TransformersText:
 
     def lengths(self, texts: list[str]) -> list[int]:
         """See `TextEncoder`."""
-        return [len(ids) for ids in self._tokenize(texts)["input_ids"]]
+        return [len(ids) for ids in self._tokenize(texts, self.max_tokens)["input_ids"]]
 
     @torch.inference_mode()
-    def encode(self, texts: list[str]) -> torch.Tensor:
+    def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
         """See `TextEncoder`."""
-        batch = self._tokenize(texts, padding=True, return_tensors="pt").to(self._model.device)
+        limit = min(max_tokens or self.max_tokens, self.max_tokens)
+        batch = self._tokenize(texts, limit, padding=True, return_tensors="pt").to(self._model.device)
         hidden = self._model(**batch).last_hidden_state
         return pool(hidden.float(), batch["attention_mask"], self._pooling)
 
-    def _tokenize(self, texts: list[str], **options: Any) -> Any:
+    def _tokenize(self, texts: list[str], limit: int, **options: Any) -> Any:
         prefixed = [self._prefix + text for text in texts]
-        return self._tokenizer(prefixed, truncation=True, max_length=self.max_tokens, **options)
+        return self._tokenizer(prefixed, truncation=True, max_length=limit, **options)
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:

@@ -6,8 +6,6 @@ from pipeline.config.schema import EncoderSpec, ViewSpec
 from pipeline.encoders.manifest import Manifest
 from pipeline.features.fingerprint import ENCODING_VERSION, FORMAT_VERSION, Fingerprint, digest_of
 
-_LIBRARIES = {"transformers": "transformers", "timm": "timm", "sentence-transformers": "sentence-transformers"}
-
 
 def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> Fingerprint:
     """The fingerprint of the features that `view` keeps of `encoder`.
@@ -35,7 +33,8 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> 
         }
     else:
         compared |= {"prefix": encoder.prefix, "max_tokens": view.max_tokens}
-    library = _LIBRARIES[encoder.loader]
+        if view.truncations:  # absent otherwise, so that stores without them keep the fingerprint they had
+            compared["truncations"] = list(view.truncations)
     described = {
         "model": manifest.model,
         "source": manifest.source,
@@ -43,6 +42,6 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> 
         "architecture": manifest.architecture,
         "preprocessing": manifest.preprocessing,
         "torch": version("torch"),
-        library: version(library),
+        encoder.loader: version(encoder.loader),  # loaders have the names of their packages
     }
     return Fingerprint(compared, described)

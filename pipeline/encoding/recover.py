@@ -15,7 +15,7 @@ from pipeline.features.fingerprint import Fingerprint
 from pipeline.features.layout import shard_path
 from pipeline.features.reader import ROWS_FILE
 from pipeline.features.scratch import cache_folder, link
-from pipeline.features.shards import RECORD, ScratchShard, ShardRecord, describe
+from pipeline.features.shards import ScratchShard, ShardRecord, describe
 
 
 def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerprint) -> int:
@@ -53,7 +53,7 @@ def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerpr
             link(source, target / name)
         record = ShardRecord(shard["key"], shard["rows"], attributes["shard_rows"], shard["xxh3_128"])
         describe(target, record, ids[rows], reasons[rows])
-        recovered += (target / RECORD).is_file()
+        recovered += 1
     return recovered
 
 

@@ -14,7 +14,7 @@ from pipeline.encoders.image import ImageEncoder
 from pipeline.encoders.text import TextEncoder
 from pipeline.encoding.protocol import Batch
 from pipeline.encoding.regions import region_means
-from pipeline.errors import DataError
+from pipeline.errors import CheckpointError, DataError
 from pipeline.features import ArraySpec
 
 NOT_FINITE = "the encoder gave NaN or infinite features"
@@ -80,21 +80,59 @@ class ImageRows:
 
 
 class TextRows:
-    """The sentence embedding of each text."""
+    """The sentence embedding of each text, and those of its truncations where the view names any.
+
+    Arrays: `pooled` (D,), and `truncated` (T, D), the text cut at each of T rising numbers of tokens.
+    """
 
     def __init__(self, encoder: TextEncoder, view: ViewSpec, strings: Mapping[str, str], params: EncodeParams) -> None:
+        """Take the encoder as it was loaded for the view.
+
+        Raises:
+            CheckpointError: a truncation goes beyond what the encoder reads.
+        """
         self._encoder, self._strings, self._batch_size = encoder, strings, params.text_batch_size
-        self.specs: tuple[ArraySpec, ...] = (ArraySpec("pooled", (encoder.width,), view.dtype),)
+        self._truncations = view.truncations
+        if self._truncations and self._truncations[-1] > encoder.max_tokens:
+            raise CheckpointError(
+                f"The view truncates texts at {self._truncations[-1]} tokens, its encoder reads {encoder.max_tokens}: "
+                "set max_tokens of the view, or lower its truncations"
+            )
+        specs = [ArraySpec("pooled", (encoder.width,), view.dtype)]
+        if self._truncations:
+            specs.append(ArraySpec("truncated", (len(self._truncations), encoder.width), view.dtype))
+        self.specs: tuple[ArraySpec, ...] = tuple(specs)
         self.notes: dict[str, object] = {"max_tokens": encoder.max_tokens, "batch_size": params.text_batch_size}
 
     def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
         """See `RowEncoder`. Texts of like length share a batch, so little is padded."""
         texts = [self._strings[identifier] for identifier in ids]
-        order = np.argsort(np.array(self._encoder.lengths(texts)), kind="stable").tolist()
+        lengths = np.array(self._encoder.lengths(texts), dtype=np.int64)
+        order = np.argsort(lengths, kind="stable").tolist()
         for start in range(0, len(order), self._batch_size):
             positions = order[start : start + self._batch_size]
-            pooled = self._encoder.encode([texts[position] for position in positions])
-            yield _checked(Batch(positions, {"pooled": pooled.float().cpu().numpy()}, [None] * len(positions)))
+            batch = [texts[position] for position in positions]
+            arrays = {"pooled": self._encoder.encode(batch).float().cpu().numpy()}
+            if self._truncations:
+                arrays["truncated"] = self._truncated(batch, lengths[positions], arrays["pooled"])
+            yield _checked(Batch(positions, arrays, [None] * len(positions)))
+
+    def _truncated(self, texts: list[str], lengths: np.ndarray, pooled: np.ndarray) -> np.ndarray:
+        """Embeddings (B, T, D) of the texts cut at each truncation; a text that it does not cut is not encoded again.
+
+        Args:
+            lengths: (B,) int64, tokens of each text as it was encoded for `pooled` (B, D).
+        """
+        out = np.empty((len(texts), len(self._truncations), pooled.shape[1]), dtype=np.float32)
+        longer = pooled
+        for place, limit in reversed(list(enumerate(self._truncations))):
+            out[:, place] = longer
+            cut = np.flatnonzero(lengths > limit)
+            if cut.size:
+                values = self._encoder.encode([texts[row] for row in cut], limit)
+                out[cut, place] = values.float().cpu().numpy()
+            longer = out[:, place]
+        return out
 
 
 def _checked(batch: Batch) -> Batch:

@@ -115,6 +115,7 @@ class StoreEncoder:
         found = [ScratchShard.find(self.scratch / shard_key(ids, plan.shard_rows)) for ids in plan.shards()]
         self.summary.reused_shards = sum(shard is not None for shard in found)
         missing = [ids for ids, shard in zip(plan.shards(), found, strict=True) if shard is None]
+        written: dict[str, ScratchShard] = {}
         if missing:
             rows = sum(len(ids) for ids in missing)
             needed = Plan(tuple(i for ids in missing for i in ids), plan.shard_rows).stored_bytes(specs)
@@ -124,15 +125,14 @@ class StoreEncoder:
             progress: tqdm[Any]
             with tqdm(total=rows, desc=self.name, unit="row", smoothing=0.1, mininterval=1.0) as progress:
                 for ids in missing:
-                    cache.add(self._write(ids, plan, specs, cache, progress))
+                    shard = self._write(ids, plan, specs, cache, progress)
+                    written[shard.record.key] = shard
+                    cache.add(shard)
         else:
             log.info("%s: all %d shards are known, no backbone is run", self.name, len(found))
-        return [self._require(ids, plan) for ids in plan.shards()]
-
-    def _require(self, ids: Sequence[str], plan: Plan) -> ScratchShard:
-        shard = ScratchShard.find(self.scratch / shard_key(ids, plan.shard_rows))
-        assert shard is not None, "a shard that was just written is there"
-        return shard
+        return [
+            shard or written[shard_key(ids, plan.shard_rows)] for ids, shard in zip(plan.shards(), found, strict=True)
+        ]
 
     def _write(
         self, ids: Sequence[str], plan: Plan, specs: Sequence[ArraySpec], cache: RowCache, progress: "tqdm[Any]"
@@ -163,8 +163,8 @@ class StoreEncoder:
                 progress.update(len(batch.positions))
         with ShardWriter(self.scratch, specs, ids, plan.shard_rows) as writer:
             writer.append(arrays, reasons)
-            writer.finish()
-        return self._require(ids, plan)
+            record = writer.finish()
+        return ScratchShard(self.scratch / record.key, record)
 
     def _count(self, reasons: Sequence[str | None], total: int) -> None:
         self.summary.passes += 1

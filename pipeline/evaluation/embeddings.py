@@ -1,10 +1,13 @@
 """Vectors of the shared space for a trained aligner, made from the very features it was trained on."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from pipeline.alignment.model import HeadConfig, ProjectionHeads
-from pipeline.alignment.views import digest_of, read_images, servable
+from pipeline.alignment.views import read_images
 from pipeline.config.schema import AlignerSpec
 from pipeline.errors import FingerprintMismatch, ModelError
 from pipeline.features import FeatureStore
@@ -36,44 +39,83 @@ class TrainedAligner:
                 f"params.yaml says {expected}. Train it again with: dvc repro train@{name}"
             )
         self._stores: dict[tuple[str, str, str], FeatureStore] = {}
+        self._heads: dict[int, ProjectionHeads] = {}
+        self._known: dict[tuple[int, Path], _KnownVectors] = {}
 
     def heads(self, repeat: int) -> ProjectionHeads:
-        """The heads of one repeat."""
-        return ProjectionHeads.from_folder(MODELS / self.name, repeat, self._device)
+        """The heads of one repeat, loaded once."""
+        if repeat not in self._heads:
+            self._heads[repeat] = ProjectionHeads.from_folder(MODELS / self.name, repeat, self._device)
+        return self._heads[repeat]
 
     def has_image(self, dataset: str, ids: np.ndarray) -> np.ndarray:
-        """Which images could be encoded, (n,) bool; errors as `servable`."""
-        store = self._store("pairs", self.spec.image, dataset)
-        return servable(store, ids, f"{dataset} through view {self.spec.image}")
+        """Which images could be encoded, (n,) bool; errors as `FeatureStore.servable`."""
+        return self._store("pairs", self.spec.image, dataset).servable(ids)
 
     def has_text(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
-        """Which texts could be encoded, (n,) bool; errors as `servable`."""
-        store = self._store(group, self.spec.text, dataset)
-        return servable(store, ids, f"{dataset} through view {self.spec.text}")
+        """Which texts could be encoded, (n,) bool; errors as `FeatureStore.servable`."""
+        return self._store(group, self.spec.text, dataset).servable(ids)
 
-    def image_vectors(self, heads: ProjectionHeads, dataset: str, ids: np.ndarray) -> np.ndarray:
-        """Unit vectors (n, K) float32 of images.
+    def holds_text(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
+        """Which texts the store has a row for, (n,) bool: those of languages that its view leaves out it has not."""
+        return self._store(group, self.spec.text, dataset).holds(ids)
+
+    def image_vectors(self, repeat: int, dataset: str, ids: np.ndarray) -> np.ndarray:
+        """Unit vectors (n, K) float32 of images, each computed once per repeat.
 
         Raises:
             FingerprintMismatch: the store holds other features than those trained on.
             MissingRows: an id is absent or could not be encoded.
         """
-        images = read_images(self._store("pairs", self.spec.image, dataset), ids, self.config.local_tokens)
-        return heads.embed_image(images.cls.numpy(), images.local.numpy())
+        store, heads = self._store("pairs", self.spec.image, dataset), self.heads(repeat)
 
-    def text_vectors(self, heads: ProjectionHeads, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
-        """Unit vectors (n, K) float32 of texts; errors as `image_vectors`."""
-        return heads.embed_text(self._store(group, self.spec.text, dataset).read("pooled", ids))
+        def embed(wanted: np.ndarray) -> np.ndarray:
+            images = read_images(store, wanted, self.config.local_tokens)
+            return heads.embed_image(images.cls.numpy(), images.local.numpy())
+
+        return self._vectors(repeat, store, ids, embed)
+
+    def text_vectors(self, repeat: int, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
+        """Unit vectors (n, K) float32 of texts, each computed once per repeat; errors as `image_vectors`."""
+        store, heads = self._store(group, self.spec.text, dataset), self.heads(repeat)
+        return self._vectors(repeat, store, ids, lambda wanted: heads.embed_text(store.read("pooled", wanted)))
+
+    def _vectors(
+        self, repeat: int, store: FeatureStore, ids: np.ndarray, embed: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        key = (repeat, store.folder)
+        if key not in self._known:
+            self._known[key] = _KnownVectors(store, self.config.embed_dim)
+        return self._known[key].of(ids, embed)
 
     def _store(self, group: str, view: str, dataset: str) -> FeatureStore:
         key = (group, view, dataset)
         if key not in self._stores:
             store = FeatureStore.open(store_folder(*key))
-            if digest_of(store) != (trained_on := self.config.fingerprints[view]):
+            if store.digest != (trained_on := str(self.config.fingerprints[view]["digest"])):
                 raise FingerprintMismatch(
                     f"Aligner {self.name!r} was trained on features {trained_on[:12]} of view {view!r}; "
-                    f"{store_folder(*key)} holds {digest_of(store)[:12]}. Bring all stores of the view and the heads "
+                    f"{store_folder(*key)} holds {store.digest[:12]}. Bring all stores of the view and the heads "
                     f"up to date with: dvc repro train@{self.name}"
                 )
             self._stores[key] = store
         return self._stores[key]
+
+
+class _KnownVectors:
+    """The vectors of those rows of a store that were asked for so far."""
+
+    def __init__(self, store: FeatureStore, width: int) -> None:
+        self._store = store
+        self._place = np.full(len(store), -1, dtype=np.int64)
+        self._vectors = np.empty((0, width), dtype=np.float32)
+
+    def of(self, ids: np.ndarray, embed: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Vectors (n, K) of `ids`; `embed` is called with the ids that are new."""
+        rows = self._store.rows(ids)
+        new = np.unique(rows[self._place[rows] < 0])
+        if new.size:
+            self._place[new] = len(self._vectors) + np.arange(new.size)
+            self._vectors = np.concatenate([self._vectors, embed(self._store.ids[new])])
+        vectors: np.ndarray = self._vectors[self._place[rows]]
+        return vectors

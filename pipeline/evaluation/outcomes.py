@@ -5,50 +5,41 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.config.schema import EvaluateParams
+from pipeline.evaluation.cohorts import Cohort, Measured
 from pipeline.evaluation.results import Difference, Row
-from pipeline.evaluation.statistics import FamilyBootstrap, spread
+from pipeline.evaluation.statistics import ClusterBootstrap, FamilyBootstrap, Outcomes, spread
 
 
 @dataclass(frozen=True)
-class Cohort:
-    """The test items on which aligners are compared: those of all repeats, one after another.
+class Comparisons:
+    """Whom an aligner is compared with.
 
     Attributes:
-        dataset: where they come from.
-        prompt_set, language: what the texts were, where that varies.
-        families: (n,) str, the concept family of each item.
-        repeat: (n,) int64, the repeat of each item.
-        candidates: number of candidates in each repeat.
+        control: every other aligner is compared with it.
+        versus: aligner -> one more that it is compared with.
     """
 
-    dataset: str
-    families: np.ndarray
-    repeat: np.ndarray
-    candidates: tuple[int, ...]
-    prompt_set: str | None = None
-    language: str | None = None
+    control: str
+    versus: Mapping[str, str]
 
+    @classmethod
+    def of(cls, params: EvaluateParams) -> "Comparisons":
+        """Those that params.yaml asks for."""
+        return cls(params.control, params.versus)
 
-@dataclass(frozen=True)
-class Measured:
-    """One metric of all aligners on a cohort.
-
-    Attributes:
-        chance: (n,) float, the expected outcome of each item under random scores.
-        outcomes: per aligner (n,) float.
-        groups: (n,) str: the metric is the mean over groups of their means; None for the plain mean.
-    """
-
-    metric: str
-    chance: np.ndarray
-    outcomes: Mapping[str, np.ndarray]
-    groups: np.ndarray | None = None
+    def partners(self, aligner: str) -> tuple[str, ...]:
+        """The aligners that `aligner` is compared with, the control first; never itself."""
+        named = (self.control, self.versus.get(aligner, self.control))
+        return tuple(dict.fromkeys(other for other in named if other != aligner))
 
 
 def report(
-    cohort: Cohort, measured: Sequence[Measured], control: str, draws: int, seed: int
+    cohort: Cohort, measured: Sequence[Measured], comparisons: Comparisons, draws: int, seed: int
 ) -> tuple[list[Row], list[Difference]]:
-    """Rows of every aligner and metric, and differences from `control` paired item by item.
+    """Rows of every aligner and metric, and differences from its partners paired item by item.
+
+    A partner without outcomes on these items is passed over.
 
     Args:
         draws, seed: of the bootstrap.
@@ -59,33 +50,63 @@ def report(
     for metric in measured:
         groups = metric.groups
         boot = ungrouped if groups is None else FamilyBootstrap(cohort.families, draws, seed, groups)
-        for aligner, outcomes in metric.outcomes.items():
-            rows.append(
-                Row(
-                    aligner=aligner,
-                    dataset=cohort.dataset,
-                    metric=metric.metric,
-                    value=boot.value(outcomes),
-                    chance=boot.value(metric.chance),
-                    ci=boot.interval(outcomes),
-                    sd_repeats=_spread(cohort, outcomes, groups),
-                    n_items=len(outcomes),
-                    n_candidates=float(np.mean(cohort.candidates)),
-                    n_families=boot.families,
-                    repeats=len(cohort.candidates),
-                    prompt_set=cohort.prompt_set,
-                    language=cohort.language,
-                )
+        spreads = {name: _spread(cohort, outcomes, groups) for name, outcomes in metric.outcomes.items()}
+        chance, items = boot.value(metric.chance), len(metric.chance)
+        found = compare(cohort, metric.metric, boot, metric.outcomes, spreads, chance, items, comparisons)
+        rows += found[0]
+        differences += found[1]
+    return rows, differences
+
+
+def compare(
+    cohort: Cohort,
+    metric: str,
+    boot: ClusterBootstrap[Outcomes],
+    outcomes: Mapping[str, Outcomes],
+    spreads: Mapping[str, float | None],
+    chance: float,
+    items: int,
+    comparisons: Comparisons,
+) -> tuple[list[Row], list[Difference]]:
+    """Rows of every aligner on one metric, and its differences from its partners under the same draws.
+
+    Args:
+        outcomes: per aligner, in the form that `boot` takes.
+        spreads: per aligner, the standard deviation over repeats.
+        chance: the value under random answers.
+        items: number of test items.
+    """
+    rows: list[Row] = []
+    differences: list[Difference] = []
+    for aligner, own in outcomes.items():
+        rows.append(
+            Row(
+                aligner=aligner,
+                dataset=cohort.dataset,
+                metric=metric,
+                value=boot.value(own),
+                chance=chance,
+                ci=boot.interval(own),
+                sd_repeats=spreads[aligner],
+                n_items=items,
+                n_candidates=float(np.mean(cohort.candidates)),
+                n_families=boot.families,
+                repeats=len(cohort.candidates),
+                prompt_set=cohort.prompt_set,
+                language=cohort.language,
+                tokens=cohort.tokens,
             )
-            if aligner == control or control not in metric.outcomes:
+        )
+        for partner in comparisons.partners(aligner):
+            if partner not in outcomes:
                 continue
-            compared = boot.compare(outcomes, metric.outcomes[control])
+            compared = boot.compare(own, outcomes[partner])
             differences.append(
                 Difference(
                     aligner=aligner,
-                    versus=control,
+                    versus=partner,
                     dataset=cohort.dataset,
-                    metric=metric.metric,
+                    metric=metric,
                     difference=compared.difference,
                     ci=compared.interval,
                     ratio=compared.ratio,
@@ -93,24 +114,10 @@ def report(
                     excludes_zero=compared.excludes_zero,
                     prompt_set=cohort.prompt_set,
                     language=cohort.language,
+                    tokens=cohort.tokens,
                 )
             )
     return rows, differences
-
-
-def sentence(difference: Difference) -> str:
-    """What a difference establishes, in words."""
-    where = f"on {difference.dataset}, {difference.metric}"
-    if difference.prompt_set:
-        where += f" with prompts {difference.prompt_set!r}"
-    if difference.ci is None:
-        return f"{difference.aligner} against {difference.versus} {where}: too few concept families for an interval."
-    low, high = difference.ci
-    measured = f"{difference.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
-    if not difference.excludes_zero:
-        return f"{difference.aligner} against {difference.versus} {where}: no established difference ({measured})."
-    verb = "beats" if difference.difference > 0 else "falls behind"
-    return f"{difference.aligner} {verb} {difference.versus} {where} ({measured})."
 
 
 def _spread(cohort: Cohort, outcomes: np.ndarray, groups: np.ndarray | None) -> float | None:

@@ -15,11 +15,13 @@ class PromptTable:
     def __init__(self, dataset: str) -> None:
         """Read data/index/prompts/<dataset>/prompts.parquet; errors as `read_table`."""
         self._path = index_folder("prompts", dataset) / "prompts.parquet"
-        columns = ["dataset", "label", "value", "set", "text_id"]
+        columns = ["dataset", "label", "value", "set", "text_id", "classname"]
         table = read_table(self._path, columns)
         self._ids: dict[tuple[str, ...], list[str]] = {}
-        for *key, text_id in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
+        self._names: dict[tuple[str, str], dict[str, str]] = {}
+        for *key, text_id, name in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
             self._ids.setdefault(tuple(key), []).append(text_id)
+            self._names.setdefault((key[0], key[1]), {}).setdefault(text_id, name)
 
     def texts(self, dataset: str, label: str, values: Sequence[str], prompt_set: str) -> list[tuple[str, ...]]:
         """Text ids of the prompts of each class, in sorted order without repeats.
@@ -36,6 +38,10 @@ class PromptTable:
             )
         return found
 
+    def names(self, dataset: str, label: str) -> dict[str, str]:
+        """The class name in each prompt of one label of a data set, by text id."""
+        return self._names.get((dataset, label), {})
+
 
 def class_vectors(texts: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Zero-shot classifier weights: per class the mean of its unit text vectors, brought back to unit length.
@@ -50,7 +56,8 @@ def class_vectors(texts: np.ndarray, classes: np.ndarray) -> np.ndarray:
     Returns:
         (C, K) float32 unit vectors.
     """
-    sums = np.zeros((int(classes.max()) + 1, texts.shape[1]), dtype=np.float64)
-    np.add.at(sums, classes, texts)
+    order = np.argsort(classes, kind="stable")
+    starts = np.searchsorted(classes[order], np.arange(int(classes.max()) + 1))
+    sums = np.add.reduceat(texts[order].astype(np.float64), starts, axis=0)
     unit: np.ndarray = sums / np.linalg.norm(sums, axis=1, keepdims=True)
     return unit.astype(np.float32)

@@ -1,10 +1,10 @@
 """The one form in which every evaluation task reports: rows, differences from the control, sentences.
 
-A result is a JSON file; a flat CSV of its rows serves `dvc plots` and a small nested mapping `dvc metrics`.
+A result is a JSON file; a flat CSV of its rows serves `dvc plots` and a small nested mapping `dvc metrics`. Beside it
+lie examples to look at, single answers of one aligner.
 """
 
 import csv
-import json
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +14,10 @@ from pydantic.dataclasses import dataclass
 
 from pipeline.errors import DataError
 from pipeline.evaluation.statistics import Interval
+from pipeline.files import write_json
 
-SCHEMA = 1
+SCHEMA = 2
+AVERAGE = "average"  # in place of a language: the mean over all languages but English
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -31,6 +33,9 @@ class Row:
         sd_repeats: standard deviation of the value over repeats.
         n_items: test items of all repeats together.
         n_candidates: mean over repeats.
+        prompt_set: templates of a zero-shot classifier.
+        language: of the texts, or "average".
+        tokens: length at which texts were cut, special tokens included.
     """
 
     aligner: str
@@ -46,6 +51,13 @@ class Row:
     repeats: int
     prompt_set: str | None = None
     language: str | None = None
+    tokens: int | None = None
+
+    @property
+    def measure(self) -> str:
+        """The metric with all that it was measured under, e.g. "t2i_recall@1_de" or "t2i_recall@1_en_64tok"."""
+        parts = (self.metric, self.prompt_set, self.language, f"{self.tokens}tok" if self.tokens else None)
+        return "_".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -63,6 +75,7 @@ class Difference:
     excludes_zero: bool
     prompt_set: str | None = None
     language: str | None = None
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -79,7 +92,7 @@ class TaskResult:
 
     task: str
     protocol: str
-    unit: Literal["image", "query"]
+    unit: Literal["image", "query", "object", "scene"]
     rows: tuple[Row, ...]
     differences: tuple[Difference, ...]
     sentences: tuple[str, ...]
@@ -90,24 +103,21 @@ class TaskResult:
         """Aligner, data set, metric to value: what `dvc metrics` shows and compares."""
         nested: dict[str, dict[str, dict[str, float]]] = {}
         for row in self.rows:
-            parts = [row.metric, row.prompt_set, row.language]
-            name = "_".join(part for part in parts if part)
-            nested.setdefault(row.aligner, {}).setdefault(row.dataset, {})[name] = round(row.value, 6)
+            nested.setdefault(row.aligner, {}).setdefault(row.dataset, {})[row.measure] = round(row.value, 6)
         return nested
 
     def write(self, folder: Path) -> None:
         """Write <task>.json (all), <task>.csv (rows that are fractions) and <task>.summary.json into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        _write_json(folder / f"{self.task}.json", asdict(self))
-        _write_json(folder / f"{self.task}.summary.json", self.summary())
+        write_json(asdict(self), folder / f"{self.task}.json")
+        write_json(self.summary(), folder / f"{self.task}.summary.json")
         columns = [f.name for f in fields(Row) if f.name != "ci"]
         with open(folder / f"{self.task}.csv", "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, ["name", *columns, "ci_low", "ci_high"], lineterminator="\n")
             writer.writeheader()
             for row in (row for row in self.rows if not row.metric.endswith("median_rank")):  # no fraction: own scale
                 low, high = row.ci or (None, None)
-                shown = [row.dataset, row.metric, row.prompt_set, row.aligner]
-                name = " ".join(part for part in shown if part)
+                name = f"{row.dataset} {row.measure} {row.aligner}"
                 writer.writerow({"name": name, **{c: getattr(row, c) for c in columns}, "ci_low": low, "ci_high": high})
 
     @classmethod
@@ -130,5 +140,20 @@ class TaskResult:
         return result
 
 
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+@dataclass(frozen=True, config=_STRICT)
+class Evaluated:
+    """What a task gives: its result, and examples of repeat 0 in a form of its own that JSON can hold."""
+
+    result: TaskResult
+    examples: tuple[dict[str, Any], ...] = ()
+
+    def write(self, folder: Path, aligner: str) -> None:
+        """Write the result, and <task>.examples.json beside it.
+
+        Args:
+            aligner: whose answers the examples are.
+        """
+        self.result.write(folder)
+        task = self.result.task
+        content = {"schema": SCHEMA, "task": task, "aligner": aligner, "repeat": 0, "examples": list(self.examples)}
+        write_json(content, folder / f"{task}.examples.json")

@@ -1,16 +1,19 @@
 """Uncertainty: a bootstrap that resamples concept families, because pictures of one concept are correlated.
 
 Families are drawn with replacement and all test items of a family come along (cluster bootstrap; Field and Welsh
-2007); intervals are percentiles. Every statistic here is a mean, over groups, of the mean of a group's items: one group
-gives the plain mean, one group per class the mean per-class accuracy. So a draw needs only sums and counts per family,
-and all draws are two matrix products.
+2007); intervals are percentiles. A statistic must follow from sums over families, so that all draws are a few matrix
+products.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Generic, TypeVar
 
 import numpy as np
 
 Interval = tuple[float, float]
+Outcomes = TypeVar("Outcomes")
 
 
 @dataclass(frozen=True)
@@ -32,59 +35,48 @@ class Comparison:
         return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
-class FamilyBootstrap:
+class ClusterBootstrap(ABC, Generic[Outcomes]):
     """Draws of families for one set of test items; every statistic on these items uses the same draws.
 
-    Items of several repeats are pooled: a family that is tested in several repeats is one cluster.
+    `Outcomes` is what a system did on the items, in whatever form `value` and `draws` take.
+
+    Attributes:
+        names: (F,) str, the distinct families in sorted order.
+        families: F.
+        times: (draws, F) float64, how often each family was drawn.
     """
 
-    def __init__(self, families: np.ndarray, draws: int, seed: int, groups: np.ndarray | None = None) -> None:
-        """Prepare the draws.
+    def __init__(self, families: np.ndarray, draws: int, seed: int) -> None:
+        """Draw.
 
         Args:
             families: (n,) the family of each item.
             draws: number of resamples.
             seed: of the draws; systems that share families and seed are resampled alike.
-            groups: (n,) the group of each item, or None for a single group.
         """
         if len(families) == 0:
             raise ValueError("there are no test items to resample")
-        names, self._family = np.unique(families.astype(str), return_inverse=True)
-        group = np.zeros(len(families)) if groups is None else groups.astype(str)
-        group_names, self._group = np.unique(group, return_inverse=True)
-        self.families = len(names)
-        self._shape = (self.families, len(group_names))
-        generator = np.random.default_rng(seed)
-        self._times = generator.multinomial(self.families, np.full(self.families, 1 / self.families), size=draws)
-        self._times = self._times.astype(np.float64)  # (draws, families): how often each family was drawn
-        self._drawn_counts = self._times @ self._per_family(np.ones(len(families)))
+        self.names = np.unique(families.astype(str))
+        self.families = len(self.names)
+        self.times = _times(self.families, draws, seed)
 
-    def value(self, outcomes: np.ndarray) -> float:
-        """The statistic itself: the mean over groups of the mean of their items.
+    @abstractmethod
+    def value(self, outcomes: Outcomes) -> float:
+        """The statistic itself."""
 
-        Args:
-            outcomes: (n,) float, e.g. hits.
-        """
-        counts = self._per_family(np.ones(len(outcomes))).sum(axis=0)
-        return float((self._per_family(outcomes).sum(axis=0) / counts).mean())
+    @abstractmethod
+    def draws(self, outcomes: Outcomes) -> np.ndarray:
+        """The statistic in every resample, (draws,) float64."""
 
-    def draws(self, outcomes: np.ndarray) -> np.ndarray:
-        """The statistic in every resample, (draws,) float64; groups that a resample misses do not count in it."""
-        sums = self._times @ self._per_family(outcomes)
-        present = self._drawn_counts > 0
-        means = np.divide(sums, self._drawn_counts, out=np.zeros_like(sums), where=present)
-        totals: np.ndarray = means.sum(axis=1) / present.sum(axis=1)
-        return totals
-
-    def interval(self, outcomes: np.ndarray, level: float = 0.95) -> Interval | None:
+    def interval(self, outcomes: Outcomes, level: float = 0.95) -> Interval | None:
         """Percentile interval of the statistic; None with fewer than two families, which show no spread."""
         return _percentiles(self.draws(outcomes), level) if self.families > 1 else None
 
-    def compare(self, first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Comparison:
+    def compare(self, first: Outcomes, second: Outcomes, level: float = 0.95) -> Comparison:
         """Paired comparison of two systems on these items.
 
         Args:
-            first, second: (n,) float, outcomes of the two systems, item by item.
+            first, second: outcomes of the two systems on the same items.
         """
         value, base = self.value(first), self.value(second)
         difference, ratio = value - base, value / base if base > 0 else None
@@ -96,10 +88,55 @@ class FamilyBootstrap:
         bounded = ratio is not None and np.isfinite(high)
         return Comparison(difference, _percentiles(drawn - drawn_base, level), ratio, (low, high) if bounded else None)
 
+
+class FamilyBootstrap(ClusterBootstrap[np.ndarray]):
+    """The mean over groups of the mean of a group's items.
+
+    One group gives the plain mean, one group per class the mean per-class accuracy.
+    Outcomes are (n,) float, e.g. hits, item by item. Items of several repeats are pooled: a family that is tested in
+    several repeats is one cluster.
+    """
+
+    def __init__(self, families: np.ndarray, draws: int, seed: int, groups: np.ndarray | None = None) -> None:
+        """Draw.
+
+        Args:
+            families, draws, seed: as for `ClusterBootstrap`.
+            groups: (n,) the group of each item, or None for a single group.
+        """
+        super().__init__(families, draws, seed)
+        self._family = np.searchsorted(self.names, families.astype(str))
+        group = np.zeros(len(families)) if groups is None else groups.astype(str)
+        group_names, self._group = np.unique(group, return_inverse=True)
+        self._shape = (self.families, len(group_names))
+        self._drawn_counts = self.times @ self._per_family(np.ones(len(families)))
+
+    def value(self, outcomes: np.ndarray) -> float:
+        """See `ClusterBootstrap`."""
+        counts = self._per_family(np.ones(len(outcomes))).sum(axis=0)
+        return float((self._per_family(outcomes).sum(axis=0) / counts).mean())
+
+    def draws(self, outcomes: np.ndarray) -> np.ndarray:
+        """See `ClusterBootstrap`; groups that a resample misses do not count in it."""
+        sums = self.times @ self._per_family(outcomes)
+        present = self._drawn_counts > 0
+        means = np.divide(sums, self._drawn_counts, out=np.zeros_like(sums), where=present)
+        totals: np.ndarray = means.sum(axis=1) / present.sum(axis=1)
+        return totals
+
     def _per_family(self, outcomes: np.ndarray) -> np.ndarray:
         """Sums by family and group, (F, G)."""
         flat = self._family * self._shape[1] + self._group
         return np.bincount(flat, weights=outcomes, minlength=self._shape[0] * self._shape[1]).reshape(self._shape)
+
+
+@lru_cache(maxsize=16)
+def _times(families: int, draws: int, seed: int) -> np.ndarray:
+    """How often each family was drawn, (draws, F) float64; not to be written to, as later calls get the same array."""
+    probabilities = np.full(families, 1 / families)
+    times = np.random.default_rng(seed).multinomial(families, probabilities, size=draws).astype(np.float64)
+    times.flags.writeable = False
+    return times
 
 
 def spread(values: list[float]) -> float | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +41,43 @@ class Fingerprint:
         return {"digest": self.digest, "compared": self.compared, "described": self.described}
 
 
+def differing_fields(found: dict[str, Any], expected: dict[str, Any], but_for: Collection[str] = ()) -> str:
+    """One line per compared field in which two fingerprints differ, with both values.
+
+    Args:
+        found, expected: as `Fingerprint.as_dict` gives them.
+        but_for: compared fields to pass over.
+    """
+    have, want = found.get("compared", {}), expected.get("compared", {})
+    lines = [
+        f"  {key}: found {have.get(key)!r}, expected {want.get(key)!r}"
+        for key in sorted((have.keys() | want.keys()) - set(but_for))
+        if have.get(key) != want.get(key)
+    ]
+    return "\n".join(lines) or "  the digest itself"
+
+
+def require_same_encoder(found: dict[str, Any], expected: dict[str, Any], where: str, but_for: Collection[str]) -> None:
+    """Check that a store holds another view of the encoder that wrote the expected one.
+
+    Args:
+        found, expected: as `Fingerprint.as_dict` gives them.
+        where: the store, for the message.
+        but_for: the compared fields in which the two views may differ.
+
+    Raises:
+        FingerprintMismatch: lists each other field that differs, with both values.
+    """
+    have, want = found.get("compared", {}), expected.get("compared", {})
+    if have and all(have.get(key) == want.get(key) for key in (have.keys() | want.keys()) - set(but_for)):
+        return
+    raise FingerprintMismatch(
+        f"{where} holds features of another encoder than those expected, from which it may differ in "
+        f"{', '.join(but_for)} alone:\n{differing_fields(found, expected, but_for)}\n"
+        "Bring all stores and heads up to date with: dvc repro"
+    )
+
+
 def require_same(found: dict[str, Any], expected: dict[str, Any], where: str) -> None:
     """Check that a store's recorded fingerprint is the expected one.
 
@@ -52,14 +90,7 @@ def require_same(found: dict[str, Any], expected: dict[str, Any], where: str) ->
     """
     if found.get("digest") == expected.get("digest"):
         return
-    have, want = found.get("compared", {}), expected.get("compared", {})
-    differing = [
-        f"  {key}: found {have.get(key)!r}, expected {want.get(key)!r}"
-        for key in sorted(have.keys() | want.keys())
-        if have.get(key) != want.get(key)
-    ]
-    detail = "\n".join(differing) or "  the digest itself"
     raise FingerprintMismatch(
-        f"{where} holds other features than those asked for:\n{detail}\n"
+        f"{where} holds other features than those asked for:\n{differing_fields(found, expected)}\n"
         "Encode it again with: dvc repro encode (or undo the edit that changed the encoder or its view)"
     )

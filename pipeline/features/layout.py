@@ -25,8 +25,9 @@ class ArraySpec:
     """One array of a store.
 
     Attributes:
-        name: `cls`, `mean`, `grid`, `patch`, `pooled` or `valid`.
-        row_shape: shape of one row, e.g. (L, D) or (P, D).
+        name: `cls`, `mean`, `grid` or `patch` of images, `pooled` or `truncated` of texts, or `valid`.
+        row_shape: shape of one row: (L, D) of kept layers, (P, D) of regions or patches, (D,) or (T, D) of texts at
+            full length or at T truncations.
         dtype: numpy name, `float16`, `float32` or `bool`.
     """
 

@@ -27,7 +27,8 @@ def publish(
     """Make the store at `out` from shards in order; it appears whole or not at all.
 
     Args:
-        notes: further attributes, e.g. the patch grid; nothing that differs from run to run.
+        notes: further attributes, e.g. the patch grid; nothing that differs from run to run, or DVC would run what
+            depends on the store again.
     """
     ids: list[str] = []
     reasons: list[str | None] = []
@@ -41,7 +42,7 @@ def publish(
         "rows": len(ids),
         "failed": sum(reason is not None for reason in reasons),
         "shard_rows": shard_rows,
-        "shards": [{"key": s.record.key, "rows": s.record.rows, "xxh3_128": s.record.files} for s in shards],
+        "shards": [_listed(shard) for shard in shards],
         **notes,
     }
     partial = out.with_name(f".{out.name}.partial")
@@ -57,3 +58,12 @@ def publish(
     shutil.rmtree(out, ignore_errors=True)
     os.replace(partial, out)
     fsync_folder(out.parent)
+
+
+def _listed(shard: ScratchShard) -> dict[str, Any]:
+    """A shard in the store's attributes; sorted, since a record just made and one read back differ in order."""
+    return {
+        "key": shard.record.key,
+        "rows": shard.record.rows,
+        "xxh3_128": dict(sorted(shard.record.files.items())),
+    }

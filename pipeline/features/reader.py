@@ -1,75 +1,21 @@
-"""Reading a feature store by id, at the speed of the page cache where its shards can be mapped."""
+"""Reading a feature store by id."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-import zarr
 
-from pipeline.errors import MissingRows, StoreError
+from pipeline.errors import DataError, MissingRows, StoreError
+from pipeline.features.array import FeatureArray
 from pipeline.features.fingerprint import require_same
-from pipeline.features.layout import contiguous_chunks, shard_path
+
+log = logging.getLogger(__name__)
 
 ROWS_FILE = "rows.parquet"
-
-
-class FeatureArray:
-    """One array of a store, (N, *row_shape). Mapped shard by shard; Zarr's own reader where a shard cannot be."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._array: Any = zarr.open_array(str(folder / name), mode="r")
-        self.shape: tuple[int, ...] = tuple(self._array.shape)
-        self.dtype: np.dtype[Any] = np.dtype(self._array.dtype)
-        self._shard_rows = int((self._array.shards or self._array.chunks)[0])
-        self._maps: list[np.ndarray] | None = _map_shards(folder, name, self._array)
-
-    @property
-    def mapped(self) -> bool:
-        """Whether reads go straight to the shard files."""
-        return self._maps is not None
-
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Copy of the given rows (n, *row_shape) in the stored dtype.
-
-        Args:
-            rows: int64 positions, in any order, repeats allowed.
-        """
-        rows = np.asarray(rows, dtype=np.int64)
-        if self._maps is None:
-            return np.asarray(self._array.oindex[rows]) if rows.size else np.empty((0, *self.shape[1:]), self.dtype)
-        if len(self._maps) == 1:
-            return np.take(self._maps[0], rows, axis=0)
-        out = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
-        shards = rows // self._shard_rows
-        for number in np.unique(shards):
-            chosen = shards == number
-            out[chosen] = self._maps[number][rows[chosen] - number * self._shard_rows]
-        return out
-
-
-def _map_shards(folder: Path, name: str, array: Any) -> list[np.ndarray] | None:
-    """Memory maps of all shards in order, or None unless every one is provably a contiguous block of rows."""
-    shape, shards, chunks = tuple(array.shape), array.shards, tuple(array.chunks)
-    compressed = bool(array.compressors) or bool(array.filters)
-    if shards is None or compressed or tuple(shards[1:]) != shape[1:] or chunks[1:] != shape[1:]:
-        return None
-    shard_rows, chunk_rows = int(shards[0]), int(chunks[0])
-    chunk_bytes = chunk_rows * int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(array.dtype).itemsize
-    maps = []
-    for number in range(-(-shape[0] // shard_rows)):
-        path = folder / shard_path(name, number, len(shape) - 1)
-        rows = min(shard_rows, shape[0] - number * shard_rows)
-        if not path.is_file():
-            raise StoreError(f"{path} is missing: the store is incomplete. Restore it with: dvc checkout, or dvc repro")
-        present = contiguous_chunks(path, shard_rows // chunk_rows, chunk_bytes)
-        if present is None or present * chunk_rows < rows:
-            return None
-        full = np.memmap(path, dtype=array.dtype, mode="r", shape=(present * chunk_rows, *shape[1:]))
-        maps.append(full[:rows])
-    return maps
 
 
 class FeatureStore:
@@ -133,6 +79,15 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def _title(self) -> str:
+        return f"{self.folder.name} through view {self.folder.parent.name}"
+
+    @property
+    def digest(self) -> str:
+        """The digest of its fingerprint."""
+        return str(self.fingerprint["digest"])
+
     def array(self, name: str) -> FeatureArray:
         """One array by name.
 
@@ -158,7 +113,7 @@ class FeatureStore:
         Raises:
             MissingRows: an id is not in the store, or its sample could not be encoded.
         """
-        positions = np.fromiter((self._row_of.get(str(i), -1) for i in ids), dtype=np.int64, count=len(ids))
+        positions = self._positions(ids)
         if (positions < 0).any():
             lacking = [str(ids[int(k)]) for k in np.flatnonzero(positions < 0)]
             raise MissingRows(
@@ -173,6 +128,35 @@ class FeatureStore:
                 f"the first {first!r}: {self.reasons[first]}. Ask for valid ids only (`store.valid`)."
             )
         return positions
+
+    def servable(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Which of `ids` have features, (n,) bool: false where the sample could not be encoded.
+
+        Raises:
+            DataError: an id is not in the store at all, so index and store are not of one run.
+        """
+        positions = self._positions(ids)
+        lacking = np.flatnonzero(positions < 0)
+        if lacking.size:
+            raise DataError(
+                f"The feature store of {self._title} lacks {lacking.size} of {len(ids)} ids that data/splits names, "
+                f"the first {str(ids[int(lacking[0])])!r}. Bring index and store together with: dvc repro"
+            )
+        mask: np.ndarray = self.valid[positions]
+        if not mask.all():
+            log.warning(
+                "%s: %d of %d rows could not be encoded and are left out", self._title, (~mask).sum(), len(mask)
+            )
+        return mask
+
+    def holds(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Which of `ids` are rows of the store, valid or not: (n,) bool."""
+        return self._positions(ids) >= 0
+
+    def _positions(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Row of each id (n,) int64; -1 where the store does not hold it."""
+        keys = ids.tolist() if isinstance(ids, np.ndarray) else ids
+        return np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)
 
     def read(self, name: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:
         """Features (n, *row_shape) of the given ids in the stored dtype, in the order of `ids`.

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import StoreError
-
-WORK_VARIABLE = "PERMAFROST_WORK"
+from pipeline.paths import WORK_VARIABLE
 
 
 def cache_folder() -> Path | None:

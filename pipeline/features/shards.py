@@ -164,6 +164,7 @@ class ScratchShard:
     def __init__(self, folder: Path, record: ShardRecord) -> None:
         self.folder = folder
         self.record = record
+        self._rows: tuple[list[str], list[str | None]] | None = None
 
     @classmethod
     def find(cls, folder: Path) -> "ScratchShard | None":
@@ -176,8 +177,10 @@ class ScratchShard:
 
     def rows(self) -> tuple[list[str], list[str | None]]:
         """Ids and failure reasons, in row order."""
-        table = pq.read_table(self.folder / _ROWS)
-        return table.column("id").to_pylist(), table.column("reason").to_pylist()
+        if self._rows is None:
+            table = pq.read_table(self.folder / _ROWS)
+            self._rows = table.column("id").to_pylist(), table.column("reason").to_pylist()
+        return self._rows
 
     def take(self, spec: ArraySpec, rows: np.ndarray) -> np.ndarray | None:
         """Rows of one array (n, *row_shape), or None if the file is not laid out as `spec` says."""

@@ -42,7 +42,10 @@ def test_a_caption_of_two_data_sets_is_one_row() -> None:
     data = load()
     assert len(data.texts) == 32
     assert len(data.images) == 2 * 2 * 32
-    assert data.fingerprints == {"vit": "digest-vit", "minilm": "digest-minilm"}
+    assert {view: found["digest"] for view, found in data.fingerprints.items()} == {
+        "vit": "digest-vit",
+        "minilm": "digest-minilm",
+    }
 
 
 @pytest.mark.usefixtures("world")
@@ -74,7 +77,7 @@ def test_an_empty_data_set_is_left_out_with_a_warning(world: World, caplog: pyte
     with caplog.at_level(logging.WARNING):
         data = load()
     assert data.datasets == ("emoji",)
-    assert "stamps has no English captions" in caplog.text
+    assert "stamps has no captions in en" in caplog.text
 
 
 @pytest.mark.usefixtures("world")
@@ -117,3 +120,44 @@ def test_a_repeat_without_a_split_and_an_empty_split_are_refused(world: World) -
     world.rewrite_pairs([pair for pair in world.pairs if pair["image_id"] not in held])
     with pytest.raises(DataError, match="the validation split of repeat 1 has 0 pairs"):
         load()
+
+
+def image_of(data: AlignmentData, pairs: torch.Tensor) -> set[bytes]:
+    """The images of training pairs, told apart by their features."""
+    return {data.images.cls[row].numpy().tobytes() for row in pairs[:, 0].tolist()}
+
+
+def test_only_selected_images_are_trained_on_and_validation_is_untouched(world: World) -> None:
+    everything = load()
+    dropped = [s["image_id"] for s in world.samples if s["split_0"] == s["split_1"] == "train"][:5]
+    world.write_selection("few", leave_out=dropped)
+    few = load(SPEC.model_copy(update={"curation": "few"}))
+    store = FeatureStore.open(store_folder("pairs", "vit", "emoji"))
+    features = {store.read("cls", [image])[0, -1].tobytes() for image in dropped}
+    for repeat in range(2):
+        assert len(few.train[repeat]) == len(everything.train[repeat]) - 5
+        assert image_of(everything, everything.train[repeat]) - image_of(few, few.train[repeat]) == features
+        torch.testing.assert_close(few.validation[repeat], everything.validation[repeat])
+
+
+def test_a_selection_of_other_splits_or_repeats_is_refused(world: World) -> None:
+    held = next(s for s in world.samples if s["split_1"] == "test")
+    leak = {"repeat": 1, "dataset": held["dataset"], "image_id": held["image_id"]}
+    spec = SPEC.model_copy(update={"curation": "stale"})
+    world.write_selection("stale", add=[leak])
+    with pytest.raises(
+        DataError, match=rf"selects 1 of \d+ images for repeat 1 .*{held['image_id']}.*\(test\).*curate@"
+    ):
+        load(spec)
+    world.write_selection("stale", add=[leak | {"image_id": "gone"}])
+    with pytest.raises(DataError, match=r"the first gone of .*\(absent\)"):
+        load(spec)
+    world.write_selection("stale", add=[leak | {"repeat": 2}])
+    with pytest.raises(DataError, match=r"selects for repeat 2, but splits.repeats is 2.*dvc repro curate@stale"):
+        load(spec)
+
+
+@pytest.mark.usefixtures("world")
+def test_a_missing_selection_is_refused() -> None:
+    with pytest.raises(DataError, match=r"curation/best/selected.parquet.*dvc repro curate@best"):
+        load(SPEC.model_copy(update={"curation": "best"}))

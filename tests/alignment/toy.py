@@ -4,6 +4,7 @@ Every concept has a hidden vector; its pictures and its caption are linear image
 `control` holds the same features given to the wrong pictures, so nothing can be learnt from it.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ class World:
         self._text_store("prompts", "classnames", prompt_vectors)
         write_table(pa.Table.from_pylist(self.samples), self.root / "data/splits/samples.parquet")
         self.rewrite_pairs(self.pairs)
+        self.write_selection("all")
         write_table(
             pa.Table.from_pylist(prompts, schema=PROMPTS), self.root / "data/index/prompts/classnames/prompts.parquet"
         )
@@ -109,13 +111,24 @@ class World:
         table = pa.Table.from_pylist(pairs, schema=JOINT_PAIRS)
         write_table(table, self.root / "data/splits/pairs.parquet")
 
+    def write_selection(self, name: str, leave_out: Collection[str] = (), add: Sequence[dict[str, Any]] = ()) -> None:
+        """The curation `name`: every training image but those in `leave_out`, and the rows `add`."""
+        rows = [
+            {"repeat": repeat, "dataset": sample["dataset"], "image_id": sample["image_id"]}
+            for repeat in range(self.repeats)
+            for sample in self.samples
+            if sample[f"split_{repeat}"] == "train" and sample["image_id"] not in leave_out
+        ]
+        table = pa.Table.from_pylist([*rows, *add])
+        write_table(table, self.root / "data/curation" / name / "selected.parquet")
+
     def config(self, **changes: dict[str, Any]) -> Config:
         """The project's own params.yaml, made small; `changes` go into its sections."""
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
         params["aligners"] = {name: params["aligners"][name] for name in ("default", "control")}
         params["splits"]["repeats"] = self.repeats
         params["train"] |= {"epochs": 25, "batch_size": 64, "warmup_steps": 5, "device": "cpu"}
-        params["evaluate"] |= {"bootstrap": 300, "device": "cpu", "datasets": list(self.datasets)}
+        params["evaluate"] |= {"bootstrap": 300, "device": "cpu", "datasets": list(self.datasets), "versus": {}}
         for section, change in changes.items():
             params[section] |= change
         path = self.root / "params.yaml"

@@ -1,16 +1,42 @@
-"""One project for the whole session: what a test edits, it puts back."""
+"""One project per worker: the first run is made once and copied. What a test edits, it puts back."""
 
+import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.dag.project import Project
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
     root: Path = tmp_path_factory.mktemp("project")
-    made = Project(root / "work", root / "outside")
-    made.first_run = made.repro()
-    made.commit("first run")
-    return made
+    if worker_id == "master":
+        return Project.made(root / "work", root / "outside")
+    shared = tmp_path_factory.getbasetemp().parent / "first-run"
+    stages = shared / "stages.json"
+    with FileLock(f"{shared}.lock"):
+        if not stages.is_file():
+            shutil.rmtree(shared, ignore_errors=True)
+            first = Project.made(shared / "work", shared / "outside")
+            stages.write_text(json.dumps(sorted(first.first_run)))
+    copy_with_links(shared / "work", root / "work")
+    return Project(root / "work", shared / "outside", set(json.loads(stages.read_text())))
+
+
+def copy_with_links(source: Path, target: Path) -> None:
+    """Copy a tree; files that are hard links of each other are so in the copy."""
+    copies: dict[int, str] = {}
+
+    def copy(old: str, new: str) -> None:
+        number = Path(old).stat().st_ino
+        if number in copies:
+            os.link(copies[number], new)
+        else:
+            shutil.copy2(old, new)
+            copies[number] = new
+
+    shutil.copytree(source, target, copy_function=copy, symlinks=True)

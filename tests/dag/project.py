@@ -20,8 +20,15 @@ COPIED = ("dvc.yaml", ".dvcignore", ".gitignore", "pipeline", "stages", ".dvc/co
 class Project:
     """Runs commands in a copy of the project and says which stages and which backbones ran."""
 
-    def __init__(self, folder: Path, outside: Path) -> None:
+    def __init__(self, folder: Path, outside: Path, first_run: set[str]) -> None:
         self.folder = folder
+        self.outside = outside
+        self.first_run = first_run
+        self.pictures = tiny.PICTURES
+
+    @classmethod
+    def made(cls, folder: Path, outside: Path) -> "Project":
+        """A new project with its encoders and pictures in `outside`, and one run behind it."""
         for name in COPIED:
             source, target = ROOT / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -33,12 +40,14 @@ class Project:
             tiny.write_image_checkpoint(outside / name, seed)
         for name, seed in (("words-a", 3), ("words-b", 4)):
             tiny.write_text_checkpoint(outside / name, seed)
-        self.outside = outside
-        self.first_run: set[str] = set()
-        self.pictures = tiny.write_pictures(outside / "pictures")
-        self.write_params(tiny.tiny_params(outside, self.pictures - 1))
-        self.run("git", "init", "-q")
-        self.commit("start")
+        tiny.write_pictures(outside / "pictures")
+        project = cls(folder, outside, set())
+        project.write_params(tiny.tiny_params(outside, tiny.PICTURES - 1))
+        project.run("git", "init", "-q")
+        project.commit("start")
+        project.first_run = project.repro()
+        project.commit("first run")
+        return project
 
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PERMAFROST_", "GIT_", "DVC_"))}

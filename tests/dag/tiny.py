@@ -21,6 +21,7 @@ THINGS = (
     *("anchor", "bridge", "candle", "daisy", "engine", "feather", "guitar", "hammer"),
     *("island", "jacket", "kettle", "ladder", "mirror", "needle", "oyster"),
 )
+PICTURES = len(COLOURS) * len(THINGS)
 
 
 def write_image_checkpoint(folder: Path, seed: int) -> None:
@@ -89,8 +90,8 @@ def write_text_checkpoint(folder: Path, seed: int) -> None:
     BertModel(config).save_pretrained(folder)
 
 
-def write_pictures(folder: Path) -> int:
-    """Pictures of every thing in every colour, and captions.csv; the family is the thing. Returns how many."""
+def write_pictures(folder: Path) -> None:
+    """`PICTURES` pictures, of every thing in every colour, and captions.csv; the family is the thing."""
     folder.mkdir(parents=True)
     rows = []
     for row, thing in enumerate(THINGS):
@@ -107,7 +108,6 @@ def write_pictures(folder: Path) -> int:
         writer = csv.writer(file)
         writer.writerow(["file", "caption", "language", "concept", "classname", "category"])
         writer.writerows(rows)
-    return len(rows)
 
 
 def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
@@ -124,7 +124,10 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
         }
 
     def store(group: str, dataset: str, view: str) -> dict[str, str]:
-        return {"group": group, "dataset": dataset, "view": view, "encoder": view}
+        return {"group": group, "dataset": dataset, "view": view, "encoder": view.split("-")[0]}
+
+    def aligner(image: str, curation: str, **views: str) -> dict[str, Any]:
+        return {"image": image, "text": "words", "data": ["mine"], "curation": curation, **views}
 
     image_view = {"resolution": 28, "tier": "grid", "grid": 2}
     return {
@@ -138,6 +141,9 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             "eye": {"encoder": "eye", **image_view},
             "blind": {"encoder": "blind", **image_view},
             "words": {"encoder": "words"},
+            "eye-dense": {"encoder": "eye", "resolution": 56, "tier": "full"},
+            "blind-dense": {"encoder": "blind", "resolution": 56, "tier": "full"},
+            "words-long": {"encoder": "words", "max_tokens": 32, "truncations": [8, 16, 32]},
         },
         "datasets": {
             "mine": {"source": "folder", "group": "pairs", "path": str(outside / "pictures"), "limit": rows},
@@ -147,25 +153,61 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             "mine-blind": store("pairs", "mine", "blind"),
             "mine-words": store("pairs", "mine", "words"),
             "classnames-words": store("prompts", "classnames", "words"),
+            "scenes-eye": store("scenes", "composed", "eye-dense"),
+            "scenes-blind": store("scenes", "composed", "blind-dense"),
+            "scenes-words": store("scenes", "composed", "words-long"),
+        },
+        "scenes": {"pieces": ["mine"], "count": 6, "size": 56, "objects": [2, 4]},
+        "curations": {
+            "all": {"method": "all", "view": "eye", "pool": ["mine"]},
+            "balanced": {
+                "method": "prototypes",
+                "view": "eye",
+                "pool": ["mine"],
+                "images": 24,
+                "shots": 2,
+                "concepts": [{"dataset": "mine", "label": "category"}],
+            },
         },
         "aligners": {
-            "default": {"image": "eye", "text": "words", "data": ["mine"]},
-            "control": {"image": "blind", "text": "words", "data": ["mine"]},
+            "default": aligner("eye", "all", dense="eye-dense", long_text="words-long"),
+            "control": aligner("blind", "all", dense="blind-dense", long_text="words-long"),
+            "curated": aligner("eye", "balanced"),
         },
         "splits": {"repeats": 1, "validation": 0.2, "test": 0.3, "largest_family": 0.2},
         "prompts": {
-            "classes": [{"dataset": "mine", "label": "concept"}],
+            "classes": [{"dataset": "mine", "label": "concept"}, {"dataset": "mine", "label": "category"}],
             "sets": {"single": ["a picture of a {}."]},
         },
         "encode": {"batch_size": 16, "text_batch_size": 32, "workers": 1, "shard_rows": 32},
+        "compare": {
+            "datasets": ["mine"],
+            "images": ["eye", "blind"],
+            "texts": ["words"],
+            "control": "blind",
+            "neighbours": 5,
+            "permutations": 20,
+        },
+        "toy": {
+            "synthetic": {"samples": 64, "width": 4, "noise": [0.0, 1.0], "seeds": 1},
+            "iterations": 10,
+            "batch_size": 32,
+            "width": 8,
+            "seeds": 1,
+        },
         "train": {"epochs": 2, "batch_size": 32, "lr": 0.001},
         "evaluate": {
-            "tasks": ["retrieval", "classification"],
+            "tasks": ["retrieval", "classification", "multilingual", "segmentation", "long_text"],
             "control": "control",
+            "showcase": "default",
+            "versus": {"curated": "default"},
             "datasets": ["mine"],
             "recall_at": [1, 5],
             "prompt_sets": ["single"],
             "classification": [{"dataset": "mine", "label": "concept"}],
+            "multilingual": ["mine"],
+            "segmentation": [{"dataset": "mine", "label": "category"}, {"dataset": "mine", "label": "concept"}],
+            "examples": 4,
             "bootstrap": 100,
         },
         "hydra": yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["hydra"],

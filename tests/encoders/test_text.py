@@ -110,6 +110,21 @@ def test_max_tokens_of_the_view(sentence_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("loader", ["transformers", "sentence-transformers"])
+def test_a_text_cut_on_the_way_equals_one_of_an_encoder_with_that_limit(
+    folder: Path, sentence_folder: Path, loader: str
+) -> None:
+    chosen, pooling = (folder, "mean") if loader == "transformers" else (sentence_folder, "model")
+    encoder = load(chosen, loader, 8, pooling=pooling)
+    whole = encoder.encode(TEXTS)
+    for limit in (4, 6):
+        limited = load(chosen, loader, limit, pooling=pooling)
+        torch.testing.assert_close(encoder.encode(TEXTS, limit), limited.encode(TEXTS), rtol=1e-4, atol=1e-5)
+        assert encoder.lengths(TEXTS) == [5, 4, 8, 3]  # nothing sticks
+    torch.testing.assert_close(encoder.encode(TEXTS), whole)
+    torch.testing.assert_close(encoder.encode(TEXTS, 100), whole)  # a higher limit than its own does not hold
+
+
+@pytest.mark.parametrize("loader", ["transformers", "sentence-transformers"])
 def test_max_tokens_above_the_positions(folder: Path, sentence_folder: Path, loader: str) -> None:
     chosen, pooling = (folder, "mean") if loader == "transformers" else (sentence_folder, "model")
     with pytest.raises(CheckpointError, match="has 16 positions, the view asks for max_tokens 17"):

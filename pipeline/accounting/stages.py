@@ -1,0 +1,115 @@
+"""Every stage whose outputs lie under data/: seconds and peak memory of its last run here, bytes and files."""
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.accounting.read import field, read_json
+from pipeline.config.schema import StoreSpec
+from pipeline.features.scratch import work_folder
+from pipeline.paths import COMPARE, DATA, MODELS, RESULTS, SCENES, SPLITS, TOY, index_folder, store_folder
+from pipeline.timings import last_timings
+
+log = logging.getLogger(__name__)
+ENCODE_JOURNAL = Path("scratch") / "journal.jsonl"  # of the encode loop, below the work folder
+
+
+def stage_costs(stores: Mapping[str, StoreSpec]) -> list[dict[str, Any]]:
+    """One entry per stage that has outputs, in the order of the DAG.
+
+    `seconds` and `peak_bytes` are null where the stage did not run in this checkout: its outputs were restored. Stages
+    that encode also have `rows`, and `backbone_rows` with their `backbone_seconds`, which count all runs since the
+    scratch folder was made; null where it holds no such run.
+    """
+    timings = last_timings()
+    encodes = backbone_runs()
+    entries = []
+    for name, outputs in _outputs(stores):
+        group, _, item = name.partition("@")
+        size, files = disk_usage(outputs)
+        timing = timings.get(name, {})
+        entry = {
+            "stage": name,
+            "group": group,
+            "seconds": timing.get("seconds"),
+            "peak_bytes": timing.get("peak_bytes"),
+            "output_bytes": size,
+            "files": files,
+        }
+        if group == "encode":
+            entry |= {"view": stores[item].view} | _encode_entry(item, outputs[0], encodes)
+        entries.append(entry)
+    return entries
+
+
+def disk_usage(outputs: Iterable[Path]) -> tuple[int, int]:
+    """Bytes and number of files in files and folders; several names of one file count once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for output in outputs:
+        for path in output.rglob("*") if output.is_dir() else [output]:
+            if path.is_file():
+                stat = path.stat()
+                sizes[stat.st_dev, stat.st_ino] = stat.st_size
+    return sum(sizes.values()), len(sizes)
+
+
+def backbone_runs() -> dict[tuple[str, str], dict[str, float]]:
+    """What the encode loop noted: rows that went through a backbone and seconds, by store and fingerprint digest.
+
+    The seconds are those of runs that encoded anything, loading of the model included.
+    """
+    path = work_folder() / ENCODE_JOURNAL
+    if not path.is_file():
+        return {}
+    runs: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: {"rows": 0, "seconds": 0.0})
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+            if entry["encoded"]:
+                run = runs[entry["store"], entry["fingerprint"]]
+                run["rows"] += entry["encoded"]
+                run["seconds"] += entry["seconds"]
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("%s: a line is passed over (%s: %s)", path, type(error).__name__, error)
+    return dict(runs)
+
+
+def _encode_entry(item: str, folder: Path, encodes: Mapping[tuple[str, str], Mapping[str, float]]) -> dict[str, Any]:
+    path = folder / "zarr.json"
+    attributes = read_json(path)
+    digest = field(attributes, "attributes.fingerprint.digest", path)
+    run = encodes.get((item, digest))
+    return {
+        "rows": field(attributes, "attributes.rows", path),
+        "backbone_rows": int(run["rows"]) if run else None,
+        "backbone_seconds": round(run["seconds"], 3) if run else None,
+    }
+
+
+def _outputs(stores: Mapping[str, StoreSpec]) -> list[tuple[str, list[Path]]]:
+    """Stages and what they wrote, where that is there."""
+    prompts = index_folder("prompts", "classnames")
+    indexed = [path for path in _folders(DATA / "index", "*/*") if path not in (prompts, SCENES)]
+    tasks = sorted(path.stem for path in RESULTS.glob("*.json") if "." not in path.stem)
+    listed = [
+        *((f"checkpoint@{path.name}", [path]) for path in _folders(DATA / "checkpoints")),
+        *((f"index@{path.name}", [path]) for path in indexed),
+        ("scenes", [SCENES]),
+        ("splits", [SPLITS]),
+        ("prompts", [prompts]),
+        *((f"encode@{name}", [store_folder(s.group, s.view, s.dataset)]) for name, s in stores.items()),
+        ("compare", [COMPARE]),
+        ("toy", [TOY]),
+        *((f"curate@{path.name}", [path]) for path in _folders(DATA / "curation")),
+        *((f"train@{path.name}", [path]) for path in _folders(MODELS)),
+        *((f"evaluate@{task}", sorted(RESULTS.glob(f"{task}.*"))) for task in tasks),
+    ]
+    return [(name, outputs) for name, outputs in listed if outputs and all(path.exists() for path in outputs)]
+
+
+def _folders(parent: Path, pattern: str = "*") -> list[Path]:
+    """Sub-folders by name, less hidden ones, which hold what is not finished."""
+    return sorted(path for path in parent.glob(pattern) if path.is_dir() and not path.name.startswith("."))

@@ -1,0 +1,60 @@
+"""Zero-shot classification with class names that the user brings."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.datasets.prompts import fill
+from pipeline.errors import DataError
+
+
+class Label(NamedTuple):
+    """A class and its probability."""
+
+    name: str
+    probability: float
+
+
+def classifier(names: Sequence[str], templates: Sequence[str], embed: Callable[[list[str]], np.ndarray]) -> np.ndarray:
+    """Unit vectors (C, K) float32 of classes: the mean over templates of unit text vectors, at unit length again.
+
+    "a {}" becomes "an {}" before a vowel, as in the prompts of the stage `prompts`.
+
+    Args:
+        embed: texts -> unit vectors (T, K).
+
+    Raises:
+        DataError: a name comes twice, there is no template, or one has not exactly one {}.
+    """
+    from pipeline.evaluation.prompts import class_vectors  # brings the whole room with it
+
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"Each class may come once; these come more often: {', '.join(twice[:5])}.")
+    if isinstance(templates, str) or not templates:
+        raise DataError('Expected a list of templates such as ("a picture of a {}.",), ' + f"found {templates!r}.")
+    wrong = [template for template in templates if template.count("{}") != 1]
+    if wrong:
+        raise DataError(f"Template {wrong[0]!r} needs exactly one {{}}, which stands for the class name.")
+    texts = [fill(template, name) for name in names for template in templates]
+    return class_vectors(embed(texts), np.repeat(np.arange(len(names)), len(templates)))
+
+
+def probabilities(images: np.ndarray, classes: np.ndarray, logit_scale: float) -> np.ndarray:
+    """Softmax of logit_scale times cosine, (N, C) float64.
+
+    Args:
+        images, classes: (N, K) and (C, K) unit vectors.
+    """
+    logits = logit_scale * (images @ classes.T).astype(np.float64)
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: np.ndarray = odds / odds.sum(axis=1, keepdims=True)
+    return shares
+
+
+def best_labels(names: Sequence[str], shares: np.ndarray, top: int | None) -> list[Label]:
+    """The `top` most probable classes of one image (all where None), best first; equals in the order given."""
+    order = np.argsort(-shares, kind="stable")[:top]
+    return [Label(names[column], float(shares[column])) for column in order]

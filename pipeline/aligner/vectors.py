@@ -1,0 +1,27 @@
+"""From features to the shared space: those just made, and those of a store."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pipeline.alignment import ProjectionHeads
+from pipeline.alignment.views import read_images, read_texts
+from pipeline.features import FeatureStore
+
+
+def image_vectors(heads: ProjectionHeads, features: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Unit vectors (n, K) float32 of images, from features as a store of the aligner's image view keeps them."""
+    kind = heads.config.local_tokens
+    local = features["mean"][:, -1:] if kind == "mean" else features[kind]
+    return heads.embed_image(np.ascontiguousarray(features["cls"][:, -1]), np.ascontiguousarray(local))
+
+
+def stored_image_vectors(heads: ProjectionHeads, store: FeatureStore, ids: np.ndarray) -> np.ndarray:
+    """The same for rows of a store; errors as `read_images`."""
+    images = read_images(store, ids, heads.config.local_tokens)
+    return heads.embed_image(images.cls.numpy(), images.local.numpy())
+
+
+def stored_text_vectors(heads: ProjectionHeads, store: FeatureStore, ids: np.ndarray) -> np.ndarray:
+    """Unit vectors (n, K) float32 of the texts of a store; errors as `read_texts`."""
+    return heads.embed_text(read_texts(store, ids).tokens[:, 0].numpy())

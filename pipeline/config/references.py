@@ -1,0 +1,169 @@
+"""Names that one part of params.yaml uses and another defines: whatever dangles is found before anything runs."""
+
+from collections.abc import Callable, Iterator
+
+from pipeline.config.schema import AlignerSpec, Params
+
+Suggest = Callable[[str, list[str]], str]
+
+
+def dangling(params: Params, suggest: Suggest) -> Iterator[str]:
+    """One line for each name without a definition, and for each pair of entries that contradict each other."""
+    names = _Names(params, suggest)
+    yield from _views(params, names)
+    yield from _stores(params, names)
+    yield from _curations(params, names)
+    for name, aligner in params.aligners.items():
+        yield from _aligner(name, aligner, params, names)
+    yield from _prompts(params, names)
+    yield from _studies(params, names)
+    yield from _evaluation(params, names)
+
+
+class _Names:
+    """What the catalogues define."""
+
+    def __init__(self, params: Params, suggest: Suggest) -> None:
+        self._params, self._suggest = params, suggest
+        self.stores = {(store.group, store.dataset, store.view) for store in params.stores.values()}
+
+    def missing(self, where: str, name: str, catalogue: str) -> str | None:
+        """What to say if `catalogue` does not define `name`."""
+        owner = self._params.prompts.sets if catalogue == "prompts.sets" else getattr(self._params, catalogue)
+        if name in owner:
+            return None
+        return f"`{where}` names {name!r}, which is not under `{catalogue}`.{self._suggest(name, list(owner))}"
+
+    def unstored(self, where: str, group: str, dataset: str, view: str) -> str | None:
+        """What to say if no store holds the data set through the view; None where either does not exist at all."""
+        known = group != "pairs" or dataset in self._params.datasets
+        if not known or view not in self._params.views or (group, dataset, view) in self.stores:
+            return None
+        encoder = self._params.views[view].encoder
+        return (
+            f"`{where}` needs {dataset!r} through view {view!r}; add under `stores`: "
+            f"{dataset}-{view}: {{group: {group}, dataset: {dataset}, view: {view}, encoder: {encoder}}}"
+        )
+
+
+def _found(*problems: str | None) -> Iterator[str]:
+    return (problem for problem in problems if problem is not None)
+
+
+def _views(params: Params, names: _Names) -> Iterator[str]:
+    for name, view in params.views.items():
+        if problem := names.missing(f"views.{name}.encoder", view.encoder, "encoders"):
+            yield problem
+            continue
+        encoder = params.encoders[view.encoder]
+        if encoder.modality == "image" and view.resolution is None:
+            yield f"`views.{name}.resolution` is missing: an image view needs the side of its input in pixels."
+        if encoder.modality == "image" and view.truncations:
+            yield f"`views.{name}.truncations` is for texts; {view.encoder!r} is an encoder of images."
+
+
+def _stores(params: Params, names: _Names) -> Iterator[str]:
+    for name, store in params.stores.items():
+        if problem := names.missing(f"stores.{name}.view", store.view, "views"):
+            yield problem
+        elif params.views[store.view].encoder != store.encoder:
+            yield (
+                f"`stores.{name}.encoder` is {store.encoder!r}, but `views.{store.view}.encoder` is "
+                f"{params.views[store.view].encoder!r}: write the same name in both."
+            )
+        if store.group == "scenes" and store.dataset != "composed":
+            yield f"`stores.{name}.dataset` is {store.dataset!r}; the one data set of group scenes is composed."
+        if store.group == "pairs":
+            yield from _found(names.missing(f"stores.{name}.dataset", store.dataset, "datasets"))
+        if store.dataset in params.datasets and params.datasets[store.dataset].group != store.group:
+            yield (
+                f"`stores.{name}.group` is {store.group!r}, but `datasets.{store.dataset}.group` is "
+                f"{params.datasets[store.dataset].group!r}: write the same name in both."
+            )
+
+
+def _curations(params: Params, names: _Names) -> Iterator[str]:
+    for name, curation in params.curations.items():
+        where = f"curations.{name}"
+        yield from _view_of(f"{where}.view", curation.view, "image", params, names)
+        for dataset in (*curation.pool, *(entry.dataset for entry in curation.concepts)):
+            yield from _found(
+                names.missing(where, dataset, "datasets"), names.unstored(where, "pairs", dataset, curation.view)
+            )
+
+
+def _aligner(name: str, aligner: AlignerSpec, params: Params, names: _Names) -> Iterator[str]:
+    where = f"aligners.{name}"
+    for side, trained_on in (("image", aligner.image), ("text", aligner.text)):
+        yield from _view_of(f"{where}.{side}", trained_on, side, params, names)
+        for dataset in aligner.data:
+            yield from _found(names.unstored(where, "pairs", dataset, trained_on))
+    for dataset in aligner.data:
+        yield from _found(names.missing(f"{where}.data", dataset, "datasets"))
+    yield from _found(names.missing(f"{where}.curation", aligner.curation, "curations"))
+    for key, side, base in (("dense", "image", aligner.image), ("long_text", "text", aligner.text)):
+        view: str | None = getattr(aligner, key)
+        if view is None:
+            continue
+        yield from _view_of(f"{where}.{key}", view, side, params, names)
+        yield from _found(names.unstored(f"{where}.{key}", "scenes", "composed", view))
+        if view not in params.views:
+            continue
+        if base in params.views and params.views[base].encoder != params.views[view].encoder:
+            yield (
+                f"`{where}.{key}` is a view of {params.views[view].encoder!r}, but `{where}.{side}` is one of "
+                f"{params.views[base].encoder!r}: both must be views of one encoder."
+            )
+        if key == "dense" and params.views[view].tier != "full":
+            yield f"`{where}.dense` is {view!r} of tier {params.views[view].tier}; it needs `tier: full`."
+        if key == "long_text" and not params.views[view].truncations:
+            yield f"`{where}.long_text` is {view!r}, which has no `truncations`."
+
+
+def _view_of(where: str, view: str, modality: str, params: Params, names: _Names) -> Iterator[str]:
+    """The view is there and of an encoder of that modality."""
+    if problem := names.missing(where, view, "views"):
+        yield problem
+        return
+    encoder = params.encoders.get(params.views[view].encoder)
+    if encoder is not None and encoder.modality != modality:
+        yield f"`{where}` is {view!r}, a view of an encoder of {encoder.modality}s."
+
+
+def _prompts(params: Params, names: _Names) -> Iterator[str]:
+    for entry in params.prompts.classes:
+        yield from _found(names.missing("prompts.classes", entry.dataset, "datasets"))
+    for dataset in params.scenes.pieces:
+        yield from _found(names.missing("scenes.pieces", dataset, "datasets"))
+
+
+def _studies(params: Params, names: _Names) -> Iterator[str]:
+    compare = params.compare
+    for dataset in compare.datasets:
+        yield from _found(names.missing("compare.datasets", dataset, "datasets"))
+    for key, modality, views in (("images", "image", compare.images), ("texts", "text", compare.texts)):
+        for view in views:
+            yield from _view_of(f"compare.{key}", view, modality, params, names)
+            for dataset in compare.datasets:
+                yield from _found(names.unstored("compare", "pairs", dataset, view))
+    if compare.control not in compare.images:
+        yield f"`compare.control` is {compare.control!r}, which is not among `compare.images`."
+
+
+def _evaluation(params: Params, names: _Names) -> Iterator[str]:
+    evaluate = params.evaluate
+    aligners = (evaluate.control, evaluate.showcase, *evaluate.versus, *evaluate.versus.values())
+    for key, name in zip(("control", "showcase", *["versus"] * (len(aligners) - 2)), aligners, strict=True):
+        yield from _found(names.missing(f"evaluate.{key}", name, "aligners"))
+    for key in ("datasets", "multilingual"):
+        for dataset in getattr(evaluate, key):
+            yield from _found(names.missing(f"evaluate.{key}", dataset, "datasets"))
+    for key in ("classification", "segmentation"):
+        for entry in getattr(evaluate, key):
+            if entry not in params.prompts.classes:
+                yield (
+                    f"`evaluate.{key}` asks for {entry.label} classes of {entry.dataset!r} without prompts; "
+                    f"add under `prompts.classes`: {{dataset: {entry.dataset}, label: {entry.label}}}"
+                )
+    for name in evaluate.prompt_sets:
+        yield from _found(names.missing("evaluate.prompt_sets", name, "prompts.sets"))

@@ -1,0 +1,94 @@
+"""What a selection covers: images per concept, precision of the retrieval, and how balanced the categories are."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.curation.assignment import Assignment
+from pipeline.curation.pool import Pool
+from pipeline.curation.prototypes import Concept, carriers
+from pipeline.curation.retrieval import Candidates
+
+_DRAWS = 20
+_FIGURES = ("pool", "candidates", "selected", "precision", "mean_score", "min_score")
+
+
+def concept_rows(
+    pool: Pool, concepts: Sequence[Concept], candidates: Candidates, assignment: Assignment
+) -> list[dict[str, Any]]:
+    """Per concept: train images that carry it, candidates, selected, precision and scores, of one repeat.
+
+    Precision is the share of its selected images that carry the label, among those of the concept's data set, for the
+    others have no such label.
+    """
+    rows = []
+    for number, concept in enumerate(concepts):
+        chosen = assignment.rows[assignment.concept == number]
+        scores = assignment.scores[assignment.concept == number]
+        labelled = chosen[pool.dataset[chosen] == concept.dataset]
+        right = np.isin(labelled, carriers(pool, concept))
+        rows.append(
+            {
+                "concept": concept.value,
+                "dataset": concept.dataset,
+                "label": concept.label,
+                "pool": len(carriers(pool, concept)),
+                "candidates": int(candidates.rows.shape[1]),
+                "selected": len(chosen),
+                "precision": float(right.mean()) if len(right) else None,
+                "mean_score": float(scores.mean()) if len(scores) else None,
+                "min_score": float(scores.min()) if len(scores) else None,
+            }
+        )
+    return rows
+
+
+def averaged(repeats: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of all repeats, averaged by concept; a concept that a repeat lacks does not count in it."""
+    collected: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for rows in repeats:
+        for row in rows:
+            collected.setdefault((row["dataset"], row["label"], row["concept"]), []).append(row)
+    result = []
+    for (dataset, label, value), rows in sorted(collected.items()):
+        means = {name: mean([row[name] for row in rows]) for name in _FIGURES}
+        result.append({"concept": value, "dataset": dataset, "label": label, **means})
+    return result
+
+
+def evenness(pool: Pool, rows: np.ndarray) -> float | None:
+    """Normalised entropy of the categories of the given rows, 0 (one category) to 1 (all equally often).
+
+    Categories are told apart by data set; the norm is the number of categories in the whole pool.
+    """
+    names = np.array(
+        [f"{dataset}/{category}" for dataset, category in zip(pool.dataset, pool.labels["category"], strict=True)]
+    )
+    known = np.array([category is not None for category in pool.labels["category"]], dtype=bool)
+    kinds = len(np.unique(names[known]))
+    chosen = names[rows][known[rows]]
+    if kinds < 2 or len(chosen) == 0:
+        return None
+    _, counts = np.unique(chosen, return_counts=True)
+    shares = counts / counts.sum()
+    return float(-(shares * np.log(shares)).sum() / np.log(kinds))
+
+
+def balance(pool: Pool, rows: np.ndarray, seed: int) -> dict[str, float | None]:
+    """Evenness of the selected images, of the pool, and of random draws of equal size (mean and deviation)."""
+    generator = np.random.default_rng(seed)
+    draws = [evenness(pool, generator.choice(len(pool), size=len(rows), replace=False)) for _ in range(_DRAWS)]
+    known = [value for value in draws if value is not None]
+    return {
+        "selected": evenness(pool, rows),
+        "pool": evenness(pool, np.arange(len(pool))),
+        "random": float(np.mean(known)) if known else None,
+        "random_sd": float(np.std(known, ddof=1)) if len(known) > 1 else None,
+    }
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Mean of the values that are there, to six places; None if there are none."""
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), 6) if known else None

@@ -1,0 +1,169 @@
+"""Selecting training images: every repeat from its own train split, and what is written about it."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.config.schema import CurationSpec
+from pipeline.curation.assignment import Assignment, assign, best_total
+from pipeline.curation.coverage import averaged, balance, concept_rows, mean
+from pipeline.curation.pool import Pool, hash_order, read_features, read_pools
+from pipeline.curation.prototypes import concepts_of, prototypes
+from pipeline.curation.retrieval import retrieve
+from pipeline.datasets.tables import write_table
+from pipeline.errors import DataError
+from pipeline.files import write_json
+
+SELECTED = pa.schema(
+    [
+        ("repeat", pa.int32()),
+        ("dataset", pa.string()),
+        ("image_id", pa.string()),
+        ("concept", pa.string()),  # the concept that retrieved it, or null
+        ("score", pa.float32()),  # its cosine with that prototype, or null
+        ("order", pa.int32()),  # in which it was chosen
+    ]
+)
+_COVERAGE = ("dataset", "label", "concept", "pool", "candidates", "selected", "precision", "mean_score", "min_score")
+PROTOCOL = {
+    "all": "Every train image of the pool, in every repeat.",
+    "random": "Train images of the pool in hash order with the seed of the repeat, as many as the parameter says.",
+    "prototypes": (
+        "Per repeat, from train images alone: a prototype per concept is the mean of the unit image features of a few "
+        "labelled shots; each prototype retrieves its nearest pool images by cosine (shots may come back); concepts "
+        "take turns, the one with the most distant candidates first, and an image belongs to one concept. Precision is "
+        "over the selected images of the concept's own data set; figures are means over repeats."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What one repeat selected: rows of its pool in order, and with prototypes how they came about."""
+
+    pool: Pool
+    rows: np.ndarray
+    concepts: list[str | None]
+    scores: list[float | None]
+    coverage: list[dict[str, Any]]
+    greedy_total: float | None = None
+    best_total: float | None = None
+
+
+def curate_images(spec: CurationSpec, *, repeats: int, seed: int, out: Path) -> str:
+    """Write selected.parquet, coverage.json and coverage.csv into `out`; returns a table for the terminal.
+
+    Repeat i uses the seed `seed * repeats + i`, as its split does. Only its train split is ever looked at.
+
+    Raises:
+        DataError: the splits are missing, or a repeat has no image to choose from although a data set has some.
+        StoreError: features of the view are missing or do not belong to the splits.
+    """
+    pools = read_pools(spec.pool, repeats)
+    if not any(len(pool) for pool in pools):
+        raise DataError(
+            f"There is no train image of {', '.join(spec.pool)} in data/splits to select from. See the logs of the "
+            "stage index for what was unavailable, or name other data sets under the curation's `pool`."
+        )
+    selections = [_select(spec, pool, seed * repeats + repeat) for repeat, pool in enumerate(pools)]
+    out.mkdir(parents=True, exist_ok=True)
+    write_table(pa.Table.from_pylist(_rows(selections), schema=SELECTED), out / "selected.parquet")
+    coverage = _coverage(spec, selections, seed)
+    write_json(coverage, out / "coverage.json")
+    with open(out / "coverage.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, _COVERAGE, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: row[name] for name in _COVERAGE} for row in coverage["concepts"])
+    return _table(coverage)
+
+
+def _select(spec: CurationSpec, pool: Pool, seed: int) -> Selection:
+    if spec.method == "prototypes":
+        return _by_prototypes(spec, pool, seed)
+    rows = np.arange(len(pool)) if spec.method == "all" else hash_order(pool.image_id, seed)[: spec.images]
+    nothing: list[None] = [None] * len(rows)
+    return Selection(pool, rows, list(nothing), list(nothing), [])
+
+
+def _by_prototypes(spec: CurationSpec, pool: Pool, seed: int) -> Selection:
+    features, encoded = read_features(spec.view, pool)
+    pool = pool.take(encoded)
+    concepts = concepts_of(pool, [(entry.dataset, entry.label) for entry in spec.concepts])
+    if not concepts:
+        return Selection(pool, np.empty(0, dtype=np.int64), [], [], [])
+    candidates = retrieve(features, prototypes(pool, features, concepts, spec.shots, seed), spec.candidates)
+    assert spec.images is not None, "the schema demands it of this method"
+    chosen: Assignment = assign(candidates, spec.images)
+    counts = np.bincount(chosen.concept, minlength=len(concepts))
+    return Selection(
+        pool,
+        chosen.rows,
+        [concepts[number].name for number in chosen.concept],
+        chosen.scores.tolist(),
+        concept_rows(pool, concepts, candidates, chosen),
+        float(chosen.scores.sum(dtype=np.float64)),
+        best_total(candidates, counts),
+    )
+
+
+def _rows(selections: list[Selection]) -> list[dict[str, Any]]:
+    return [
+        {
+            "repeat": repeat,
+            "dataset": selection.pool.dataset[row],
+            "image_id": selection.pool.image_id[row],
+            "concept": concept,
+            "score": score,
+            "order": order,
+        }
+        for repeat, selection in enumerate(selections)
+        for order, (row, concept, score) in enumerate(
+            zip(selection.rows.tolist(), selection.concepts, selection.scores, strict=True)
+        )
+    ]
+
+
+def _coverage(spec: CurationSpec, selections: list[Selection], seed: int) -> dict[str, Any]:
+    sizes = [len(selection.rows) for selection in selections]
+    wanted = [min(spec.images or len(s.pool), len(s.pool)) for s in selections]
+    shortfall = [max(0, want - size) for want, size in zip(wanted, sizes, strict=True)]
+    balances = [balance(s.pool, s.rows, seed) for s in selections]
+    means = {name: mean([found[name] for found in balances]) for name in ("selected", "pool", "random", "random_sd")}
+    totals = [(s.greedy_total, s.best_total) for s in selections if s.greedy_total and s.best_total]
+    optimal = round(float(np.mean([greedy / best for greedy, best in totals])), 6) if totals else None
+    sentences = [f"{min(sizes)} to {max(sizes)} train images per repeat are selected (method {spec.method})."]
+    if any(shortfall):
+        sentences.append(f"Up to {max(shortfall)} images fewer than asked for: the candidates ran out.")
+    if spec.method != "all" and means["selected"] is not None and means["random"] is not None:
+        sentences.append(
+            f"Evenness of the categories: {means['selected']:.3f} among the selected, {means['pool']:.3f} in the pool, "
+            f"{means['random']:.3f} (sd {means['random_sd'] or 0:.3f}) in random draws of equal size."
+        )
+    if optimal is not None:
+        sentences.append(f"The greedy order reaches {optimal:.4f} of the total similarity of the best assignment.")
+    return {
+        "schema": 1,
+        "method": spec.method,
+        "view": spec.view,
+        "protocol": PROTOCOL[spec.method],
+        "images": {f"repeat_{repeat}": size for repeat, size in enumerate(sizes)},
+        "shortfall": {f"repeat_{repeat}": number for repeat, number in enumerate(shortfall)},
+        "concepts": averaged([selection.coverage for selection in selections]),
+        "balance": means,
+        "share_of_best_assignment": optimal,
+        "sentences": sentences,
+    }
+
+
+def _table(coverage: dict[str, Any]) -> str:
+    lines = [f"{'concept':28} {'in pool':>8} {'selected':>9} {'precision':>10}"] if coverage["concepts"] else []
+    for row in coverage["concepts"]:
+        precision = "-" if row["precision"] is None else f"{row['precision']:.3f}"
+        lines.append(
+            f"{row['dataset'] + ' ' + row['concept']:28} {row['pool']:8.1f} {row['selected']:9.1f} {precision:>10}"
+        )
+    return "\n".join([*lines, *coverage["sentences"]])

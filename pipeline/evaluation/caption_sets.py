@@ -1,0 +1,119 @@
+"""Captions and images of the test split as queries and candidates of each other."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.alignment.pairs import LANGUAGE, CaptionPairs
+from pipeline.evaluation.cohorts import Cohort, Measured
+from pipeline.evaluation.embeddings import TrainedAligner
+from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at, right_counts
+
+
+@dataclass(frozen=True)
+class RetrievalSet:
+    """The test items of one repeat.
+
+    Attributes:
+        images, texts: (N,), (M,) distinct ids.
+        image_families, text_families: their concept families; a caption of several has the first in sorted order.
+        right: (P, 2) int64, position in `images`, position in `texts`.
+    """
+
+    images: np.ndarray
+    texts: np.ndarray
+    image_families: np.ndarray
+    text_families: np.ndarray
+    right: np.ndarray
+
+    @classmethod
+    def of(cls, pairs: CaptionPairs) -> "RetrievalSet":
+        """All images and captions of `pairs`."""
+        images, image_at = np.unique(pairs.image_id.astype(str), return_inverse=True)
+        texts, text_at = np.unique(pairs.text_id.astype(str), return_inverse=True)
+        return cls(
+            images,
+            texts,
+            _first_family(image_at, pairs.family),
+            _first_family(text_at, pairs.family),
+            np.stack([image_at, text_at], axis=1),
+        )
+
+    def side(self, direction: str) -> tuple[np.ndarray, np.ndarray, int]:
+        """Of the queries of a direction ("i2t" or "t2i"): family, number of right candidates; and all candidates."""
+        if direction == "i2t":
+            return self.image_families, right_counts(self.right, len(self.images)), len(self.texts)
+        return self.text_families, right_counts(self.right[:, ::-1], len(self.texts)), len(self.images)
+
+
+def retrieval_sets(
+    pairs: CaptionPairs, dataset: str, repeats: int, aligners: Sequence[TrainedAligner]
+) -> dict[int, RetrievalSet]:
+    """Per repeat the test pairs that every aligner has features of, so that all answer the same queries.
+
+    Repeats without any are absent.
+    """
+    tested = pairs.where((pairs.dataset == dataset) & (pairs.splits == "test").any(axis=1))
+    if not len(tested):
+        return {}
+    usable = np.ones(len(tested), dtype=bool)
+    for aligner in aligners:
+        usable &= aligner.has_image(dataset, tested.image_id) & aligner.has_text("pairs", dataset, tested.text_id)
+    tested = tested.where(usable)
+    sets = {repeat: tested.of(repeat, "test") for repeat in range(repeats)}
+    return {repeat: RetrievalSet.of(test) for repeat, test in sets.items() if len(test)}
+
+
+def both_ways(
+    tested: Mapping[int, RetrievalSet], dataset: str, aligners: Sequence[TrainedAligner]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Rank of the first right candidate by direction (i2t, t2i) and aligner, the repeats one after another."""
+    collected: dict[str, dict[str, list[np.ndarray]]] = {"i2t": defaultdict(list), "t2i": defaultdict(list)}
+    for aligner in aligners:
+        for repeat, items in tested.items():
+            images = aligner.image_vectors(repeat, dataset, items.images)
+            texts = aligner.text_vectors(repeat, "pairs", dataset, items.texts)
+            collected["i2t"][aligner.name].append(first_hit_ranks(images, texts, items.right))
+            collected["t2i"][aligner.name].append(first_hit_ranks(texts, images, items.right[:, ::-1]))
+    return {way: {name: np.concatenate(parts) for name, parts in by.items()} for way, by in collected.items()}
+
+
+def recall(
+    direction: str,
+    dataset: str,
+    tested: Mapping[int, RetrievalSet],
+    ranks: Mapping[str, np.ndarray],
+    recall_at: Sequence[int],
+    language: str = LANGUAGE,
+) -> tuple[Cohort, list[Measured]]:
+    """The queries of one direction, and recall@k on them.
+
+    Args:
+        ranks: per aligner (n,) int64, as `both_ways` gives them.
+    """
+    sides = [items.side(direction) for items in tested.values()]
+    cohort = Cohort(
+        dataset=dataset,
+        families=np.concatenate([families for families, _, _ in sides]),
+        repeat=np.repeat(list(tested), [len(families) for families, _, _ in sides]),
+        candidates=tuple(candidates for _, _, candidates in sides),
+        language=language,
+    )
+    measured = [
+        Measured(
+            metric=f"{direction}_recall@{k}",
+            chance=np.concatenate([chance_at(rights, candidates, k) for _, rights, candidates in sides]),
+            outcomes={name: hits_at(found, k) for name, found in ranks.items()},
+        )
+        for k in recall_at
+    ]
+    return cohort, measured
+
+
+def _first_family(positions: np.ndarray, families: np.ndarray) -> np.ndarray:
+    """Family of each distinct item (n,), the first in sorted order where it has several."""
+    order = np.lexsort((families.astype(str), positions))
+    _, first = np.unique(positions[order], return_index=True)
+    return families[order][first].astype(str)

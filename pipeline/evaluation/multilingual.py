@@ -1,0 +1,173 @@
+"""Zero-shot classification and retrieval in every language of the captions, after training on English ones alone."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.alignment.pairs import LANGUAGE, CaptionPairs, read_caption_pairs
+from pipeline.config.schema import ClassificationSet, EvaluateParams
+from pipeline.evaluation.caption_sets import both_ways, recall, retrieval_sets
+from pipeline.evaluation.cohorts import Cohort, Measured, pooled
+from pipeline.evaluation.embeddings import TrainedAligner
+from pipeline.evaluation.examples import choose, image_reference, shares, showcase
+from pipeline.evaluation.findings import Findings
+from pipeline.evaluation.metrics import first_hit_ranks
+from pipeline.evaluation.results import AVERAGE, Evaluated
+from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest, accuracy, class_ranks
+
+PROTOCOL = (
+    "The heads learnt from English captions alone; each language is tested by itself. Classification: per repeat, each "
+    "test image against the concepts of the test split. A class is the mean of the unit vectors of the concept's "
+    "captions in that language, brought back to unit length: the bare name, no template, so English differs from the "
+    "task classification. Concepts with the same captions are one class; those without one, and their images, are left "
+    "out in that language. Where every concept has a single caption, top-k accuracy equals i2t recall@k. Retrieval: as "
+    "in the task retrieval, among the captions of that language. Ties count as "
+    "misses. Values are over the items of all repeats together; 'average' is the mean over all languages but English, "
+    "each counting equally; intervals resample concept families, in all languages at once; differences are paired by "
+    "item."
+)
+RECALL_AT = (1, 10)
+
+Part = tuple[Cohort, list[Measured]]
+
+
+@dataclass(frozen=True)
+class _Language:
+    """One language of one data set, and the aligners that have features of its captions."""
+
+    code: str
+    pairs: CaptionPairs
+    aligners: list[TrainedAligner]
+
+
+def evaluate_multilingual(
+    aligners: Sequence[TrainedAligner], params: EvaluateParams, repeats: int, seed: int
+) -> Evaluated:
+    """Top-1 and top-5 accuracy and recall of every aligner in every language, and on average over languages.
+
+    An aligner whose text view leaves a language out is left out there, and from the average.
+
+    Raises:
+        PermafrostError: tables, stores or heads are missing or do not fit each other.
+    """
+    findings = Findings(params, seed)
+    pairs = read_caption_pairs(params.multilingual, repeats, languages=None)
+    shown = showcase(aligners, params)
+    examples: list[dict[str, Any]] = []
+    for dataset, share in zip(params.multilingual, shares(params.examples, len(params.multilingual)), strict=True):
+        inside = pairs.where(pairs.dataset == dataset)
+        if not (inside.splits == "test").any():
+            findings.left_out.append(f"{dataset}: no captioned image in the test split of any repeat")
+            continue
+        labelled = LabelledImages.read(ClassificationSet(dataset=dataset, label="concept"), repeats)
+        usable = np.all([aligner.has_image(dataset, labelled.ids) for aligner in aligners], axis=0)
+        languages = _languages(aligners, dataset, inside, findings)
+        tests = {}
+        foreign: dict[str, list[Part]] = defaultdict(list)
+        for language in languages:
+            tests[language.code] = _concept_tests(language, dataset, labelled, usable, findings)
+            for kind, part in _parts(language, dataset, tests[language.code], repeats).items():
+                findings.measure(*part)
+                if language.code != LANGUAGE:
+                    foreign[kind].append(part)
+        for parts in foreign.values():
+            findings.measure(*pooled(parts, AVERAGE))
+        if shown:
+            seen = {one.code: tests[one.code][0] for one in languages if shown in one.aligners and 0 in tests[one.code]}
+            examples += _examples(shown, dataset, labelled, seen, share)
+    return findings.evaluated("multilingual", PROTOCOL, "query", examples)
+
+
+def _languages(
+    aligners: Sequence[TrainedAligner], dataset: str, pairs: CaptionPairs, findings: Findings
+) -> list[_Language]:
+    """The languages that at least one aligner has features of, English first; what is missing is reported."""
+    codes = sorted(set(pairs.language.tolist()), key=lambda code: (code != LANGUAGE, code))
+    texts = {code: set(pairs.text_id[pairs.language == code].tolist()) for code in codes}
+    uses = Counter(text for found in texts.values() for text in found)
+    able: dict[str, list[TrainedAligner]] = {code: [] for code in codes}
+    for aligner in aligners:
+        lacking = []
+        for code in codes:
+            own = [text for text in sorted(texts[code]) if uses[text] == 1]  # "Pizza" is in many languages
+            held = aligner.holds_text("pairs", dataset, np.array(own or sorted(texts[code])))
+            if held.any() if own else held.all():
+                able[code].append(aligner)
+            else:
+                lacking.append(code)
+        if lacking:
+            findings.left_out.append(
+                f"{aligner.name} on {dataset}: view {aligner.spec.text} has no captions in {', '.join(lacking)}; the "
+                "aligner is left out there, and from the average if another one has them"
+            )
+    return [_Language(code, pairs.where(pairs.language == code), able[code]) for code in codes if able[code]]
+
+
+def _concept_tests(
+    language: _Language, dataset: str, labelled: LabelledImages, usable: np.ndarray, findings: Findings
+) -> dict[int, ZeroShotTest]:
+    """By repeat, the test images whose concept has a caption in the language; repeats without any are absent."""
+    ids = language.pairs.text_id
+    served = np.all([aligner.has_text("pairs", dataset, ids) for aligner in language.aligners], axis=0)
+    concept_of = dict(zip(labelled.ids.tolist(), labelled.values.tolist(), strict=True))
+    names: dict[str, set[str]] = defaultdict(set)
+    for image, text in zip(language.pairs.image_id[served].tolist(), ids[served].tolist(), strict=True):
+        if image in concept_of:
+            names[concept_of[image]].add(text)
+    named = np.array([value in names for value in labelled.values], dtype=bool)
+    tested = (labelled.splits == "test") & usable[:, None]
+    if unnamed := len(set(labelled.values[tested.any(axis=1) & ~named].tolist())):
+        findings.left_out.append(
+            f"{dataset} in {language.code}: {unnamed} test concepts have no caption in this language; they are no "
+            "classes, and their images are not classified"
+        )
+    found = {}
+    for repeat in np.flatnonzero((tested & named[:, None]).any(axis=0)).tolist():
+        mask = tested[:, repeat] & named
+        texts = {value: tuple(sorted(names[value])) for value in np.unique(labelled.values[mask]).tolist()}
+        found[repeat] = ZeroShotTest.of(labelled, mask, texts)
+    return found
+
+
+def _parts(language: _Language, dataset: str, tests: Mapping[int, ZeroShotTest], repeats: int) -> dict[str, Part]:
+    """Items and metrics of classification and of both directions of retrieval, as far as there are test items."""
+    parts: dict[str, Part] = {}
+    if tests:
+        ranks = {a.name: class_ranks(a, dataset, tests, "pairs", dataset) for a in language.aligners}
+        parts["concept"] = accuracy("concept", dataset, tests, ranks, language.code)
+    if sets := retrieval_sets(language.pairs, dataset, repeats, language.aligners):
+        for direction, found in both_ways(sets, dataset, language.aligners).items():
+            parts[direction] = recall(direction, dataset, sets, found, RECALL_AT, language.code)
+    return parts
+
+
+def _examples(
+    aligner: TrainedAligner, dataset: str, labelled: LabelledImages, tests: Mapping[str, ZeroShotTest], count: int
+) -> Iterator[dict[str, Any]]:
+    """`count` test images of repeat 0 with the concept that each language finds; half are right in the first."""
+    concept_of = dict(zip(labelled.ids.tolist(), labelled.values.tolist(), strict=True))
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for code, test in tests.items():
+        vectors = aligner.image_vectors(0, dataset, test.images)
+        classifier = test.classifier(aligner, 0, "pairs", dataset)
+        concepts = {
+            test.texts[place]: concept_of[image] for image, place in zip(test.images, test.classes, strict=True)
+        }
+        best = (vectors @ classifier.T).argmax(axis=1)
+        right = first_hit_ranks(vectors, classifier, test.right) == 1
+        for image, place, hit in zip(test.images.tolist(), best.tolist(), right.tolist(), strict=True):
+            texts = test.texts[place]
+            found[image][code] = {"concept": concepts[texts], "text_id": texts[0], "right": hit}
+    images = sorted(found)
+    right = np.array([next(iter(found[image].values()))["right"] for image in images], dtype=bool)
+    for place in choose(images, right, count):
+        image = images[place]
+        yield {
+            "dataset": dataset,
+            "image": image_reference(dataset, image),
+            "right": concept_of[image],
+            "languages": found[image],
+        }

@@ -1,0 +1,108 @@
+"""How well predicted areas cover true ones: mean IoU and pixel accuracy, and their bootstrap over families."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.evaluation.statistics import ClusterBootstrap
+
+Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Pixels of one system by repeat, family of the object they belong to, and class: each (R, F, C) float64.
+
+    Attributes:
+        hits: of this true class and predicted as such.
+        truth: of this true class.
+        predicted: predicted as this class, whatever their true one.
+    """
+
+    hits: np.ndarray
+    truth: np.ndarray
+    predicted: np.ndarray
+
+    def of_repeat(self, repeat: int) -> "Overlap":
+        """The counts of one repeat alone."""
+        one = slice(repeat, repeat + 1)
+        return Overlap(self.hits[one], self.truth[one], self.predicted[one])
+
+
+def count_overlap(
+    families: np.ndarray, truth: np.ndarray, predicted: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hits, truth and predicted pixels by family and class, each (F, C) float64.
+
+    Args:
+        families, truth, predicted: (n,) int64 of each pixel: number of its family, true class, predicted class.
+        shape: (F, C).
+    """
+
+    def counted(rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        flat = np.bincount(rows * shape[1] + classes, minlength=shape[0] * shape[1])
+        return flat.reshape(shape).astype(np.float64)
+
+    right = truth == predicted
+    return counted(families[right], truth[right]), counted(families, truth), counted(families, predicted)
+
+
+def mean_iou(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Mean over the classes that are present of intersection over union: (..., C) each, to (...).
+
+    A class is present where it has true pixels; pixels taken for an absent one count in no IoU but their own class's.
+    """
+    present = truth > 0
+    union = truth + predicted - hits
+    iou = np.divide(hits, union, out=np.zeros_like(union), where=present)
+    mean: np.ndarray = iou.sum(axis=-1) / present.sum(axis=-1)
+    return mean
+
+
+def pixel_accuracy(hits: np.ndarray, truth: np.ndarray, _predicted: np.ndarray) -> np.ndarray:
+    """Share of the pixels that are right: (..., C) each, to (...)."""
+    share: np.ndarray = hits.sum(axis=-1) / truth.sum(axis=-1)
+    return share
+
+
+def chance_of(measure: Measure, truth: np.ndarray, candidates: int) -> float:
+    """What drawing one of `candidates` classes for each pixel alone, evenly, is expected to give.
+
+    In expectation a share 1 / candidates of the true pixels of a class are hit, and a share 1 / candidates of all
+    pixels are taken for it. The IoU of a class is then expected hits over expected union, exact but for the
+    covariance of the two, which vanishes with the number of pixels; the accuracy is 1 / candidates.
+
+    Args:
+        truth: (C,) true pixels of each class.
+    """
+    taken = np.full_like(truth, truth.sum() / candidates)
+    return float(measure(truth / candidates, truth, taken))
+
+
+class OverlapBootstrap(ClusterBootstrap[Overlap]):
+    """A measure of areas, all pixels of a family coming or going together; those of several repeats are pooled."""
+
+    def __init__(self, measure: Measure, families: np.ndarray, draws: int, seed: int) -> None:
+        """Draw.
+
+        Args:
+            measure: `mean_iou` or `pixel_accuracy`.
+            families: (F,) str, sorted and distinct: the second axis of every `Overlap`.
+            draws, seed: as for `ClusterBootstrap`.
+        """
+        super().__init__(families, draws, seed)
+        if self.names.tolist() != families.tolist():
+            raise ValueError("families must be sorted and distinct, as the axis of the counts")
+        self._measure = measure
+
+    def value(self, outcomes: Overlap) -> float:
+        """See `ClusterBootstrap`."""
+        counts = (outcomes.hits, outcomes.truth, outcomes.predicted)
+        return float(self._measure(*(count.sum(axis=(0, 1)) for count in counts)))
+
+    def draws(self, outcomes: Overlap) -> np.ndarray:
+        """See `ClusterBootstrap`."""
+        seen = outcomes.truth.any(axis=(0, 1))  # classes without a true pixel are in no mean
+        counts = (outcomes.hits, outcomes.truth, outcomes.predicted)
+        return self._measure(*(self.times @ count.sum(axis=0)[:, seen] for count in counts))

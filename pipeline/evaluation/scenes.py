@@ -1,0 +1,118 @@
+"""Composed scenes through a trained aligner: other views of the very encoders that its heads were trained on."""
+
+from collections.abc import Collection
+
+import numpy as np
+import torch
+
+from pipeline.alignment.views import read_images
+from pipeline.encoding.regions import region_means
+from pipeline.errors import DataError
+from pipeline.evaluation.embeddings import TrainedAligner
+from pipeline.evaluation.pixels import visible_share
+from pipeline.features import FeatureStore
+from pipeline.features.fingerprint import require_same_encoder
+from pipeline.paths import SCENES, store_folder
+
+GROUP, DATASET = SCENES.parts[-2:]
+_OTHER_IMAGES = ("resolution", "tier", "grid")  # what a dense view may change
+_OTHER_TEXTS = ("max_tokens", "truncations")  # what a view of long texts may change
+
+
+class SceneImages:
+    """Scenes through the dense view of an aligner: every patch token of the last kept layer.
+
+    Attributes:
+        patch_grid: (height, width) in patches.
+        share: of the side of a scene that the encoder sees, in the centre.
+    """
+
+    def __init__(self, aligner: TrainedAligner, view: str) -> None:
+        """Open the store.
+
+        Raises:
+            StoreError: there is none, or it is damaged.
+            FingerprintMismatch: it holds features of another encoder than the heads were trained on.
+        """
+        self._aligner = aligner
+        self._store = _open(aligner, view, aligner.spec.image, _OTHER_IMAGES)
+        if "patch" not in self._store.names or "patch_grid" not in self._store.attributes:
+            raise DataError(
+                f"View {view!r} of aligner {aligner.name!r} holds {', '.join(self._store.names)}; scenes need every "
+                "patch token. Set `tier: full` for the view in params.yaml and run: dvc repro"
+            )
+        height, width = self._store.attributes["patch_grid"]
+        self.patch_grid: tuple[int, int] = (int(height), int(width))
+        self.share = visible_share(self._store.fingerprint["described"].get("preprocessing") or {})
+        self._patches: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def servable(self, ids: np.ndarray) -> np.ndarray:
+        """Which scenes could be encoded, (n,) bool; errors as `FeatureStore.servable`."""
+        return self._store.servable(ids)
+
+    def patch_vectors(self, repeat: int, ids: np.ndarray, patches: np.ndarray) -> np.ndarray:
+        """Unit vectors (n, K) float32 of single patches, through the projector of local tokens alone.
+
+        Args:
+            ids: (N,) str, scenes.
+            patches: (n,) int64, rising: patches numbered through the scenes of `ids`, row-major within one.
+        """
+        known = self._patches.get(repeat)
+        if known is None or not np.array_equal(known[0], patches):  # labels of one data set ask for the same patches
+            per_scene = self.patch_grid[0] * self.patch_grid[1]
+            scenes = np.unique(patches // per_scene)
+            tokens = self._store.read("patch", ids[scenes])
+            rows = np.searchsorted(scenes, patches // per_scene)
+            chosen = tokens[rows, patches % per_scene]
+            self._patches[repeat] = (patches, self._aligner.heads(repeat).embed_patches(chosen[:, None])[:, 0])
+        return self._patches[repeat][1]
+
+    def image_vectors(self, repeat: int, ids: np.ndarray) -> np.ndarray:
+        """Unit vectors (n, K) float32 of whole scenes, through both projectors.
+
+        Local tokens are of the kind that the heads were trained on: patches, their mean, or their means over the
+        regions of the training view's grid.
+        """
+        heads, kind = self._aligner.heads(repeat), self._aligner.config.local_tokens
+        images = read_images(self._store, ids, "patch" if kind == "grid" else kind)
+        local = images.local
+        if kind == "grid":
+            compared = self._aligner.config.fingerprints[self._aligner.spec.image]["compared"]
+            local = region_means(local.float(), self.patch_grid, int(compared["grid"]))
+        return heads.embed_image(images.cls.numpy(), local.numpy())
+
+
+class SceneTexts:
+    """Long captions of scenes through the view `long_text` of an aligner.
+
+    Attributes:
+        truncations: rising, T numbers of tokens, special tokens included.
+    """
+
+    def __init__(self, aligner: TrainedAligner, view: str) -> None:
+        """Open the store; errors as for `SceneImages`."""
+        self._aligner = aligner
+        self._store = _open(aligner, view, aligner.spec.text, _OTHER_TEXTS)
+        self.truncations = tuple(int(limit) for limit in self._store.fingerprint["compared"].get("truncations", ()))
+        if not self.truncations:
+            raise DataError(
+                f"View {view!r} of aligner {aligner.name!r} has no truncations; long_text needs some. "
+                "Set `truncations` of the view in params.yaml and run: dvc repro"
+            )
+
+    def servable(self, ids: np.ndarray) -> np.ndarray:
+        """Which texts could be encoded, (n,) bool; errors as `FeatureStore.servable`."""
+        return self._store.servable(ids)
+
+    def text_vectors(self, repeat: int, ids: np.ndarray) -> np.ndarray:
+        """Unit vectors (n, T, K) float32 of texts, cut at each truncation."""
+        truncated = torch.from_numpy(self._store.read("truncated", ids))
+        flat = self._aligner.heads(repeat).embed_text(truncated.flatten(0, 1).numpy())
+        return flat.reshape(*truncated.shape[:2], flat.shape[1])
+
+
+def _open(aligner: TrainedAligner, view: str, trained_on: str, but_for: Collection[str]) -> FeatureStore:
+    store = FeatureStore.open(store_folder(GROUP, view, DATASET))
+    what = f"{store.folder}, through which aligner {aligner.name!r} is to see scenes,"
+    require_same_encoder(store.fingerprint, aligner.config.fingerprints[trained_on], what, but_for)
+    return store

@@ -1,0 +1,154 @@
+"""Zero-shot segmentation of composed scenes: every patch against every class, interpolated to the exact masks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.config.schema import EvaluateParams
+from pipeline.datasets.scenes import read_scenes
+from pipeline.evaluation.area_examples import segmentation_examples
+from pipeline.evaluation.cohorts import Cohort
+from pipeline.evaluation.embeddings import TrainedAligner
+from pipeline.evaluation.examples import showcase
+from pipeline.evaluation.findings import Findings
+from pipeline.evaluation.outcomes import Comparisons, compare
+from pipeline.evaluation.overlap import (
+    Measure,
+    Overlap,
+    OverlapBootstrap,
+    chance_of,
+    count_overlap,
+    mean_iou,
+    pixel_accuracy,
+)
+from pipeline.evaluation.pixels import PatchCells, best_class, locate
+from pipeline.evaluation.prompts import PromptTable, class_vectors
+from pipeline.evaluation.results import Evaluated
+from pipeline.evaluation.scenes import SceneImages
+from pipeline.evaluation.statistics import spread
+from pipeline.evaluation.targets import Classes, HeldOutPixels, Targets
+from pipeline.paths import SCENES
+
+PROTOCOL = (
+    "Composed scenes, not photographs: cut-outs on a plain background with exact masks. Per repeat, the pixels of "
+    "those objects count whose concept family is in the test split; background and other objects are void. Each patch "
+    "token goes through the projector of local tokens alone; its cosines with one vector per class, the mean of the "
+    "unit vectors of the prompts brought back to unit length, are interpolated bilinearly to the pixels, and the "
+    "highest wins. Candidates are all classes of the label in the data set, trained ones included. Intersections and "
+    "unions are summed over the scenes of all repeats; mIoU is the mean over the classes with test pixels. Chance "
+    "draws a class for each pixel evenly: expected intersection over expected union. Intervals resample concept "
+    "families with all their pixels; differences are paired by pixel. A centre crop of the encoder's preprocessing is "
+    "taken into account: pixels beyond it take the nearest patch."
+)
+Located = tuple[np.ndarray, PatchCells]
+_MEASURES: dict[str, Measure] = {"mIoU": mean_iou, "pixel_accuracy": pixel_accuracy}
+
+
+def evaluate_segmentation(
+    aligners: Sequence[TrainedAligner], params: EvaluateParams, repeats: int, seed: int
+) -> Evaluated:
+    """Mean IoU and pixel accuracy of every aligner that has a dense view, on composed scenes.
+
+    Raises:
+        PermafrostError: tables, masks, stores or heads are missing or do not fit each other.
+    """
+    findings = Findings(params, seed)
+    dense = [aligner for aligner in aligners if aligner.spec.dense]
+    findings.left_out += [f"{a.name}: no dense view (aligners.{a.name}.dense)" for a in aligners if not a.spec.dense]
+    scenes = read_scenes(SCENES)
+    images = {a.name: SceneImages(a, a.spec.dense) for a in dense if a.spec.dense} if len(scenes) else {}
+    usable = np.ones(len(scenes), dtype=bool)
+    for seen in images.values():
+        usable &= seen.servable(scenes.ids)
+    examples: list[dict[str, Any]] = []
+    for task in params.segmentation:
+        targets = Targets.of(scenes, usable, task, repeats) if images else None
+        tests = targets.tests() if targets else {}
+        if targets is None or not tests:
+            reason = "no object in the test split of any repeat" if images else "no aligner has a dense view"
+            reason = reason if len(scenes) else "no scene was composed"
+            findings.left_out.append(f"{task.dataset} by {task.label}: {reason}")
+            continue
+        tables = {name: PromptTable(name) for name in {aligner.spec.prompts for aligner in dense}}
+        classes = {name: targets.classes(table, params.prompt_sets[-1]) for name, table in tables.items()}
+        maps: dict[str, dict[int, np.ndarray]] = {aligner.name: {} for aligner in dense}
+        for repeat, test in tests.items():
+            located: dict[tuple[tuple[int, int], float], Located] = {}  # aligners mostly share one grid
+            for a in dense:
+                grid = (images[a.name].patch_grid, images[a.name].share)
+                if grid not in located:
+                    located[grid] = _locate(test, scenes.instances.shape[-1], *grid)
+                chosen = classes[a.spec.prompts]
+                maps[a.name][repeat] = _label(a, images[a.name], repeat, scenes.ids, located[grid], chosen)
+        overlaps = {a.name: _overlap(targets.families, tests, maps[a.name], classes[a.spec.prompts]) for a in dense}
+        _report(findings, targets, tests, overlaps, params, seed)
+        shown = showcase(dense, params)
+        if not examples and shown is not None and 0 in tests:
+            found = (maps[shown.name][0], classes[shown.spec.prompts])
+            examples = segmentation_examples(scenes, task, tests[0], *found, params.examples)
+    return findings.evaluated("segmentation", PROTOCOL, "object", examples)
+
+
+def _locate(test: HeldOutPixels, size: int, patch_grid: tuple[int, int], share: float) -> Located:
+    """The patches that the test pixels need, and the pixels among those."""
+    cells = locate(test.scenes, test.rows, test.columns, size, patch_grid, share)
+    needed, corners = np.unique(cells.corners, return_inverse=True)
+    return needed, cells.renumbered(corners.reshape(cells.corners.shape))
+
+
+def _label(
+    aligner: TrainedAligner, images: SceneImages, repeat: int, scenes: np.ndarray, located: Located, classes: Classes
+) -> np.ndarray:
+    """The predicted class of each test pixel, (n,) int64."""
+    needed, cells = located
+    patches = images.patch_vectors(repeat, scenes, needed)
+    ids = np.array([identifier for prompts in classes.prompts for identifier in prompts])
+    owner = np.repeat(np.arange(len(classes.prompts)), [len(prompts) for prompts in classes.prompts])
+    weights = class_vectors(aligner.text_vectors(repeat, "prompts", aligner.spec.prompts, ids), owner)
+    return best_class(patches @ weights.T, cells)
+
+
+def _overlap(
+    families: np.ndarray, tests: Mapping[int, HeldOutPixels], maps: Mapping[int, np.ndarray], classes: Classes
+) -> Overlap:
+    shape = (len(families), len(classes.prompts))
+    counts = [
+        count_overlap(test.families, classes.of_value[test.values], maps[repeat], shape)
+        for repeat, test in tests.items()
+    ]
+    hits, truth, predicted = (np.stack(parts) for parts in zip(*counts, strict=True))
+    return Overlap(hits, truth, predicted)
+
+
+def _report(
+    findings: Findings,
+    targets: Targets,
+    tests: Mapping[int, HeldOutPixels],
+    overlaps: Mapping[str, Overlap],
+    params: EvaluateParams,
+    seed: int,
+) -> None:
+    """Add rows and differences of every measure."""
+    truth = next(iter(overlaps.values())).truth
+    candidates = truth.shape[-1]
+    cohort = Cohort(
+        dataset=targets.task.dataset,
+        families=targets.families,
+        repeat=np.array(list(tests)),
+        candidates=(candidates,) * len(tests),
+        prompt_set=params.prompt_sets[-1],
+        language="en",
+    )
+    objects = sum(test.objects for test in tests.values())
+    for name, measure in _MEASURES.items():
+        boot = OverlapBootstrap(measure, targets.families, params.bootstrap, seed)
+        spreads = {
+            aligner: spread([boot.value(overlap.of_repeat(place)) for place in range(len(tests))])
+            for aligner, overlap in overlaps.items()
+        }
+        chance = chance_of(measure, truth.sum(axis=(0, 1)), candidates)
+        metric, partners = f"{targets.task.label}_{name}", Comparisons.of(params)
+        rows, differences = compare(cohort, metric, boot, overlaps, spreads, chance, objects, partners)
+        findings.rows += rows
+        findings.differences += differences

@@ -1,0 +1,130 @@
+"""What is to be segmented: the pixels of held-out objects in composed scenes, and the classes they may take."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.alignment.pairs import read_samples
+from pipeline.config.schema import ClassificationSet
+from pipeline.datasets.scenes import Scenes
+from pipeline.errors import DataError
+from pipeline.evaluation.prompts import PromptTable
+
+
+@dataclass(frozen=True)
+class HeldOutPixels:
+    """The pixels that count in one repeat, (n,) int64 each.
+
+    Attributes:
+        scenes, rows, columns: where a pixel is.
+        values: its true value, by position in `Targets.values`.
+        families: its concept family, by position in `Targets.families`.
+        objects: how many objects they belong to.
+    """
+
+    scenes: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+    families: np.ndarray
+    objects: int
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes that pixels are told apart by.
+
+    Attributes:
+        names: of each class; of values with identical prompts, which are one class, the first.
+        prompts: text ids of each class.
+        of_value: (V,) int64, the class of each value.
+    """
+
+    names: tuple[str, ...]
+    prompts: tuple[tuple[str, ...], ...]
+    of_value: np.ndarray
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The objects of one data set in all scenes, with one label.
+
+    Attributes:
+        values: (V,) str, sorted: every value of the label in the data set, whether in a scene or not.
+        families: (F,) str, sorted: families with a test pixel in some repeat.
+    """
+
+    task: ClassificationSet
+    values: np.ndarray
+    families: np.ndarray
+    _scenes: Scenes
+    _numbers: tuple[np.ndarray, np.ndarray, np.ndarray]  # scene, instance, value of each labelled object
+    _family_number: np.ndarray  # position in `families`
+    _split: np.ndarray  # (objects, repeats)
+
+    @classmethod
+    def of(cls, scenes: Scenes, usable: np.ndarray, task: ClassificationSet, repeats: int) -> "Targets":
+        """The labelled objects of `task` in the usable scenes.
+
+        Raises:
+            DataError: a scene holds a picture that data/splits does not name.
+        """
+        samples = {
+            row[1]: row[2:]
+            for row in read_samples(("dataset", "image_id", task.label, "family"), repeats)
+            if row[0] == task.dataset
+        }
+        values = np.unique([str(value) for value, *_ in samples.values() if value is not None])
+        objects = [o for o in scenes.objects if o.dataset == task.dataset and usable[o.scene]]
+        lacking = [o.piece_id for o in objects if o.piece_id not in samples]
+        if lacking:
+            raise DataError(
+                f"Scenes are composed of {len(lacking)} pictures of {task.dataset} that data/splits does not name, the "
+                f"first {lacking[0]!r}. Bring scenes and splits together with: dvc repro"
+            )
+        labelled = [(o, samples[o.piece_id]) for o in objects if samples[o.piece_id][0] is not None]
+        family = np.array([sample[1] for _, sample in labelled], dtype=str)
+        split = np.array([sample[2:] for _, sample in labelled], dtype=str).reshape(len(labelled), repeats)
+        numbers = (
+            np.array([o.scene for o, _ in labelled], dtype=np.int64),
+            np.array([o.instance for o, _ in labelled], dtype=np.int64),
+            np.searchsorted(values, np.array([sample[0] for _, sample in labelled], dtype=values.dtype)),
+        )
+        tested = (split == "test").any(axis=1) & (np.array([o.pixels for o, _ in labelled], dtype=np.int64) > 0)
+        families = np.unique(family[tested])
+        return cls(task, values, families, scenes, numbers, np.searchsorted(families, family), split)
+
+    def tests(self) -> dict[int, HeldOutPixels]:
+        """The test pixels of each repeat that has any."""
+        found: dict[int, HeldOutPixels] = {}
+        scenes, rows, columns = self._scenes.instances.nonzero()
+        instances = self._scenes.instances[scenes, rows, columns]
+        for repeat in range(self._split.shape[1]):
+            chosen = np.flatnonzero(self._split[:, repeat] == "test")
+            object_at = np.full((len(self._scenes), 256), -1, dtype=np.int32)
+            object_at[self._numbers[0][chosen], self._numbers[1][chosen]] = chosen
+            owners = object_at[scenes, instances]
+            kept = np.flatnonzero(owners >= 0)
+            if kept.size:
+                owners = owners[kept]
+                found[repeat] = HeldOutPixels(
+                    scenes=scenes[kept],
+                    rows=rows[kept],
+                    columns=columns[kept],
+                    values=self._numbers[2][owners],
+                    families=self._family_number[owners],
+                    objects=len(np.unique(owners)),
+                )
+        return found
+
+    def classes(self, table: PromptTable, prompt_set: str) -> Classes:
+        """Every value of the label as a class; those with identical prompts are one.
+
+        Raises:
+            DataError: a value has no prompt in that set.
+        """
+        texts = table.texts(self.task.dataset, self.task.label, self.values.tolist(), prompt_set)
+        prompts = tuple(dict.fromkeys(texts))
+        number = {ids: place for place, ids in enumerate(prompts)}
+        names = tuple(str(self.values[texts.index(ids)]) for ids in prompts)
+        return Classes(names, prompts, np.array([number[ids] for ids in texts], dtype=np.int64))

@@ -1,0 +1,121 @@
+"""Images against one vector per class: the classes of a test split, the classifier made of their texts, accuracies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.alignment.pairs import read_samples
+from pipeline.config.schema import ClassificationSet
+from pipeline.evaluation.cohorts import Cohort, Measured
+from pipeline.evaluation.embeddings import TrainedAligner
+from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at
+from pipeline.evaluation.prompts import class_vectors
+
+TOP = (1, 5)
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images with a label: (n,) str each; `splits` is (n, R)."""
+
+    ids: np.ndarray
+    values: np.ndarray
+    families: np.ndarray
+    splits: np.ndarray
+
+    @classmethod
+    def read(cls, task: ClassificationSet, repeats: int) -> "LabelledImages":
+        """All images of the data set whose label is not null; errors as `read_samples`."""
+        rows = read_samples(("dataset", "image_id", task.label, "family"), repeats)
+        kept = [row[1:] for row in rows if row[0] == task.dataset and row[2] is not None]
+        array = np.array(kept, dtype=str).reshape(len(kept), 3 + repeats)
+        return cls(array[:, 0], array[:, 1], array[:, 2], array[:, 3:])
+
+
+@dataclass(frozen=True)
+class ZeroShotTest:
+    """The test items of one repeat, and the classes they are told apart from.
+
+    Attributes:
+        images, families: (n,) str.
+        classes: (n,) int64, the right class of each image.
+        texts: per class the ids of its texts.
+    """
+
+    images: np.ndarray
+    families: np.ndarray
+    classes: np.ndarray
+    texts: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(cls, labelled: LabelledImages, mask: np.ndarray, texts: Mapping[str, tuple[str, ...]]) -> "ZeroShotTest":
+        """The images at which `mask` (n,) is true; values with the same texts are one class.
+
+        Args:
+            texts: value of the label -> ids of its texts; these values are the candidates.
+        """
+        classes = sorted(set(texts.values()))
+        number = {ids: place for place, ids in enumerate(classes)}
+        right = np.array([number[texts[value]] for value in labelled.values[mask]], dtype=np.int64)
+        return cls(labelled.ids[mask], labelled.families[mask], right, tuple(classes))
+
+    @property
+    def right(self) -> np.ndarray:
+        """(n, 2) int64: each image with its class."""
+        return np.stack([np.arange(len(self.images)), self.classes], axis=1)
+
+    def classifier(self, aligner: TrainedAligner, repeat: int, group: str, dataset: str) -> np.ndarray:
+        """Unit vectors (C, K) float32, one per class.
+
+        Args:
+            group, dataset: the store that holds the texts.
+        """
+        ids = np.array([identifier for texts in self.texts for identifier in texts])
+        classes = np.repeat(np.arange(len(self.texts)), [len(texts) for texts in self.texts])
+        return class_vectors(aligner.text_vectors(repeat, group, dataset, ids), classes)
+
+
+def class_ranks(
+    aligner: TrainedAligner, dataset: str, tests: Mapping[int, ZeroShotTest], group: str, texts: str
+) -> np.ndarray:
+    """Rank of the right class of each image, the repeats one after another: (n,) int64.
+
+    Args:
+        dataset: of the images.
+        group, texts: group and data set of the store that holds the texts of the classes.
+    """
+    ranks = []
+    for repeat, test in tests.items():
+        images = aligner.image_vectors(repeat, dataset, test.images)
+        ranks.append(first_hit_ranks(images, test.classifier(aligner, repeat, group, texts), test.right))
+    return np.concatenate(ranks)
+
+
+def accuracy(
+    label: str,
+    dataset: str,
+    tests: Mapping[int, ZeroShotTest],
+    ranks: Mapping[str, np.ndarray],
+    language: str,
+    prompt_set: str | None = None,
+) -> tuple[Cohort, list[Measured]]:
+    """The images of all repeats, and top-1 and top-5 accuracy on them.
+
+    Args:
+        ranks: per aligner (n,) int64, as `class_ranks` gives them.
+    """
+    cohort = Cohort(
+        dataset=dataset,
+        families=np.concatenate([test.families for test in tests.values()]),
+        repeat=np.repeat(list(tests), [len(test.images) for test in tests.values()]),
+        candidates=tuple(len(test.texts) for test in tests.values()),
+        prompt_set=prompt_set,
+        language=language,
+    )
+    measured = []
+    for k in TOP:
+        chance = [chance_at(np.ones(len(t.images), dtype=np.int64), len(t.texts), k) for t in tests.values()]
+        outcomes = {name: hits_at(found, k) for name, found in ranks.items()}
+        measured.append(Measured(f"{label}_top{k}_accuracy", np.concatenate(chance), outcomes))
+    return cohort, measured

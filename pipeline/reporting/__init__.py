@@ -1,0 +1,5 @@
+"""The report: one self-contained HTML page about the whole run."""
+
+from pipeline.reporting.write import write_report
+
+__all__ = ["write_report"]

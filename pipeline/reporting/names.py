@@ -1,0 +1,86 @@
+"""Words for the names that results use."""
+
+import re
+
+from markupsafe import Markup, escape
+
+from pipeline.reporting.inputs import Node
+
+_LANGUAGES = {
+    "ar": "Arabic",
+    "de": "German",
+    "en": "English",
+    "es": "Spanish",
+    "fa": "Persian",
+    "fr": "French",
+    "hi": "Hindi",
+    "id": "Indonesian",
+    "it": "Italian",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "pt": "Portuguese",
+    "ru": "Russian",
+    "tr": "Turkish",
+    "zh": "Chinese",
+    "average": "other languages (mean)",
+}
+TASK_TITLES = {
+    "retrieval": "Retrieval",
+    "classification": "Zero-shot classification",
+    "multilingual": "Languages",
+    "segmentation": "Segmentation of composed scenes",
+    "long_text": "Text length on composed scenes",
+}
+_METRICS = (
+    (re.compile(r"^t2i_recall@(\d+)$"), r"text to image, R@\1"),
+    (re.compile(r"^i2t_recall@(\d+)$"), r"image to text, R@\1"),
+    (re.compile(r"^t2i_median_rank$"), "text to image, median rank"),
+    (re.compile(r"^i2t_median_rank$"), "image to text, median rank"),
+    (re.compile(r"^(\w+)_top(\d+)_accuracy$"), r"\1 top-\2 accuracy"),
+    (re.compile(r"^(\w+)_mean_per_class_accuracy$"), r"\1 accuracy, mean per class"),
+    (re.compile(r"^(\w+)_pixel_accuracy$"), r"\1 pixel accuracy"),
+    (re.compile(r"^(\w+)_mIoU$"), r"\1 mIoU"),
+)
+
+
+def language(code: str) -> str:
+    """A language code in English; a code that is not known stays as it is."""
+    return _LANGUAGES.get(code, code)
+
+
+def metric(name: str) -> str:
+    """A metric's name in words; one that is not known stays as it is."""
+    for pattern, words in _METRICS:
+        if pattern.match(name):
+            return pattern.sub(words, name)
+    return name
+
+
+def is_fraction(name: str) -> bool:
+    """Whether a metric is a fraction, shown in per cent; a rank is none."""
+    return not name.endswith("rank")
+
+
+def key_of(row: Node) -> tuple[str, str, str, str, str]:
+    """What a row or a difference is about: data set, metric, prompts, language, tokens; empty where it has none."""
+    tokens = row.get("tokens")
+    return (
+        row["dataset"].text(),
+        row["metric"].text(),
+        row.optional("prompt_set"),
+        row.optional("language"),
+        "" if tokens is None else f"{tokens.number():.0f}",
+    )
+
+
+def prose(text: str) -> Markup:
+    """Plain text as HTML; what stands between `backticks` is set as code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # an odd backtick is itself
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(p) if n % 2 else escape(p) for n, p in enumerate(parts))
+
+
+def protocol(node: Node) -> Markup:
+    """The paragraph that says how the figures of a file were made."""
+    return Markup("<strong>Protocol.</strong> {}").format(prose(node["protocol"].text()))

@@ -1,0 +1,91 @@
+"""What the run cost, and the paper's ratios worked out from their inputs."""
+
+from markupsafe import Markup
+
+from pipeline.reporting.blocks import Block, Bullets, Content, Section, Table, Text, missing
+from pipeline.reporting.inputs import Node
+from pipeline.reporting.names import protocol
+from pipeline.reporting.numbers import number
+from pipeline.reporting.run_data import RunData
+
+
+def costs(run: RunData) -> Section:
+    """Parameters and samples per aligner; ratios with their inputs."""
+    found = run.costs
+    if found is None:
+        return _section([missing("The costs have not been added up.", "dvc repro accounting")])
+    blocks: list[Block] = []
+    if found.nodes("aligners"):
+        blocks.append(_aligners(found))
+    if found.nodes("ratios"):
+        blocks.append(_ratios(found))
+    if notes := found.texts("notes"):
+        blocks += [Text("On the published figures:"), Bullets(notes)]
+    blocks.append(Text(protocol(found)))
+    if machine := found.get("machine"):
+        blocks.append(Text(Markup("<strong>Machine.</strong> {}").format(_machine(machine))))
+    return _section(blocks)
+
+
+def _section(blocks: list[Block]) -> Section:
+    return Section("costs", "Parameters, samples, seconds", "Costs", blocks)
+
+
+def _aligners(found: Node) -> Table:
+    rows: list[list[Content]] = [
+        [
+            entry["aligner"].text(),
+            number(entry.get("trainable"), "integer"),
+            number(entry.get("total"), "integer"),
+            number(entry.get("trainable_share"), "percent1"),
+            number(entry.get("samples_seen"), "integer"),
+            number(entry.get("train_seconds"), "seconds"),
+        ]
+        for entry in found.nodes("aligners")
+    ]
+    caption = "One head and both frozen encoders; samples and seconds are summed over repeats."
+    columns = ["aligner", "trained parameters", "all parameters", "trained, %", "samples seen", "training"]
+    return Table(caption, found.file.as_posix(), columns, rows)
+
+
+def _ratios(found: Node) -> Table:
+    rows: list[list[Content]] = []
+    for entry in found.nodes("ratios"):
+        inputs = [
+            Markup('<span class="pair">{} {}</span>').format(name.replace("_", " "), number(_given(node), "compact"))
+            for name, node in entry["inputs"].entries()
+        ]
+        name = Markup("{}<br><small>{}</small>").format(_title(entry["name"].text()), entry.optional("formula"))
+        printed = entry.get("poster")
+        rows.append(
+            [
+                name,
+                Markup(" ").join(inputs),
+                number(entry.get("value"), "compact"),
+                "–" if printed is None else str(printed.value),
+                entry.optional("note"),
+            ]
+        )
+    caption = "Ratios worked out from the figures beside them; “printed” is what the poster of the paper says."
+    return Table(caption, found.file.as_posix(), ["ratio", "inputs", "value", "printed", "note"], rows)
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").replace(".", ": ", 1)
+
+
+def _given(node: Node) -> Node | None:
+    return None if node.value is None else node
+
+
+def _machine(machine: Node) -> str:
+    parts = []
+    for key, node in machine.entries():
+        value = node.value
+        if isinstance(value, list):
+            value = ", ".join(str(entry) for entry in value) or "none"
+        if key.endswith("_bytes") and isinstance(value, int):
+            key, value = key.removesuffix("_bytes"), f"{value / 1e9:.0f} GB"
+        if value is not None:
+            parts.append(f"{key.replace('_', ' ')} {value}")
+    return ", ".join(parts) + "."

@@ -1,0 +1,62 @@
+"""Which training images were chosen, concept by concept."""
+
+from markupsafe import Markup
+
+from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Heading, Section, Table, Text, missing
+from pipeline.reporting.charts import bars
+from pipeline.reporting.inputs import Node
+from pipeline.reporting.names import protocol
+from pipeline.reporting.numbers import number
+from pipeline.reporting.run_data import RunData
+
+_COLUMNS = (
+    ("pool", "in the pool", "fixed1"),
+    ("candidates", "candidates", "fixed1"),
+    ("selected", "selected", "fixed1"),
+    ("precision", "precision, %", "percent1"),
+    ("mean_score", "mean cosine", "fixed3"),
+)
+
+
+def curation(run: RunData) -> Section:
+    """Coverage of every curation."""
+    blocks: list[Block] = []
+    if not run.coverage:
+        blocks.append(missing("There is no curation.", "dvc repro curate"))
+    for name, coverage in run.coverage.items():
+        method = coverage["method"].text()
+        blocks.append(Heading(name if name == method else f"{name} ({method})"))
+        concepts = coverage.nodes("concepts")
+        if concepts:
+            chart = _chart(name, concepts)
+            caption = "Train images per concept, mean over repeats: those with the label, and those chosen for it."
+            blocks.append(Figure([chart], caption, (("control", "in the pool"), ("s0", "selected"))))
+            blocks.append(Folded(f"All {len(concepts)} concepts", [_table(coverage, concepts)]))
+        else:
+            blocks.append(Text("This method goes by no concept: there is no coverage to show."))
+        if sentences := coverage.texts("sentences"):
+            blocks.append(Bullets(sentences))
+        blocks.append(Text(protocol(coverage)))
+    return Section("curation", "Curation: which training images", "Curation", blocks)
+
+
+def _name(concept: Node) -> str:
+    return f"{concept['concept'].text()} ({concept['dataset'].text()})"
+
+
+def _chart(name: str, concepts: list[Node]) -> Markup:
+    rows = []
+    for concept in concepts:
+        pool, selected = concept.get("pool"), concept.get("selected")
+        values = [("control", pool), ("s0", selected)]
+        rows.append((_name(concept), [(colour, node.number()) for colour, node in values if node is not None]))
+    title = "Train images per concept"
+    return bars(rows, f"{name}: {title}, in the pool and selected", title, "images", width=620)
+
+
+def _table(coverage: Node, concepts: list[Node]) -> Table:
+    rows: list[list[Content]] = [
+        [_name(concept), *(number(concept.get(key), form) for key, _, form in _COLUMNS)] for concept in concepts
+    ]
+    caption = "Means over repeats. Precision: the share of the selected that carry the label, where labels are known."
+    return Table(caption, coverage.file.as_posix(), ["concept", *(title for _, title, _ in _COLUMNS)], rows)

@@ -1,0 +1,96 @@
+"""The paper's two toy studies."""
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Section, Table, Text, missing
+from pipeline.reporting.inputs import Node
+from pipeline.reporting.names import protocol
+from pipeline.reporting.numbers import interval, number
+from pipeline.reporting.panel import Axes
+from pipeline.reporting.run_data import RunData
+from pipeline.reporting.svg import drawing, tag
+
+_TITLES = {"synthetic": "Synthetic embeddings", "real": "Real encoders"}
+_ACROSS = (("cka", "unbiased CKA"), ("mutual_knn", "mutual-kNN"))
+_UP = (("loss", "CLIP loss, training rows"), ("heldout_loss", "CLIP loss, held-out rows"))
+
+
+def toy(run: RunData) -> Section:
+    """Scatter plots of similarity against ease of alignment, and their rank correlations."""
+    found = run.toy
+    if found is None:
+        return _section([missing("The toy studies have not been run.", "dvc repro toy")])
+    points = found.nodes("points")
+    views = sorted({point["image"].text() for point in points if point.get("image") is not None})
+    control = str(run.params.get("compare", {}).get("control", ""))
+    colours = {view: "control" if view == control else f"s{place % 6}" for place, view in enumerate(views)}
+    blocks: list[Block] = []
+    for study, title in _TITLES.items():
+        chosen = [point for point in points if point["study"].text() == study]
+        if not chosen:
+            blocks.append(Text(f"{title}: the study has no point.", "missing"))
+            continue
+        charts = [_scatter(chosen, across, up, title, colours) for up in _UP for across in _ACROSS]
+        caption = "Each point is a pair of spaces: how alike, and the CLIP loss that a head reaches (lower is easier)."
+        legend = [(colours[view], view) for view in views] if study == "real" else []
+        blocks.append(Figure(charts, caption, legend))
+    if (correlations := found.get("correlations")) is not None:
+        blocks.append(_table(correlations))
+    blocks.append(Text(protocol(found)))
+    if sentences := found.texts("sentences"):
+        blocks.append(Folded(f"In words: {len(sentences)} correlations", [Bullets(sentences)]))
+    if left := found.texts("left_out"):
+        blocks += [Text("Left out:"), Bullets(left)]
+    return _section(blocks)
+
+
+def _section(blocks: list[Block]) -> Section:
+    return Section("toy", "Is similarity a sign of easy alignment?", "Toy studies", blocks)
+
+
+def _scatter(
+    points: Sequence[Node], along: tuple[str, str], upwards: tuple[str, str], title: str, colours: dict[str, str]
+) -> Markup:
+    """One point per pair of spaces and seed; `along` and `upwards` are key and name of the axes."""
+    x = [point[along[0]].number() for point in points]
+    y = [point[upwards[0]].number() for point in points]
+    axes = Axes(title, along[1], upwards[1], width=350, height=260)
+    across, up = axes.scales(x, y, zero=False)
+    dots = [
+        tag("circle", cx=across(a), cy=up(b), r=3.2, class_=f"point {colours.get(point.optional('image'), 's0')}")
+        for point, a, b in zip(points, x, y, strict=True)
+    ]
+    alt = f"{title}: {upwards[1]} against {along[1]}, {len(points)} points"
+    return drawing(axes.width, axes.height, alt, axes.frame(across, up) + dots)
+
+
+def _table(correlations: Node) -> Table:
+    """Every leaf of the correlations that holds a Spearman coefficient."""
+    rows: list[list[Content]] = []
+    for path, node in _leaves(correlations, ()):
+        rows.append(
+            [
+                ", ".join(path),
+                number(node.get("spearman"), "signed3"),
+                interval(node.get("ci"), "signed3") or "–",
+                number(node.get("p"), "fixed4"),
+                number(node.get("n"), "integer"),
+            ]
+        )
+    caption = (
+        "Spearman rank correlation of similarity with the loss, with 95 % bootstrap interval and permutation p-value."
+    )
+    return Table(caption, correlations.file.as_posix(), ["study", "Spearman", "95 % interval", "p", "points"], rows)
+
+
+def _leaves(node: Node, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Node]]:
+    if isinstance(node.value, list):
+        return [leaf for entry in node for leaf in _leaves(entry, path)]
+    if not isinstance(node.value, dict):
+        return []
+    if "spearman" in node.value:
+        names = tuple(str(v.value).replace("_", " ") for k, v in node.entries() if isinstance(v.value, str))
+        return [(path + names, node)]
+    return [leaf for key, inner in node.entries() for leaf in _leaves(inner, (*path, key.replace("_", " ")))]

@@ -1,0 +1,120 @@
+"""Which frozen spaces are alike, before anything is trained: every candidate pair, ranked."""
+
+import csv
+import logging
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pipeline.config.schema import CompareParams
+from pipeline.files import write_json
+from pipeline.similarity.candidates import Candidates, read_candidates
+from pipeline.similarity.measure import RepeatMeasures, measure_repeat
+from pipeline.similarity.neighbours import chance
+from pipeline.similarity.plots import heatmap
+from pipeline.similarity.ranking import rank_pairs
+from pipeline.similarity.samples import MAX_SAMPLES
+from pipeline.similarity.wording import sentences, table
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+PROTOCOL = (
+    "English image-caption pairs outside the test split of each repeat, one row per image; an image with several "
+    "captions has their mean embedding, an image that shares a caption with an earlier one (by id) is passed over, and "
+    f"at most {MAX_SAMPLES} images are used. Values are means over repeats. `cka` is linear CKA with unbiased HSIC on "
+    "features as they are stored, `cka_biased` the biased estimate that the paper's script computes; mutual-kNN uses "
+    "cosine. Nulls shuffle the captions, with the same permutations for all candidates of a repeat: the 95th "
+    "percentile is averaged over repeats, the p-value is the largest of the repeats, and the calibrated score is how "
+    "far a value stands above that percentile on the way to 1. `best` searches layers and poolings; its null is that "
+    "of the maximum. Intervals of mutual-kNN resample concept families with the neighbour graphs as they are; CKA is "
+    "no mean over samples and has its standard deviation over repeats only, which share most of their samples. The "
+    "control's figure beside a value is the highest of all its layers and poolings with the same texts."
+)
+_COLUMNS = ("cka", "mutual_knn", "cka_biased", "cka_null_q95", "cka_p", "mutual_knn_null_q95", "mutual_knn_p")
+
+
+def compare_views(params: CompareParams, *, repeats: int, seed: int, out: Path) -> str:
+    """Compare every image space with every text space and write similarity.json, .summary.json, .csv and heatmap.png.
+
+    Args:
+        repeats: number of splits; repeat i permutes with seed `seed * repeats + i`.
+        out: folder to write into.
+
+    Returns:
+        A table for the terminal.
+
+    Raises:
+        DataError: tables and stores are not of one run, or there are too few samples for the neighbours asked for.
+        StoreError, FingerprintMismatch: a store is missing, damaged or of another encoder than its siblings.
+    """
+    candidates = read_candidates(params, repeats)
+    measures = _measure(candidates, params, repeats, seed)
+    pairs, best = rank_pairs(candidates, measures, params.control, seed) if measures else ([], [])
+    left_out = [*candidates.samples.left_out, *_over_the_limit(candidates, repeats)]
+    for line in left_out:
+        log.warning("compare leaves out: %s", line)
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "protocol": PROTOCOL,
+        "datasets": list(params.datasets),
+        "samples": [len(m.rows) for m in measures],
+        "neighbours": params.neighbours,
+        "permutations": params.permutations,
+        "control": params.control,
+        "chance": {
+            "cka": 0.0,
+            "mutual_knn": round(sum(chance(len(m.rows), params.neighbours) for m in measures) / len(measures), 6)
+            if measures
+            else None,
+        },
+        "pairs": pairs,
+        "best": best,
+        "sentences": sentences(best, params.control, len(measures)),
+        "left_out": left_out,
+    }
+    write_json(result, out / "similarity.json")
+    write_json(_summary(best), out / "similarity.summary.json")
+    _write_csv(pairs, out / "similarity.csv")
+    heatmap(pairs, params.texts, params.control, out / "heatmap.png")
+    return table(result)
+
+
+def pair_name(record: dict[str, Any]) -> str:
+    """What plots call a pair, e.g. `vit[11].cls x minilm`."""
+    return f"{record['image']}[{record['layer']}].{record['pooling']} x {record['text']}"
+
+
+def _measure(candidates: Candidates, params: CompareParams, repeats: int, seed: int) -> list[RepeatMeasures]:
+    if not candidates.images:
+        return []
+    return [
+        measure_repeat(candidates, repeat, params, seed * repeats + repeat)
+        for repeat in tqdm(range(repeats), desc="compare", unit="repeat")
+    ]
+
+
+def _over_the_limit(candidates: Candidates, repeats: int) -> list[str]:
+    if len(candidates.samples) <= MAX_SAMPLES:
+        return []
+    most = max(int((candidates.samples.splits[:, repeat] != "test").sum()) for repeat in range(repeats))
+    return (
+        [f"of up to {most} images outside the test split, the first {MAX_SAMPLES} by id"] if most > MAX_SAMPLES else []
+    )
+
+
+def _summary(best: list[dict[str, Any]]) -> dict[str, Any]:
+    """For `dvc metrics`: image view, text view, figures of the best layer and pooling."""
+    summary: dict[str, Any] = {}
+    for entry in best:
+        figures = {name: entry[name] for name in ("cka", "mutual_knn", "layer", "pooling")}
+        summary.setdefault(entry["image"], {})[entry["text"]] = figures
+    return summary
+
+
+def _write_csv(pairs: list[dict[str, Any]], path: Path) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["pair", *_COLUMNS])
+        writer.writerows([pair_name(record), *(record[name] for name in _COLUMNS)] for record in pairs)

@@ -1,0 +1,38 @@
+"""Rank correlation of similarity with ease of alignment, with its uncertainty."""
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+_DRAWS = 2000
+_LEVEL = 0.95
+MIN_POINTS = 4
+
+
+def spearman(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Any]:
+    """Spearman's rank correlation of (n,) and (n,), ties sharing their mean rank.
+
+    Returns:
+        `n`, `spearman`, `ci` (percentile interval over resampled points) and `p` (two-sided: the share of permutations
+        of y with a correlation at least as strong, the data counted). All but n are None with fewer than 4 points or
+        where one side does not vary.
+    """
+    if len(x) < MIN_POINTS or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return {"n": len(x), "spearman": None, "ci": None, "p": None}
+    generator = np.random.default_rng(seed)
+    value = float(_of_rows(x[None], y[None])[0])
+    drawn = generator.integers(0, len(x), size=(_DRAWS, len(x)))
+    resampled = _of_rows(x[drawn], y[drawn])
+    tail = (1 - _LEVEL) / 2
+    low, high = np.quantile(resampled[np.isfinite(resampled)], [tail, 1 - tail], method="inverted_cdf")
+    shuffled = _of_rows(np.broadcast_to(x, drawn.shape), generator.permuted(np.broadcast_to(y, drawn.shape), axis=1))
+    p = (1 + int((np.abs(shuffled) >= abs(value) - 1e-12).sum())) / (1 + _DRAWS)
+    return {"n": len(x), "spearman": round(value, 6), "ci": [round(float(low), 6), round(float(high), 6)], "p": p}
+
+
+def _of_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Correlation of the ranks, row by row; NaN where a row does not vary."""
+    x, y = (rankdata(side, axis=1) - (side.shape[1] + 1) / 2 for side in (x, y))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1)))

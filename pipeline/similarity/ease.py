@@ -1,0 +1,121 @@
+"""Ease of alignment: the CLIP loss that two small projectors reach in a fixed number of iterations.
+
+The poster of Freeze-Align (CVPR 2025) measures the loss after 500 iterations and names neither the projectors nor the
+optimiser nor the rows on which the loss is taken. Here: two layers with GELU on either side, a learned logit scale
+from 1/0.07, AdamW, and the loss on training rows and on held-out rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import trange
+
+from pipeline.config.schema import ToyParams
+from pipeline.device import choose_device
+from pipeline.errors import DataError
+from pipeline.similarity.batched_loss import MAX_SCALE, clip_loss
+from pipeline.similarity.projectors import BatchedProjectors
+
+_START = np.log(1 / 0.07)  # of the logarithm of the scale, as CLIP has it
+
+
+@dataclass(frozen=True)
+class Member:
+    """Two spaces to align, (N, D) and (N, E) row by row, and the seed of initialisation and batch order."""
+
+    first: np.ndarray
+    second: np.ndarray
+    seed: int
+
+
+@dataclass(frozen=True)
+class Ease:
+    """CLIP loss per row after training, on the rows that were trained on and on those held out."""
+
+    loss: float
+    heldout_loss: float
+
+
+def align_all(
+    members: Sequence[Member], train: np.ndarray, heldout: np.ndarray, params: ToyParams, name: str
+) -> list[Ease]:
+    """Train the projectors of all members together; members do not influence each other.
+
+    Spaces are centred and divided by one number, so that they differ in nothing that CKA does not see: mean and scale.
+    Both come from the training rows. A space wider than it has rows is rotated into the axes that they span, which
+    changes no inner product. Batches have `params.batch_size` rows, or as many as there are; a loss over fewer
+    rows is smaller by itself, so the two losses are to be compared between members and not with each other.
+
+    Args:
+        train, heldout: row numbers, the same for every member.
+        name: of the study, for progress and messages.
+
+    Raises:
+        DataError: a side has fewer than 2 rows, or the loss is no longer finite.
+    """
+    if min(len(train), len(heldout)) < 2:
+        raise DataError(f"Study {name!r} needs 2 rows to train on and 2 held out, found {len(train)}, {len(heldout)}")
+    device = choose_device(params.device)
+    seeds = [member.seed for member in members]
+    sides = [
+        BatchedProjectors(
+            [_scaled(space, train) for space in spaces], params.width, [2 * seed + side for seed in seeds], device
+        )
+        for side, spaces in enumerate(([m.first for m in members], [m.second for m in members]))
+    ]
+    scale = torch.full((len(members),), float(_START), device=device, requires_grad=True)
+    groups: list[dict[str, Any]] = [
+        {"params": [*sides[0].parameters(), *sides[1].parameters()]},
+        {"params": [scale], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, lr=params.lr, fused=True)
+    batches = torch.from_numpy(_orders(train, seeds, params)).to(device)
+    for step in trange(params.iterations, desc=f"toy: {name}", unit="step"):
+        loss_M = clip_loss(sides[0](batches[step]), sides[1](batches[step]), scale.exp())
+        adamw.zero_grad()
+        loss_M.sum().backward()  # type: ignore[no-untyped-call]
+        adamw.step()
+        with torch.no_grad():
+            scale.clamp_(max=float(np.log(MAX_SCALE)))
+    losses = [_mean_loss(sides, scale, rows, params.batch_size) for rows in (train, heldout)]
+    if not all(np.isfinite(loss).all() for loss in losses):
+        raise DataError(f"Study {name!r}: a loss is not finite after {params.iterations} steps. Lower toy.lr")
+    return [Ease(float(loss), float(held)) for loss, held in zip(*losses, strict=True)]
+
+
+def _scaled(space: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Centred, with a mean square of 1, by the mean and the scale of the training rows, (N, min(D, N)) float32."""
+    centred = space.astype(np.float64) - space[train].astype(np.float64).mean(axis=0)
+    if centred.shape[1] > len(centred):
+        centred = centred @ np.linalg.qr(centred.T)[0]
+    size = float(np.sqrt((centred[train] ** 2).mean()))
+    return np.asarray(centred / (size if size > 0 else 1.0), dtype=np.float32)
+
+
+def _orders(train: np.ndarray, seeds: Sequence[int], params: ToyParams) -> np.ndarray:
+    """Rows of every batch, (iterations, M, B): each epoch in an order of each member's own, the rest dropped."""
+    size = min(params.batch_size, len(train))
+    per_epoch = len(train) // size
+    epochs = -(-params.iterations // per_epoch)
+    orders = np.empty((params.iterations, len(seeds), size), dtype=np.int64)
+    for member, seed in enumerate(seeds):
+        generator = np.random.default_rng(seed)
+        rows = np.concatenate([generator.permutation(train)[: per_epoch * size] for _ in range(epochs)])
+        orders[:, member] = rows.reshape(-1, size)[: params.iterations]
+    return orders
+
+
+@torch.no_grad()
+def _mean_loss(sides: Sequence[BatchedProjectors], scale: Tensor, rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """Mean loss of each member over disjoint batches of the rows in a fixed random order, (M,) float64."""
+    size = min(batch_size, len(rows))
+    order = np.random.default_rng(len(rows)).permutation(rows)[: len(rows) // size * size].reshape(-1, size)
+    total = torch.zeros(len(scale), dtype=torch.float64, device=scale.device)
+    for batch in torch.from_numpy(order).to(scale.device):
+        rows_MB = batch.expand(len(scale), -1)
+        total += clip_loss(sides[0](rows_MB), sides[1](rows_MB), scale.exp()).double()
+    return np.asarray((total / len(order)).cpu().numpy())

@@ -1,0 +1,109 @@
+"""The images and captions on which spaces are compared: English pairs, one row per image, none of the test split."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.alignment.pairs import read_caption_pairs
+from pipeline.features import FeatureStore
+
+MAX_SAMPLES = 4096
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Images with their captions, in the order of their ids.
+
+    Attributes:
+        dataset, image_id, family: (N,) str.
+        captions: text ids of each image, sorted; N tuples.
+        splits: (N, R) str, the split of each image in each repeat.
+        left_out: what is missing, in words.
+    """
+
+    dataset: np.ndarray
+    image_id: np.ndarray
+    family: np.ndarray
+    captions: tuple[tuple[str, ...], ...]
+    splits: np.ndarray
+    left_out: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def outside_test(self, repeat: int) -> np.ndarray:
+        """Rows of the train and validation splits of a repeat, (n,) int64, at most `MAX_SAMPLES`.
+
+        An image is passed over if one of its captions belongs to an image before it: a repeated caption is no
+        independent sample, and two rows with the same text have no right order.
+        """
+        kept: list[int] = []
+        seen: set[str] = set()
+        for row in np.flatnonzero(self.splits[:, repeat] != "test").tolist():
+            if len(kept) < MAX_SAMPLES and seen.isdisjoint(self.captions[row]):
+                seen.update(self.captions[row])
+                kept.append(row)
+        return np.array(kept, dtype=np.int64)
+
+
+def read_captioned(datasets: Sequence[str], repeats: int) -> Captioned:
+    """Images of `datasets` with English captions.
+
+    Raises:
+        DataError: a table of data/splits is missing, or lacks a split.
+    """
+    pairs = read_caption_pairs(datasets, repeats)
+    found: dict[tuple[str, str], tuple[str, tuple[str, ...], set[str]]] = {}
+    for dataset, image, text, family, splits in zip(
+        pairs.dataset, pairs.image_id, pairs.text_id, pairs.family, pairs.splits.tolist(), strict=True
+    ):
+        found.setdefault((dataset, image), (family, tuple(splits), set()))[2].add(text)
+    keys = sorted(found, key=lambda key: (key[1], key[0]))
+    present = {dataset for dataset, _ in keys}
+    return Captioned(
+        dataset=np.array([key[0] for key in keys], dtype=object),
+        image_id=np.array([key[1] for key in keys], dtype=object),
+        family=np.array([found[key][0] for key in keys], dtype=object),
+        captions=tuple(tuple(sorted(found[key][2])) for key in keys),
+        splits=np.array([found[key][1] for key in keys], dtype=object).reshape(len(keys), repeats),
+        left_out=tuple(
+            f"{dataset}: no English captions (is its source installed?)"
+            for dataset in datasets
+            if dataset not in present
+        ),
+    )
+
+
+def keep_servable(
+    samples: Captioned, images: Sequence[Mapping[str, FeatureStore]], texts: Sequence[Mapping[str, FeatureStore]]
+) -> Captioned:
+    """The images that every store can serve, with all their captions.
+
+    Args:
+        images, texts: stores by data set, one mapping per view.
+
+    Raises:
+        DataError: a store lacks an id altogether.
+    """
+    usable = np.ones(len(samples), dtype=bool)
+    for dataset in np.unique(samples.dataset.astype(str)):
+        rows = np.flatnonzero(samples.dataset == dataset)
+        captions = sorted({text for row in rows for text in samples.captions[row]})
+        bad: set[str] = set()
+        for view in texts:
+            mask = view[dataset].servable(captions)
+            bad.update(text for text, good in zip(captions, mask, strict=True) if not good)
+        for view in images:
+            usable[rows] &= view[dataset].servable(samples.image_id[rows])
+        usable[rows] &= np.array([bad.isdisjoint(samples.captions[row]) for row in rows])
+    lost = int((~usable).sum())
+    note = (f"{lost} images could not be encoded by every candidate, or have such a caption",) if lost else ()
+    return Captioned(
+        samples.dataset[usable],
+        samples.image_id[usable],
+        samples.family[usable],
+        tuple(samples.captions[row] for row in np.flatnonzero(usable)),
+        samples.splits[usable],
+        samples.left_out + note,
+    )

@@ -1,0 +1,16 @@
+"""One offline page of the whole run: python -m stages.report"""
+
+from pipeline.config import Config
+from pipeline.paths import REPORT
+from pipeline.reporting import write_report
+from stages.entry import run
+
+
+def report(_config: Config, _item: str) -> None:
+    """Read the results under data, write data/report/index.html."""
+    page = write_report(REPORT)
+    print(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run(report)

@@ -1,0 +1,51 @@
+"""The contract of what reruns when, downstream of the features: no setting here may run a backbone."""
+
+from collections import Counter
+
+import pytest
+
+from tests.dag.project import Project
+from tests.dag.reruns import CURATION, DOWNSTREAM, EVALUATION, LEAVES, STUDIES, edited, rerun
+
+pytestmark = pytest.mark.dag
+
+
+def test_a_learning_rate_runs_training_and_evaluation(project: Project) -> None:
+    with edited(project, "train.lr", 0.002):
+        assert rerun(project) == (DOWNSTREAM, Counter())
+
+
+def test_the_split_seed_runs_no_backbone(project: Project) -> None:
+    with edited(project, "seed", 7):
+        stages, rows = rerun(project)
+    assert stages >= DOWNSTREAM | STUDIES | CURATION
+    assert stages - DOWNSTREAM - STUDIES - CURATION <= {"splits", "prompts"}
+    assert rows == Counter()
+
+
+def test_a_curation_trains_only_its_aligner(project: Project) -> None:
+    with edited(project, "curations.balanced.images", 20):
+        stages, rows = rerun(project)
+    assert stages == {"curate@balanced", "train@curated", *EVALUATION}
+    assert rows == Counter()
+
+
+def test_a_study_trains_nothing(project: Project) -> None:
+    with edited(project, "toy.iterations", 12):
+        assert rerun(project) == ({"toy", *LEAVES}, Counter())
+    with edited(project, "compare.neighbours", 4):
+        assert rerun(project) == ({*STUDIES, *LEAVES}, Counter())
+
+
+def test_an_evaluation_setting_trains_nothing(project: Project) -> None:
+    with edited(project, "evaluate.examples", 2):
+        assert rerun(project) == (EVALUATION, Counter())
+
+
+def test_the_page_is_written_again_alone(project: Project) -> None:
+    path = next((project.folder / "pipeline" / "reporting").rglob("*.html*"))
+    before = path.read_text()
+    path.write_text(before + "<!-- edited -->\n")
+    stages, rows = rerun(project)
+    path.write_text(before)
+    assert (stages, rows) == ({"report"}, Counter())

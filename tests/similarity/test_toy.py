@@ -1,0 +1,66 @@
+"""The batched study against one member at a time, and its loss against the trainer's own."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.alignment.losses import info_nce
+from pipeline.config.schema import SyntheticToy, ToyParams
+from pipeline.errors import DataError
+from pipeline.similarity.batched_loss import clip_loss
+from pipeline.similarity.ease import Member, align_all
+from pipeline.similarity.synthetic import synthetic_pairs
+
+PARAMS = ToyParams(iterations=40, batch_size=16, width=8, lr=1e-2, device="cpu")
+
+
+def member(seed: int, width: int, related: bool = True) -> Member:
+    generator = np.random.default_rng(seed)
+    first = generator.normal(size=(80, width)).astype(np.float32)
+    second = first @ generator.normal(size=(width, 5)) if related else generator.normal(size=(80, 5))
+    return Member(first, second.astype(np.float32), seed)
+
+
+ROWS = np.arange(64), np.arange(64, 80)
+
+
+def test_the_batched_loss_and_its_gradient_equal_info_nce() -> None:
+    torch.manual_seed(0)
+    first, second = (torch.nn.functional.normalize(torch.randn(2, 6, 4), dim=-1).double() for _ in range(2))
+    first.requires_grad_(), second.requires_grad_()
+    scale = torch.tensor([3.0, 11.0], dtype=torch.float64, requires_grad=True)
+    eye = torch.eye(6, dtype=torch.bool)
+    expected = torch.stack([info_nce(first[m], second[m], scale[m], eye) for m in range(2)])
+    wanted = torch.autograd.grad(expected.sum(), [first, second, scale])
+    found = clip_loss(first, second, scale)
+    torch.testing.assert_close(found, expected)
+    for got, want in zip(torch.autograd.grad(found.sum(), [first, second, scale]), wanted, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_members_do_not_influence_each_other() -> None:
+    members = [member(0, 6), member(1, 9), member(2, 6, related=False)]
+    together = align_all(members, *ROWS, PARAMS, "all")
+    for alone, shared in zip((align_all([m], *ROWS, PARAMS, "one")[0] for m in members), together, strict=True):
+        assert alone.loss == pytest.approx(shared.loss, rel=1e-3)
+        assert alone.heldout_loss == pytest.approx(shared.heldout_loss, rel=1e-3)
+
+
+def test_related_spaces_are_easier_to_align() -> None:
+    related, unrelated = align_all([member(0, 6), member(0, 6, related=False)], *ROWS, PARAMS, "study")
+    assert related.loss < unrelated.loss
+    assert related.heldout_loss < unrelated.heldout_loss
+
+
+def test_too_few_rows() -> None:
+    with pytest.raises(DataError, match="needs 2 rows"):
+        align_all([member(0, 6)], np.arange(1), np.arange(2), PARAMS, "study")
+
+
+def test_synthetic_pairs_cover_the_grid_and_repeat() -> None:
+    params = SyntheticToy(samples=64, width=4, noise=(0.0, 1.0), seeds=2)
+    pairs = synthetic_pairs(params, seed=3)
+    assert [(p.w1, p.w2) for p in pairs] == [(a, b) for _ in range(2) for a in (0.0, 1.0) for b in (0.0, 1.0)]
+    again = synthetic_pairs(params, seed=3)
+    assert all(np.array_equal(p.first, q.first) for p, q in zip(pairs, again, strict=True))
+    assert not np.array_equal(pairs[0].first, pairs[4].first)
