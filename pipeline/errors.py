@@ -21,6 +21,10 @@ class StoreError(PermafrostError):
     """A feature store is missing, incomplete, corrupt or was written by another encoder."""
 
 
+class NewerStore(StoreError):
+    """A feature store is intact, but was written by a newer version than this one."""
+
+
 class FingerprintMismatch(StoreError):
     """A store does not hold the features that were asked for."""
 

@@ -1,25 +1,33 @@
-"""The training data of an aligner: features of all its images and captions, resident on one device.
+"""The training data of an aligner: where its images and captions lie, and which of them each split pairs.
 
-Every repeat splits the same features anew, so they are read once; a split is a list of rows.
+Every repeat splits the same features anew; a split is a list of rows.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.alignment.batches import AlignerFeatures
+from pipeline.alignment.columns import as_images, as_texts, image_columns, text_columns
 from pipeline.alignment.curated import curated_pairs
-from pipeline.alignment.inputs import ImageInput, TextInput
+from pipeline.alignment.memory import choose_mode
 from pipeline.alignment.pairs import CaptionPairs, read_caption_pairs
-from pipeline.alignment.views import open_view, read_images, read_texts
-from pipeline.config.schema import AlignerSpec
+from pipeline.alignment.resident import ResidentFeatures
+from pipeline.alignment.streaming import StreamedFeatures, in_reading_order
+from pipeline.alignment.views import open_view
+from pipeline.config.schema import AlignerSpec, TrainParams
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
+from pipeline.features.span import Span, row_bytes
 
-Input = TypeVar("Input", ImageInput, TextInput)
+log = logging.getLogger(__name__)
+
+FEW_BLOCKS = 16
 
 
 @dataclass(frozen=True)
@@ -27,34 +35,39 @@ class AlignmentData:
     """Features, and the pairs of each split.
 
     Attributes:
-        images: one row per distinct image.
-        texts: one row per distinct caption.
-        train, validation: one (P, 2) int64 tensor per repeat: row in `images`, row in `texts`. `train` holds what the
-            curation of the aligner selected; validation pairs are all there.
+        features: of the distinct images and the distinct captions, wherever they lie.
+        train, validation: one (P, 2) int64 tensor per repeat: row of the image and row of the caption in `features`.
+            `train` holds what the curation of the aligner selected; validation pairs are all there.
         fingerprints: fingerprint of the stores behind each view, by view.
         datasets: the data sets that had captions.
     """
 
-    images: ImageInput
-    texts: TextInput
+    features: AlignerFeatures
     train: tuple[Tensor, ...]
     validation: tuple[Tensor, ...]
     fingerprints: dict[str, dict[str, Any]]
     datasets: tuple[str, ...]
 
 
-def load_alignment_data(name: str, spec: AlignerSpec, repeats: int, device: torch.device) -> AlignmentData:
-    """Read the features of the aligner `name` and join them with the splits.
+def load_alignment_data(
+    name: str, spec: AlignerSpec, repeats: int, device: torch.device, params: TrainParams | None = None
+) -> AlignmentData:
+    """Join the features of the aligner `name` with the splits, and read them unless they are to be streamed.
 
     Pairs of samples that could not be encoded are left out, with a warning. Of the training pairs, only those of images
-    that the curation selected for the repeat are kept.
+    that the curation selected for the repeat are kept. Streamed training pairs are in reading order, others in the
+    order of the tables.
+
+    Args:
+        params: its `features`, `shuffle_block` and `shuffle_buffer_mb` say how the features are loaded.
 
     Raises:
-        DataError: no data set has captions, a store lacks ids, the selection of training images is missing or was made
-            from other splits, or a split of some repeat is empty.
+        DataError: no data set has captions, a store lacks ids or the local tokens, the selection of training images is
+            missing or was made from other splits, or a split of some repeat is empty.
         StoreError: a store is missing or damaged.
         FingerprintMismatch: the stores of a view were not all written by the same encoder and settings.
     """
+    params = params or TrainParams()
     pairs = read_caption_pairs(spec.data, repeats)
     datasets = tuple(dataset for dataset in spec.data if (pairs.dataset == dataset).any())
     if not datasets:
@@ -71,44 +84,79 @@ def load_alignment_data(name: str, spec: AlignerSpec, repeats: int, device: torc
     pairs = pairs.where(usable)
     curated = curated_pairs(spec.curation, pairs, repeats)
 
-    image_rows, image_inputs = _gather(
-        pairs, pairs.image_id, images, lambda store, ids: read_images(store, ids, spec.local_tokens)
+    features, joined = _load(
+        image_columns(list(images.values()), spec.local_tokens),
+        text_columns(list(texts.values())),
+        _positions(pairs, pairs.image_id, images),
+        _positions(pairs, pairs.text_id, texts),
+        torch.empty(0, device=device).device,  # with its number, as the features have it
+        params,
     )
-    text_rows, text_inputs = _gather(pairs, pairs.text_id, texts, read_texts)
-    joined = torch.from_numpy(np.stack([image_rows, text_rows], axis=1)).to(device)
-    fingerprints = {spec.image: images[datasets[0]].fingerprint, spec.text: texts[datasets[0]].fingerprint}
+    train = tuple(
+        _rows(joined, (pairs.splits[:, repeat] == "train") & curated[:, repeat], name, repeat, "train")
+        for repeat in range(repeats)
+    )
+    if isinstance(features, StreamedFeatures):
+        train = tuple(in_reading_order(rows) for rows in train)
+        report_mixing(features, train)
     return AlignmentData(
-        images=ImageInput(
-            torch.cat([part.cls for part in image_inputs]), torch.cat([part.local for part in image_inputs])
-        ).to(device),
-        texts=TextInput(torch.cat([part.tokens for part in text_inputs])).to(device),
-        train=tuple(
-            _rows(joined, (pairs.splits[:, repeat] == "train") & curated[:, repeat], name, repeat, "train")
-            for repeat in range(repeats)
-        ),
+        features=features,
+        train=train,
         validation=tuple(
             _rows(joined, pairs.splits[:, repeat] == "validation", name, repeat, "validation")
             for repeat in range(repeats)
         ),
-        fingerprints=fingerprints,
+        fingerprints={spec.image: images[datasets[0]].fingerprint, spec.text: texts[datasets[0]].fingerprint},
         datasets=datasets,
     )
 
 
-def _gather(
-    pairs: CaptionPairs,
-    ids: np.ndarray,
-    stores: Mapping[str, FeatureStore],
-    read: Callable[[FeatureStore, np.ndarray], Input],
-) -> tuple[np.ndarray, list[Input]]:
-    """Row of each id among the distinct ids of all data sets, and the features of those, data set by data set."""
-    row_of: dict[str, int] = {}
-    parts = []
+def report_mixing(features: StreamedFeatures, train: tuple[Tensor, ...]) -> None:
+    """Say how many pairs are mixed at a time, and warn where those come from too few places."""
+    shuffle = features.shuffle(max(train, key=len))
+    log.info("Streamed: %d of %d pairs are mixed at a time", shuffle.window_rows, shuffle.rows)
+    if shuffle.window_rows < shuffle.rows and shuffle.window < FEW_BLOCKS:
+        log.warning(
+            "Only %d blocks of %d pairs are mixed at a time: neighbours in the store will meet too often. "
+            "Raise train.shuffle_buffer_mb or lower train.shuffle_block in params.yaml",
+            shuffle.window, shuffle.block,
+        )  # fmt: skip
+
+
+def _positions(pairs: CaptionPairs, ids: np.ndarray, stores: Mapping[str, FeatureStore]) -> np.ndarray:
+    """Position of each id over all stores in turn, (P,) int64: that in the first data set whose pairs name it."""
+    position_of: dict[str, int] = {}
+    offset = 0
     for dataset, store in stores.items():
-        new = [i for i in dict.fromkeys(ids[pairs.dataset == dataset].tolist()) if i not in row_of]
-        row_of.update({identifier: len(row_of) + offset for offset, identifier in enumerate(new)})
-        parts.append(read(store, np.array(new, dtype=object)))
-    return np.array([row_of[identifier] for identifier in ids], dtype=np.int64), parts
+        new = [i for i in dict.fromkeys(ids[pairs.dataset == dataset].tolist()) if i not in position_of]
+        position_of.update(zip(new, (store.rows(new) + offset).tolist(), strict=True))
+        offset += len(store)
+    return np.array([position_of[identifier] for identifier in ids], dtype=np.int64)
+
+
+def _load(
+    images: tuple[Span, Span],
+    texts: tuple[Span, ...],
+    image_rows: np.ndarray,
+    text_rows: np.ndarray,
+    device: torch.device,
+    params: TrainParams,
+) -> tuple[AlignerFeatures, Tensor]:
+    """The features as the loading mode has them, and the pairs (P, 2): rows in those features."""
+    image_set, image_P = np.unique(image_rows, return_inverse=True)
+    text_set, text_P = np.unique(text_rows, return_inverse=True)
+    needed = len(image_set) * sum(map(row_bytes, images)) + len(text_set) * sum(map(row_bytes, texts))
+    mode = choose_mode(params.features, needed, device)
+    if mode == "stream":
+        joined = torch.from_numpy(np.stack([image_rows, text_rows], axis=1))
+        return StreamedFeatures(images, texts, device, params.shuffle_block, params.shuffle_buffer_mb * 10**6), joined
+    place = device if mode == "device" else torch.device("cpu")
+    features = ResidentFeatures(
+        as_images([column.take(image_set) for column in images]).to(place),
+        as_texts([column.take(text_set) for column in texts]).to(place),
+        device,
+    )
+    return features, torch.from_numpy(np.stack([image_P, text_P], axis=1)).to(place)
 
 
 def _rows(joined: Tensor, mask: np.ndarray, name: str, repeat: int, split: str) -> Tensor:

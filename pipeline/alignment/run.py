@@ -33,8 +33,8 @@ def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: in
         DataError, StoreError, FingerprintMismatch: as `load_alignment_data`.
         ModelError: training diverged.
     """
-    data = load_alignment_data(name, spec, repeats, torch.device(choose_device(params.device)))
-    vision_dim, text_dim = data.images.cls.shape[-1], data.texts.tokens.shape[-1]
+    data = load_alignment_data(name, spec, repeats, torch.device(choose_device(params.device)), params)
+    vision_dim, text_dim = data.features.vision_dim, data.features.text_dim
     folder = MODELS / name
     folder.mkdir(parents=True, exist_ok=True)
     results = []

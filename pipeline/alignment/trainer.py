@@ -1,19 +1,20 @@
-"""Training one head on resident features: one repeat, which is one split and one initialisation."""
+"""Training one head on cached features, wherever they lie: one repeat, which is one split and one initialisation."""
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from tqdm import trange
 
+from pipeline.alignment.batches import PairBatch
 from pipeline.alignment.data import AlignmentData
 from pipeline.alignment.losses import info_nce, positives
 from pipeline.alignment.projectors import FreezeAlign
 from pipeline.alignment.schedule import learning_rate, optimiser
-from pipeline.alignment.validation import validation_recall
+from pipeline.alignment.validation import read_validation, validation_recall
 from pipeline.config.schema import TrainParams
 from pipeline.errors import ModelError
 
@@ -50,15 +51,6 @@ class TrainedRepeat:
     history: tuple[EpochRecord, ...]
 
 
-def epoch_batches(pairs: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Shuffled positions in batches: every pair exactly once, at most `batch_size` together, sizes equal to within 1.
-
-    Equal sizes keep the number of negatives the same for every pair.
-    """
-    order = torch.randperm(pairs, generator=generator)
-    yield from torch.tensor_split(order, math.ceil(pairs / batch_size))
-
-
 def train_repeat(
     data: AlignmentData,
     params: TrainParams,
@@ -80,12 +72,12 @@ def train_repeat(
         ModelError: the loss is no longer a finite number.
     """
     started = time.perf_counter()
-    device = data.images.cls.device
+    device, features = data.features.device, data.features
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        head = FreezeAlign(
-            data.images.cls.shape[-1], data.texts.tokens.shape[-1], embed_dim, params.dropout, params.temperature
-        ).to(device)
+        head = FreezeAlign(features.vision_dim, features.text_dim, embed_dim, params.dropout, params.temperature).to(
+            device
+        )
         history, best_weights = _fit(head, data, params, repeat, torch.Generator().manual_seed(seed), on_epoch)
     head.load_state_dict(best_weights)
     head.eval()
@@ -110,7 +102,7 @@ def _fit(
     on_epoch: Callable[[EpochRecord], None],
 ) -> tuple[list[EpochRecord], dict[str, Tensor]]:
     """All epochs; returns their records and a copy of the best weights."""
-    pairs = data.train[repeat]
+    pairs, validation = data.train[repeat], read_validation(data, repeat)
     steps = params.epochs * math.ceil(len(pairs) / params.batch_size)
     adamw = optimiser(head, params)
     history: list[EpochRecord] = []
@@ -120,11 +112,11 @@ def _fit(
         started = time.perf_counter()
         losses, norms = [], []
         head.train()
-        for rows in epoch_batches(len(pairs), params.batch_size, generator):
+        for batch in data.features.epoch(pairs, params.batch_size, generator, epoch):
             for group in adamw.param_groups:
                 group["lr"] = learning_rate(step, steps, params)
-            loss, norm = _step(head, adamw, data, pairs[rows.to(pairs.device)], params.grad_clip)
-            losses.append(loss * len(rows))
+            loss, norm = _step(head, adamw, batch, params.grad_clip)
+            losses.append(loss * len(batch))
             norms.append(norm)
             step += 1
         mean_loss = float(torch.stack(losses).sum()) / len(pairs)
@@ -143,7 +135,7 @@ def _fit(
             logit_scale=head.scale().item(),
             grad_norm=float(torch.stack(norms).mean()),
             samples_per_second=len(pairs) / seconds,
-            val_recall=validation_recall(head, data, repeat),
+            val_recall=validation_recall(head, validation),
         )
         history.append(record)
         if _best(history) is record:
@@ -153,14 +145,11 @@ def _fit(
     return history, weights
 
 
-def _step(
-    head: FreezeAlign, adamw: torch.optim.AdamW, data: AlignmentData, batch: Tensor, clip: float
-) -> tuple[Tensor, Tensor]:
-    """One update on the pairs `batch` (B, 2); returns loss and gradient norm, still on the device."""
-    images, texts = batch[:, 0], batch[:, 1]
-    image_BK = head.image_features(data.images.take(images))
-    text_BK = head.text_features(data.texts.take(texts))
-    loss = info_nce(image_BK, text_BK, head.scale(), positives(images, texts))
+def _step(head: FreezeAlign, adamw: torch.optim.AdamW, batch: PairBatch, clip: float) -> tuple[Tensor, Tensor]:
+    """One update on the pairs of `batch`; returns loss and gradient norm, still on the device."""
+    image_BK = head.image_features(batch.images)
+    text_BK = head.text_features(batch.texts)
+    loss = info_nce(image_BK, text_BK, head.scale(), positives(batch.image_ids, batch.text_ids))
     adamw.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(head.parameters(), clip or math.inf)

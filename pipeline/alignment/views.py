@@ -9,7 +9,7 @@ from pipeline.errors import DataError
 from pipeline.features import FeatureStore
 from pipeline.features.views import open_view
 
-__all__ = ["open_view", "read_images", "read_texts"]
+__all__ = ["open_view", "read_images", "read_texts", "require_tokens"]
 
 
 def read_images(store: FeatureStore, ids: np.ndarray, local_tokens: str) -> ImageInput:
@@ -22,17 +22,26 @@ def read_images(store: FeatureStore, ids: np.ndarray, local_tokens: str) -> Imag
         DataError: the store does not hold those tokens.
         MissingRows: an id is absent or not valid.
     """
-    if local_tokens not in store.names:
-        raise DataError(
-            f"local_tokens: {local_tokens} needs the array {local_tokens!r}; the store holds "
-            f"{', '.join(store.names)}. Choose local_tokens: mean for the aligner, or raise the tier of its view."
-        )
+    require_tokens(store, local_tokens)
     return ImageInput(
         cls=_last_layer(store.read("cls", ids)),
         local=_last_layer(store.read("mean", ids))[:, None, :]
         if local_tokens == "mean"
         else torch.from_numpy(store.read(local_tokens, ids)),
     )
+
+
+def require_tokens(store: FeatureStore, local_tokens: str) -> None:
+    """Check that the store keeps the local tokens that an aligner takes.
+
+    Raises:
+        DataError: it does not.
+    """
+    if local_tokens not in store.names:
+        raise DataError(
+            f"local_tokens: {local_tokens} needs the array {local_tokens!r}; the store holds "
+            f"{', '.join(store.names)}. Choose local_tokens: mean for the aligner, or raise the tier of its view."
+        )
 
 
 def read_texts(store: FeatureStore, ids: np.ndarray) -> TextInput:

@@ -255,7 +255,11 @@ class EncodeParams(Section):
 
 
 class TrainParams(Section):
-    """Optimisation of the heads on cached features."""
+    """Optimisation of the heads on cached features.
+
+    `features` says where those are: on the device, in host memory, or streamed from the store; auto goes by what is
+    free. Streamed pairs are read in blocks of `shuffle_block`, and mixed in windows that take `shuffle_buffer_mb`.
+    """
 
     epochs: Positive = 30
     batch_size: Annotated[int, Field(ge=2)] = 1024
@@ -267,6 +271,9 @@ class TrainParams(Section):
     temperature: Annotated[float, Field(gt=0)] = 0.07
     grad_clip: Annotated[float, Field(ge=0)] = 1.0
     device: str = "auto"
+    features: Literal["auto", "device", "host", "stream"] = "auto"
+    shuffle_block: Positive = 128
+    shuffle_buffer_mb: Positive = 256
 
     @model_validator(mode="after")
     def _rates(self) -> "TrainParams":

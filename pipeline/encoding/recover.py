@@ -9,12 +9,12 @@ import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import yaml
 
+from pipeline.features.dvc_cache import cached_output
 from pipeline.features.fingerprint import Fingerprint
 from pipeline.features.layout import shard_path
 from pipeline.features.reader import ROWS_FILE
-from pipeline.features.scratch import cache_folder, link
+from pipeline.features.scratch import link
 from pipeline.features.shards import ScratchShard, ShardRecord, describe
 
 
@@ -29,15 +29,17 @@ def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerpr
     Returns:
         How many shards were recovered: 0 without DVC, without a previous version, or if it held other features.
     """
-    files = _cached_files(stage, out)
-    if "zarr.json" not in files or ROWS_FILE not in files:
+    cached = cached_output(stage, out)
+    files = {} if cached is None else {name: entry.path for name, entry in cached.files.items() if entry.present}
+    try:
+        attributes = json.loads(files["zarr.json"].read_text(encoding="utf-8"))["attributes"]
+        if attributes["fingerprint"]["digest"] != fingerprint.digest:
+            return 0
+        table = pq.read_table(files[ROWS_FILE])
+        ranks = {name: len(_shape(files[f"{name}/zarr.json"])) for name in [*attributes["arrays"], "valid"]}
+    except (KeyError, ValueError, OSError):  # the cache lacks a file of it, or holds a damaged one
         return 0
-    attributes = json.loads(files["zarr.json"].read_text(encoding="utf-8")).get("attributes", {})
-    if attributes.get("fingerprint", {}).get("digest") != fingerprint.digest:
-        return 0
-    table = pq.read_table(files[ROWS_FILE])
     ids, reasons = table.column("id").to_pylist(), table.column("reason").to_pylist()
-    ranks = {name: len(_shape(files[f"{name}/zarr.json"])) for name in [*attributes["arrays"], "valid"]}
     recovered = start = 0
     for number, shard in enumerate(attributes["shards"]):
         rows = slice(start, start + shard["rows"])
@@ -60,19 +62,3 @@ def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerpr
 def _shape(metadata: Path) -> list[int]:
     shape: list[int] = json.loads(metadata.read_text(encoding="utf-8"))["shape"]
     return shape
-
-
-def _cached_files(stage: str, out: Path) -> dict[str, Path]:
-    """Cache objects of the files of `out` as the lock file names them, by path inside `out`."""
-    cache = cache_folder()
-    if cache is None or not Path("dvc.lock").is_file():
-        return {}
-    lock = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8")) or {}
-    outs = lock.get("stages", {}).get(stage, {}).get("outs", [])
-    digest = next((entry.get("md5", "") for entry in outs if entry.get("path") == out.as_posix()), "")
-    listing = cache / "files" / "md5" / digest[:2] / digest[2:]
-    if not digest or not listing.is_file():
-        return {}
-    entries = json.loads(listing.read_text(encoding="utf-8"))
-    located = {e["relpath"]: cache / "files" / "md5" / e["md5"][:2] / e["md5"][2:] for e in entries}
-    return {name: path for name, path in located.items() if path.is_file()}

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,15 +13,15 @@ from tqdm import tqdm
 
 from pipeline.encoding.plan import Plan, require_space
 from pipeline.encoding.protocol import RowEncoder
+from pipeline.encoding.remembered import recall, remember
 from pipeline.encoding.rowcache import RowCache
 from pipeline.errors import SourceError
 from pipeline.features import ArraySpec, Fingerprint
 from pipeline.features.publish import publish
-from pipeline.features.scratch import exclusive, scratch_folder
+from pipeline.features.scratch import exclusive, full_disk_is_said, scratch_folder
 from pipeline.features.shards import ScratchShard, ShardWriter, fit, shard_key
 
 log = logging.getLogger(__name__)
-_LAYOUT = "layout.json"
 JOURNAL = "journal.jsonl"
 
 
@@ -77,20 +76,21 @@ class StoreEncoder:
         """Write the store at `out`.
 
         Raises:
-            StoreError: no space, a value that does not fit, or another encode of the same features is running.
+            StoreError: no space, before or on the way; a value that does not fit; or another encode of the same
+                features is running.
             SourceError: too many samples cannot be read.
         """
         started = time.monotonic()
-        with exclusive(self.scratch):
+        with full_disk_is_said(), exclusive(self.scratch):
             specs, notes = self._layout()
             plan = Plan(plan.ids, bounded_shard_rows(specs, plan.shard_rows))
             shards = self._shards(plan, specs)
             publish(out, self.fingerprint, specs, shards, plan.shard_rows, notes)
-        self.summary.rows = len(plan.ids)
-        self.summary.bytes = plan.stored_bytes(specs)
-        self.summary.failed = sum(reason is not None for shard in shards for reason in shard.rows()[1])
-        self.summary.seconds = round(time.monotonic() - started, 3)
-        self._write_journal()
+            self.summary.rows = len(plan.ids)
+            self.summary.bytes = plan.stored_bytes(specs)
+            self.summary.failed = sum(reason is not None for shard in shards for reason in shard.rows()[1])
+            self.summary.seconds = round(time.monotonic() - started, 3)
+            self._write_journal()
         return self.summary
 
     def _row_encoder(self) -> RowEncoder:
@@ -100,15 +100,12 @@ class StoreEncoder:
 
     def _layout(self) -> tuple[list[ArraySpec], dict[str, object]]:
         """The arrays of this fingerprint, remembered so that a fully cached run need not load the backbone."""
-        path = self.scratch / _LAYOUT
-        if path.is_file():
-            stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = recall(self.scratch)
+        if stored is not None:
             return [ArraySpec(s["name"], tuple(s["row_shape"]), s["dtype"]) for s in stored["specs"]], stored["notes"]
         encoder = self._row_encoder()
-        content = json.dumps({"specs": [asdict(spec) for spec in encoder.specs], "notes": encoder.notes})
-        partial = path.with_suffix(".partial")
-        partial.write_text(content, encoding="utf-8")
-        os.replace(partial, path)
+        content = {"specs": [asdict(spec) for spec in encoder.specs], "notes": encoder.notes}
+        remember(self.scratch, content | {"encoder": self.fingerprint.described.get("model")})
         return list(encoder.specs), encoder.notes
 
     def _shards(self, plan: Plan, specs: Sequence[ArraySpec]) -> list[ScratchShard]:

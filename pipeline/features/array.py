@@ -1,5 +1,6 @@
 """One array of a feature store, read at the speed of the page cache where its shards can be mapped."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,51 +9,162 @@ import zarr
 
 from pipeline.errors import StoreError
 from pipeline.features.layout import contiguous_chunks, shard_path
+from pipeline.features.mapping import Mapping, can_map
+
+_PIECE = 8 << 20  # bytes of one read, so that reading in order goes through the processor's cache
 
 
 class FeatureArray:
-    """One array of a store, (N, *row_shape). Mapped shard by shard; Zarr's own reader where a shard cannot be."""
+    """One array of a store, (N, *row_shape).
+
+    Shards whose chunks are uncompressed and in order are mapped into memory; anything else that Zarr can read is read
+    by Zarr, at its speed.
+
+    Attributes:
+        shape: (N, *row_shape).
+        dtype: as stored.
+        mapped: whether reads go straight to the shard files.
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
         self._array: Any = zarr.open_array(str(folder / name), mode="r")
         self.shape: tuple[int, ...] = tuple(self._array.shape)
         self.dtype: np.dtype[Any] = np.dtype(self._array.dtype)
+        self._row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         self._shard_rows = int((self._array.shards or self._array.chunks)[0])
-        self._maps: list[np.ndarray] | None = _map_shards(folder, name, self._array)
+        self._where = f"{folder}/{name}"
+        shards = _contiguous_shards(folder, name, self._array)
+        self.mapped = shards is not None
+        self._paths, padded = shards or ([], [])
+        self._mapping: Mapping | None = None
+        self._maps: list[np.ndarray] = []
+        payload = self._shard_rows * self._row_bytes
+        if self._paths and can_map(payload, len(self._paths)):
+            self._mapping = Mapping(self._paths, payload, padded[-1] * self._row_bytes)
+            flat = np.asarray(self._mapping).view(self.dtype).reshape(-1, *self.shape[1:])
+            self._maps = [flat[: self.shape[0]]]
+        elif self._paths:
+            for path, rows in zip(self._paths, padded, strict=True):
+                self._maps.append(np.memmap(path, dtype=self.dtype, mode="r", shape=(rows, *self.shape[1:])))
 
-    @property
-    def mapped(self) -> bool:
-        """Whether reads go straight to the shard files."""
-        return self._maps is not None
+    def __len__(self) -> int:
+        return self.shape[0]
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
+    def view(self) -> np.ndarray:
+        """The whole array (N, *row_shape) as read-only mapped memory: nothing is read before it is touched.
+
+        Meant for reading single rows or in full from a warm cache; use `take` and `read_range` where it may be cold.
+
+        Raises:
+            StoreError: its shards do not lie one after another in memory; the message says why.
+        """
+        if not self._paths and self.mapped:
+            return np.empty(self.shape, self.dtype)
+        if len(self._maps) == 1:
+            return self._maps[0][: self.shape[0]]
+        why = "its shards are no whole pages" if self.mapped else "its chunks are compressed or apart"
+        raise StoreError(f"{self._where} cannot be seen as one array: {why}. Read it with `take` or `read_range`.")
+
+    def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Copy of the given rows (n, *row_shape) in the stored dtype.
+
+        Where they are not in the page cache, the kernel is asked for all of them at once before the first is touched.
 
         Args:
             rows: int64 positions, in any order, repeats allowed.
+            out: (n, *row_shape) C-contiguous array of the stored dtype to fill; made if None.
+
+        Raises:
+            StoreError: a position is not in the array, or `out` does not fit.
         """
         rows = np.asarray(rows, dtype=np.int64)
-        if self._maps is None:
-            return np.asarray(self._array.oindex[rows]) if rows.size else np.empty((0, *self.shape[1:]), self.dtype)
-        if len(self._maps) == 1:
-            return np.take(self._maps[0], rows, axis=0)
-        out = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
-        shards = rows // self._shard_rows
-        for number in np.unique(shards):
-            chosen = shards == number
-            out[chosen] = self._maps[number][rows[chosen] - number * self._shard_rows]
+        out = self._output(len(rows), out)
+        if not rows.size:
+            return out
+        if int(rows.min()) < 0 or int(rows.max()) >= self.shape[0]:
+            raise StoreError(
+                f"{self._where} has rows 0 to {self.shape[0] - 1}, asked for {rows.min()} to {rows.max()}."
+            )
+        if not self.mapped:
+            out[...] = self._array.oindex[rows]
+        elif len(self._maps) == 1:
+            if self._mapping is not None:
+                self._warm(self._mapping, rows)
+            np.take(self._maps[0], rows, axis=0, out=out, mode="clip")  # "raise" would buffer the output
+        else:
+            shards = rows // self._shard_rows
+            for number in np.unique(shards):
+                chosen = shards == number
+                out[chosen] = self._maps[number][rows[chosen] - number * self._shard_rows]
         return out
 
+    def read_range(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Rows `start` to `stop` (stop - start, *row_shape), read in order from the shard files.
 
-def _map_shards(folder: Path, name: str, array: Any) -> list[np.ndarray] | None:
-    """Memory maps of all shards in order, or None unless every one is provably a contiguous block of rows."""
+        Faster than touching mapped memory, which costs a page fault for every few pages.
+
+        Args:
+            out: as in `take`.
+
+        Raises:
+            StoreError: the range is not in the array, a shard is too short, or `out` does not fit.
+        """
+        if not 0 <= start <= stop <= self.shape[0]:
+            raise StoreError(f"{self._where} has rows 0 to {self.shape[0]}, asked for {start} to {stop}.")
+        out = self._output(stop - start, out)
+        if not self.mapped:
+            out[...] = self._array[start:stop]
+            return out
+        target = memoryview(out.reshape(-1).view(np.uint8).data)
+        row = start
+        while row < stop:
+            number, first = divmod(row, self._shard_rows)
+            rows = min(stop - row, self._shard_rows - first)
+            piece = target[(row - start) * self._row_bytes : (row - start + rows) * self._row_bytes]
+            _read(self._paths[number], first * self._row_bytes, piece)
+            row += rows
+        return out
+
+    def _output(self, rows: int, out: np.ndarray | None) -> np.ndarray:
+        shape = (rows, *self.shape[1:])
+        if out is None:
+            return np.empty(shape, dtype=self.dtype)
+        if out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
+            raise StoreError(
+                f"`out` should be a C-contiguous {self.dtype} array of shape {shape}, found {out.dtype} {out.shape}."
+            )
+        return out
+
+    def _warm(self, mapping: Mapping, rows: np.ndarray) -> None:
+        """Have the kernel fetch the rows together unless two of them are in memory already."""
+        size = self._row_bytes
+        if not (mapping.resident(int(rows[0]) * size) and mapping.resident(int(rows[len(rows) // 2]) * size)):
+            mapping.will_need(rows * size, size)
+
+
+def _read(path: Path, offset: int, target: memoryview) -> None:
+    """Fill `target` from the file."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        done = 0
+        while done < len(target):
+            read = os.preadv(descriptor, [target[done : done + _PIECE]], offset + done)
+            if not read:
+                raise StoreError(f"{path} is cut short. Restore it with: dvc checkout, or dvc repro")
+            done += read
+    finally:
+        os.close(descriptor)
+
+
+def _contiguous_shards(folder: Path, name: str, array: Any) -> tuple[list[Path], list[int]] | None:
+    """Shard files in order and the rows of each, padding included; None unless all are contiguous blocks of rows."""
     shape, shards, chunks = tuple(array.shape), array.shards, tuple(array.chunks)
     compressed = bool(array.compressors) or bool(array.filters)
     if shards is None or compressed or tuple(shards[1:]) != shape[1:] or chunks[1:] != shape[1:]:
         return None
     shard_rows, chunk_rows = int(shards[0]), int(chunks[0])
     chunk_bytes = chunk_rows * int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(array.dtype).itemsize
-    maps = []
+    paths, padded = [], []
     for number in range(-(-shape[0] // shard_rows)):
         path = folder / shard_path(name, number, len(shape) - 1)
         rows = min(shard_rows, shape[0] - number * shard_rows)
@@ -61,6 +173,6 @@ def _map_shards(folder: Path, name: str, array: Any) -> list[np.ndarray] | None:
         present = contiguous_chunks(path, shard_rows // chunk_rows, chunk_bytes)
         if present is None or present * chunk_rows < rows:
             return None
-        full = np.memmap(path, dtype=array.dtype, mode="r", shape=(present * chunk_rows, *shape[1:]))
-        maps.append(full[:rows])
-    return maps
+        paths.append(path)
+        padded.append(present * chunk_rows)
+    return paths, padded

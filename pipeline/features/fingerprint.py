@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.errors import FingerprintMismatch
+from pipeline.errors import FingerprintMismatch, StoreError
 
 FORMAT_VERSION = 1
 
@@ -75,6 +75,31 @@ def require_same_encoder(found: dict[str, Any], expected: dict[str, Any], where:
         f"{where} holds features of another encoder than those expected, from which it may differ in "
         f"{', '.join(but_for)} alone:\n{differing_fields(found, expected, but_for)}\n"
         "Bring all stores and heads up to date with: dvc repro"
+    )
+
+
+def format_of(fingerprint: dict[str, Any]) -> int:
+    """The format version that a fingerprint (as `Fingerprint.as_dict` gives it) names; the present one if none."""
+    return int(fingerprint.get("compared", {}).get("format_version", FORMAT_VERSION))
+
+
+def require_format(found: dict[str, Any], where: str) -> None:
+    """Check that a store is laid out as this version of the program reads it.
+
+    Args:
+        found: the fingerprint of the store, as `Fingerprint.as_dict` gives it.
+        where: the store, for the message.
+
+    Raises:
+        StoreError: it is of an older or a newer format.
+    """
+    version = format_of(found)
+    if version == FORMAT_VERSION:
+        return
+    newer = "It was written by a newer Permafrost: update yours. Or write" if version > FORMAT_VERSION else "Write"
+    raise StoreError(
+        f"{where} is of format {version}, but this version of Permafrost reads format {FORMAT_VERSION}. "
+        f"{newer} the store anew with: python -m pipeline.store repair {where}"
     )
 
 

@@ -42,12 +42,8 @@ class ArraySpec:
 
     def chunk_rows(self, shard_rows: int) -> int:
         """Rows of an inner chunk: the divisor of `shard_rows` nearest below about 1 MiB."""
-        fitting = [
-            rows
-            for rows in range(1, shard_rows + 1)
-            if shard_rows % rows == 0 and rows * self.row_bytes <= _TARGET_CHUNK_BYTES
-        ]
-        return max(fitting, default=1)
+        most = min(shard_rows, max(1, _TARGET_CHUNK_BYTES // max(1, self.row_bytes)))
+        return next(rows for rows in range(most, 0, -1) if shard_rows % rows == 0)
 
     def stored_bytes(self, rows: int, shard_rows: int) -> int:
         """Size on disk of `rows` rows, without metadata."""

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.features.fingerprint import Fingerprint
 from pipeline.features.layout import ArraySpec, create_group, fsync_folder, shard_path
+from pipeline.features.manifest import FileRecord, write_manifest
 from pipeline.features.reader import ROWS_FILE
 from pipeline.features.scratch import link
 from pipeline.features.shards import VALID, ScratchShard
@@ -48,16 +49,31 @@ def publish(
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
-    create_group(partial, [*specs, VALID], len(ids), shard_rows, attributes)
-    for number, shard in enumerate(shards):
-        for spec in (*specs, VALID):
-            link(shard.folder / spec.name, partial / shard_path(spec.name, number, len(spec.row_shape)))
-    table = pa.table({"id": pa.array(ids, pa.string()), "reason": pa.array(reasons, pa.string())})
-    pq.write_table(table, partial / ROWS_FILE, compression="zstd")
-    fsync_folder(partial)
+    try:
+        create_group(partial, [*specs, VALID], len(ids), shard_rows, attributes)
+        table = pa.table({"id": pa.array(ids, pa.string()), "reason": pa.array(reasons, pa.string())})
+        pq.write_table(table, partial / ROWS_FILE, compression="zstd")
+        write_manifest(partial, fingerprint.digest, _link_shards(partial, shards, [*specs, VALID]))
+        fsync_folder(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     shutil.rmtree(out, ignore_errors=True)
     os.replace(partial, out)
     fsync_folder(out.parent)
+
+
+def _link_shards(folder: Path, shards: Sequence[ScratchShard], specs: Sequence[ArraySpec]) -> dict[str, FileRecord]:
+    """Give every shard file its name in the store; returns what the manifest says of each."""
+    records, start = {}, 0
+    for number, shard in enumerate(shards):
+        rows = (start, start + shard.record.rows)
+        start = rows[1]
+        for spec in specs:
+            name, source = shard_path(spec.name, number, len(spec.row_shape)), shard.folder / spec.name
+            link(source, folder / name)
+            records[name] = FileRecord(source.stat().st_size, shard.record.files[spec.name], number, rows)
+    return records
 
 
 def _listed(shard: ScratchShard) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import DataError, MissingRows, StoreError
 from pipeline.features.array import FeatureArray
-from pipeline.features.fingerprint import require_same
+from pipeline.features.fingerprint import require_format, require_same
+from pipeline.features.manifest import checksum, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -51,17 +52,19 @@ class FeatureStore:
             expect: a fingerprint (`Fingerprint.as_dict`) that the store must have.
 
         Raises:
-            StoreError: there is no finished store, or it is damaged.
+            StoreError: there is no finished store, or it is damaged, or of another format.
             FingerprintMismatch: it holds other features; the message lists the differing fields.
         """
         metadata = folder / "zarr.json"
         if not metadata.is_file() or not (folder / ROWS_FILE).is_file():
             raise StoreError(f"No feature store at {folder}. Encode it with: dvc repro")
+        _require_intact_metadata(folder)
         try:
             attributes = json.loads(metadata.read_text(encoding="utf-8"))["attributes"]
             fingerprint = attributes["fingerprint"]
+            require_format(fingerprint, str(folder))
             store = cls(folder, attributes)
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise StoreError(
                 f"{folder} is not a feature store of this project ({type(error).__name__}: {error}). "
                 "Remove the folder and run: dvc repro"
@@ -165,3 +168,18 @@ class FeatureStore:
             MissingRows: as `rows`.
         """
         return self.array(name).take(self.rows(ids))
+
+
+def _require_intact_metadata(folder: Path) -> None:
+    """Compare the small files of a store with its manifest; shards are checked by `verify`.
+
+    Raises:
+        StoreError: one of them, or the manifest itself, is damaged.
+    """
+    manifest = read_manifest(folder)
+    for name, record in ({} if manifest is None else manifest.files).items():
+        if record.shard is None and not ((folder / name).is_file() and checksum(folder / name) == record.xxh3_128):
+            raise StoreError(
+                f"{folder / name} is not what was written. "
+                f"Mend the store with: python -m pipeline.store repair {folder}"
+            )

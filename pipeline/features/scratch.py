@@ -5,14 +5,20 @@ The scratch folder is on the cache's file system and is found from the cache's p
 finished shards and can hard-link them.
 """
 
+import errno
 import fcntl
+import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from pipeline.errors import StoreError
 from pipeline.paths import WORK_VARIABLE
+
+log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path | None:
@@ -68,17 +74,48 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def full_disk_is_said() -> Iterator[None]:
+    """Say what to do where a file system is full or a quota is used up.
+
+    Raises:
+        StoreError: in place of the operating system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StoreError(
+            f"No space is left on the disk ({error}). Finished shards are kept in {work_folder() / 'scratch'}. "
+            "Free some space, for example with `python -m pipeline.store gc --yes`, and run the same command again: "
+            "it goes on from them."
+        ) from error
+
+
+@cache
+def _warn_of_copies(source: Path, target: Path) -> None:
+    log.warning(
+        "%s and %s are on different file systems or theirs has no hard links, so shards are stored twice. "
+        "Name a folder on the file system of the project with %s=FOLDER.",
+        source,
+        target,
+        WORK_VARIABLE,
+    )
+
+
 def link(source: Path, target: Path) -> None:
-    """Give `source` the second name `target`; copies where the file system cannot link."""
+    """Give `source` the second name `target`; copies, and warns once, where the file system cannot link."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
     except FileExistsError:
         target.unlink()
         link(source, target)
-    except OSError:
-        import shutil
-
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOENT):
+            raise
+        _warn_of_copies(work_folder(), Path.cwd())
         partial = target.with_name(target.name + ".partial")
         shutil.copyfile(source, partial)
         os.replace(partial, target)

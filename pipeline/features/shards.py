@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,10 +17,12 @@ import xxhash
 from pipeline.errors import StoreError
 from pipeline.features.fingerprint import digest_of
 from pipeline.features.layout import ArraySpec, contiguous_chunks, fsync_folder, index_bytes
+from pipeline.features.manifest import checksum
 
 VALID = ArraySpec("valid", (), "bool")
 RECORD = "shard.json"
 _ROWS = "rows.parquet"
+_PIECE = 1 << 18  # values looked at together, so that they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ class ShardRecord:
         rows: how many ids.
         shard_rows: rows of a whole shard in this layout.
         files: per array, the xxh3-128 of the shard file in hex.
+        rows_xxh3_128: of the list of ids and reasons; empty in records of earlier versions, which did not sum it.
     """
 
     key: str
     rows: int
     shard_rows: int
     files: dict[str, str]
+    rows_xxh3_128: str = ""
 
 
 def shard_key(ids: Sequence[str], shard_rows: int) -> str:
@@ -71,7 +76,8 @@ class ShardWriter:
 
     def __exit__(self, *_: object) -> None:
         for file in self._files.values():
-            file.close()
+            with suppress(OSError):  # on a full disk closing fails again, and what is there has to go all the more
+                file.close()
         shutil.rmtree(self._partial, ignore_errors=True)
 
     def append(self, rows: Mapping[str, np.ndarray], reasons: Sequence[str | None]) -> None:
@@ -99,9 +105,9 @@ class ShardWriter:
         self._reasons.extend(reasons)
 
     def _write(self, spec: ArraySpec, values: np.ndarray) -> None:
-        self._put(spec.name, np.ascontiguousarray(values).tobytes())
+        self._put(spec.name, np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
-    def _put(self, name: str, content: bytes) -> None:
+    def _put(self, name: str, content: bytes | memoryview) -> None:
         self._files[name].write(content)
         self._sums[name].update(content)
 
@@ -121,19 +127,24 @@ class ShardWriter:
             file.close()
         sums = {name: running.hexdigest() for name, running in self._sums.items()}
         record = ShardRecord(self._final.name, self._written, self._shard_rows, sums)
-        describe(self._partial, record, self._ids, self._reasons)
+        record = describe(self._partial, record, self._ids, self._reasons)
         shutil.rmtree(self._final, ignore_errors=True)
         os.replace(self._partial, self._final)
         fsync_folder(self._final.parent)
         return record
 
 
-def describe(folder: Path, record: ShardRecord, ids: Sequence[str], reasons: Sequence[str | None]) -> None:
-    """Write the row list and, last, the record that makes the files in `folder` a finished shard."""
+def describe(folder: Path, record: ShardRecord, ids: Sequence[str], reasons: Sequence[str | None]) -> ShardRecord:
+    """Write the row list and, last, the record that makes the files in `folder` a finished shard; returns the record.
+
+    What it returns, and writes, is `record` with the checksum of the row list.
+    """
     table = pa.table({"id": pa.array(ids, pa.string()), "reason": pa.array(reasons, pa.string())})
     pq.write_table(table, folder / _ROWS, compression="zstd")
+    record = replace(record, rows_xxh3_128=checksum(folder / _ROWS))
     (folder / RECORD).write_text(json.dumps(asdict(record), sort_keys=True), encoding="utf-8")
     fsync_folder(folder)
+    return record
 
 
 def _fill(spec: ArraySpec) -> float | bool:
@@ -146,16 +157,29 @@ def fit(values: np.ndarray, spec: ArraySpec, failed: np.ndarray) -> np.ndarray:
     Raises:
         StoreError: a finite value overflows the dtype.
     """
-    values = np.where(failed.reshape(-1, *[1] * len(spec.row_shape)), np.nan, values)
     with np.errstate(over="ignore", invalid="ignore"):
-        stored = values.astype(spec.dtype)
-    if np.isinf(stored).any():
-        peak = float(np.nanmax(np.abs(values)))
+        stored = np.asarray(values).astype(spec.dtype, copy=bool(failed.any()))
+    if failed.any():
+        stored[failed] = np.nan
+    if _any_infinite(stored):
+        finite = np.where(failed.reshape(-1, *[1] * len(spec.row_shape)), np.nan, values)
         raise StoreError(
-            f"Array {spec.name!r}: a feature of magnitude {peak:.4g} does not fit {spec.dtype} "
-            f"(largest {np.finfo(spec.dtype).max:.4g}). Set `dtype: float32` for this view in params.yaml."
+            f"Array {spec.name!r}: a feature of magnitude {float(np.nanmax(np.abs(finite))):.4g} does not fit "
+            f"{spec.dtype} (largest {np.finfo(spec.dtype).max:.4g}). Set `dtype: float32` for this view in params.yaml."
         )
-    return np.asarray(stored)
+    return stored
+
+
+def _any_infinite(stored: np.ndarray) -> bool:
+    """Whether a float16 or float32 array holds an infinity; on integers, since numpy has no fast float16."""
+    bits = 8 * stored.dtype.itemsize
+    pattern = np.ascontiguousarray(stored).reshape(-1).view(f"u{stored.dtype.itemsize}")
+    infinity = np.array(np.inf, stored.dtype).view(pattern.dtype)
+    magnitude = np.array(2 ** (bits - 1) - 1, pattern.dtype)
+    return any(
+        bool(((pattern[start : start + _PIECE] & magnitude) == infinity).any())
+        for start in range(0, len(pattern), _PIECE)
+    )
 
 
 class ScratchShard:
@@ -168,9 +192,11 @@ class ScratchShard:
 
     @classmethod
     def find(cls, folder: Path) -> "ScratchShard | None":
-        """The shard at `folder`, or None if there is no finished one."""
+        """The shard at `folder`, or None if there is no finished one or its list of ids is damaged."""
         try:
             record = ShardRecord(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
+            if record.rows_xxh3_128 and checksum(folder / _ROWS) != record.rows_xxh3_128:
+                return None
         except (OSError, ValueError, TypeError):
             return None
         return cls(folder, record) if all((folder / name).is_file() for name in record.files) else None

@@ -5,12 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.alignment.batches import epoch_batches
 from pipeline.alignment.data import AlignmentData
 from pipeline.alignment.inputs import ImageInput, TextInput
 from pipeline.alignment.projectors import FreezeAlign
+from pipeline.alignment.resident import ResidentFeatures
 from pipeline.alignment.schedule import learning_rate, optimiser
-from pipeline.alignment.trainer import EpochRecord, TrainedRepeat, epoch_batches, train_repeat
-from pipeline.alignment.validation import recall_at_1, validation_recall
+from pipeline.alignment.trainer import EpochRecord, TrainedRepeat, train_repeat
+from pipeline.alignment.validation import read_validation, recall_at_1, validation_recall
 from pipeline.config.schema import TrainParams
 from pipeline.errors import ModelError
 from pipeline.evaluation.metrics import first_hit_ranks, hits_at
@@ -24,8 +26,11 @@ def planted(pairs: int = 60) -> AlignmentData:
     image, text = z @ torch.randn(4, 8, generator=generator), z @ torch.randn(4, 6, generator=generator)
     rows = torch.arange(pairs)[:, None].repeat(1, 2)
     return AlignmentData(
-        images=ImageInput(image.half(), image[:, None].repeat(1, 3, 1).half()),
-        texts=TextInput.from_pooled(text.half()),
+        features=ResidentFeatures(
+            ImageInput(image.half(), image[:, None].repeat(1, 3, 1).half()),
+            TextInput.from_pooled(text.half()),
+            torch.device("cpu"),
+        ),
         train=(rows[:40],),
         validation=(rows[40:],),
         fingerprints={},
@@ -75,7 +80,7 @@ def test_the_best_epoch_on_validation_is_kept_and_ties_go_to_the_earlier() -> No
     result = train(seen=seen)
     recalls = [record.val_recall for record in seen]
     assert result.best_epoch == recalls.index(max(recalls)) + 1
-    assert validation_recall(result.head, planted(), 0) == pytest.approx(max(recalls))
+    assert validation_recall(result.head, read_validation(planted(), 0)) == pytest.approx(max(recalls))
     assert tuple(seen) == result.history
     assert result.samples_seen == 40 * 6
     constant = train(PARAMS.model_copy(update={"lr": 1e-30, "min_lr": 0.0}))

@@ -1,0 +1,88 @@
+"""The arrays of feature stores that a head takes, by position: what every loading mode reads from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.alignment.inputs import ImageInput, TextInput
+from pipeline.alignment.views import require_tokens
+from pipeline.features import FeatureStore
+from pipeline.features.span import Rows, Span
+
+_PIECE_BYTES = 1 << 20
+
+
+class LastLayer:
+    """Of rows (L, D) of several kept layers, the last: rows (D,)."""
+
+    def __init__(self, layers: Rows) -> None:
+        self._layers = layers
+        self.shape: tuple[int, ...] = (layers.shape[0], *layers.shape[2:])
+        self.dtype: np.dtype[Any] = layers.dtype
+        row_bytes = int(np.prod(layers.shape[1:])) * layers.dtype.itemsize
+        self._piece = max(1, _PIECE_BYTES // max(1, row_bytes))  # all layers are read, so a piece at a time
+
+    def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The given rows (n, D), written into `out` where it is given."""
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype) if out is None else out
+        for start in range(0, len(rows), self._piece):
+            part = slice(start, start + self._piece)
+            out[part] = self._layers.take(rows[part])[:, -1]
+        return out
+
+    def read_range(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Rows `start` to `stop` - 1, written into `out` where it is given."""
+        out = np.empty((stop - start, *self.shape[1:]), self.dtype) if out is None else out
+        for first in range(start, stop, self._piece):
+            last = min(stop, first + self._piece)
+            out[first - start : last - start] = self._layers.read_range(first, last)[:, -1]
+        return out
+
+
+def image_columns(stores: Sequence[FeatureStore], local_tokens: str) -> tuple[Span, Span]:
+    """CLS token (N, D) and local tokens, (N, T, D) or (N, D) for "mean", of the images of all stores in turn.
+
+    Args:
+        local_tokens: "grid", "patch", or "mean" (the mean patch token).
+
+    Raises:
+        DataError: a store does not hold those tokens.
+        StoreError: the stores differ in shape or dtype.
+    """
+    for store in stores:
+        require_tokens(store, local_tokens)
+    return _column(stores, "cls", layered=True), _column(stores, local_tokens, layered=local_tokens == "mean")
+
+
+def text_columns(stores: Sequence[FeatureStore]) -> tuple[Span]:
+    """Sentence embeddings (M, D) of the texts of all stores in turn.
+
+    Raises:
+        StoreError: the stores differ in shape or dtype.
+    """
+    return (_column(stores, "pooled", layered=False),)
+
+
+def as_images(arrays: Sequence[np.ndarray]) -> ImageInput:
+    """What `image_columns` serves, as the input of a head; shares the arrays' memory."""
+    cls, local = (torch.from_numpy(array) for array in arrays)
+    return ImageInput(cls, _tokens(local))
+
+
+def as_texts(arrays: Sequence[np.ndarray]) -> TextInput:
+    """What `text_columns` serves, as the input of a head; shares the arrays' memory."""
+    (pooled,) = arrays
+    return TextInput(_tokens(torch.from_numpy(pooled)))
+
+
+def _tokens(local: Tensor) -> Tensor:
+    """(B, T, D); a vector per row is a single token."""
+    return local if local.ndim == 3 else local[:, None, :]
+
+
+def _column(stores: Sequence[FeatureStore], name: str, layered: bool) -> Span:
+    arrays: list[Rows] = [store.array(name) for store in stores]
+    return Span([LastLayer(array) if layered and len(array.shape) == 3 else array for array in arrays])

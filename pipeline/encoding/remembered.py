@@ -1,0 +1,30 @@
+"""The arrays that an encoder makes, kept in the scratch folder so that a fully cached run need not load it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline.features.sealed import seal, unseal
+
+LAYOUT = "layout.json"
+
+
+def recall(scratch: Path) -> dict[str, Any] | None:
+    """What `remember` wrote into this scratch folder; None if it is not there or cannot be trusted.
+
+    Earlier versions wrote it without a checksum. Such a file is not taken either: a wrong shape in it would pass into
+    the store with valid checksums, while making it again costs one load of the encoder per fingerprint.
+    """
+    try:
+        content = unseal((scratch / LAYOUT).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def remember(scratch: Path, content: dict[str, Any]) -> None:
+    """Write `content` (JSON; the order of its keys is kept) into the scratch folder, whole or not at all."""
+    path = scratch / LAYOUT
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(seal(content))
+    os.replace(partial, path)

@@ -1,0 +1,151 @@
+"""python -m pipeline.store ls|verify|repair|gc, at the root of the project."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from pipeline.errors import PermafrostError, StoreError
+from pipeline.features.verify import verify
+from pipeline.store.collect import collect_cache, collect_scratch
+from pipeline.store.listing import Scratch, bytes_of, describe, scratch_shards, stores, unnamed
+from pipeline.store.needs import needs_of
+from pipeline.store.repair import repair_all
+
+_MEND = "python -m pipeline.store repair"
+SCOPES = ("workspace", "all-branches", "all-tags", "all-commits", "all-experiments")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 if all is well, 1 if a store is damaged or something failed."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    given = _parser().parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except PermafrostError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.store", description="Feature stores of this project.")
+    commands = parser.add_subparsers(required=True, metavar="ls|verify|repair|gc")
+    for name, run, text in (
+        ("ls", _ls, "what is stored, how large, by which encoder"),
+        ("verify", _verify, "read every file and compare its checksum"),
+        ("repair", _repair, "mend damaged stores, in scratch and DVC's cache too"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("stores", nargs="*", type=Path, help="folders of stores; all below data/features if none")
+        command.set_defaults(run=run)
+    gc = commands.add_parser("gc", help="free what no store needs, in scratch and in DVC's cache")
+    gc.add_argument("--yes", action="store_true", help="do it; without this, only say what would be freed")
+    for scope in SCOPES:
+        gc.add_argument(f"--{scope}", action="store_true", help=f"DVC's cache keeps what `dvc gc --{scope}` keeps")
+    gc.set_defaults(run=_gc)
+    return parser
+
+
+def _chosen(given: argparse.Namespace) -> list[Path]:
+    return [Path(folder) for folder in given.stores] or list(stores())
+
+
+def _ls(given: argparse.Namespace) -> int:
+    found = [describe(folder) for folder in _chosen(given)]
+    for one in found:
+        known = "metadata intact" if one.summed else "no manifest, metadata not checked"
+        state = "cannot be opened" if one.problem else f"{known}, shards not checked (verify reads them)"
+        print(f"{one.folder}  {one.bytes / 1e6:.1f} MB, {state}")
+        if one.problem:
+            print(f"    {one.problem}")
+            continue
+        print(f"    {one.rows} rows ({one.failed} failed) in {one.shards} shards, by {one.encoder} [{one.digest}]")
+        print(f"    {'; '.join(one.arrays)}")
+    shards = scratch_shards()
+    if not given.stores:
+        _ls_scratch(shards)
+    alone = sum(shard.bytes for shard in shards if shard.links == 1)
+    total = bytes_of(file for one in found for file in one.folder.rglob("*"))
+    print(f"{len(found)} stores, {total / 1e6:.1f} MB; {alone / 1e6:.1f} MB more are held by the scratch folder alone")
+    return int(any(one.problem for one in found))
+
+
+def _ls_scratch(shards: list[Scratch]) -> None:
+    """Print the features that scratch holds and no store of the workspace names, a line each."""
+    needs = [needs_of(folder) for folder in stores()]
+    found = unnamed(needs, shards)
+    if not found:
+        return
+    unread = sum(not need.fingerprints for need in needs)
+    doubt = f", but {unread} that cannot be read may need some" if unread else ""
+    print(f"only in scratch (no store here names them{doubt}):")
+    wide = max(len(one.encoder) for one in found)
+    for one in found:
+        print(
+            f"    {one.fingerprint[:12]}  {one.encoder:{wide}}  {one.shards:5d} shards  {one.rows:9d} rows  "
+            f"{one.bytes / 1e6:9.1f} MB"
+        )
+
+
+def _verify(given: argparse.Namespace) -> int:
+    bad = 0
+    for folder in _chosen(given):
+        try:
+            result = verify(folder)
+        except StoreError as error:
+            bad += 1
+            print(f"{folder}: cannot be checked\n    {error}")
+            continue
+        bad += not result.intact
+        note = "" if result.summed else "; it has no manifest, so its metadata was not checked (repair writes one)"
+        state = "intact" if result.intact else f"{len(result.damages)} files damaged"
+        print(f"{folder}: {state}, {result.files} files, {result.bytes / 1e6:.1f} MB read{note}")
+        for damage in result.damages:
+            print(f"    {damage}")
+    if bad:
+        print(f"{bad} stores are damaged or cannot be checked. Mend them with: python -m pipeline.store repair")
+    return int(bad > 0)
+
+
+def _repair(given: argparse.Namespace) -> int:
+    for folder, done in repair_all(_chosen(given)):
+        if not done.needed:
+            print(f"{folder}: intact, also in scratch and in DVC's cache")
+            continue
+        for damage in done.damages:
+            print(f"    was {damage}")
+        print(f"{folder}: mended; {len(done.scratch)} shards encoded again, {len(done.cache)} cache objects replaced")
+        if done.same_bytes is False:
+            print(
+                "    its bytes differ from those first written: other hardware or libraries; run dvc repro for the rest"
+            )
+    return 0
+
+
+def _gc(given: argparse.Namespace) -> int:
+    scope = [f"--{name}" for name in SCOPES if getattr(given, name.replace("-", "_"))] or ["--workspace"]
+    said = collect_cache(scope, dry=not given.yes)
+    print(f"DVC's cache ({' '.join(scope)}): {said or 'nothing to free'}")
+    done = collect_scratch(dry=not given.yes)
+    verb = "freed" if given.yes else "would be freed"
+    print(
+        f"scratch: {done.bytes / 1e6:.1f} MB {verb} ({len(done.shards)} shards, {len(done.partial)} of killed runs); "
+        f"{done.kept} shards stay"
+    )
+    for folder in done.wary:
+        print(
+            f"{folder}: cannot vouch for its list of shards, so all of its fingerprint stay. "
+            f"Mend it with: {_MEND} {folder}"
+        )
+    for folder in done.unknown:
+        print(
+            f"{folder}: neither its manifest nor its zarr.json says whose features it holds, so no finished shard is "
+            f"removed from scratch. Mend it first with: {_MEND} {folder}"
+        )
+    if not given.yes:
+        print("Nothing was removed. Do it with: python -m pipeline.store gc --yes")
+    return int(bool(done.unknown))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,58 @@
+"""Which shards of the scratch folder a store needs. Where the store is damaged: rather too many than one too few."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import StoreError
+from pipeline.features import FeatureStore
+from pipeline.features.fingerprint import digest_of
+from pipeline.features.manifest import read_manifest
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a store needs of scratch.
+
+    Attributes:
+        folder: of the store.
+        fingerprints: whose features it holds, as the folders in scratch are named; empty if no file of it says so.
+        keys: of its shards; None if its list of them cannot be trusted, so that it needs all of its fingerprint.
+    """
+
+    folder: Path
+    fingerprints: frozenset[str]
+    keys: frozenset[str] | None = None
+
+    def includes(self, fingerprint: str, key: str) -> bool:
+        """Whether the shard `key` in the scratch folder `fingerprint` is needed."""
+        return fingerprint in self.fingerprints and (self.keys is None or key in self.keys)
+
+
+def needs_of(folder: Path) -> Needs:
+    """What the store at `folder` needs; never fails."""
+    try:
+        store = FeatureStore.open(folder)
+        if read_manifest(folder) is not None:  # without one nothing vouches for the keys in the attributes
+            keys = frozenset(str(shard["key"]) for shard in store.attributes["shards"])
+            return Needs(folder, frozenset([store.digest[:32]]), keys)
+    except Exception:  # damaged files raise many errors, and none of them may cost the store its shards
+        pass
+    return Needs(folder, frozenset(digest[:32] for digest in _digests(folder)))
+
+
+def _digests(folder: Path) -> Iterator[str]:
+    """Digests that the metadata names and that agree with a checksum: a flipped bit must not name other features."""
+    try:
+        manifest = read_manifest(folder)
+        if manifest is not None:
+            yield manifest.fingerprint
+    except (OSError, StoreError):
+        pass
+    try:
+        fingerprint = json.loads((folder / "zarr.json").read_bytes())["attributes"]["fingerprint"]
+        if digest_of(fingerprint["compared"]) == fingerprint["digest"]:
+            yield str(fingerprint["digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass

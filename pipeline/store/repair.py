@@ -1,0 +1,181 @@
+"""Mending a store: what is damaged goes from all the places that share it, and its own stage writes it anew.
+
+A shard has up to three names of one inode: in the store, in the scratch folder, in DVC's cache. A damaged bit is in
+all of them, and DVC, which goes by modification times, calls it clean. So every place is checked by content; damaged
+copies are removed, and the encode stage is run by force: it takes what is intact from scratch and encodes the rest.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import StoreError
+from pipeline.features.dvc_cache import stage_of
+from pipeline.features.fingerprint import FORMAT_VERSION, format_of
+from pipeline.features.manifest import Manifest, read_manifest
+from pipeline.features.scratch import scratch_folder, work_folder
+from pipeline.features.verify import Damage, Verified, verify
+from pipeline.store.clean import clean_cache, clean_scratch
+from pipeline.store.listing import stores
+from pipeline.store.needs import needs_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair did.
+
+    Attributes:
+        damages: what was wrong with the store.
+        scratch: shards removed from the scratch folder, to be encoded again.
+        cache: objects removed from DVC's cache.
+        same_bytes: whether the store has the bytes it had when it was first written; None if that is not known.
+        needed: whether the store was written anew, as something was wrong somewhere or its format was an older one.
+    """
+
+    damages: tuple[Damage, ...]
+    scratch: tuple[str, ...]
+    cache: tuple[str, ...]
+    same_bytes: bool | None
+    needed: bool = True
+
+
+def repair_all(folders: Iterable[Path]) -> Iterator[tuple[Path, Repaired]]:
+    """Mend several stores one by one, and after each those that share a damaged file with it.
+
+    DVC keeps equal files once: the metadata of two stores may be names of one inode, so damage to one is in both.
+
+    Raises:
+        StoreError: as `repair`.
+    """
+    waiting, done = list(dict.fromkeys(folders)), set()
+    while waiting:
+        folder = waiting.pop(0)
+        before = _verified(folder)
+        damaged = set() if before is None else _inodes(folder, before.damages)
+        yield folder, repair(folder)
+        done.add(folder)
+        for other in stores() if damaged else ():
+            inside = {file.stat().st_ino for file in other.rglob("*") if file.is_file()}
+            if other not in done and other not in waiting and damaged & inside:
+                log.warning("%s shares a damaged file with %s and is mended too", other, folder)
+                waiting.append(other)
+
+
+def _inodes(folder: Path, damages: Iterable[Damage]) -> set[int]:
+    return {(folder / damage.path).stat().st_ino for damage in damages if damage.kind == "changed"}
+
+
+def repair(folder: Path) -> Repaired:
+    """Mend the store at `folder`, in scratch and in DVC's cache as well. Needs the project's root as working directory.
+
+    Metadata is written anew without a backbone; a damaged shard is encoded again, and only that.
+
+    Raises:
+        StoreError: no stage of dvc.lock writes this store, or its stage failed, or it is still damaged afterwards.
+    """
+    stage = stage_of(folder)
+    if stage is None:
+        raise StoreError(
+            f"No stage in dvc.lock writes {folder}, so repair cannot write it anew. Nothing was changed.\n"
+            "  - If DVC encoded it: run this at the root of the project, with the path as dvc.lock has it "
+            "(data/features/<group>/<view>/<dataset>).\n"
+            "  - If it is a store of params.yaml that DVC has not encoded yet: dvc repro encode@<store>, with its name "
+            "under `stores` in params.yaml; then repair it.\n"
+            "  - If it was encoded without DVC: delete its folder and those of its fingerprint in scratch "
+            f"({_scratch_named(folder)}), since damaged shards there would be taken again, and encode it as before. "
+            "All its rows are encoded anew. To lose only the damaged shards, call pipeline.store.repair.mend(folder, "
+            "write) from Python, where `write` encodes it."
+        )
+    return mend(folder, lambda: _run_stage(stage), stage)
+
+
+def mend(folder: Path, write: Callable[[], object], stage: str | None = None) -> Repaired:
+    """Mend the store at `folder` by removing what is damaged and writing the store anew.
+
+    Args:
+        write: writes the store again as it was; it takes the shards that it finds in scratch or in DVC's cache.
+        stage: the stage of dvc.lock that writes the store; None if DVC does not know it.
+
+    Raises:
+        StoreError: it holds foreign files, which would be lost, or is still damaged afterwards.
+    """
+    before = _verified(folder)
+    damages = () if before is None else before.damages
+    foreign = [damage.path for damage in damages if damage.kind == "foreign"]
+    if foreign:  # writing the store anew would delete what may be somebody's only copy
+        raise StoreError(
+            f"{folder} holds files that do not belong to it: {', '.join(foreign[:5])}. Move them elsewhere or delete "
+            "them, and repair again."
+        )
+    manifest = _manifest(folder)
+    removed = [key for scratch in _scratch_folders(folder, manifest) for key in clean_scratch(scratch)]
+    objects = [] if stage is None else clean_cache(stage, folder)
+    upgrade = before is not None and (not before.summed or _of_other_format(folder))
+    if not (damages or removed or objects or upgrade or before is None):
+        return Repaired((), (), (), same_bytes=True, needed=False)
+    write()
+    after = verify(folder)
+    if not after.intact:
+        listed = "; ".join(str(damage) for damage in after.damages[:3])
+        raise StoreError(f"{folder} is still damaged after it was written anew: {listed}. Is the disk failing?")
+    same = None if manifest is None else manifest == read_manifest(folder)
+    return Repaired(damages, tuple(removed), tuple(objects), same)
+
+
+def _verified(folder: Path) -> Verified | None:
+    """What `verify` finds; None if nothing of the store can be checked, so that all of it has to be written."""
+    try:
+        return verify(folder)
+    except StoreError as error:
+        log.warning("%s", error)
+        return None
+
+
+def _of_other_format(folder: Path) -> bool:
+    try:
+        attributes = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        return format_of(attributes["fingerprint"]) != FORMAT_VERSION
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    try:
+        return read_manifest(folder)
+    except StoreError:
+        return None
+
+
+def _scratch_folders(folder: Path, manifest: Manifest | None) -> list[Path]:
+    """Where the shards of the store are kept; every scratch folder there is if no file says whose features it holds."""
+    if manifest is not None:
+        return [scratch_folder(manifest.fingerprint)]
+    try:
+        attributes = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        return [scratch_folder(str(attributes["fingerprint"]["digest"]))]
+    except (OSError, ValueError, KeyError, TypeError):
+        return sorted(p for p in (work_folder() / "scratch").glob("*") if p.is_dir())
+
+
+def _scratch_named(folder: Path) -> str:
+    """For a message: the scratch folder of the store at `folder`, or how to find it."""
+    digests = needs_of(folder).fingerprints
+    scratch = work_folder() / "scratch"
+    return ", ".join(str(scratch / digest) for digest in sorted(digests)) or f"the folder in {scratch} is not known"
+
+
+def _run_stage(stage: str) -> None:
+    """Run one stage by force and have DVC commit what it wrote."""
+    command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage]
+    binaries = str(Path(sys.executable).parent)
+    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
+    done = subprocess.run(command, env=environment, check=False)
+    if done.returncode:
+        raise StoreError(f"`{' '.join(command[1:])}` failed with exit code {done.returncode}; see its message above.")

@@ -1,0 +1,121 @@
+"""The store command on a real project: damage is found and mended wherever it is, and no more is encoded than that."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.features.manifest import checksum
+from tests.dag.conftest import copy_with_links
+from tests.dag.project import Project
+
+pytestmark = pytest.mark.dag
+
+STORE = Path("data/features/pairs/eye/mine")
+SHARD = STORE / "cls" / "c" / "1" / "0" / "0"
+
+
+@pytest.fixture(scope="module")
+def copied(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that may be damaged."""
+    project.repro()
+    folder = tmp_path_factory.mktemp("damaged") / "work"
+    copy_with_links(project.folder, folder)
+    copy = Project(folder, project.outside, project.first_run)
+    copy.repro()
+    return copy
+
+
+def store(project: Project, *arguments: str) -> tuple[int, str]:
+    done = project.attempt("python", "-m", "pipeline.store", *arguments)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def flip(path: Path, byte: int, bit: int = 3) -> None:
+    """Flip a bit in place, under all names of the file; size and modification time stay."""
+    state = path.stat()
+    path.chmod(0o644)
+    with open(path, "r+b") as file:
+        file.seek(byte)
+        old = file.read(1)[0]
+        file.seek(byte)
+        file.write(bytes([old ^ (1 << bit)]))
+    path.chmod(state.st_mode)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_a_flipped_bit_in_a_shard(copied: Project) -> None:
+    path = copied.folder / SHARD
+    before, rows = checksum(path), copied.params()["encode"]["shard_rows"]
+    assert path.stat().st_nlink == 3
+    flip(path, 100)
+    assert checksum(path) != before
+    assert "up to date" in copied.run("dvc", "status"), "DVC does not see it"
+
+    code, said = store(copied, "verify")
+    assert code == 1
+    assert f"cls/c/1/0/0: changed (shard 1, rows {rows} to {2 * rows - 1})" in said
+    mark = len(copied.journal())
+    code, said = store(copied, "repair", str(STORE))
+    assert code == 0, said
+    assert copied.passes(mark) == {"mine-eye": rows}, "only the damaged shard is encoded"
+    assert checksum(path) == before
+    assert path.stat().st_nlink == 3
+
+    assert store(copied, "verify")[0] == 0
+    assert "up to date" in copied.run("dvc", "status")
+    copied.run("dvc", "commit", "--force", "encode@mine-eye")
+    copied.run("dvc", "checkout", "--force", "encode@mine-eye")
+    assert checksum(path) == before, "DVC does not bring the damage back"
+    assert f"{STORE}: intact, also in scratch and in DVC's cache" in store(copied, "repair", str(STORE))[1]
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "cls/zarr.json", "rows.parquet", "manifest.json"])
+def test_damaged_metadata_is_written_anew_without_a_backbone(copied: Project, name: str) -> None:
+    path = copied.folder / STORE / name
+    before = path.read_bytes()
+    flip(path, len(before) // 2)
+    mark = len(copied.journal())
+    assert store(copied, "verify", str(STORE))[0] == 1
+    assert store(copied, "repair", str(STORE))[0] == 0
+    assert path.read_bytes() == before
+    assert not copied.passes(mark)
+    assert store(copied, "verify")[0] == 0, "also in the stores whose equal files DVC keeps as one"
+    assert "up to date" in copied.run("dvc", "status")
+
+
+def test_ls_tells_what_is_stored(copied: Project) -> None:
+    code, said = store(copied, "ls")
+    assert code == 0
+    assert said.count(" rows (0 failed)") == len(copied.params()["stores"])
+    assert "cls float16 (89, 1, 16)" in said
+    assert str(copied.outside / "eye-a") in said
+
+
+def test_gc_shows_first_and_frees_what_nothing_names(copied: Project) -> None:
+    copied.edit("encoders.words.model", str(copied.outside / "words-b"))
+    copied.repro("encode@mine-words")
+    copied.edit("encoders.words.model", str(copied.outside / "words-a"))
+    copied.repro()
+    scratch = copied.folder / ".dvc" / "permafrost" / "scratch"
+    folders = set(scratch.iterdir())
+    code, said = store(copied, "gc")
+    assert code == 0
+    assert "Nothing was removed" in said
+    assert set(scratch.iterdir()) == folders
+    shards = set(scratch.glob("*/*/shard.json"))
+    code, said = store(copied, "gc", "--workspace", "--yes")
+    assert code == 0, said
+    gone = shards - set(scratch.glob("*/*/shard.json"))
+    assert {path.parent.parent for path in gone}
+    assert store(copied, "verify")[0] == 0
+    mark = len(copied.journal())
+    assert copied.repro() == set()
+    assert not copied.passes(mark)
+
+
+def test_a_store_that_no_stage_writes(copied: Project) -> None:
+    code, said = store(copied, "repair", "data/features/pairs/eye/nothing")
+    assert code == 1
+    assert "No stage in dvc.lock writes data/features/pairs/eye/nothing" in said
