@@ -4,22 +4,27 @@ Preprocessing, forward pass, pooling and rounding to the stored dtype are those 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from pipeline.aligner.checkpoints import obtain_checkpoint
 from pipeline.aligner.inputs import ImageLike, open_image
 from pipeline.aligner.recorded import recorded_specs
+from pipeline.alignment.inputs import TextInput
 from pipeline.config.schema import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
 from pipeline.encoders.text import TextEncoder, load_text_encoder
+from pipeline.encoding.assembly import ShardRows
 from pipeline.encoding.protocol import RowEncoder
 from pipeline.encoding.rows import ImageRows, TextRows
 from pipeline.errors import DataError
-from pipeline.features.shards import fit
+from pipeline.features.quantised import served_rows, stored_specs
+from pipeline.features.ragged import LENGTH, padded
 
 
 class FrozenEncoders:
@@ -62,7 +67,7 @@ class FrozenEncoders:
     def image_features(
         self, images: Sequence[ImageLike], batch_size: int, view: ViewSpec | None = None
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Features of images, batch by batch in order; array name -> (b, *row_shape) in the stored dtype.
+        """Features of images, batch by batch in order; array name -> (b, *row_shape) in the dtype served.
 
         Args:
             view: another resolution or tier than the recorded one.
@@ -82,14 +87,19 @@ class FrozenEncoders:
         """Rows and columns of patches at the resolution of `view`."""
         return self._image_encoder(view).patch_grid
 
-    def text_features(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
-        """Sentence embeddings (N, D) in the stored dtype; errors as `image_features`."""
+    def text_features(self, texts: Sequence[str], batch_size: int, text_tokens: str = "pooled") -> TextInput:
+        """Features of texts in the dtype served, sentence embeddings or ("full") tokens; errors as `image_features`."""
         view = self.view("text").model_copy(update={"truncations": ()})
         if self._text is None:
             self._text = load_text_encoder(self.checkpoint("text"), self._specs["text"][0], view, self._device)
         numbers = [str(number) for number in range(len(texts))]
         rows = TextRows(self._text, view, dict(zip(numbers, texts, strict=True)), _params(batch_size))
-        return _stored(rows, numbers, "text")["pooled"]
+        stored = _stored(rows, numbers, "text")
+        if text_tokens == "pooled":
+            return TextInput.from_pooled(torch.from_numpy(stored["pooled"]))
+        lengths = stored["tokens" + LENGTH]
+        tokens, mask = padded(stored["tokens"], lengths, int(lengths.max(initial=1)))
+        return TextInput(torch.from_numpy(tokens), torch.from_numpy(mask))
 
     def checkpoint(self, side: str) -> Path:
         """The checkpoint folder of one side; errors as `obtain_checkpoint`."""
@@ -127,13 +137,11 @@ def _batched(count: int, size: int) -> Iterator[list[str]]:
 
 def _stored(rows: RowEncoder, numbers: Sequence[str], what: str) -> dict[str, np.ndarray]:
     """Rows in the order of `numbers`, rounded as a store rounds them."""
-    arrays = {spec.name: np.empty((len(numbers), *spec.row_shape), dtype=spec.dtype) for spec in rows.specs}
+    kept = [replace(spec, dtype="float16") if spec.dtype == "int8" else spec for spec in rows.specs]
+    arrays = ShardRows(stored_specs(kept), len(numbers))
     for batch in rows.encode(numbers):
         for position, reason in zip(batch.positions, batch.reasons, strict=True):
             if reason is not None:
                 raise DataError(f"{what.capitalize()} {numbers[position]} cannot be encoded: {reason}")
-        for spec in rows.specs:
-            arrays[spec.name][batch.positions] = fit(
-                batch.arrays[spec.name], spec, np.zeros(len(batch.positions), dtype=bool)
-            )
-    return arrays
+        arrays.put(np.array(batch.positions), served_rows(batch.arrays, rows.specs))
+    return arrays.arrays()

@@ -94,7 +94,9 @@ class Aligner:
 
     def encode_text(self, texts: str | Sequence[str], *, batch_size: int = 64) -> np.ndarray:
         """Unit vectors (N, K) float32 of texts, one (then N is 1) or a list of them; errors as `encode_image`."""
-        return self._heads.embed_text(self._encoders.text_features(text_list(texts), batch_size))
+        return self._heads.embed_text(
+            self._encoders.text_features(text_list(texts), batch_size, self.config.text_tokens)
+        )
 
     @overload  # a str is one path, never a sequence of them
     def classify(  # type: ignore[overload-overlap]

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from pipeline.alignment import ProjectionHeads
-from pipeline.alignment.views import read_images, read_texts
+from pipeline.alignment.stored import embed_stored_texts
+from pipeline.alignment.views import read_images
 from pipeline.features import FeatureStore
 
 
@@ -23,5 +24,5 @@ def stored_image_vectors(heads: ProjectionHeads, store: FeatureStore, ids: np.nd
 
 
 def stored_text_vectors(heads: ProjectionHeads, store: FeatureStore, ids: np.ndarray) -> np.ndarray:
-    """Unit vectors (n, K) float32 of the texts of a store; errors as `read_texts`."""
-    return heads.embed_text(read_texts(store, ids).tokens[:, 0].numpy())
+    """Unit vectors (n, K) float32 of the texts of a store; errors as `embed_stored_texts`."""
+    return embed_stored_texts(heads, store, ids)

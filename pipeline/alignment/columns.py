@@ -10,6 +10,7 @@ from torch import Tensor
 from pipeline.alignment.inputs import ImageInput, TextInput
 from pipeline.alignment.views import require_tokens
 from pipeline.features import FeatureStore
+from pipeline.features.ragged import RaggedArray
 from pipeline.features.span import Rows, Span
 
 _PIECE_BYTES = 1 << 20
@@ -57,13 +58,58 @@ def image_columns(stores: Sequence[FeatureStore], local_tokens: str) -> tuple[Sp
     return _column(stores, "cls", layered=True), _column(stores, local_tokens, layered=local_tokens == "mean")
 
 
-def text_columns(stores: Sequence[FeatureStore]) -> tuple[Span]:
-    """Sentence embeddings (M, D) of the texts of all stores in turn.
+class PaddedTokens:
+    """Tokens of texts, padded with zeros to one length: rows (W, D)."""
+
+    def __init__(self, tokens: RaggedArray, width: int) -> None:
+        self._tokens, self._width = tokens, width
+        self.shape: tuple[int, ...] = (len(tokens), width, *tokens.token_shape)
+        self.dtype: np.dtype[Any] = tokens.dtype
+
+    def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The given rows (n, W, D), written into `out` where it is given."""
+        values, _ = self._tokens.take_padded(rows, self._width)
+        return _into(out, values)
+
+    def read_range(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Rows `start` to `stop` - 1, written into `out` where it is given."""
+        return self.take(np.arange(start, stop), out)
+
+
+class TokenMask:
+    """Which tokens of `PaddedTokens` are real: rows (W,) bool."""
+
+    def __init__(self, tokens: RaggedArray, width: int) -> None:
+        self._lengths = tokens.lengths
+        self.shape: tuple[int, ...] = (len(tokens), width)
+        self.dtype: np.dtype[Any] = np.dtype(bool)
+
+    def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The given rows (n, W), written into `out` where it is given."""
+        return _into(out, np.arange(self.shape[1]) < self._lengths[rows][:, None])
+
+    def read_range(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Rows `start` to `stop` - 1, written into `out` where it is given."""
+        return self.take(np.arange(start, stop), out)
+
+
+def text_columns(stores: Sequence[FeatureStore], text_tokens: str = "pooled") -> tuple[Span, ...]:
+    """The texts of all stores in turn: sentence embeddings (M, D), or tokens (M, W, D) and their mask (M, W).
+
+    Args:
+        text_tokens: "pooled" or "full"; W is the length of the longest text of all stores.
 
     Raises:
-        StoreError: the stores differ in shape or dtype.
+        StoreError: the stores differ in shape or dtype, or keep no tokens.
     """
-    return (_column(stores, "pooled", layered=False),)
+    if text_tokens == "pooled":
+        return (_column(stores, "pooled", layered=False),)
+    ragged = [store.ragged("tokens") for store in stores]
+    width = max(int(tokens.lengths.max(initial=1)) for tokens in ragged)
+    return (
+        Span([PaddedTokens(tokens, width) for tokens in ragged]),
+        Span([TokenMask(tokens, width) for tokens in ragged]),
+    )
 
 
 def as_images(arrays: Sequence[np.ndarray]) -> ImageInput:
@@ -74,13 +120,20 @@ def as_images(arrays: Sequence[np.ndarray]) -> ImageInput:
 
 def as_texts(arrays: Sequence[np.ndarray]) -> TextInput:
     """What `text_columns` serves, as the input of a head; shares the arrays' memory."""
-    (pooled,) = arrays
-    return TextInput(_tokens(torch.from_numpy(pooled)))
+    tokens, *mask = (torch.from_numpy(array) for array in arrays)
+    return TextInput(_tokens(tokens), *mask)
 
 
 def _tokens(local: Tensor) -> Tensor:
     """(B, T, D); a vector per row is a single token."""
     return local if local.ndim == 3 else local[:, None, :]
+
+
+def _into(out: np.ndarray | None, values: np.ndarray) -> np.ndarray:
+    if out is None:
+        return values
+    out[...] = values
+    return out
 
 
 def _column(stores: Sequence[FeatureStore], name: str, layered: bool) -> Span:

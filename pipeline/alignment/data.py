@@ -86,7 +86,7 @@ def load_alignment_data(
 
     features, joined = _load(
         image_columns(list(images.values()), spec.local_tokens),
-        text_columns(list(texts.values())),
+        text_columns(list(texts.values()), spec.text_tokens),
         _positions(pairs, pairs.image_id, images),
         _positions(pairs, pairs.text_id, texts),
         torch.empty(0, device=device).device,  # with its number, as the features have it

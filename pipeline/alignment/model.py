@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from pipeline.alignment.inputs import ImageInput, TextInput
 from pipeline.alignment.projectors import FreezeAlign
@@ -48,6 +49,7 @@ class HeadConfig:
     seeds: tuple[int, ...]
     best_epochs: tuple[int, ...]
     parameters: int
+    text_tokens: str = "pooled"
     format: int = FORMAT
 
     def write(self, folder: Path) -> None:
@@ -171,26 +173,35 @@ class ProjectionHeads:
         return torch.cat([torch.empty(0, patch.shape[1], self.config.embed_dim), *parts]).numpy()
 
     @torch.no_grad()
-    def embed_text(self, pooled: np.ndarray) -> np.ndarray:
+    def embed_text(self, texts: np.ndarray | TextInput) -> np.ndarray:
         """Unit vectors (N, K) float32 of texts.
 
         Args:
-            pooled: (N, D) sentence embeddings of the text view, any float dtype.
+            texts: (N, D) sentence embeddings of the text view, any float dtype; tokens (N, T, D) where the heads were
+                trained on tokens (`config.text_tokens` is "full").
 
         Raises:
-            ValueError: the shape does not fit the heads.
+            ValueError: the shape does not fit the heads, or they were trained on the other of the two.
         """
-        self._check("text", pooled, 2, self.config.text_dim)
-        texts = TextInput.from_pooled(torch.from_numpy(pooled))
+        kind = "full" if isinstance(texts, TextInput) and texts.mask is not None else "pooled"
+        if kind != self.config.text_tokens:
+            raise ValueError(
+                f"Aligner {self.config.aligner!r} was trained with text_tokens: {self.config.text_tokens}; these "
+                f"features are {kind}"
+            )
+        if not isinstance(texts, TextInput):
+            self._check("text", texts, 2, self.config.text_dim)
+            texts = TextInput.from_pooled(torch.from_numpy(texts))
+        self._check("text", texts.tokens, 3, self.config.text_dim)
         parts = [
             self._head.text_features(texts.take(rows).to(self._device)).cpu()
             for rows in torch.split(torch.arange(len(texts)), _CHUNK_ROWS)
         ]
         return torch.cat(parts).numpy()
 
-    def _check(self, what: str, array: np.ndarray, rank: int, width: int) -> None:
+    def _check(self, what: str, array: np.ndarray | Tensor, rank: int, width: int) -> None:
         if array.ndim != rank or array.shape[-1] != width:
             raise ValueError(
-                f"{what} features of shape {array.shape} do not fit aligner {self.config.aligner!r}: it takes "
+                f"{what} features of shape {tuple(array.shape)} do not fit aligner {self.config.aligner!r}: it takes "
                 f"{rank} axes, the last of width {width}"
             )

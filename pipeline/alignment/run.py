@@ -69,6 +69,7 @@ def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: in
         text_dim=text_dim,
         embed_dim=spec.embed_dim or text_dim,
         local_tokens=spec.local_tokens,
+        text_tokens=spec.text_tokens,
         image_view=spec.image,
         text_view=spec.text,
         fingerprints=data.fingerprints,

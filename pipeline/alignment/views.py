@@ -44,12 +44,19 @@ def require_tokens(store: FeatureStore, local_tokens: str) -> None:
         )
 
 
-def read_texts(store: FeatureStore, ids: np.ndarray) -> TextInput:
-    """Sentence embeddings as texts of one token, in the dtype of the store.
+def read_texts(store: FeatureStore, ids: np.ndarray, text_tokens: str = "pooled") -> TextInput:
+    """Features of texts in the dtype of the store.
+
+    Args:
+        text_tokens: "pooled", sentence embeddings as texts of one token, or "full", every token.
 
     Raises:
         MissingRows: an id is absent or not valid.
+        StoreError: the store keeps no tokens.
     """
+    if text_tokens == "full":
+        tokens, mask = store.ragged("tokens").take_padded(store.rows(ids))
+        return TextInput(torch.from_numpy(tokens), torch.from_numpy(mask))
     return TextInput.from_pooled(torch.from_numpy(store.read("pooled", ids)))
 
 

@@ -100,6 +100,11 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, names: _Names) -> 
             yield from _found(names.unstored(where, "pairs", dataset, trained_on))
     for dataset in aligner.data:
         yield from _found(names.missing(f"{where}.data", dataset, "datasets"))
+    if aligner.text_tokens == "full":
+        if aligner.text in params.views and params.views[aligner.text].tier != "full":
+            yield f"`{where}.text_tokens` is full, so its view {aligner.text!r} needs `tier: full`."
+        if aligner.long_text is not None:
+            yield f"`{where}.long_text` needs `text_tokens: pooled`: truncated texts are kept as sentence embeddings."
     yield from _found(names.missing(f"{where}.curation", aligner.curation, "curations"))
     for key, side, base in (("dense", "image", aligner.image), ("long_text", "text", aligner.text)):
         view: str | None = getattr(aligner, key)

@@ -54,7 +54,7 @@ class ViewSpec(Section):
     max_tokens: Positive | None = None
     truncations: tuple[Positive, ...] = ()
     languages: tuple[str, ...] = ()
-    dtype: Literal["float16", "float32"] = "float16"
+    dtype: Literal["float16", "float32", "int8"] = "float16"
 
     @model_validator(mode="after")
     def _rising(self) -> "ViewSpec":
@@ -124,6 +124,7 @@ class AlignerSpec(Section):
     head: Literal["freeze-align"] = "freeze-align"
     embed_dim: Positive | None = None
     local_tokens: Literal["grid", "patch", "mean"] = "grid"
+    text_tokens: Literal["pooled", "full"] = "pooled"
     prompts: Name = "classnames"
     curation: Name = "all"
     dense: Name | None = None

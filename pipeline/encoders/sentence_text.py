@@ -7,6 +7,7 @@ import torch
 
 from pipeline.config.schema import EncoderSpec
 from pipeline.encoders.manifest import Description
+from pipeline.encoders.text import TokenFeatures
 from pipeline.encoders.text_limits import own_limit, positions, token_limit
 from pipeline.encoders.torchvision_mend import ensure_torchvision
 from pipeline.errors import CheckpointError
@@ -54,6 +55,7 @@ class SentenceText:
         self.max_tokens = token_limit(max_tokens, own_limit(self._model.max_seq_length, most), most, folder.name)
         self._model.max_seq_length = self.max_tokens
         self.width: int = self._model.get_embedding_dimension()
+        self.token_width: int = self._model[0].auto_model.config.hidden_size
         self._prefix = spec.prefix
 
     def lengths(self, texts: list[str]) -> list[int]:
@@ -64,14 +66,26 @@ class SentenceText:
     @torch.inference_mode()
     def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
         """See `TextEncoder`."""
+        embeddings: torch.Tensor = self._forward(texts, max_tokens)["sentence_embedding"]
+        return embeddings.float()
+
+    @torch.inference_mode()
+    def encode_tokens(self, texts: list[str]) -> TokenFeatures:
+        """See `TextEncoder`."""
+        out = self._forward(texts)
+        return TokenFeatures(
+            out["sentence_embedding"].float(), out["token_embeddings"].float(), out["attention_mask"].bool()
+        )
+
+    def _forward(self, texts: list[str], max_tokens: int | None = None) -> dict[str, torch.Tensor]:
         self._model.max_seq_length = min(max_tokens or self.max_tokens, self.max_tokens)  # the tokenizer reads it
         features = self._model.preprocess(self._prefixed(texts))
         on_device = {
             key: value.to(self._model.device) if isinstance(value, torch.Tensor) else value
             for key, value in features.items()
         }
-        embeddings: torch.Tensor = self._model(on_device)["sentence_embedding"]
-        return embeddings.float()
+        out: dict[str, torch.Tensor] = self._model(on_device)
+        return out
 
     def _prefixed(self, texts: list[str]) -> list[str]:
         return [self._prefix + text for text in texts]

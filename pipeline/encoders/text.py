@@ -1,8 +1,9 @@
-"""Frozen text encoders behind one interface: one vector per text.
+"""Frozen text encoders behind one interface: one vector per text, and one per token.
 
-Shapes: B texts, D features.
+Shapes: B texts, T tokens, D features, H features of a token.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,15 +14,32 @@ from pipeline.encoders.manifest import manifest_for
 from pipeline.errors import CheckpointError
 
 
+@dataclass(frozen=True)
+class TokenFeatures:
+    """A batch of texts.
+
+    Attributes:
+        pooled: (B, D) float32, as `encode` gives it.
+        tokens: (B, T, H) float32, the last hidden state.
+        mask: (B, T) bool, true for tokens and false for padding; prefix and special tokens count.
+    """
+
+    pooled: torch.Tensor
+    tokens: torch.Tensor
+    mask: torch.Tensor
+
+
 class TextEncoder(Protocol):
     """A frozen text encoder; the encoder's prefix is put before every text.
 
     Attributes:
         width: D.
+        token_width: H.
         max_tokens: where a text is cut, special tokens included.
     """
 
     width: int
+    token_width: int
     max_tokens: int
 
     def lengths(self, texts: list[str]) -> list[int]:
@@ -34,6 +52,10 @@ class TextEncoder(Protocol):
         Args:
             max_tokens: cut the texts here, special tokens included, where that is earlier than the encoder's limit.
         """
+        ...
+
+    def encode_tokens(self, texts: list[str]) -> TokenFeatures:
+        """Encode one batch, keeping every token of the last hidden state."""
         ...
 
 

@@ -7,6 +7,7 @@ import torch
 
 from pipeline.config.schema import EncoderSpec
 from pipeline.encoders.manifest import Description
+from pipeline.encoders.text import TokenFeatures
 from pipeline.encoders.text_limits import own_limit, positions, token_limit
 from pipeline.encoders.torchvision_mend import ensure_torchvision
 from pipeline.errors import CheckpointError
@@ -59,6 +60,7 @@ class TransformersText:
         most = positions(config)
         self.max_tokens = token_limit(max_tokens, own_limit(self._tokenizer.model_max_length, most), most, folder.name)
         self.width: int = config.hidden_size
+        self.token_width: int = config.hidden_size
         self._model = _load(folder, spec, device)
         self._pooling = spec.pooling
         self._prefix = spec.prefix
@@ -70,10 +72,19 @@ class TransformersText:
     @torch.inference_mode()
     def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
         """See `TextEncoder`."""
+        return pool(*self._hidden(texts, max_tokens), self._pooling)
+
+    @torch.inference_mode()
+    def encode_tokens(self, texts: list[str]) -> TokenFeatures:
+        """See `TextEncoder`."""
+        hidden, mask = self._hidden(texts)
+        return TokenFeatures(pool(hidden, mask, self._pooling), hidden, mask.bool())
+
+    def _hidden(self, texts: list[str], max_tokens: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Last hidden state (B, T, H) float32 and attention mask (B, T)."""
         limit = min(max_tokens or self.max_tokens, self.max_tokens)
         batch = self._tokenize(texts, limit, padding=True, return_tensors="pt").to(self._model.device)
-        hidden = self._model(**batch).last_hidden_state
-        return pool(hidden.float(), batch["attention_mask"], self._pooling)
+        return self._model(**batch).last_hidden_state.float(), batch["attention_mask"]
 
     def _tokenize(self, texts: list[str], limit: int, **options: Any) -> Any:
         prefixed = [self._prefix + text for text in texts]

@@ -33,6 +33,8 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> 
         }
     else:
         compared |= {"prefix": encoder.prefix, "max_tokens": view.max_tokens}
+        if view.tier == "full":  # absent otherwise, as truncations
+            compared["tokens"] = "last hidden state"
         if view.truncations:  # absent otherwise, so that stores without them keep the fingerprint they had
             compared["truncations"] = list(view.truncations)
     described = {

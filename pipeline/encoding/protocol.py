@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,7 +15,8 @@ class Batch:
 
     Attributes:
         positions: where each row belongs among the ids that were asked for.
-        arrays: per array (n, *row_shape) float32.
+        arrays: per array (n, *row_shape) float32; of a ragged array `tokens` all tokens of the rows in order, and as
+            `tokens_length` (n,) int64 how many each row has.
         reasons: per row, why it has no features, or None.
     """
 
@@ -32,4 +33,13 @@ class RowEncoder(Protocol):
 
     def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
         """Every position of `ids` comes exactly once, in batches in any order."""
+        ...
+
+
+@runtime_checkable
+class RaggedRowEncoder(RowEncoder, Protocol):
+    """A `RowEncoder` with a ragged array."""
+
+    def tokens(self, ids: Sequence[str]) -> list[int]:
+        """How many tokens each sample has, known without a forward pass."""
         ...

@@ -7,12 +7,13 @@ holds it, also on a machine that only pulled it.
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from pipeline.features.dvc_cache import cached_output
 from pipeline.features.fingerprint import Fingerprint
-from pipeline.features.layout import shard_path
+from pipeline.features.layout import recorded_shard_path
 from pipeline.features.reader import ROWS_FILE
 from pipeline.features.scratch import link
 from pipeline.features.shards import ScratchShard, ShardRecord, describe
@@ -31,12 +32,20 @@ def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerpr
     """
     cached = cached_output(stage, out)
     files = {} if cached is None else {name: entry.path for name, entry in cached.files.items() if entry.present}
+
+    def metadata_of(inside: str) -> dict[str, Any]:
+        metadata: dict[str, Any] = json.loads(files[inside].read_text(encoding="utf-8"))
+        return metadata
+
     try:
-        attributes = json.loads(files["zarr.json"].read_text(encoding="utf-8"))["attributes"]
+        attributes = metadata_of("zarr.json")["attributes"]
         if attributes["fingerprint"]["digest"] != fingerprint.digest:
             return 0
         table = pq.read_table(files[ROWS_FILE])
-        ranks = {name: len(_shape(files[f"{name}/zarr.json"])) for name in [*attributes["arrays"], "valid"]}
+        paths = [
+            {name: recorded_shard_path(metadata_of, name, number) for name in shard["xxh3_128"]}
+            for number, shard in enumerate(attributes["shards"])
+        ]
     except (KeyError, ValueError, OSError):  # the cache lacks a file of it, or holds a damaged one
         return 0
     ids, reasons = table.column("id").to_pylist(), table.column("reason").to_pylist()
@@ -45,7 +54,7 @@ def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerpr
         rows = slice(start, start + shard["rows"])
         start = rows.stop
         target = scratch / shard["key"]
-        sources = {name: files.get(shard_path(name, number, rank - 1)) for name, rank in ranks.items()}
+        sources = {name: files.get(path) for name, path in paths[number].items()}
         if ScratchShard.find(target) is not None or not all(sources.values()):
             continue
         shutil.rmtree(target, ignore_errors=True)
@@ -57,8 +66,3 @@ def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerpr
         describe(target, record, ids[rows], reasons[rows])
         recovered += 1
     return recovered
-
-
-def _shape(metadata: Path) -> list[int]:
-    shape: list[int] = json.loads(metadata.read_text(encoding="utf-8"))["shape"]
-    return shape

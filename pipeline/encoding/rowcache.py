@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.encoding.assembly import ShardRows
 from pipeline.features import ArraySpec
 from pipeline.features.shards import RECORD, ScratchShard
 
@@ -38,15 +39,17 @@ class RowCache:
         return np.fromiter((identifier in self._where for identifier in ids), dtype=bool, count=len(ids))
 
     def take(self, ids: Sequence[str]) -> dict[str, np.ndarray] | None:
-        """Rows (n, *row_shape) of known ids per array, or None if a shard is laid out otherwise."""
+        """Rows (n, *row_shape) of known ids per stored array, or None if a shard is laid out otherwise."""
         numbers = np.array([self._where[identifier][0] for identifier in ids], dtype=np.int64)
         rows = np.array([self._where[identifier][1] for identifier in ids], dtype=np.int64)
-        out = {spec.name: np.empty((len(ids), *spec.row_shape), dtype=spec.dtype) for spec in self._specs}
+        out = ShardRows(self._specs, len(ids))
         for number in np.unique(numbers):
-            chosen = numbers == number
+            chosen = np.flatnonzero(numbers == number)
+            arrays = {}
             for spec in self._specs:
                 values = self._shards[int(number)].take(spec, rows[chosen])
                 if values is None:
                     return None
-                out[spec.name][chosen] = values
-        return out
+                arrays[spec.name] = values
+            out.put(chosen, arrays)
+        return out.arrays()

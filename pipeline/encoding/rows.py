@@ -16,7 +16,9 @@ from pipeline.encoding.protocol import Batch
 from pipeline.encoding.regions import region_means
 from pipeline.errors import CheckpointError, DataError
 from pipeline.features import ArraySpec
+from pipeline.features.ragged import LENGTH
 
+TOKENS = "tokens"
 NOT_FINITE = "the encoder gave NaN or infinite features"
 
 
@@ -80,9 +82,10 @@ class ImageRows:
 
 
 class TextRows:
-    """The sentence embedding of each text, and those of its truncations where the view names any.
+    """The sentence embedding of each text, those of its truncations where the view names any, and its tokens.
 
-    Arrays: `pooled` (D,), and `truncated` (T, D), the text cut at each of T rising numbers of tokens.
+    Arrays: `pooled` (D,); `truncated` (T, D), the text cut at each of T rising numbers of tokens; with `tier: full` the
+    ragged `tokens` (H,), the last hidden state of every token, special ones and the prefix included.
     """
 
     def __init__(self, encoder: TextEncoder, view: ViewSpec, strings: Mapping[str, str], params: EncodeParams) -> None:
@@ -101,6 +104,9 @@ class TextRows:
         specs = [ArraySpec("pooled", (encoder.width,), view.dtype)]
         if self._truncations:
             specs.append(ArraySpec("truncated", (len(self._truncations), encoder.width), view.dtype))
+        self._keeps_tokens = view.tier == "full"
+        if self._keeps_tokens:
+            specs.append(ArraySpec(TOKENS, (encoder.token_width,), view.dtype, most=encoder.max_tokens))
         self.specs: tuple[ArraySpec, ...] = tuple(specs)
         self.notes: dict[str, object] = {"max_tokens": encoder.max_tokens, "batch_size": params.text_batch_size}
 
@@ -112,10 +118,31 @@ class TextRows:
         for start in range(0, len(order), self._batch_size):
             positions = order[start : start + self._batch_size]
             batch = [texts[position] for position in positions]
+            if self._keeps_tokens:
+                yield self._with_tokens(positions, batch, lengths[positions])
+                continue
             arrays = {"pooled": self._encoder.encode(batch).float().cpu().numpy()}
-            if self._truncations:
-                arrays["truncated"] = self._truncated(batch, lengths[positions], arrays["pooled"])
-            yield _checked(Batch(positions, arrays, [None] * len(positions)))
+            yield _checked(Batch(positions, self._extended(arrays, batch, lengths[positions]), [None] * len(batch)))
+
+    def tokens(self, ids: Sequence[str]) -> list[int]:
+        """See `RaggedRowEncoder`."""
+        return self._encoder.lengths([self._strings[identifier] for identifier in ids])
+
+    def _with_tokens(self, positions: list[int], texts: list[str], lengths: np.ndarray) -> Batch:
+        features = self._encoder.encode_tokens(texts)
+        mask = features.mask.cpu().numpy()
+        tokens = features.tokens.float().cpu().numpy()
+        finite = np.isfinite(tokens).all(axis=2) | ~mask
+        arrays = {"pooled": features.pooled.float().cpu().numpy()}
+        reasons = [None if row.all() else NOT_FINITE for row in finite]
+        checked = _checked(Batch(positions, self._extended(arrays, texts, lengths), reasons))
+        ragged = {TOKENS: tokens[mask], TOKENS + LENGTH: mask.sum(axis=1)}
+        return Batch(positions, {**checked.arrays, **ragged}, checked.reasons)
+
+    def _extended(self, arrays: dict[str, np.ndarray], texts: list[str], lengths: np.ndarray) -> dict[str, np.ndarray]:
+        if self._truncations:
+            arrays["truncated"] = self._truncated(texts, lengths, arrays["pooled"])
+        return arrays
 
     def _truncated(self, texts: list[str], lengths: np.ndarray, pooled: np.ndarray) -> np.ndarray:
         """Embeddings (B, T, D) of the texts cut at each truncation; a text that it does not cut is not encoded again.

@@ -2,27 +2,31 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from pipeline.encoding.assembly import ShardRows
 from pipeline.encoding.plan import Plan, require_space
-from pipeline.encoding.protocol import RowEncoder
+from pipeline.encoding.protocol import RaggedRowEncoder, RowEncoder
 from pipeline.encoding.remembered import recall, remember
 from pipeline.encoding.rowcache import RowCache
 from pipeline.errors import SourceError
 from pipeline.features import ArraySpec, Fingerprint
 from pipeline.features.publish import publish
+from pipeline.features.quantised import stored_rows, stored_specs
 from pipeline.features.scratch import exclusive, full_disk_is_said, scratch_folder
-from pipeline.features.shards import ScratchShard, ShardWriter, fit, shard_key
+from pipeline.features.shards import ScratchShard, ShardWriter, shard_key
 
 log = logging.getLogger(__name__)
 JOURNAL = "journal.jsonl"
+_SAMPLE = 1000  # texts whose lengths forecast those of all
 
 
 @dataclass
@@ -82,12 +86,13 @@ class StoreEncoder:
         """
         started = time.monotonic()
         with full_disk_is_said(), exclusive(self.scratch):
-            specs, notes = self._layout()
+            made, notes = self._layout()
+            specs = stored_specs(made)
             plan = Plan(plan.ids, bounded_shard_rows(specs, plan.shard_rows))
-            shards = self._shards(plan, specs)
+            shards = self._shards(plan, made, specs)
             publish(out, self.fingerprint, specs, shards, plan.shard_rows, notes)
             self.summary.rows = len(plan.ids)
-            self.summary.bytes = plan.stored_bytes(specs)
+            self.summary.bytes = sum(shard.bytes for shard in shards)
             self.summary.failed = sum(reason is not None for shard in shards for reason in shard.rows()[1])
             self.summary.seconds = round(time.monotonic() - started, 3)
             self._write_journal()
@@ -102,27 +107,28 @@ class StoreEncoder:
         """The arrays of this fingerprint, remembered so that a fully cached run need not load the backbone."""
         stored = recall(self.scratch)
         if stored is not None:
-            return [ArraySpec(s["name"], tuple(s["row_shape"]), s["dtype"]) for s in stored["specs"]], stored["notes"]
+            specs = [ArraySpec(**(spec | {"row_shape": tuple(spec["row_shape"])})) for spec in stored["specs"]]
+            return specs, stored["notes"]
         encoder = self._row_encoder()
         content = {"specs": [asdict(spec) for spec in encoder.specs], "notes": encoder.notes}
         remember(self.scratch, content | {"encoder": self.fingerprint.described.get("model")})
         return list(encoder.specs), encoder.notes
 
-    def _shards(self, plan: Plan, specs: Sequence[ArraySpec]) -> list[ScratchShard]:
+    def _shards(self, plan: Plan, made: Sequence[ArraySpec], specs: Sequence[ArraySpec]) -> list[ScratchShard]:
         found = [ScratchShard.find(self.scratch / shard_key(ids, plan.shard_rows)) for ids in plan.shards()]
         self.summary.reused_shards = sum(shard is not None for shard in found)
         missing = [ids for ids, shard in zip(plan.shards(), found, strict=True) if shard is None]
         written: dict[str, ScratchShard] = {}
         if missing:
             rows = sum(len(ids) for ids in missing)
-            needed = Plan(tuple(i for ids in missing for i in ids), plan.shard_rows).stored_bytes(specs)
+            needed = self._forecast(Plan(tuple(i for ids in missing for i in ids), plan.shard_rows), specs)
             require_space(needed, self.scratch)
             log.info("%s: %d rows in %d shards to write, %.3f GB", self.name, rows, len(missing), needed / 1e9)
             cache = RowCache(self.scratch, specs)
             progress: tqdm[Any]
             with tqdm(total=rows, desc=self.name, unit="row", smoothing=0.1, mininterval=1.0) as progress:
                 for ids in missing:
-                    shard = self._write(ids, plan, specs, cache, progress)
+                    shard = self._write(ids, plan, made, specs, cache, progress)
                     written[shard.record.key] = shard
                     cache.add(shard)
         else:
@@ -131,11 +137,27 @@ class StoreEncoder:
             shard or written[shard_key(ids, plan.shard_rows)] for ids, shard in zip(plan.shards(), found, strict=True)
         ]
 
+    def _forecast(self, plan: Plan, specs: Sequence[ArraySpec]) -> int:
+        """Bytes that the rows of `plan` will take; where their numbers of tokens vary, by those of a sample."""
+        if not any(spec.ragged for spec in specs):
+            return plan.stored_bytes(specs)
+        encoder = self._row_encoder()
+        assert isinstance(encoder, RaggedRowEncoder)
+        sample = plan.ids[:: -(-len(plan.ids) // _SAMPLE)]
+        mean = float(np.mean(encoder.tokens(sample)))
+        return plan.stored_bytes([replace(s, most=math.ceil(mean * 1.1)) if s.ragged else s for s in specs])
+
     def _write(
-        self, ids: Sequence[str], plan: Plan, specs: Sequence[ArraySpec], cache: RowCache, progress: "tqdm[Any]"
+        self,
+        ids: Sequence[str],
+        plan: Plan,
+        made: Sequence[ArraySpec],
+        specs: Sequence[ArraySpec],
+        cache: RowCache,
+        progress: "tqdm[Any]",
     ) -> ScratchShard:
         """Assemble one shard in memory and publish it in the scratch folder."""
-        arrays = {spec.name: np.empty((len(ids), *spec.row_shape), dtype=spec.dtype) for spec in specs}
+        arrays = ShardRows(specs, len(ids))
         reasons: list[str | None] = [None] * len(ids)
         known = cache.known(ids)
         if known.any():
@@ -143,8 +165,7 @@ class StoreEncoder:
             if rows is None:
                 known[:] = False
             else:
-                for name, values in rows.items():
-                    arrays[name][known] = values
+                arrays.put(np.flatnonzero(known), rows)
                 self.summary.reused_rows += int(known.sum())
                 progress.update(int(known.sum()))
         unknown = np.flatnonzero(~known)
@@ -152,14 +173,13 @@ class StoreEncoder:
             for batch in self._row_encoder().encode([ids[int(row)] for row in unknown]):
                 rows_here = unknown[batch.positions]
                 failed = np.array([reason is not None for reason in batch.reasons], dtype=bool)
-                for spec in specs:
-                    arrays[spec.name][rows_here] = fit(batch.arrays[spec.name], spec, failed)
+                arrays.put(rows_here, stored_rows(batch.arrays, made, failed))
                 for row, reason in zip(rows_here.tolist(), batch.reasons, strict=True):
                     reasons[row] = reason
                 self._count(batch.reasons, len(plan.ids))
                 progress.update(len(batch.positions))
         with ShardWriter(self.scratch, specs, ids, plan.shard_rows) as writer:
-            writer.append(arrays, reasons)
+            writer.append(arrays.arrays(), reasons)
             record = writer.finish()
         return ScratchShard(self.scratch / record.key, record)
 
@@ -182,7 +202,7 @@ class StoreEncoder:
 
 def bounded_shard_rows(specs: Sequence[ArraySpec], shard_rows: int, limit: int = 512 << 20) -> int:
     """The largest shard length up to `shard_rows` whose arrays together stay within `limit` bytes."""
-    row_bytes = sum(spec.row_bytes for spec in specs)
+    row_bytes = sum(spec.sample_bytes for spec in specs)
     while shard_rows > 1 and shard_rows * row_bytes > limit:
         shard_rows = -(-shard_rows // 2)
     return shard_rows

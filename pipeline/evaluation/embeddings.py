@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from pipeline.alignment.model import HeadConfig, ProjectionHeads
+from pipeline.alignment.stored import embed_stored_texts
 from pipeline.alignment.views import read_images
 from pipeline.config.schema import AlignerSpec
 from pipeline.errors import FingerprintMismatch, ModelError
@@ -31,11 +32,12 @@ class TrainedAligner:
         """
         self.name, self.spec, self._device = name, spec, device
         self.config = HeadConfig.read(MODELS / name)
-        found = (self.config.image_view, self.config.text_view, self.config.local_tokens, self.config.repeats)
-        expected = (spec.image, spec.text, spec.local_tokens, repeats)
+        config = self.config
+        found = (config.image_view, config.text_view, config.local_tokens, config.text_tokens, config.repeats)
+        expected = (spec.image, spec.text, spec.local_tokens, spec.text_tokens, repeats)
         if found != expected:
             raise ModelError(
-                f"{MODELS / name} was trained with image view, text view, local tokens and repeats {found}; "
+                f"{MODELS / name} was trained with image view, text view, local and text tokens and repeats {found}; "
                 f"params.yaml says {expected}. Train it again with: dvc repro train@{name}"
             )
         self._stores: dict[tuple[str, str, str], FeatureStore] = {}
@@ -78,7 +80,7 @@ class TrainedAligner:
     def text_vectors(self, repeat: int, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
         """Unit vectors (n, K) float32 of texts, each computed once per repeat; errors as `image_vectors`."""
         store, heads = self._store(group, self.spec.text, dataset), self.heads(repeat)
-        return self._vectors(repeat, store, ids, lambda wanted: heads.embed_text(store.read("pooled", wanted)))
+        return self._vectors(repeat, store, ids, lambda wanted: embed_stored_texts(heads, store, wanted))
 
     def _vectors(
         self, repeat: int, store: FeatureStore, ids: np.ndarray, embed: Callable[[np.ndarray], np.ndarray]

@@ -22,7 +22,7 @@ class FeatureArray:
 
     Attributes:
         shape: (N, *row_shape).
-        dtype: as stored.
+        dtype, stored_dtype: as stored.
         mapped: whether reads go straight to the shard files.
     """
 
@@ -30,6 +30,7 @@ class FeatureArray:
         self._array: Any = zarr.open_array(str(folder / name), mode="r")
         self.shape: tuple[int, ...] = tuple(self._array.shape)
         self.dtype: np.dtype[Any] = np.dtype(self._array.dtype)
+        self.stored_dtype = self.dtype
         self._row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         self._shard_rows = int((self._array.shards or self._array.chunks)[0])
         self._where = f"{folder}/{name}"

@@ -6,6 +6,7 @@ the payload is one contiguous block of rows. Chunks past the last row are absent
 """
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -25,20 +26,54 @@ class ArraySpec:
     """One array of a store.
 
     Attributes:
-        name: `cls`, `mean`, `grid` or `patch` of images, `pooled` or `truncated` of texts, or `valid`.
+        name: `cls`, `mean`, `grid` or `patch` of images, `pooled`, `truncated` or `tokens` of texts, or `valid`.
         row_shape: shape of one row: (L, D) of kept layers, (P, D) of regions or patches, (D,) or (T, D) of texts at
-            full length or at T truncations.
-        dtype: numpy name, `float16`, `float32` or `bool`.
+            full length or at T truncations; of a ragged array that of one token.
+        dtype: numpy name, `float16`, `float32`, `int8`, `int32` or `bool`.
+        most: tokens that a row may have where their number varies; 0 for an ordinary array, one token per row.
     """
 
     name: str
     row_shape: tuple[int, ...]
     dtype: str
+    most: int = 0
 
     @property
     def row_bytes(self) -> int:
         """Size of one row in bytes."""
         return prod(self.row_shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def fill(self) -> float | int | bool:
+        """What stands where there is no feature: NaN, or 0 or False in a dtype that has none."""
+        kind = np.dtype(self.dtype).kind
+        return float("nan") if kind == "f" else False if kind == "b" else 0
+
+    @property
+    def ragged(self) -> bool:
+        """Whether rows are of a varying number of tokens."""
+        return self.most > 0
+
+    @property
+    def sample_bytes(self) -> int:
+        """The most that one sample takes, in bytes."""
+        return self.row_bytes * max(1, self.most)
+
+    def chunking(self, shard_rows: int, rows: int) -> tuple[int, int]:
+        """Rows (tokens of a ragged array) of an inner chunk, and how many chunks the shard has room for.
+
+        Args:
+            rows: how many the shard holds; a ragged shard has room for no more.
+        """
+        if not self.ragged:
+            chunk = self.chunk_rows(shard_rows)
+            return chunk, shard_rows // chunk
+        chunk = max(1, min(rows, _TARGET_CHUNK_BYTES // max(1, self.row_bytes)))
+        return chunk, max(1, -(-rows // chunk))
+
+    def shard_path(self, number: int) -> str:
+        """Path of a shard inside the store."""
+        return shard_path(self.name, number, len(self.row_shape), self.ragged)
 
     def chunk_rows(self, shard_rows: int) -> int:
         """Rows of an inner chunk: the divisor of `shard_rows` nearest below about 1 MiB."""
@@ -46,15 +81,34 @@ class ArraySpec:
         return next(rows for rows in range(most, 0, -1) if shard_rows % rows == 0)
 
     def stored_bytes(self, rows: int, shard_rows: int) -> int:
-        """Size on disk of `rows` rows, without metadata."""
+        """Size on disk of `rows` rows, without metadata; of a ragged array the most it can be."""
+        if self.ragged:
+            return rows * self.sample_bytes
         chunk = self.chunk_rows(shard_rows)
         shards = -(-rows // shard_rows)
         return -(-rows // chunk) * chunk * self.row_bytes + shards * (16 * (shard_rows // chunk) + 4)
 
 
-def shard_path(name: str, number: int, row_rank: int) -> str:
-    """Path of a shard inside its group, as Zarr's default chunk-key encoding names it."""
-    return "/".join([name, "c", str(number), *["0"] * row_rank])
+def shard_path(name: str, number: int, row_rank: int, ragged: bool = False) -> str:
+    """Path of a shard inside its group, as Zarr's default chunk-key encoding names it.
+
+    The shards of a ragged array are arrays of their own, of one shard each.
+    """
+    own, inside = (f"{name}/{number}", "0") if ragged else (name, str(number))
+    return "/".join([own, "c", inside, *["0"] * row_rank])
+
+
+def recorded_shard_path(metadata_of: Callable[[str], dict[str, Any]], name: str, number: int) -> str:
+    """Path of a shard inside a store, by what Zarr's metadata says of its array.
+
+    Args:
+        metadata_of: the content of a zarr.json inside the store, by its path there.
+    """
+    metadata = metadata_of(f"{name}/zarr.json")
+    ragged = metadata["node_type"] == "group"
+    if ragged:
+        metadata = metadata_of(f"{name}/{number}/zarr.json")
+    return shard_path(name, number, len(metadata["shape"]) - 1, ragged)
 
 
 def index_bytes(chunks: int, present: int, chunk_bytes: int) -> bytes:
@@ -88,26 +142,47 @@ def contiguous_chunks(path: Path, chunks: int, chunk_bytes: int) -> int | None:
     return present
 
 
-def create_group(folder: Path, specs: list[ArraySpec], rows: int, shard_rows: int, attributes: dict[str, Any]) -> None:
-    """Write the metadata of a store: the group and its arrays, with no shard yet."""
+def create_group(
+    folder: Path,
+    specs: list[ArraySpec],
+    rows: int,
+    shard_rows: int,
+    attributes: dict[str, Any],
+    tokens: Mapping[str, Sequence[int]] | None = None,
+) -> None:
+    """Write the metadata of a store: the group and its arrays, with no shard yet.
+
+    Args:
+        tokens: per ragged array, how many tokens each shard holds.
+    """
     group = zarr.create_group(store=str(folder), attributes=attributes, overwrite=False)
     for spec in specs:
-        codec = ShardingCodec(
-            chunk_shape=(spec.chunk_rows(shard_rows), *spec.row_shape),
-            codecs=[BytesCodec(endian="little")],
-            index_codecs=[BytesCodec(endian="little"), Crc32cCodec()],
-            index_location="end",
-        )
-        group.create_array(
-            spec.name,
-            shape=(rows, *spec.row_shape),
-            dtype=spec.dtype,
-            chunks=(shard_rows, *spec.row_shape),
-            serializer=codec,
-            compressors=None,
-            filters=None,
-            fill_value=False if spec.dtype == "bool" else float("nan"),
-        )
+        if not spec.ragged:
+            _create_array(group, spec.name, spec, rows, spec.chunk_rows(shard_rows), shard_rows)
+            continue
+        shards = group.create_group(spec.name)
+        for number, count in enumerate((tokens or {})[spec.name]):
+            chunk, chunks = spec.chunking(shard_rows, count)
+            _create_array(shards, str(number), spec, count, chunk, chunk * chunks)
+
+
+def _create_array(group: zarr.Group, name: str, spec: ArraySpec, rows: int, chunk: int, shard: int) -> None:
+    codec = ShardingCodec(
+        chunk_shape=(chunk, *spec.row_shape),
+        codecs=[BytesCodec(endian="little")],
+        index_codecs=[BytesCodec(endian="little"), Crc32cCodec()],
+        index_location="end",
+    )
+    group.create_array(
+        name,
+        shape=(rows, *spec.row_shape),
+        dtype=spec.dtype,
+        chunks=(shard, *spec.row_shape),
+        serializer=codec,
+        compressors=None,
+        filters=None,
+        fill_value=spec.fill,
+    )
 
 
 def fsync_folder(folder: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import StoreError
 from pipeline.features.fingerprint import Fingerprint
-from pipeline.features.layout import ArraySpec, create_group, fsync_folder, shard_path
+from pipeline.features.layout import ArraySpec, create_group, fsync_folder
 from pipeline.features.manifest import FileRecord, write_manifest
 from pipeline.features.reader import ROWS_FILE
 from pipeline.features.scratch import link
@@ -44,13 +45,15 @@ def publish(
         "failed": sum(reason is not None for reason in reasons),
         "shard_rows": shard_rows,
         "shards": [_listed(shard) for shard in shards],
+        **({"ragged": ragged} if (ragged := [spec.name for spec in specs if spec.ragged]) else {}),
         **notes,
     }
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
-        create_group(partial, [*specs, VALID], len(ids), shard_rows, attributes)
+        tokens = {spec.name: [_tokens(shard, spec) for shard in shards] for spec in specs if spec.ragged}
+        create_group(partial, [*specs, VALID], len(ids), shard_rows, attributes, tokens)
         table = pa.table({"id": pa.array(ids, pa.string()), "reason": pa.array(reasons, pa.string())})
         pq.write_table(table, partial / ROWS_FILE, compression="zstd")
         write_manifest(partial, fingerprint.digest, _link_shards(partial, shards, [*specs, VALID]))
@@ -70,10 +73,17 @@ def _link_shards(folder: Path, shards: Sequence[ScratchShard], specs: Sequence[A
         rows = (start, start + shard.record.rows)
         start = rows[1]
         for spec in specs:
-            name, source = shard_path(spec.name, number, len(spec.row_shape)), shard.folder / spec.name
+            name, source = spec.shard_path(number), shard.folder / spec.name
             link(source, folder / name)
             records[name] = FileRecord(source.stat().st_size, shard.record.files[spec.name], number, rows)
     return records
+
+
+def _tokens(shard: ScratchShard, spec: ArraySpec) -> int:
+    lengths = shard.lengths(spec)
+    if lengths is None:
+        raise StoreError(f"{shard.folder} does not say how many tokens its rows have. Delete it and run: dvc repro")
+    return int(lengths.sum())
 
 
 def _listed(shard: ScratchShard) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from pipeline.errors import DataError, MissingRows, StoreError
 from pipeline.features.array import FeatureArray
 from pipeline.features.fingerprint import require_format, require_same
 from pipeline.features.manifest import checksum, read_manifest
+from pipeline.features.quantised import QuantisedArray, served_names
+from pipeline.features.ragged import LENGTH, RaggedArray
+from pipeline.features.shards import SCALE
 
 log = logging.getLogger(__name__)
 
@@ -28,20 +31,25 @@ class FeatureStore:
         ids: (N,) ids in row order.
         valid: (N,) bool; False where the sample could not be encoded. Such rows are never served by id.
         reasons: why, for each id that is not valid.
-        names: the feature arrays, e.g. ("cls", "mean", "grid").
+        names: the feature arrays, e.g. ("cls", "mean", "grid"); int8 arrays are served as float16.
+        ragged_names: those with a varying number of tokens per sample, e.g. ("tokens",).
     """
 
     def __init__(self, folder: Path, attributes: dict[str, Any]) -> None:
         self.folder = folder
         self.attributes = attributes
         self.fingerprint: dict[str, Any] = attributes["fingerprint"]
-        self.names: tuple[str, ...] = tuple(attributes["arrays"])
+        self.ragged_names: tuple[str, ...] = served_names(attributes.get("ragged", []))
+        self.names: tuple[str, ...] = tuple(
+            name for name in served_names(attributes["arrays"]) if name not in self.ragged_names
+        )
         table = pq.read_table(folder / ROWS_FILE)
         self.ids: np.ndarray = np.array(table.column("id").to_pylist(), dtype=str)
         reasons = table.column("reason").to_pylist()
         self.valid: np.ndarray = np.array([reason is None for reason in reasons], dtype=bool)
         self.reasons = {str(i): reason for i, reason in zip(self.ids, reasons, strict=True) if reason is not None}
-        self._arrays: dict[str, FeatureArray] = {}
+        self._arrays: dict[str, FeatureArray | QuantisedArray] = {}
+        self._ragged: dict[str, RaggedArray] = {}
         self._row_of = {identifier: row for row, identifier in enumerate(self.ids.tolist())}
 
     @classmethod
@@ -91,8 +99,8 @@ class FeatureStore:
         """The digest of its fingerprint."""
         return str(self.fingerprint["digest"])
 
-    def array(self, name: str) -> FeatureArray:
-        """One array by name.
+    def array(self, name: str) -> FeatureArray | QuantisedArray:
+        """One array by name, as it is served.
 
         Raises:
             StoreError: the store does not hold it; the message lists what it holds.
@@ -103,8 +111,35 @@ class FeatureStore:
                 "Change `tier` of the view in params.yaml and run: dvc repro"
             )
         if name not in self._arrays:
-            self._arrays[name] = FeatureArray(self.folder, name)
+            self._arrays[name] = self._served(name, name + SCALE)
         return self._arrays[name]
+
+    def ragged(self, name: str) -> RaggedArray:
+        """One array with a varying number of tokens per sample.
+
+        Raises:
+            StoreError: the store does not hold it, or its numbers of tokens do not fit its shards.
+        """
+        if name not in self.ragged_names:
+            raise StoreError(
+                f"{self.folder} holds {', '.join([*self.names, *self.ragged_names])}, no ragged {name!r}. "
+                "Set `tier: full` of the view of texts in params.yaml and run: dvc repro"
+            )
+        if name not in self._ragged:
+            lengths = FeatureArray(self.folder, name + LENGTH)
+            shards = [self._served(f"{name}/{k}", f"{name}{SCALE}/{k}") for k in range(len(self.attributes["shards"]))]
+            whole = lengths.read_range(0, len(lengths))
+            if int(whole.sum()) != sum(len(shard) for shard in shards):
+                raise StoreError(
+                    f"{self.folder}/{name} holds {sum(len(shard) for shard in shards)} tokens, its rows should have "
+                    f"{int(whole.sum())}. Mend the store with: python -m pipeline.store repair {self.folder}"
+                )
+            self._ragged[name] = RaggedArray(whole, shards)
+        return self._ragged[name]
+
+    def _served(self, name: str, scales: str) -> FeatureArray | QuantisedArray:
+        stored = FeatureArray(self.folder, name)
+        return stored if stored.dtype != np.int8 else QuantisedArray(stored, FeatureArray(self.folder, scales))
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of an array, (N, *row_shape)."""
@@ -162,7 +197,7 @@ class FeatureStore:
         return np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)
 
     def read(self, name: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """Features (n, *row_shape) of the given ids in the stored dtype, in the order of `ids`.
+        """Features (n, *row_shape) of the given ids in the dtype served, in the order of `ids`.
 
         Raises:
             MissingRows: as `rows`.

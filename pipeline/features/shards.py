@@ -18,11 +18,18 @@ from pipeline.errors import StoreError
 from pipeline.features.fingerprint import digest_of
 from pipeline.features.layout import ArraySpec, contiguous_chunks, fsync_folder, index_bytes
 from pipeline.features.manifest import checksum
+from pipeline.features.ragged import LENGTH, token_positions
 
 VALID = ArraySpec("valid", (), "bool")
+SCALE = "_scale"
 RECORD = "shard.json"
 _ROWS = "rows.parquet"
 _PIECE = 1 << 18  # values looked at together, so that they stay in the processor's cache
+
+
+def length_spec(spec: ArraySpec) -> ArraySpec:
+    """The array with the number of tokens of each row of a ragged one, or of its scales."""
+    return ArraySpec(spec.name.removesuffix(SCALE) + LENGTH, (), "int32")
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class ShardWriter:
         self._final = scratch / shard_key(ids, shard_rows)
         self._partial = scratch / f"{self._final.name}.partial"
         self._written = 0
+        self._counts = dict.fromkeys((spec.name for spec in self._specs), 0)
         self._reasons: list[str | None] = []
         self._files: dict[str, IO[bytes]] = {}
         self._sums: dict[str, Any] = {}
@@ -84,7 +92,8 @@ class ShardWriter:
         """Add the next rows.
 
         Args:
-            rows: per array (n, *row_shape), in any float dtype; rows that have a reason are stored as NaN.
+            rows: per array (n, *row_shape), in any float dtype; rows that have a reason are stored as NaN. Of a
+                ragged array the tokens of all n rows, (T, *row_shape); rows that have a reason have none.
             reasons: per row, why it could not be encoded, or None.
 
         Raises:
@@ -96,15 +105,16 @@ class ShardWriter:
                 self._write(spec, ~failed)
                 continue
             values = rows[spec.name]
-            if values.shape != (len(reasons), *spec.row_shape):
+            if values.shape[1:] != spec.row_shape or not (spec.ragged or len(values) == len(reasons)):
                 raise StoreError(
                     f"Array {spec.name!r}: expected rows of shape {spec.row_shape}, found {values.shape[1:]}."
                 )
-            self._write(spec, fit(values, spec, failed))
+            self._write(spec, fit(values, spec, np.zeros(len(values), dtype=bool) if spec.ragged else failed))
         self._written += len(reasons)
         self._reasons.extend(reasons)
 
     def _write(self, spec: ArraySpec, values: np.ndarray) -> None:
+        self._counts[spec.name] += len(values)
         self._put(spec.name, np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
     def _put(self, name: str, content: bytes | memoryview) -> None:
@@ -116,11 +126,12 @@ class ShardWriter:
         if self._written != len(self._ids):
             raise StoreError(f"A shard of {len(self._ids)} ids got {self._written} rows; nothing was published.")
         for spec in self._specs:
-            chunk = spec.chunk_rows(self._shard_rows)
-            present = -(-self._written // chunk)
-            padding = np.full((present * chunk - self._written, *spec.row_shape), _fill(spec), dtype=spec.dtype)
+            count = self._counts[spec.name]
+            chunk, chunks = spec.chunking(self._shard_rows, count)
+            present = -(-count // chunk)
+            padding = np.full((present * chunk - count, *spec.row_shape), spec.fill, dtype=spec.dtype)
             self._put(spec.name, padding.tobytes())
-            self._put(spec.name, index_bytes(self._shard_rows // chunk, present, chunk * spec.row_bytes))
+            self._put(spec.name, index_bytes(chunks, present, chunk * spec.row_bytes))
             file = self._files[spec.name]
             file.flush()
             os.fsync(file.fileno())
@@ -147,37 +158,37 @@ def describe(folder: Path, record: ShardRecord, ids: Sequence[str], reasons: Seq
     return record
 
 
-def _fill(spec: ArraySpec) -> float | bool:
-    return False if spec.dtype == "bool" else float("nan")
-
-
 def fit(values: np.ndarray, spec: ArraySpec, failed: np.ndarray) -> np.ndarray:
-    """Convert to the stored dtype; rows that failed become NaN.
+    """Convert to the stored dtype; rows that failed become NaN, or 0 in int8.
 
     Raises:
-        StoreError: a finite value overflows the dtype.
+        StoreError: a value of another row overflows the dtype or is NaN.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         stored = np.asarray(values).astype(spec.dtype, copy=bool(failed.any()))
     if failed.any():
-        stored[failed] = np.nan
-    if _any_infinite(stored):
-        finite = np.where(failed.reshape(-1, *[1] * len(spec.row_shape)), np.nan, values)
+        stored[failed] = spec.fill
+    if stored.dtype.kind == "f" and not _all_finite(stored[~failed] if failed.any() else stored):
+        finite = np.where(failed.reshape(-1, *[1] * len(spec.row_shape)), 0, values)
+        if np.isnan(finite).any():
+            raise StoreError(
+                f"Array {spec.name!r}: NaN in a row that is not said to have failed. Give that row a reason."
+            )
         raise StoreError(
-            f"Array {spec.name!r}: a feature of magnitude {float(np.nanmax(np.abs(finite))):.4g} does not fit "
+            f"Array {spec.name!r}: a feature of magnitude {float(np.abs(finite).max()):.4g} does not fit "
             f"{spec.dtype} (largest {np.finfo(spec.dtype).max:.4g}). Set `dtype: float32` for this view in params.yaml."
         )
     return stored
 
 
-def _any_infinite(stored: np.ndarray) -> bool:
-    """Whether a float16 or float32 array holds an infinity; on integers, since numpy has no fast float16."""
+def _all_finite(stored: np.ndarray) -> bool:
+    """Whether a float16 or float32 array is free of NaN and infinity; on integers, as numpy has no fast float16."""
     bits = 8 * stored.dtype.itemsize
     pattern = np.ascontiguousarray(stored).reshape(-1).view(f"u{stored.dtype.itemsize}")
     infinity = np.array(np.inf, stored.dtype).view(pattern.dtype)
     magnitude = np.array(2 ** (bits - 1) - 1, pattern.dtype)
-    return any(
-        bool(((pattern[start : start + _PIECE] & magnitude) == infinity).any())
+    return all(
+        bool(((pattern[start : start + _PIECE] & magnitude) < infinity).all())
         for start in range(0, len(pattern), _PIECE)
     )
 
@@ -201,6 +212,11 @@ class ScratchShard:
             return None
         return cls(folder, record) if all((folder / name).is_file() for name in record.files) else None
 
+    @property
+    def bytes(self) -> int:
+        """Size of its arrays on disk."""
+        return sum((self.folder / name).stat().st_size for name in self.record.files)
+
     def rows(self) -> tuple[list[str], list[str | None]]:
         """Ids and failure reasons, in row order."""
         if self._rows is None:
@@ -209,12 +225,26 @@ class ScratchShard:
         return self._rows
 
     def take(self, spec: ArraySpec, rows: np.ndarray) -> np.ndarray | None:
-        """Rows of one array (n, *row_shape), or None if the file is not laid out as `spec` says."""
+        """Rows of one array (n, *row_shape), or None if the file is not laid out as `spec` says.
+
+        Of a ragged array, the tokens of those rows one after another.
+        """
+        count = self.record.rows
+        if spec.ragged:
+            lengths = self.lengths(spec)
+            if lengths is None:
+                return None
+            count = int(lengths.sum())
+            rows = token_positions((np.cumsum(lengths) - lengths)[rows], lengths[rows])
         path = self.folder / spec.name
-        chunk = spec.chunk_rows(self.record.shard_rows)
-        chunks = self.record.shard_rows // chunk
+        chunk, chunks = spec.chunking(self.record.shard_rows, count)
         present = contiguous_chunks(path, chunks, chunk * spec.row_bytes) if path.is_file() else None
         if present is None:
             return None
         mapped = np.memmap(path, dtype=spec.dtype, mode="r", shape=(present * chunk, *spec.row_shape))
         return np.asarray(mapped[rows])
+
+    def lengths(self, spec: ArraySpec) -> np.ndarray | None:
+        """Tokens of each row of a ragged array (rows,) int64; None if they cannot be read."""
+        found = self.take(length_spec(spec), np.arange(self.record.rows))
+        return None if found is None else found.astype(np.int64)

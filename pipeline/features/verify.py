@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from pipeline.errors import NewerStore, StoreError
-from pipeline.features.layout import shard_path
+from pipeline.features.layout import recorded_shard_path
 from pipeline.features.manifest import MANIFEST, FileRecord, checksum, read_manifest
 from pipeline.features.reader import ROWS_FILE
 
@@ -135,15 +135,19 @@ def _shards_of_attributes(folder: Path) -> Iterator[tuple[str, FileRecord]]:
     Raises:
         StoreError: the attributes cannot be read either.
     """
+
+    def metadata_of(inside: str) -> dict[str, Any]:
+        metadata: dict[str, Any] = json.loads((folder / inside).read_text(encoding="utf-8"))
+        return metadata
+
     try:
-        attributes = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        attributes = metadata_of("zarr.json")["attributes"]
         start = 0
         for number, shard in enumerate(attributes["shards"]):
             rows = (start, start + shard["rows"])
             start = rows[1]
             for name, expected in shard["xxh3_128"].items():
-                rank = len(json.loads((folder / name / "zarr.json").read_text(encoding="utf-8"))["shape"])
-                path = shard_path(name, number, rank - 1)
+                path = recorded_shard_path(metadata_of, name, number)
                 size = (folder / path).stat().st_size if (folder / path).is_file() else 0
                 yield path, FileRecord(size, expected, number, rows)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -53,7 +53,7 @@ def describe(folder: Path) -> Listed:
     size = bytes_of(folder.rglob("*"))
     try:
         store = FeatureStore.open(folder)
-        arrays = tuple(f"{name} {store.array(name).dtype} {store.shape(name)}" for name in store.names)
+        arrays = tuple(f"{name} {store.array(name).stored_dtype} {store.shape(name)}" for name in store.names)
     except StoreError as error:
         return Listed(folder, bytes=size, problem=str(error))
     described = store.fingerprint.get("described", {})

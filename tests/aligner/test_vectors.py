@@ -1,15 +1,26 @@
 """What users get from pictures and texts is what the heads give on stored features of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline import Aligner
+from pipeline.aligner.vectors import stored_text_vectors
 from pipeline.alignment import ProjectionHeads
+from pipeline.alignment.model import HeadConfig
 from pipeline.alignment.views import read_images
+from pipeline.config.schema import EncoderSpec, ViewSpec
 from pipeline.datasets.decode import ImageTable
+from pipeline.encoders.manifest import read_manifest
+from pipeline.encoding.identity import fingerprint_of
+from pipeline.encoding.load import text_rows
+from pipeline.encoding.plan import text_plan
+from pipeline.encoding.run import StoreEncoder
 from pipeline.errors import DataError
-from tests.aligner.conftest import WORDS, Project, aligner
+from pipeline.features import FeatureStore
+from tests.aligner.conftest import PARAMS, WORDS, Project, aligner
 
 KINDS = ("grid", "patch", "mean")
 
@@ -99,3 +110,25 @@ def test_the_file_that_cannot_be_decoded_is_named_by_its_place_in_the_list(proje
 def test_a_batch_holds_at_least_one(project: Project) -> None:
     with pytest.raises(DataError, match="batch_size must be at least 1"):
         aligner(project).encode_image(project.pictures, batch_size=0)
+
+
+def test_texts_as_tokens_equal_those_of_a_store(copied: Project) -> None:
+    view, checkpoint = ViewSpec(encoder="words", tier="full", dtype="int8"), copied.root / "data/checkpoints/words"
+    words = EncoderSpec(
+        modality="text", source="local", model=str(checkpoint), loader="transformers", pooling="mean", prefix="a "
+    )
+    plan, strings = text_plan(copied.root / "data/index/pairs/mine", (), 8)
+    fingerprint = fingerprint_of(read_manifest(checkpoint), words, view)
+    rows = text_rows(checkpoint, words, view, strings, PARAMS)
+    out = copied.root / "data/features/pairs/words/mine"
+    StoreEncoder("words", fingerprint, lambda: rows, 0.5).run(plan, out)
+    config = HeadConfig.read(copied.model("grid"))
+    prints = {**config.fingerprints, "words": FeatureStore.open(out).fingerprint}
+    replace(config, text_tokens="full", fingerprints=prints).write(copied.model("grid"))
+    model, store = aligner(copied), copied.store("words")
+    heads = ProjectionHeads.from_folder(copied.model("grid"))
+    found = model.encode_text([strings[str(identifier)] for identifier in store.ids])
+    expected = stored_text_vectors(heads, store, store.ids)
+    np.testing.assert_allclose(found, expected, atol=4e-3)
+    pooled = aligner(copied, "mean").encode_text([strings[str(identifier)] for identifier in store.ids])
+    assert np.abs(pooled - found).max() > 0.1

@@ -84,6 +84,16 @@ def test_sides_of_an_aligner_must_have_their_modality(raw: dict[str, Any]) -> No
     assert "`aligners.default.text` is 'vit', a view of an encoder of images." in refusal(raw)
 
 
+def test_text_tokens_need_a_view_that_keeps_them_and_no_truncated_texts(raw: dict[str, Any]) -> None:
+    raw["aligners"]["default"]["text_tokens"] = "full"
+    said = refusal(raw)
+    assert "`aligners.default.text_tokens` is full, so its view 'minilm' needs `tier: full`" in said
+    assert "`aligners.default.long_text` needs `text_tokens: pooled`" in said
+    raw["views"]["minilm"]["tier"] = "full"
+    raw["aligners"]["default"]["long_text"] = None
+    assert validate(raw).aligners["default"].text_tokens == "full"
+
+
 def test_all_problems_are_listed_at_once(raw: dict[str, Any]) -> None:
     raw["train"]["lrr"] = 1.0
     raw["trian"] = {}

@@ -1,0 +1,99 @@
+"""Aligners that read every token of a text instead of its sentence embedding."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.alignment import ProjectionHeads, train_aligner
+from pipeline.alignment.data import AlignmentData, load_alignment_data
+from pipeline.alignment.stored import embed_stored_texts
+from pipeline.config.schema import AlignerSpec, TrainParams
+from pipeline.errors import StoreError
+from pipeline.evaluation import evaluate_task
+from pipeline.features import ArraySpec, FeatureStore, Fingerprint
+from pipeline.features.publish import publish
+from pipeline.features.quantised import stored_rows, stored_specs
+from pipeline.features.scratch import WORK_VARIABLE
+from pipeline.features.shards import ScratchShard, ShardWriter
+from pipeline.paths import store_folder
+from tests.alignment.toy import World
+
+SPEC = AlignerSpec(image="vit", text="tokens", data=("emoji", "stamps"), text_tokens="full")
+PARAMS = TrainParams(epochs=20, batch_size=32, warmup_steps=3, lr=5e-3, device="cpu", shuffle_block=4)
+
+
+@pytest.fixture
+def told(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The world with a view of texts as one to four tokens, whose mean is the sentence embedding."""
+    monkeypatch.setenv(WORK_VARIABLE, str(world.root / "work"))
+    for dataset in world.datasets:
+        plain = FeatureStore.open(store_folder("pairs", "minilm", dataset))
+        write_tokens(store_folder("pairs", "tokens", dataset), plain, world.root / "scratch" / dataset)
+    return world
+
+
+def write_tokens(out: Path, plain: FeatureStore, scratch: Path) -> None:
+    generator = np.random.default_rng(0)
+    pooled = plain.array("pooled").take(np.arange(len(plain))).astype(np.float32)
+    lengths = generator.integers(1, 5, len(pooled))
+    parts = []
+    for vector, length in zip(pooled, lengths.tolist(), strict=True):
+        noise = generator.normal(size=(length, len(vector)))
+        parts.append(vector + noise - noise.mean(axis=0))
+    specs = [ArraySpec("pooled", pooled.shape[1:], "float16"), ArraySpec("tokens", pooled.shape[1:], "float16", most=4)]
+    arrays = {"pooled": pooled, "tokens": np.concatenate(parts), "tokens_length": lengths}
+    with ShardWriter(scratch, stored_specs(specs), plain.ids.tolist(), 512) as writer:
+        writer.append(stored_rows(arrays, specs, ~plain.valid), [plain.reasons.get(str(i)) for i in plain.ids])
+        record = writer.finish()
+    shard = ScratchShard(scratch / record.key, record)
+    publish(out, Fingerprint({"tokens": 1}), stored_specs(specs), [shard], 512, {})
+
+
+def load(mode: str) -> AlignmentData:
+    params = PARAMS.model_copy(update={"features": mode})
+    return load_alignment_data("default", SPEC, 2, torch.device("cpu"), params)
+
+
+@pytest.mark.usefixtures("told")
+def test_every_mode_serves_the_same_tokens_and_masks() -> None:
+    served = {}
+    for mode in ("device", "host", "stream"):
+        data = load(mode)
+        found = []
+        for batch in data.features.epoch(data.train[0], 16, torch.Generator().manual_seed(0), 1):
+            assert batch.texts.mask is not None
+            for image, tokens, mask in zip(batch.images.cls, batch.texts.tokens, batch.texts.mask, strict=True):
+                found.append((image.numpy().tobytes(), tokens[mask].numpy().tobytes(), int(mask.sum())))
+        served[mode] = sorted(found)
+    assert {length for _, _, length in served["device"]} == {1, 2, 3, 4}
+    assert served["device"] == served["host"] == served["stream"]
+
+
+def test_an_aligner_trains_on_tokens_and_is_evaluated_with_them(told: World) -> None:
+    specs = {"default": SPEC, "control": SPEC.model_copy(update={"image": "control"})}
+    for name, spec in specs.items():
+        train_aligner(name, spec, PARAMS, repeats=2, seed=0)
+    params = told.config().section("evaluate").model_copy(update={"control": "control"})
+    rows = evaluate_task("retrieval", specs, params, 2, 0).rows
+    value = {(row.aligner, row.dataset, row.metric): row.value for row in rows}
+    for dataset in told.datasets:
+        assert value["default", dataset, "t2i_recall@1"] > value["control", dataset, "t2i_recall@1"] + 0.3
+
+    store = FeatureStore.open(store_folder("pairs", "tokens", "emoji"))
+    heads = ProjectionHeads.from_folder(Path("data/models/default"))
+    assert heads.config.text_tokens == "full"
+    ids = store.ids[store.valid]
+    whole = embed_stored_texts(heads, store, ids)
+    assert len(embed_stored_texts(heads, store, ids[:0])) == 0
+    for number in (0, 5):  # padding changes nothing
+        np.testing.assert_allclose(embed_stored_texts(heads, store, ids[[number]])[0], whole[number], atol=1e-5)
+    with pytest.raises(ValueError, match="text_tokens: full; these features are pooled"):
+        heads.embed_text(store.read("pooled", ids))
+
+
+@pytest.mark.usefixtures("world")
+def test_a_view_without_tokens_is_said() -> None:
+    with pytest.raises(StoreError, match="tier: full"):
+        load_alignment_data("default", SPEC.model_copy(update={"text": "minilm"}), 2, torch.device("cpu"), PARAMS)

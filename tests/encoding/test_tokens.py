@@ -1,0 +1,81 @@
+"""Tokens of real (tiny) text encoders: the last hidden state of every token, and of nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from pipeline.config.schema import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.encoders.checkpoint import materialise
+from pipeline.encoders.manifest import read_manifest
+from pipeline.encoders.text import TextEncoder, TokenFeatures, load_text_encoder
+from pipeline.encoding.identity import fingerprint_of
+from pipeline.encoding.rows import NOT_FINITE, TextRows
+from tests.dag import tiny
+
+PARAMS = EncodeParams(text_batch_size=3)
+VIEW = ViewSpec(encoder="words", tier="full")
+STRINGS = {"a": "a picture of a red anchor .", "b": "red", "c": "a blue bridge", "d": "green", "e": "a red guitar"}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root: Path = tmp_path_factory.mktemp("words")
+    tiny.write_text_checkpoint(root / "words", 0)
+    materialise(spec(root / "words"), root / "made")
+    return root / "made"
+
+
+def spec(folder: Path, loader: str = "transformers", pooling: str = "mean") -> EncoderSpec:
+    return EncoderSpec(modality="text", source="local", model=str(folder), loader=loader, pooling=pooling, prefix="a ")  # type: ignore[arg-type]
+
+
+def gathered(encoder: TextEncoder) -> dict[str, tuple[np.ndarray, np.ndarray, str | None]]:
+    """Per id: pooled, tokens, reason."""
+    found, ids = {}, list(STRINGS)
+    for batch in TextRows(encoder, VIEW, STRINGS, PARAMS).encode(ids):
+        pieces = np.split(batch.arrays["tokens"], np.cumsum(batch.arrays["tokens_length"])[:-1])
+        for place, position in enumerate(batch.positions):
+            found[ids[position]] = (batch.arrays["pooled"][place], pieces[place], batch.reasons[place])
+    return found
+
+
+def test_tokens_are_those_of_transformers_one_text_at_a_time(checkpoint: Path) -> None:
+    encoder = load_text_encoder(checkpoint, spec(checkpoint), VIEW, "cpu")
+    model, tokenizer = AutoModel.from_pretrained(checkpoint).eval(), AutoTokenizer.from_pretrained(checkpoint)
+    rows = TextRows(encoder, VIEW, STRINGS, PARAMS)
+    assert [s.name for s in rows.specs] == ["pooled", "tokens"]
+    for identifier, (pooled, tokens, reason) in gathered(encoder).items():
+        with torch.inference_mode():
+            batch = tokenizer(["a " + STRINGS[identifier]], return_tensors="pt")
+            expected = model(**batch).last_hidden_state[0].numpy()
+        assert reason is None
+        assert tokens.shape == expected.shape == (rows.tokens([identifier])[0], encoder.token_width)
+        np.testing.assert_allclose(tokens, expected, atol=1e-5)
+        np.testing.assert_allclose(pooled, expected.mean(axis=0), atol=1e-5)
+
+
+def test_nan_in_a_token_is_a_failed_text(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load_text_encoder(checkpoint, spec(checkpoint), VIEW, "cpu")
+    real = encoder.encode_tokens
+
+    def poisoned(texts: list[str]) -> TokenFeatures:
+        features = real(texts)
+        tokens = features.tokens.clone()
+        if "a blue bridge" in texts:
+            tokens[texts.index("a blue bridge"), 1, 2] = torch.nan
+        tokens[~features.mask] = torch.inf
+        return TokenFeatures(features.pooled, tokens, features.mask)
+
+    monkeypatch.setattr(encoder, "encode_tokens", poisoned)
+    reasons = {identifier: reason for identifier, (_, _, reason) in gathered(encoder).items()}
+    assert reasons == {"a": None, "b": None, "c": NOT_FINITE, "d": None, "e": None}
+
+
+def test_only_kept_tokens_enter_the_fingerprint(checkpoint: Path) -> None:
+    manifest, encoder = read_manifest(checkpoint), spec(checkpoint)
+    plain = fingerprint_of(manifest, encoder, ViewSpec(encoder="words"))
+    assert "tokens" not in plain.compared
+    assert fingerprint_of(manifest, encoder, VIEW).digest != plain.digest
