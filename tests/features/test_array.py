@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline.errors import StoreError
 from pipeline.features import FeatureArray, FeatureStore
 from pipeline.features.layout import shard_path
+from pipeline.features.mapping import Mapping
 from tests.features.stores import normal, write_store
 
 ROWS = 70
@@ -137,3 +138,22 @@ def test_several_processes_read_at_once(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         sums = pool.starmap(_sum, [(str(out), start) for start in range(3)])
     assert sums == [float(values[start::3].astype(np.float64).sum()) for start in range(3)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="arrays are mapped as one range on Linux alone")
+@pytest.mark.parametrize(("width", "row"), [(16384, "large"), (64, "small")])
+def test_a_batch_that_is_partly_in_memory_is_fetched_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, row: str
+) -> None:
+    array = FeatureStore.open(write_store(tmp_path, {"cls": normal(128, width)}, 64)).array("cls")
+    size, asked = width * 2, []
+    there = {0, 40}  # the first row of the batch, and the one in its middle
+    monkeypatch.setattr(Mapping, "resident", lambda _, offset: offset // size in there)
+    monkeypatch.setattr(Mapping, "will_need", lambda _, offsets, length: asked.append((offsets // size, length)))
+    array.take(np.array([0, 7, 40, 100]))
+    ((rows, length),) = asked
+    assert length == size
+    assert rows.tolist() == ([7, 100] if row == "large" else [0, 7, 40, 100])
+    asked.clear()
+    array.take(np.array([0, 40, 0, 40]))
+    assert [len(rows) for rows, _ in asked] in ([], [0])
