@@ -1,6 +1,5 @@
 """What the trainer sees of the features: batches of pairs on its device, wherever the features lie."""
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.alignment.inputs import ImageInput, TextInput
+from pipeline.features.shuffle import batch_sizes
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class AlignerFeatures(Protocol):
 def epoch_batches(pairs: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Positions in full permutation, in batches: every pair exactly once, sizes equal to within 1."""
     order = torch.randperm(pairs, generator=generator)
-    yield from torch.tensor_split(order, math.ceil(pairs / batch_size))
+    yield from torch.split(order, batch_sizes(pairs, batch_size))
 
 
 def sent(batches: Iterable[PairBatch], device: torch.device) -> Iterator[PairBatch]:

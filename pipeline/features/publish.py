@@ -17,6 +17,8 @@ from pipeline.features.reader import ROWS_FILE
 from pipeline.features.scratch import link
 from pipeline.features.shards import VALID, ScratchShard
 
+_NO_ROWS = pa.schema({"id": pa.string(), "reason": pa.string()}).empty_table()
+
 
 def publish(
     out: Path,
@@ -32,17 +34,12 @@ def publish(
         notes: further attributes, e.g. the patch grid; nothing that differs from run to run, or DVC would run what
             depends on the store again.
     """
-    ids: list[str] = []
-    reasons: list[str | None] = []
-    for shard in shards:
-        shard_ids, shard_reasons = shard.rows()
-        ids += shard_ids
-        reasons += shard_reasons
+    table = pa.concat_tables([shard.row_table() for shard in shards]).combine_chunks() if shards else _NO_ROWS
     attributes = {
         "fingerprint": fingerprint.as_dict(),
         "arrays": [spec.name for spec in specs],
-        "rows": len(ids),
-        "failed": sum(reason is not None for reason in reasons),
+        "rows": len(table),
+        "failed": len(table) - table.column("reason").null_count,
         "shard_rows": shard_rows,
         "shards": [_listed(shard) for shard in shards],
         **({"ragged": ragged} if (ragged := [spec.name for spec in specs if spec.ragged]) else {}),
@@ -53,8 +50,7 @@ def publish(
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         tokens = {spec.name: [_tokens(shard, spec) for shard in shards] for spec in specs if spec.ragged}
-        create_group(partial, [*specs, VALID], len(ids), shard_rows, attributes, tokens)
-        table = pa.table({"id": pa.array(ids, pa.string()), "reason": pa.array(reasons, pa.string())})
+        create_group(partial, [*specs, VALID], len(table), shard_rows, attributes, tokens)
         pq.write_table(table, partial / ROWS_FILE, compression="zstd")
         write_manifest(partial, fingerprint.digest, _link_shards(partial, shards, [*specs, VALID]))
         fsync_folder(partial)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ SCALE = "_scale"
 RECORD = "shard.json"
 _ROWS = "rows.parquet"
 _PIECE = 1 << 18  # values looked at together, so that they stay in the processor's cache
+_ALONE = 1 << 20  # bytes from which a sum is worth a thread of its own
 
 
 def length_spec(spec: ArraySpec) -> ArraySpec:
@@ -73,6 +75,7 @@ class ShardWriter:
         self._reasons: list[str | None] = []
         self._files: dict[str, IO[bytes]] = {}
         self._sums: dict[str, Any] = {}
+        self._aside = ThreadPoolExecutor(2, thread_name_prefix="shard")  # sums and syncs, beside the writing
 
     def __enter__(self) -> "ShardWriter":
         shutil.rmtree(self._partial, ignore_errors=True)
@@ -83,6 +86,7 @@ class ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._aside.shutdown()
         for file in self._files.values():
             with suppress(OSError):  # on a full disk closing fails again, and what is there has to go all the more
                 file.close()
@@ -118,8 +122,15 @@ class ShardWriter:
         self._put(spec.name, np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
     def _put(self, name: str, content: bytes | memoryview) -> None:
-        self._files[name].write(content)
-        self._sums[name].update(content)
+        if len(content) < _ALONE:
+            self._sums[name].update(content)
+            self._files[name].write(content)
+            return
+        summed = self._aside.submit(self._sums[name].update, content)
+        try:
+            self._files[name].write(content)
+        finally:
+            summed.result()
 
     def finish(self) -> ShardRecord:
         """Pad the last chunk, add the index, make everything durable and publish the shard."""
@@ -132,17 +143,22 @@ class ShardWriter:
             padding = np.full((present * chunk - count, *spec.row_shape), spec.fill, dtype=spec.dtype)
             self._put(spec.name, padding.tobytes())
             self._put(spec.name, index_bytes(chunks, present, chunk * spec.row_bytes))
-            file = self._files[spec.name]
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
+        synced = [self._aside.submit(_make_durable, file) for file in self._files.values()]
         sums = {name: running.hexdigest() for name, running in self._sums.items()}
         record = ShardRecord(self._final.name, self._written, self._shard_rows, sums)
         record = describe(self._partial, record, self._ids, self._reasons)
+        for done in synced:
+            done.result()
         shutil.rmtree(self._final, ignore_errors=True)
         os.replace(self._partial, self._final)
         fsync_folder(self._final.parent)
         return record
+
+
+def _make_durable(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
 
 
 def describe(folder: Path, record: ShardRecord, ids: Sequence[str], reasons: Sequence[str | None]) -> ShardRecord:
@@ -220,9 +236,13 @@ class ScratchShard:
     def rows(self) -> tuple[list[str], list[str | None]]:
         """Ids and failure reasons, in row order."""
         if self._rows is None:
-            table = pq.read_table(self.folder / _ROWS)
+            table = self.row_table()
             self._rows = table.column("id").to_pylist(), table.column("reason").to_pylist()
         return self._rows
+
+    def row_table(self) -> pa.Table:
+        """Columns `id` and `reason` (null where the row was encoded), in row order."""
+        return pq.read_table(self.folder / _ROWS)
 
     def take(self, spec: ArraySpec, rows: np.ndarray) -> np.ndarray | None:
         """Rows of one array (n, *row_shape), or None if the file is not laid out as `spec` says.

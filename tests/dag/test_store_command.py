@@ -8,6 +8,7 @@ import pytest
 from pipeline.features.manifest import checksum
 from tests.dag.conftest import copy_with_links
 from tests.dag.project import Project
+from tests.features import stores
 
 pytestmark = pytest.mark.dag
 
@@ -35,12 +36,7 @@ def store(project: Project, *arguments: str) -> tuple[int, str]:
 def flip(path: Path, byte: int, bit: int = 3) -> None:
     """Flip a bit in place, under all names of the file; size and modification time stay."""
     state = path.stat()
-    path.chmod(0o644)
-    with open(path, "r+b") as file:
-        file.seek(byte)
-        old = file.read(1)[0]
-        file.seek(byte)
-        file.write(bytes([old ^ (1 << bit)]))
+    stores.flip(path, byte, bit)
     path.chmod(state.st_mode)
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 

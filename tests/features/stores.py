@@ -18,9 +18,13 @@ def write_store(
     shard_rows: int,
     failed: Sequence[int] = (),
     notes: Mapping[str, object] | None = None,
+    dtype: str | None = None,
 ) -> Path:
-    """A store of the given arrays under ids id0, id1, ... at `folder`/store, its shards in `folder`/scratch."""
-    specs = [ArraySpec(name, array.shape[1:], array.dtype.name) for name, array in values.items()]
+    """A store of the given arrays under ids id0, id1, ... at `folder`/store, its shards in `folder`/scratch.
+
+    They are stored as `dtype`, or each as it comes.
+    """
+    specs = [ArraySpec(name, array.shape[1:], dtype or array.dtype.name) for name, array in values.items()]
     rows = len(next(iter(values.values())))
     ids = [f"id{row}" for row in range(rows)]
     shards = []

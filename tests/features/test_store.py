@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from pipeline.errors import FingerprintMismatch, MissingRows, StoreError
 from pipeline.features import ArraySpec, FeatureStore, Fingerprint
 from pipeline.features.layout import shard_path
-from pipeline.features.publish import publish
-from pipeline.features.shards import ScratchShard, ShardWriter, shard_key
+from pipeline.features.shards import ShardWriter
+from tests.features.stores import FINGERPRINT, write_store
 
 SPECS = [ArraySpec("cls", (2, 5), "float16"), ArraySpec("grid", (4, 5), "float16")]
-FINGERPRINT = Fingerprint({"weights": "abc", "resolution": 126})
 
 
 def features(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -25,20 +24,8 @@ def features(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def build(folder: Path, rows: int, shard_rows: int, failed: tuple[int, ...] = ()) -> tuple[Path, dict[str, np.ndarray]]:
-    ids = [f"id{row}" for row in range(rows)]
     values = features(rows)
-    shards = []
-    for start in range(0, rows, shard_rows):
-        part = slice(start, min(start + shard_rows, rows))
-        with ShardWriter(folder / "scratch", SPECS, ids[part], shard_rows) as writer:
-            reasons = ["unreadable" if row in failed else None for row in range(part.start, part.stop)]
-            writer.append({name: array[part] for name, array in values.items()}, reasons)
-            writer.finish()
-        shard = ScratchShard.find(folder / "scratch" / shard_key(ids[part], shard_rows))
-        assert shard is not None
-        shards.append(shard)
-    out = folder / "store"
-    publish(out, FINGERPRINT, SPECS, shards, shard_rows, {"patch_grid": [9, 9]})
+    out = write_store(folder, values, shard_rows, failed, {"patch_grid": [9, 9]}, dtype="float16")
     return out, values
 
 
