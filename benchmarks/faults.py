@@ -110,7 +110,7 @@ def slow_encode(folder: Path, phase: Any) -> None:
         patch.object(os, "fsync", slowed(os.fsync, 0.002)),
         patch.object(os, "replace", slowed(os.replace, 0.004)),
         patch.object(os, "link", slowed(os.link, 0.002)),
-        patch.object(ShardWriter, "finish", within(2, ShardWriter.finish)),
+        patch.object(ShardWriter, "_publish", within(2, ShardWriter._publish)),
         patch.object(run, "publish", within(3, publish.publish)),
         patch.object(publish, "write_manifest", within(4, slowed(write_manifest, 0.004))),
     ):

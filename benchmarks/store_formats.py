@@ -136,17 +136,18 @@ def _ids(rows: int) -> list[str]:
 def _store_write(folder: Path, values: np.ndarray, shard_rows: int) -> None:
     from pipeline.features import ArraySpec, Fingerprint
     from pipeline.features.publish import publish
-    from pipeline.features.shards import ScratchShard, ShardWriter
+    from pipeline.features.shards import ShardWriter
 
     spec = ArraySpec("cls", values.shape[1:], "float16")
     ids = _ids(len(values))
-    shards = []
-    for start in range(0, len(values), shard_rows):
-        part = slice(start, start + shard_rows)
-        with ShardWriter(folder / "scratch", [spec], ids[part], shard_rows) as writer:
-            writer.append({"cls": values[part]}, [None] * len(ids[part]))
-            record = writer.finish()
-        shards.append(ScratchShard(folder / "scratch" / record.key, record))
+    with ThreadPoolExecutor(1) as beside:  # as the encode loop writes
+        finished = []
+        for start in range(0, len(values), shard_rows):
+            part = slice(start, start + shard_rows)
+            with ShardWriter(folder / "scratch", [spec], ids[part], shard_rows) as writer:
+                writer.append({"cls": values[part]}, [None] * len(ids[part]))
+                finished.append(writer.finish_beside(beside))
+        shards = [shard.result() for shard in finished]
     publish(folder / "store", Fingerprint({"benchmark": 1}), [spec], shards, shard_rows, {})
 
 

@@ -14,8 +14,8 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,6 +27,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from pipeline.accounting.machine import describe_machine
 from pipeline.alignment.batches import AlignerFeatures, PairBatch
 from pipeline.alignment.columns import as_images, as_texts, image_columns, text_columns
@@ -37,7 +39,8 @@ from pipeline.alignment.trainer import train_repeat
 from pipeline.config.schema import TrainParams
 from pipeline.features import ArraySpec, FeatureStore, Fingerprint
 from pipeline.features.publish import publish
-from pipeline.features.shards import ScratchShard, ShardWriter, shard_key
+from pipeline.features.shards import ShardWriter
+from tests.features.anonymous import watched
 
 OUT = Path(__file__).resolve().parent / "results" / "stream.json"
 WIDTH, REGIONS, SHARD_ROWS = 384, 4, 16384
@@ -55,10 +58,7 @@ def write(folder: Path, rows: int, make: Callable[[int, int], dict[str, np.ndarr
         specs = [ArraySpec(name, array.shape[1:], array.dtype.name) for name, array in values.items()]
         with ShardWriter(folder / "scratch", specs, ids, SHARD_ROWS) as writer:
             writer.append(values, [None] * len(ids))
-            writer.finish()
-        shard = ScratchShard.find(folder / "scratch" / shard_key(ids, SHARD_ROWS))
-        assert shard is not None
-        shards.append(shard)
+            shards.append(writer.finish())
     publish(folder / "store", Fingerprint({"rows": rows}), specs, shards, SHARD_ROWS, {})
     return FeatureStore.open(folder / "store")
 
@@ -195,29 +195,14 @@ def quality(folder: Path, classes: int, each: int, seeds: Sequence[int]) -> list
     return table
 
 
-def anonymous() -> int:
-    """Bytes of anonymous memory of this process (Linux)."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024
-
-
 def peak(folder: Path, allowance: int) -> dict[str, float]:
     """By how many bytes streaming an epoch raises anonymous memory at most, and how many pairs came."""
     images, texts = FeatureStore.open(folder / "images" / "store"), FeatureStore.open(folder / "texts" / "store")
     features = streamed(images, texts, torch.device("cpu"), BLOCK, allowance)
     pairs = torch.arange(len(images))[:, None].repeat(1, 2)
-    before, seen, done = anonymous(), [0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.001):
-            seen.append(anonymous())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    count = sum(len(batch) for batch in features.epoch(pairs, BATCH, torch.Generator(), 1))
-    done.set()
-    watcher.join()
-    return {"pairs": count, "peak_bytes": max(seen) - before}
+    with watched() as risen:
+        count = sum(len(batch) for batch in features.epoch(pairs, BATCH, torch.Generator(), 1))
+    return {"pairs": count, "peak_bytes": max(risen)}
 
 
 def memory(folder: Path, allowance: int) -> list[dict[str, Any]]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.aligner.checkpoints import obtain_checkpoint
 from pipeline.aligner.inputs import ImageLike, open_image
 from pipeline.aligner.recorded import recorded_specs
+from pipeline.alignment.columns import as_texts
 from pipeline.alignment.inputs import TextInput
 from pipeline.config.schema import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
@@ -96,10 +96,9 @@ class FrozenEncoders:
         rows = TextRows(self._text, view, dict(zip(numbers, texts, strict=True)), _params(batch_size))
         stored = _stored(rows, numbers, "text")
         if text_tokens == "pooled":
-            return TextInput.from_pooled(torch.from_numpy(stored["pooled"]))
+            return as_texts([stored["pooled"]])
         lengths = stored["tokens" + LENGTH]
-        tokens, mask = padded(stored["tokens"], lengths, int(lengths.max(initial=1)))
-        return TextInput(torch.from_numpy(tokens), torch.from_numpy(mask))
+        return as_texts(padded(stored["tokens"], lengths, int(lengths.max(initial=1))))
 
     def checkpoint(self, side: str) -> Path:
         """The checkpoint folder of one side; errors as `obtain_checkpoint`."""

@@ -48,11 +48,10 @@ def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerpr
         ]
     except (KeyError, ValueError, OSError):  # the cache lacks a file of it, or holds a damaged one
         return 0
-    ids, reasons = table.column("id").to_pylist(), table.column("reason").to_pylist()
     recovered = start = 0
     for number, shard in enumerate(attributes["shards"]):
-        rows = slice(start, start + shard["rows"])
-        start = rows.stop
+        rows = table.slice(start, shard["rows"]).combine_chunks()
+        start += shard["rows"]
         target = scratch / shard["key"]
         sources = {name: files.get(path) for name, path in paths[number].items()}
         if ScratchShard.find(target) is not None or not all(sources.values()):
@@ -63,6 +62,6 @@ def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerpr
             assert source is not None
             link(source, target / name)
         record = ShardRecord(shard["key"], shard["rows"], attributes["shard_rows"], shard["xxh3_128"])
-        describe(target, record, ids[rows], reasons[rows])
+        describe(target, record, rows)
         recovered += 1
     return recovered

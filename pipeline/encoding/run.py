@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,8 @@ class StoreEncoder:
             publish(out, self.fingerprint, specs, shards, plan.shard_rows, notes)
             self.summary.rows = len(plan.ids)
             self.summary.bytes = sum(shard.bytes for shard in shards)
-            self.summary.failed = sum(reason is not None for shard in shards for reason in shard.rows()[1])
+            reasons = [shard.row_table().column("reason") for shard in shards]
+            self.summary.failed = sum(len(column) - column.null_count for column in reasons)
             self.summary.seconds = round(time.monotonic() - started, 3)
             self._write_journal()
         return self.summary
@@ -118,7 +120,7 @@ class StoreEncoder:
         found = [ScratchShard.find(self.scratch / shard_key(ids, plan.shard_rows)) for ids in plan.shards()]
         self.summary.reused_shards = sum(shard is not None for shard in found)
         missing = [ids for ids, shard in zip(plan.shards(), found, strict=True) if shard is None]
-        written: dict[str, ScratchShard] = {}
+        written: dict[str, Future[ScratchShard]] = {}
         if missing:
             rows = sum(len(ids) for ids in missing)
             needed = self._forecast(Plan(tuple(i for ids in missing for i in ids), plan.shard_rows), specs)
@@ -126,15 +128,21 @@ class StoreEncoder:
             log.info("%s: %d rows in %d shards to write, %.3f GB", self.name, rows, len(missing), needed / 1e9)
             cache = RowCache(self.scratch, specs)
             progress: tqdm[Any]
-            with tqdm(total=rows, desc=self.name, unit="row", smoothing=0.1, mininterval=1.0) as progress:
+            with (
+                ThreadPoolExecutor(1, thread_name_prefix="publish") as beside,
+                tqdm(total=rows, desc=self.name, unit="row", smoothing=0.1, mininterval=1.0) as progress,
+            ):
+                before: Future[ScratchShard] | None = None
                 for ids in missing:
-                    shard = self._write(ids, plan, made, specs, cache, progress)
-                    written[shard.record.key] = shard
-                    cache.add(shard)
+                    shard = self._write(ids, plan, made, specs, cache, progress, beside)
+                    if before is not None:
+                        cache.add(before.result())
+                    before = written[shard_key(ids, plan.shard_rows)] = shard
         else:
             log.info("%s: all %d shards are known, no backbone is run", self.name, len(found))
         return [
-            shard or written[shard_key(ids, plan.shard_rows)] for ids, shard in zip(plan.shards(), found, strict=True)
+            shard or written[shard_key(ids, plan.shard_rows)].result()
+            for ids, shard in zip(plan.shards(), found, strict=True)
         ]
 
     def _forecast(self, plan: Plan, specs: Sequence[ArraySpec]) -> int:
@@ -155,8 +163,12 @@ class StoreEncoder:
         specs: Sequence[ArraySpec],
         cache: RowCache,
         progress: "tqdm[Any]",
-    ) -> ScratchShard:
-        """Assemble one shard in memory and publish it in the scratch folder."""
+        beside: Executor,
+    ) -> Future[ScratchShard]:
+        """Assemble one shard in memory and write it; `beside` makes it durable and publishes it in the scratch folder.
+
+        So the backbone goes on with the next shard and does not wait for the disk.
+        """
         arrays = ShardRows(specs, len(ids))
         reasons: list[str | None] = [None] * len(ids)
         known = cache.known(ids)
@@ -180,8 +192,7 @@ class StoreEncoder:
                 progress.update(len(batch.positions))
         with ShardWriter(self.scratch, specs, ids, plan.shard_rows) as writer:
             writer.append(arrays.arrays(), reasons)
-            record = writer.finish()
-        return ScratchShard(self.scratch / record.key, record)
+            return writer.finish_beside(beside)
 
     def _count(self, reasons: Sequence[str | None], total: int) -> None:
         self.summary.passes += 1

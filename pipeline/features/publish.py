@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import StoreError
 from pipeline.features.fingerprint import Fingerprint
@@ -15,9 +14,7 @@ from pipeline.features.layout import ArraySpec, create_group, fsync_folder
 from pipeline.features.manifest import FileRecord, write_manifest
 from pipeline.features.reader import ROWS_FILE
 from pipeline.features.scratch import link
-from pipeline.features.shards import VALID, ScratchShard
-
-_NO_ROWS = pa.schema({"id": pa.string(), "reason": pa.string()}).empty_table()
+from pipeline.features.shards import VALID, ScratchShard, row_list, write_rows
 
 
 def publish(
@@ -34,7 +31,7 @@ def publish(
         notes: further attributes, e.g. the patch grid; nothing that differs from run to run, or DVC would run what
             depends on the store again.
     """
-    table = pa.concat_tables([shard.row_table() for shard in shards]).combine_chunks() if shards else _NO_ROWS
+    table = pa.concat_tables([row_list([], []), *(shard.row_table() for shard in shards)]).combine_chunks()
     attributes = {
         "fingerprint": fingerprint.as_dict(),
         "arrays": [spec.name for spec in specs],
@@ -51,7 +48,7 @@ def publish(
     try:
         tokens = {spec.name: [_tokens(shard, spec) for shard in shards] for spec in specs if spec.ragged}
         create_group(partial, [*specs, VALID], len(table), shard_rows, attributes, tokens)
-        pq.write_table(table, partial / ROWS_FILE, compression="zstd")
+        write_rows(table, partial / ROWS_FILE)
         write_manifest(partial, fingerprint.digest, _link_shards(partial, shards, [*specs, VALID]))
         fsync_folder(partial)
     except BaseException:

@@ -1,10 +1,11 @@
 """One shard: a run of rows of every array, written once into the scratch folder, whole or not at all."""
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +17,6 @@ import pyarrow.parquet as pq
 import xxhash
 
 from pipeline.errors import StoreError
-from pipeline.features.fingerprint import digest_of
 from pipeline.features.layout import ArraySpec, contiguous_chunks, fsync_folder, index_bytes
 from pipeline.features.manifest import checksum
 from pipeline.features.ragged import LENGTH, token_positions
@@ -55,7 +55,10 @@ class ShardRecord:
 
 def shard_key(ids: Sequence[str], shard_rows: int) -> str:
     """Name of the shard that holds exactly these ids in this order."""
-    return digest_of([shard_rows, *ids])[:32]
+    lengths = np.fromiter(map(len, ids), "<i8", len(ids))
+    digest = hashlib.sha256(np.array([shard_rows, len(ids)], "<i8").tobytes() + lengths.tobytes())
+    digest.update("".join(ids).encode("utf-8"))
+    return digest.hexdigest()[:32]
 
 
 class ShardWriter:
@@ -75,7 +78,8 @@ class ShardWriter:
         self._reasons: list[str | None] = []
         self._files: dict[str, IO[bytes]] = {}
         self._sums: dict[str, Any] = {}
-        self._aside = ThreadPoolExecutor(2, thread_name_prefix="shard")  # sums and syncs, beside the writing
+        self._aside = ThreadPoolExecutor(2, thread_name_prefix="shard")  # sums, checks and syncs, beside the writing
+        self._handed_over = False
 
     def __enter__(self) -> "ShardWriter":
         shutil.rmtree(self._partial, ignore_errors=True)
@@ -86,6 +90,10 @@ class ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._handed_over:
+            self._clear()
+
+    def _clear(self) -> None:
         self._aside.shutdown()
         for file in self._files.values():
             with suppress(OSError):  # on a full disk closing fails again, and what is there has to go all the more
@@ -103,23 +111,30 @@ class ShardWriter:
         Raises:
             StoreError: a value does not fit the array's dtype; the message names the parameter to change.
         """
-        failed = np.array([reason is not None for reason in reasons], dtype=bool)
+        failed = np.zeros(len(reasons), dtype=bool)
+        if reasons.count(None) < len(reasons):
+            failed[:] = [reason is not None for reason in reasons]
         for spec in self._specs:
             if spec.name == VALID.name:
-                self._write(spec, ~failed)
+                self._write(spec, ~failed, np.zeros(len(failed), dtype=bool))
                 continue
             values = rows[spec.name]
             if values.shape[1:] != spec.row_shape or not (spec.ragged or len(values) == len(reasons)):
                 raise StoreError(
                     f"Array {spec.name!r}: expected rows of shape {spec.row_shape}, found {values.shape[1:]}."
                 )
-            self._write(spec, fit(values, spec, np.zeros(len(values), dtype=bool) if spec.ragged else failed))
+            self._write(spec, values, np.zeros(len(values), dtype=bool) if spec.ragged else failed)
         self._written += len(reasons)
         self._reasons.extend(reasons)
 
-    def _write(self, spec: ArraySpec, values: np.ndarray) -> None:
+    def _write(self, spec: ArraySpec, values: np.ndarray, failed: np.ndarray) -> None:
         self._counts[spec.name] += len(values)
-        self._put(spec.name, np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+        stored = _converted(values, spec, failed)
+        checked = self._aside.submit(_require_fit, stored, values, spec, failed)
+        try:
+            self._put(spec.name, np.ascontiguousarray(stored).reshape(-1).view(np.uint8).data)
+        finally:
+            checked.result()
 
     def _put(self, name: str, content: bytes | memoryview) -> None:
         if len(content) < _ALONE:
@@ -132,8 +147,28 @@ class ShardWriter:
         finally:
             summed.result()
 
-    def finish(self) -> ShardRecord:
+    def finish(self) -> "ScratchShard":
         """Pad the last chunk, add the index, make everything durable and publish the shard."""
+        self._end()
+        return self._publish()
+
+    def finish_beside(self, pool: Executor) -> "Future[ScratchShard]":
+        """`finish`, but a thread of `pool` makes the shard durable and publishes it while the caller makes the next.
+
+        Its errors come with the result; also then nothing is left behind.
+        """
+        self._end()
+        self._handed_over = True
+
+        def publish() -> ScratchShard:
+            try:
+                return self._publish()
+            finally:
+                self._clear()
+
+        return pool.submit(publish)
+
+    def _end(self) -> None:
         if self._written != len(self._ids):
             raise StoreError(f"A shard of {len(self._ids)} ids got {self._written} rows; nothing was published.")
         for spec in self._specs:
@@ -143,16 +178,19 @@ class ShardWriter:
             padding = np.full((present * chunk - count, *spec.row_shape), spec.fill, dtype=spec.dtype)
             self._put(spec.name, padding.tobytes())
             self._put(spec.name, index_bytes(chunks, present, chunk * spec.row_bytes))
+
+    def _publish(self) -> "ScratchShard":
         synced = [self._aside.submit(_make_durable, file) for file in self._files.values()]
         sums = {name: running.hexdigest() for name, running in self._sums.items()}
         record = ShardRecord(self._final.name, self._written, self._shard_rows, sums)
-        record = describe(self._partial, record, self._ids, self._reasons)
+        table = row_list(self._ids, self._reasons)
+        record = describe(self._partial, record, table)
         for done in synced:
             done.result()
         shutil.rmtree(self._final, ignore_errors=True)
         os.replace(self._partial, self._final)
         fsync_folder(self._final.parent)
-        return record
+        return ScratchShard(self._final, record, table)
 
 
 def _make_durable(file: IO[bytes]) -> None:
@@ -161,13 +199,22 @@ def _make_durable(file: IO[bytes]) -> None:
     file.close()
 
 
-def describe(folder: Path, record: ShardRecord, ids: Sequence[str], reasons: Sequence[str | None]) -> ShardRecord:
-    """Write the row list and, last, the record that makes the files in `folder` a finished shard; returns the record.
+def row_list(ids: Sequence[str], reasons: Sequence[str | None]) -> pa.Table:
+    """Columns `id` and `reason` (null where the row was encoded) of rows in order."""
+    return pa.table({"id": pa.array(ids, pa.string()), "reason": pa.array(reasons, pa.string())})
+
+
+def write_rows(table: pa.Table, path: Path) -> None:
+    """Write a `row_list`; without what would help a search by value, since ids differ and nobody searches there."""
+    pq.write_table(table, path, compression="zstd", use_dictionary=["reason"], write_statistics=False)
+
+
+def describe(folder: Path, record: ShardRecord, table: pa.Table) -> ShardRecord:
+    """Write the row list `table` and, last, the record that makes the files in `folder` a finished shard.
 
     What it returns, and writes, is `record` with the checksum of the row list.
     """
-    table = pa.table({"id": pa.array(ids, pa.string()), "reason": pa.array(reasons, pa.string())})
-    pq.write_table(table, folder / _ROWS, compression="zstd")
+    write_rows(table, folder / _ROWS)
     record = replace(record, rows_xxh3_128=checksum(folder / _ROWS))
     (folder / RECORD).write_text(json.dumps(asdict(record), sort_keys=True), encoding="utf-8")
     fsync_folder(folder)
@@ -180,10 +227,20 @@ def fit(values: np.ndarray, spec: ArraySpec, failed: np.ndarray) -> np.ndarray:
     Raises:
         StoreError: a value of another row overflows the dtype or is NaN.
     """
+    stored = _converted(values, spec, failed)
+    _require_fit(stored, values, spec, failed)
+    return stored
+
+
+def _converted(values: np.ndarray, spec: ArraySpec, failed: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
-        stored = np.asarray(values).astype(spec.dtype, copy=bool(failed.any()))
+        stored: np.ndarray = np.asarray(values).astype(spec.dtype, copy=bool(failed.any()))
     if failed.any():
         stored[failed] = spec.fill
+    return stored
+
+
+def _require_fit(stored: np.ndarray, values: np.ndarray, spec: ArraySpec, failed: np.ndarray) -> None:
     if stored.dtype.kind == "f" and not _all_finite(stored[~failed] if failed.any() else stored):
         finite = np.where(failed.reshape(-1, *[1] * len(spec.row_shape)), 0, values)
         if np.isnan(finite).any():
@@ -194,7 +251,6 @@ def fit(values: np.ndarray, spec: ArraySpec, failed: np.ndarray) -> np.ndarray:
             f"Array {spec.name!r}: a feature of magnitude {float(np.abs(finite).max()):.4g} does not fit "
             f"{spec.dtype} (largest {np.finfo(spec.dtype).max:.4g}). Set `dtype: float32` for this view in params.yaml."
         )
-    return stored
 
 
 def _all_finite(stored: np.ndarray) -> bool:
@@ -210,12 +266,12 @@ def _all_finite(stored: np.ndarray) -> bool:
 
 
 class ScratchShard:
-    """A finished shard in the scratch folder."""
+    """A finished shard in the scratch folder; `table` is its row list where that need not be read."""
 
-    def __init__(self, folder: Path, record: ShardRecord) -> None:
+    def __init__(self, folder: Path, record: ShardRecord, table: pa.Table | None = None) -> None:
         self.folder = folder
         self.record = record
-        self._rows: tuple[list[str], list[str | None]] | None = None
+        self._table = table
 
     @classmethod
     def find(cls, folder: Path) -> "ScratchShard | None":
@@ -235,14 +291,14 @@ class ScratchShard:
 
     def rows(self) -> tuple[list[str], list[str | None]]:
         """Ids and failure reasons, in row order."""
-        if self._rows is None:
-            table = self.row_table()
-            self._rows = table.column("id").to_pylist(), table.column("reason").to_pylist()
-        return self._rows
+        table = self.row_table()
+        return table.column("id").to_pylist(), table.column("reason").to_pylist()
 
     def row_table(self) -> pa.Table:
-        """Columns `id` and `reason` (null where the row was encoded), in row order."""
-        return pq.read_table(self.folder / _ROWS)
+        """The `row_list` of the shard."""
+        if self._table is None:
+            self._table = pq.read_table(self.folder / _ROWS)
+        return self._table
 
     def take(self, spec: ArraySpec, rows: np.ndarray) -> np.ndarray | None:
         """Rows of one array (n, *row_shape), or None if the file is not laid out as `spec` says.

@@ -16,7 +16,7 @@ from pipeline.features import ArraySpec, FeatureStore, Fingerprint
 from pipeline.features.publish import publish
 from pipeline.features.quantised import stored_rows, stored_specs
 from pipeline.features.scratch import WORK_VARIABLE
-from pipeline.features.shards import ScratchShard, ShardWriter
+from pipeline.features.shards import ShardWriter
 from pipeline.paths import store_folder
 from tests.alignment.toy import World
 
@@ -46,8 +46,7 @@ def write_tokens(out: Path, plain: FeatureStore, scratch: Path) -> None:
     arrays = {"pooled": pooled, "tokens": np.concatenate(parts), "tokens_length": lengths}
     with ShardWriter(scratch, stored_specs(specs), plain.ids.tolist(), 512) as writer:
         writer.append(stored_rows(arrays, specs, ~plain.valid), [plain.reasons.get(str(i)) for i in plain.ids])
-        record = writer.finish()
-    shard = ScratchShard(scratch / record.key, record)
+        shard = writer.finish()
     publish(out, Fingerprint({"tokens": 1}), stored_specs(specs), [shard], 512, {})
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.features import ArraySpec, Fingerprint
 from pipeline.features.publish import publish
-from pipeline.features.shards import ScratchShard, ShardWriter, shard_key
+from pipeline.features.shards import ShardWriter
 
 FINGERPRINT = Fingerprint({"weights": "abc", "resolution": 126})
 
@@ -33,10 +33,7 @@ def write_store(
         with ShardWriter(folder / "scratch", specs, ids[part], shard_rows) as writer:
             reasons = ["unreadable" if row in failed else None for row in range(part.start, part.stop)]
             writer.append({name: array[part] for name, array in values.items()}, reasons)
-            writer.finish()
-        shard = ScratchShard.find(folder / "scratch" / shard_key(ids[part], shard_rows))
-        assert shard is not None
-        shards.append(shard)
+            shards.append(writer.finish())
     out = folder / "store"
     publish(out, FINGERPRINT, specs, shards, shard_rows, dict(notes or {}))
     return out

@@ -1,7 +1,10 @@
 """The store against Zarr's own reader, and against what may befall it."""
 
+import errno
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.errors import FingerprintMismatch, MissingRows, StoreError
 from pipeline.features import ArraySpec, FeatureStore, Fingerprint
 from pipeline.features.layout import shard_path
-from pipeline.features.shards import ShardWriter
+from pipeline.features.shards import ScratchShard, ShardWriter, shard_key
 from tests.features.stores import FINGERPRINT, write_store
 
 SPECS = [ArraySpec("cls", (2, 5), "float16"), ArraySpec("grid", (4, 5), "float16")]
@@ -140,6 +143,39 @@ def test_an_unfinished_shard_leaves_nothing(tmp_path: Path) -> None:
         writer.append(features(2), [None, None])
         writer.finish()
     assert not list(tmp_path.iterdir())
+
+
+def test_shards_are_published_beside_the_writing_of_the_next(tmp_path: Path) -> None:
+    held = Event()
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(held.wait)
+        finished = []
+        for ids in (["a", "b"], ["c", "d"]):
+            with ShardWriter(tmp_path, SPECS, ids, 4) as writer:
+                writer.append(features(2), [None, None])
+                finished.append(writer.finish_beside(beside))
+        assert not any(shard.done() for shard in finished)
+        held.set()
+        assert [shard.result().rows()[0] for shard in finished] == [["a", "b"], ["c", "d"]]
+    assert all(ScratchShard.find(shard.result().folder) for shard in finished)
+
+
+def test_an_error_beside_the_writing_comes_with_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with ThreadPoolExecutor(1) as beside, ShardWriter(tmp_path, SPECS, ["a", "b"], 4) as writer:
+        writer.append(features(2), [None, None])
+        monkeypatch.setattr("os.fsync", full)
+        shard = writer.finish_beside(beside)
+        with pytest.raises(OSError, match="No space"):
+            shard.result()
+    assert not list(tmp_path.iterdir())
+
+
+def test_keys_tell_apart_where_one_id_ends() -> None:
+    keys = [shard_key(ids, 4) for ids in (["ab", "c"], ["a", "bc"], ["abc"], ["abc", ""])]
+    assert len({*keys, shard_key(["abc"], 8)}) == 5
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:

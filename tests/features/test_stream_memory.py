@@ -1,7 +1,6 @@
 """What a streamed epoch takes of anonymous memory, which unlike the page cache cannot be given back."""
 
 import sys
-import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from pipeline.features import FeatureStore
 from pipeline.features.shuffle import BlockShuffle
 from pipeline.features.stream import Side, stream, window_blocks
+from tests.features.anonymous import watched
 from tests.features.stores import normal, write_store
 
 ALLOWED = 8_000_000  # bytes that the windows may take
@@ -20,33 +20,17 @@ WIDTH = 1024
 BLOCK = 16
 
 
-def anonymous() -> int:
-    """Bytes of anonymous memory of this process."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
-    return int(line.split()[1]) * 1024
-
-
 def peak(folder: Path, resident: bool) -> int:
     """By how many bytes an epoch raises the anonymous memory of this process at most."""
     array = FeatureStore.open(folder).array("cls")
     side = Side(np.arange(len(array)), (array,))
     shuffle = BlockShuffle(len(array), BLOCK, window_blocks([side], BLOCK, ALLOWED))
-    before, seen, done = anonymous(), [0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.001):
-            seen.append(anonymous())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    held = array.take(side.rows) if resident else None
-    for batch in stream([side], shuffle, 64, seed=0, epoch=0):
-        assert len(batch.pairs)
-        seen.append(anonymous())
-    done.set()
-    watcher.join()
+    with watched() as risen:
+        held = array.take(side.rows) if resident else None
+        for batch in stream([side], shuffle, 64, seed=0, epoch=0):
+            assert len(batch.pairs)
     del held
-    return max(seen) - before
+    return max(risen)
 
 
 def fresh(folder: Path, resident: bool = False) -> int:
