@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from PIL import Image
 
 from pipeline.aligner.checkpoints import obtain_checkpoint
 from pipeline.aligner.inputs import ImageLike, open_image
@@ -83,6 +85,18 @@ class FrozenEncoders:
         for numbers in _batched(len(images), batch_size):
             yield _stored(rows, numbers, "image")
 
+    def preprocess(self, image: ImageLike) -> torch.Tensor:
+        """An image as the encoder takes it, (3, H, W) float32; errors as `image_features`."""
+        return self._image_encoder(self.view("image")).preprocess(open_image(image))
+
+    def pixel_features(self, pixels: torch.Tensor) -> dict[str, np.ndarray]:
+        """Features of prepared images (N, 3, H, W) in one batch: as `image_features`."""
+        view = self.view("image")
+        rows = ImageRows(self._image_encoder(view), view, _none_to_load, _params(max(1, len(pixels))))
+        batch = rows.forward(list(range(len(pixels))), list(pixels))
+        _require_encoded(batch.reasons, [str(number) for number in batch.positions], "image")
+        return served_rows(batch.arrays, rows.specs)
+
     def patch_grid(self, view: ViewSpec) -> tuple[int, int]:
         """Rows and columns of patches at the resolution of `view`."""
         return self._image_encoder(view).patch_grid
@@ -122,6 +136,10 @@ class FrozenEncoders:
         return encoder
 
 
+def _none_to_load(identifier: str) -> Image.Image:
+    raise AssertionError(f"image {identifier} is prepared already")
+
+
 def _params(batch_size: int) -> EncodeParams:
     if batch_size < 1:
         raise DataError(f"batch_size must be at least 1, found {batch_size}.")
@@ -139,8 +157,12 @@ def _stored(rows: RowEncoder, numbers: Sequence[str], what: str) -> dict[str, np
     kept = [replace(spec, dtype="float16") if spec.dtype == "int8" else spec for spec in rows.specs]
     arrays = ShardRows(stored_specs(kept), len(numbers))
     for batch in rows.encode(numbers):
-        for position, reason in zip(batch.positions, batch.reasons, strict=True):
-            if reason is not None:
-                raise DataError(f"{what.capitalize()} {numbers[position]} cannot be encoded: {reason}")
+        _require_encoded(batch.reasons, [numbers[position] for position in batch.positions], what)
         arrays.put(np.array(batch.positions), served_rows(batch.arrays, rows.specs))
     return arrays.arrays()
+
+
+def _require_encoded(reasons: Sequence[str | None], numbers: Sequence[str], what: str) -> None:
+    for number, reason in zip(numbers, reasons, strict=True):
+        if reason is not None:
+            raise DataError(f"{what.capitalize()} {number} cannot be encoded: {reason}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
+import torch
 from PIL import Image
 
 from pipeline.aligner.classify import Label, best_labels, classifier, probabilities
@@ -91,6 +92,14 @@ class Aligner:
         """
         features = self._encoders.image_features(image_list(images), batch_size)
         return np.concatenate([image_vectors(self._heads, batch) for batch in features])
+
+    def preprocess(self, image: ImageLike) -> torch.Tensor:
+        """A picture as `encode_pixels` takes it, (3, H, W) float32, for a data loader; errors as `encode_image`."""
+        return self._encoders.preprocess(image)
+
+    def encode_pixels(self, pixels: torch.Tensor) -> np.ndarray:
+        """Unit vectors (N, K) float32 of prepared pictures (N, 3, H, W), in one batch; errors as `encode_image`."""
+        return image_vectors(self._heads, self._encoders.pixel_features(pixels))
 
     def encode_text(self, texts: str | Sequence[str], *, batch_size: int = 64) -> np.ndarray:
         """Unit vectors (N, K) float32 of texts, one (then N is 1) or a list of them; errors as `encode_image`."""

@@ -99,7 +99,17 @@ class FolderSource(Section):
     limit: NonNegative = 0
 
 
-DatasetSpec = Annotated[EmojiSource | StampsSource | FolderSource, Field(discriminator="source")]
+class ClipBenchmarkSource(Section):
+    """A data set in CLIP_benchmark's webdataset layout, for classification or retrieval."""
+
+    source: Literal["clip-benchmark"]
+    group: Name
+    path: str
+    splits: Annotated[tuple[str, ...], Field(min_length=1)] = ("test",)
+    limit: NonNegative = 0
+
+
+DatasetSpec = Annotated[EmojiSource | StampsSource | FolderSource | ClipBenchmarkSource, Field(discriminator="source")]
 
 
 class StoreSpec(Section):
@@ -227,15 +237,23 @@ class CurationSpec(Section):
         return self
 
 
+NamedTemplates = Literal["openai-80", "openai-7", "own"]
+
+
 class PromptsParams(Section):
-    """Which classes get prompts, and named template sets; `{}` stands for the class name."""
+    """Which classes get prompts, and named template sets; `{}` stands for the class name.
+
+    A set may be a name: OpenAI's 80 or 7 templates for ImageNet, or those that came with each data set.
+    """
 
     classes: Annotated[tuple[ClassificationSet, ...], Field(min_length=1)]
-    sets: Annotated[dict[Name, tuple[str, ...]], Field(min_length=1)]
+    sets: Annotated[dict[Name, tuple[str, ...] | NamedTemplates], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _placeholders(self) -> "PromptsParams":
         for name, templates in self.sets.items():
+            if isinstance(templates, str):
+                continue
             if not templates:
                 raise ValueError(f"prompts.sets.{name} holds no template")
             for template in templates:

@@ -61,11 +61,19 @@ class IndexBuilder:
             self._record(identity, ARCHIVE, start + _HEADER, len(content), size, mask, key)
         return identity
 
-    def refer_to(self, path: Path, content: bytes, size: tuple[int, int], key: str) -> str:
-        """Index an image file where it lies; `content` is what it holds, `size` its width and height."""
+    def refer_to(
+        self, path: Path, content: bytes, size: tuple[int, int], key: str, offset: int = 0, length: int = -1
+    ) -> str:
+        """Index an image file, or a range of bytes of an archive, where it lies.
+
+        Args:
+            content: the encoded image.
+            size: its width and height.
+            offset, length: where it lies in `path`; -1 reads to the end.
+        """
         identity = image_id(content)
         if identity not in self._images:
-            self._record(identity, str(path), 0, -1, size, None, key)
+            self._record(identity, str(path), offset, length, size, None, key)
         return identity
 
     def add_text(self, text: str, language: str, role: str = "caption") -> str:

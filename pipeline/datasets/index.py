@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import DatasetSpec, EmojiSource, StampsSource
+from pipeline.config.schema import ClipBenchmarkSource, DatasetSpec, EmojiSource, StampsSource
 from pipeline.datasets.builder import IndexBuilder
+from pipeline.datasets.clip_benchmark import index_clip_benchmark
 from pipeline.datasets.emoji import index_emoji
 from pipeline.datasets.folder import index_folder_of_pictures
 from pipeline.datasets.stamps import index_stamps
@@ -32,6 +33,8 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path) -> dict[str, A
             about = index_emoji(spec, builder, downloads)
         elif isinstance(spec, StampsSource):
             about = index_stamps(spec, builder, downloads)
+        elif isinstance(spec, ClipBenchmarkSource):
+            about = index_clip_benchmark(spec, builder)
         else:
             about = index_folder_of_pictures(spec, builder)
         return builder.finish({"source": spec.source, **about})

@@ -52,7 +52,7 @@ class ImageRows:
     def _batches(self, ids: Sequence[str], prepared: Iterator[torch.Tensor | str]) -> Iterator[Batch]:
         for start in range(0, len(ids), self._batch_size):
             positions = list(range(start, min(start + self._batch_size, len(ids))))
-            yield self._forward(positions, list(islice(prepared, len(positions))))
+            yield self.forward(positions, list(islice(prepared, len(positions))))
 
     def _prepare(self, identifier: str) -> torch.Tensor | str:
         try:
@@ -61,7 +61,8 @@ class ImageRows:
         except DataError as error:
             return str(error)
 
-    def _forward(self, positions: list[int], inputs: list[torch.Tensor | str]) -> Batch:
+    def forward(self, positions: list[int], inputs: Sequence[torch.Tensor | str]) -> Batch:
+        """Encode prepared images (3, H, W); a string in place of one is the reason why it could not be read."""
         readable = [row for row, item in enumerate(inputs) if isinstance(item, torch.Tensor)]
         arrays = {s.name: np.full((len(inputs), *s.row_shape), np.nan, dtype=np.float32) for s in self.specs}
         if readable:

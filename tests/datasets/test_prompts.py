@@ -1,5 +1,6 @@
 """Prompts: grammar, order, and what an edit changes."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from pipeline.config.schema import ClassificationSet, PromptsParams, SplitsParam
 from pipeline.datasets.prompts import build_prompts, fill
 from pipeline.datasets.splits import build_splits
 from pipeline.datasets.tables import read_table
+from pipeline.datasets.templates import templates_digest
+from pipeline.errors import DataError
 
 CLASSES = tuple(ClassificationSet(dataset="made", label=label) for label in ("concept", "category"))
 NAMES = [f"gadget{chr(97 + number)}" for number in range(20)]
@@ -47,6 +50,24 @@ def test_an_edit_changes_its_own_strings_only(splits: Path, tmp_path: Path) -> N
         splits, PromptsParams(classes=CLASSES, sets={"all": ("a {}.", "the {}", "{}!", "new {}")}), tmp_path / "more"
     )
     assert strings(tmp_path / "more")[: len(before)] == before
+
+
+def test_named_template_sets(splits: Path, tmp_path: Path) -> None:
+    own = tmp_path / "index/made/about.json"
+    own.write_text(json.dumps(json.loads(own.read_text()) | {"templates": ["the {} itself"]}))
+    params = PromptsParams(classes=CLASSES[:1], sets={"own": "own", "openai": "openai-80", "few": "openai-7"})
+    about = build_prompts(splits, params, tmp_path / "out", tmp_path / "index")
+    assert {name: found["made"]["templates"] for name, found in about["sets"].items()} == {
+        "own": 1,
+        "openai": 80,
+        "few": 7,
+    }
+    assert about["sets"]["own"]["made"]["sha256"] == templates_digest(["the {} itself"])
+    written = strings(tmp_path / "out")
+    assert {"the gadgeta itself", "a bad photo of a gadgeta.", "itap of a gadgeta."} <= set(written)
+    own.write_text("{}")
+    with pytest.raises(DataError, match="no prompt set `own`"):
+        build_prompts(splits, params, tmp_path / "out", tmp_path / "index")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""The small project of the aligner tests, with splits and prompts, so that the stages can evaluate it."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.config.schema import (
+    AlignerSpec,
+    ClassificationSet,
+    EncoderSpec,
+    EvaluateParams,
+    PromptsParams,
+    ViewSpec,
+)
+from pipeline.datasets.prompts import build_prompts
+from pipeline.datasets.tables import JOINT_PAIRS, read_table, write_table
+from pipeline.encoders.manifest import read_manifest
+from pipeline.encoding.identity import fingerprint_of
+from pipeline.encoding.load import text_rows
+from pipeline.encoding.plan import text_plan
+from pipeline.encoding.run import StoreEncoder
+from pipeline.paths import WORK_VARIABLE
+from tests.aligner.conftest import PARAMS, Project, project
+
+__all__ = ["project"]
+
+LABEL = ClassificationSet(dataset="mine", label="concept")
+SPECS = {
+    name: AlignerSpec(image=name, text="words", data=("mine",), local_tokens=name)  # type: ignore[arg-type]
+    for name in ("grid", "mean")
+}
+EVALUATE = EvaluateParams(
+    tasks=("classification", "retrieval"),
+    control="mean",
+    showcase="grid",
+    datasets=("mine",),
+    recall_at=(1, 2, 5),
+    prompt_sets=("ensemble",),
+    classification=(LABEL,),
+    examples=0,
+    bootstrap=100,
+    device="cpu",
+)
+
+
+@pytest.fixture(scope="package")
+def evaluated(project: Project) -> Project:
+    """The project with every image in the test split of repeat 0, and none in that of repeat 1."""
+    index, splits = project.root / "data/index/pairs/mine", project.root / "data/splits"
+    labels = read_table(index / "labels.parquet", ["image_id", "concept", "classname", "category"]).to_pylist()
+    samples = [
+        {"dataset": "mine", **row, "family": row["concept"], "split_0": "test", "split_1": "train"} for row in labels
+    ]
+    write_table(pa.Table.from_pylist(samples), splits / "samples.parquet")
+    pairs = read_table(index / "pairs.parquet", ["image_id", "text_id", "language", "role"]).to_pylist()
+    joint = [{"dataset": "mine", **row} for row in pairs]
+    write_table(pa.Table.from_pylist(joint, schema=JOINT_PAIRS), splits / "pairs.parquet")
+    prompts = project.root / "data/index/prompts/classnames"
+    templates = {"ensemble": ("a picture of a {}.", "{}")}
+    build_prompts(splits, PromptsParams(classes=(LABEL,), sets=templates), prompts)
+    checkpoint, view = project.root / "data/checkpoints/words", ViewSpec(encoder="words")
+    words = EncoderSpec(
+        modality="text",
+        source="local",
+        model=str(project.root / "words"),
+        loader="transformers",
+        pooling="mean",
+        prefix="a ",
+    )
+    plan, strings = text_plan(prompts, (), 8)
+    rows = text_rows(checkpoint, words, view, strings, PARAMS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(WORK_VARIABLE, str(project.root / "work"))
+        fingerprint = fingerprint_of(read_manifest(checkpoint), words, view)
+        out = project.root / "data/features/prompts/words/classnames"
+        StoreEncoder("prompts", fingerprint, lambda: rows, 0.5).run(plan, out)
+    return project
+
+
+@pytest.fixture
+def inside(evaluated: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its root, as the working directory."""
+    monkeypatch.chdir(evaluated.root)
+    return evaluated.root
