@@ -18,6 +18,7 @@ def dangling(params: Params, suggest: Suggest) -> Iterator[str]:
     yield from _prompts(params, names)
     yield from _studies(params, names)
     yield from _evaluation(params, names)
+    yield from _transfer(params)
 
 
 class _Names:
@@ -140,6 +141,17 @@ def _prompts(params: Params, names: _Names) -> Iterator[str]:
         yield from _found(names.missing("prompts.classes", entry.dataset, "datasets"))
     for dataset in params.scenes.pieces:
         yield from _found(names.missing("scenes.pieces", dataset, "datasets"))
+
+
+def _transfer(params: Params) -> Iterator[str]:
+    """What is for evaluation alone is trained on nowhere."""
+    kept = {name for name, dataset in params.datasets.items() if getattr(dataset, "transfer", False)}
+    used = {f"aligners.{name}.data": aligner.data for name, aligner in params.aligners.items()}
+    used |= {f"curations.{name}.pool": curation.pool for name, curation in params.curations.items()}
+    used["compare.datasets"] = params.compare.datasets
+    for where, datasets in used.items():
+        for dataset in sorted(kept.intersection(datasets)):
+            yield f"`{where}` names {dataset!r}, which is for evaluation alone (`datasets.{dataset}.transfer: true`)."
 
 
 def _studies(params: Params, names: _Names) -> Iterator[str]:

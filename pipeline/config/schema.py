@@ -90,22 +90,27 @@ class StampsSource(Section):
 
 
 class FolderSource(Section):
-    """A folder of pictures and a table of captions (`file,caption` and optionally language, concept, category)."""
+    """A folder of pictures and a table of captions (`file,caption` and optionally language, concept, category).
+
+    `transfer` says that it is for evaluation alone: no concept is held out because of it, and none of it is trained on.
+    """
 
     source: Literal["folder"]
     group: Name
     path: str
     captions: str = "captions.csv"
+    transfer: bool = False
     limit: NonNegative = 0
 
 
 class ClipBenchmarkSource(Section):
-    """A data set in CLIP_benchmark's webdataset layout, for classification or retrieval."""
+    """A data set in CLIP_benchmark's webdataset layout, for classification or retrieval; `transfer` as of a folder."""
 
     source: Literal["clip-benchmark"]
     group: Name
     path: str
     splits: Annotated[tuple[str, ...], Field(min_length=1)] = ("test",)
+    transfer: bool = False
     limit: NonNegative = 0
 
 

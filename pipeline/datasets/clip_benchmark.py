@@ -5,6 +5,8 @@ The layout is that of its `build_wds_dataset` (PyPI clip-benchmark 1.6): `nshard
 `.txt` with a caption a line, for retrieval.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ def index_clip_benchmark(spec: ClipBenchmarkSource, builder: IndexBuilder) -> di
     if kind not in ("classification", "retrieval"):
         raise SourceError(f"{folder / 'dataset_type.txt'} says {kind!r}; only classification and retrieval are read.")
     names = _lines(folder / "classnames.txt") if kind == "classification" else []
+    classes = list(zip(_concepts(names), names, strict=True))
     if kind == "classification" and not names:
         raise SourceError(f"{folder / 'classnames.txt'} is missing or empty; it names a class a line.")
     seen = 0
@@ -46,7 +49,7 @@ def index_clip_benchmark(spec: ClipBenchmarkSource, builder: IndexBuilder) -> di
                     break
                 seen += 1
                 try:
-                    _feed(sample, archive, split, names, builder)
+                    _feed(sample, archive, split, classes, builder)
                 except DataError as error:
                     builder.fail(f"{split}/{archive.name}: {sample.key}", str(error))
     if not builder.counts["images"]:
@@ -55,18 +58,27 @@ def index_clip_benchmark(spec: ClipBenchmarkSource, builder: IndexBuilder) -> di
     return {"path": str(folder), "kind": kind, "classnames": names, "templates": templates, "packages": {}}
 
 
-def _feed(sample: TarSample, archive: Path, split: str, names: list[str], builder: IndexBuilder) -> None:
+def _concepts(names: Sequence[str]) -> list[str]:
+    """The concept of each class: the key that data sets share, or the name itself where two classes share that key."""
+    keys = [concept_key(name) for name in names]
+    common = {key for key, count in Counter(keys).items() if count > 1}
+    return [name.lower() if key in common else key for name, key in zip(names, keys, strict=True)]
+
+
+def _feed(
+    sample: TarSample, archive: Path, split: str, classes: Sequence[tuple[str, str]], builder: IndexBuilder
+) -> None:
     picture = next((sample.members[kind] for kind in _PICTURES if kind in sample.members), None)
     if picture is None:
         raise DataError(f"no picture ({', '.join(_PICTURES)}), only {', '.join(sample.members)}")
     size = decode_rgb(picture.content).size
     known = _SPLITS.get(split)
     where = {"offset": picture.offset, "length": len(picture.content)}
-    if names:
-        name = names[_class_number(sample, len(names))]
+    if classes:
+        concept, name = classes[_class_number(sample, len(classes))]
         image = builder.refer_to(archive, picture.content, size, sample.key, **where)
         builder.link(image, builder.add_text(name, "en"), "en")
-        builder.label(image, concept_key(name), name, split=known)
+        builder.label(image, concept, name, split=known)
         return
     captions = [line.strip() for line in _caption_file(sample).splitlines() if line.strip()]
     if not captions:

@@ -37,4 +37,4 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path) -> dict[str, A
             about = index_clip_benchmark(spec, builder)
         else:
             about = index_folder_of_pictures(spec, builder)
-        return builder.finish({"source": spec.source, **about})
+        return builder.finish({"source": spec.source, "transfer": getattr(spec, "transfer", False), **about})

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
     Repeat r is drawn with seed `seed * repeats + r`. A family lies in one split. Where a data set brings its own split,
     that is taken; a family that it puts on both sides goes whole to the held-out side, and the summary counts the rows.
 
+    A data set for transfer, as its about.json says, has no part in this: each of its concepts is a family of its own,
+    and its images lie in the split that it brings, or in test, in every repeat. That is zero-shot evaluation as the
+    field does it, on classes that training may have seen.
+
     Args:
         index_folders: data set name -> its index.
         params: shares of validation and test, by images of every data set; what is too large to hold out.
@@ -37,7 +41,10 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
     Raises:
         DataError: an index is missing, no data set holds an image, or a split would be empty.
     """
-    samples, pairs, concepts, unavailable = _read(index_folders)
+    about = {dataset: _about(folder) for dataset, folder in index_folders.items()}
+    transfer = [dataset for dataset in index_folders if about[dataset].get("transfer", False)]
+    trained = {dataset: folder for dataset, folder in index_folders.items() if dataset not in transfer}
+    samples, pairs, concepts, unavailable = _read(trained, about)
     if not samples:
         raise DataError(f"No data set holds an image (looked at: {', '.join(index_folders) or 'none'}). Run: dvc repro")
     families = find_families(concepts)
@@ -58,6 +65,10 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
                 f"{len(sizes)} families, of which {len(fixed)} are fixed. Add data, raise splits.validation and "
                 "splits.test, or raise splits.largest_family."
             )
+    shares = _shares(samples, params.repeats)
+    for row, pair_rows in _transferred({dataset: index_folders[dataset] for dataset in transfer}, about):
+        samples.append(row | {f"split_{repeat}": row["split"] or "test" for repeat in range(params.repeats)})
+        pairs += pair_rows
     if moved:
         log.warning("warning: %d rows left the split of their data set, because their family is held out", moved)
     schema = pa.schema([*SAMPLES, *((f"split_{repeat}", pa.string()) for repeat in range(params.repeats))])
@@ -68,7 +79,8 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
         "train_only": sorted(too_large - set(given)),
         "unavailable": unavailable,
         "moved_rows": moved,
-        "shares": _shares(samples, params.repeats),
+        "shares": shares,
+        "transfer": sorted(transfer),
     }
     write_table(pa.Table.from_pylist(samples, schema=schema), out / "samples.parquet")
     write_table(pa.Table.from_pylist(pairs, schema=JOINT_PAIRS), out / "pairs.parquet")
@@ -102,8 +114,26 @@ def assign(samples: list[dict[str, Any]], fixed: Mapping[str, str], params: Spli
     return {family: assigned.get(family, "train") for family in images}
 
 
+def _about(folder: Path) -> dict[str, Any]:
+    file = folder / "about.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def _transferred(
+    index_folders: Mapping[str, Path], about: Mapping[str, dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Each sample of these data sets, its concept in the data set as its family, with its pairs."""
+    for dataset, folder in sorted(index_folders.items()):
+        samples, pairs, _, _ = _read({dataset: folder}, about)
+        of: dict[str, list[dict[str, Any]]] = {}
+        for pair in pairs:
+            of.setdefault(pair["image_id"], []).append(pair)
+        for row in samples:
+            yield row | {"family": f"{dataset}: {row['concept']}"}, of.get(row["image_id"], [])
+
+
 def _read(
-    index_folders: Mapping[str, Path],
+    index_folders: Mapping[str, Path], about: Mapping[str, dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Concept], dict[str, str]]:
     """Rows of samples and pairs, what is known of each concept, and the reason of each data set without images."""
     samples: list[dict[str, Any]] = []
@@ -111,10 +141,8 @@ def _read(
     concepts: dict[str, Concept] = {}
     unavailable: dict[str, str] = {}
     for dataset, folder in sorted(index_folders.items()):
-        about_file = folder / "about.json"
-        about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.is_file() else {}
-        if not about.get("available", True):
-            unavailable[dataset] = str(about.get("reason"))
+        if not about[dataset].get("available", True):
+            unavailable[dataset] = str(about[dataset].get("reason"))
         shown: dict[str, list[str]] = {}  # image -> its concepts, the leading one first
         for row in read_table(folder / "labels.parquet").to_pylist():
             concept = concepts.setdefault(row["concept"], Concept())

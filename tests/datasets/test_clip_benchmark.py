@@ -55,6 +55,15 @@ def test_classes(tmp_path: Path) -> None:
     assert not (tmp_path / "index/images.tar").exists()
 
 
+def test_classes_that_share_a_key_stay_apart(tmp_path: Path) -> None:
+    spec = classification(tmp_path / "raw")
+    (tmp_path / "raw/classnames.txt").write_text("St. Bernard\nSt. Gallen\n")
+    about = build_index(spec, tmp_path / "index", tmp_path)
+    assert about["counts"]["concepts"] == 2
+    labels = read_table(tmp_path / "index/labels.parquet").to_pylist()
+    assert {row["concept"] for row in labels} == {"st. bernard", "st. gallen"}
+
+
 def test_several_captions_per_image(tmp_path: Path) -> None:
     root = tmp_path / "raw"
     pack(root / "test/0.tar", [("a.jpg", picture(0)), ("a.txt", "A cat.\n\n Ein Fröschlein \n".encode())])

@@ -66,6 +66,23 @@ def test_the_split_of_a_data_set_is_kept(make_index: Callable[..., Path], tmp_pa
     assert {row["split_1"] for row in rows if row["dataset"] == "own" or row["classname"] == "zebra"} == {"test"}
 
 
+def test_a_data_set_for_transfer_holds_nothing_out(make_index: Callable[..., Path], tmp_path: Path) -> None:
+    other = make_index("other", [*NOUNS, "zebra"])
+    build_splits({"other": other}, PARAMS, 0, tmp_path / "alone")
+    own = make_index("own", ["A zebra.", "A lark.", *NOUNS[:3]], first=500)
+    about = json.loads((own / "about.json").read_text()) | {"transfer": True}
+    (own / "about.json").write_text(json.dumps(about))
+    summary = build_splits({"other": other, "own": own}, PARAMS, 0, tmp_path / "out")
+    alone, both = (read_table(tmp_path / name / "samples.parquet").to_pylist() for name in ("alone", "out"))
+    assert both[: len(alone)] == alone
+    added = both[len(alone) :]
+    assert {row[f"split_{repeat}"] for row in added for repeat in range(3)} == {"test"}
+    assert [row["family"] for row in added] == [f"own: {row['concept']}" for row in added]
+    assert summary["transfer"] == ["own"]
+    assert set(summary["shares"]) == {"other"}
+    assert read_table(tmp_path / "out" / "pairs.parquet").num_rows == 206
+
+
 def test_contradicting_splits_go_to_the_held_out_side(make_index: Callable[..., Path], tmp_path: Path) -> None:
     folders = {
         "a": make_index("a", ["A zebra."], first=500, split="test"),

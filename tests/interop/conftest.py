@@ -30,6 +30,7 @@ SPECS = {
     name: AlignerSpec(image=name, text="words", data=("mine",), local_tokens=name)  # type: ignore[arg-type]
     for name in ("grid", "mean")
 }
+TEMPLATES = {"ensemble": ("a picture of a {}.", "{}")}
 EVALUATE = EvaluateParams(
     tasks=("classification", "retrieval"),
     control="mean",
@@ -44,6 +45,27 @@ EVALUATE = EvaluateParams(
 )
 
 
+def encode_prompts(root: Path, classes: tuple[ClassificationSet, ...], work: Path) -> None:
+    """Write the prompts of `classes` and their features, as the stages do."""
+    prompts = root / "data/index/prompts/classnames"
+    build_prompts(root / "data/splits", PromptsParams(classes=classes, sets=TEMPLATES), prompts)
+    encode_texts(root, prompts, root / "data/features/prompts/words/classnames", work)
+
+
+def encode_texts(root: Path, index: Path, out: Path, work: Path) -> None:
+    """The text view of the project for the texts of an index."""
+    checkpoint, view = root / "data/checkpoints/words", ViewSpec(encoder="words")
+    words = EncoderSpec(
+        modality="text", source="local", model=str(root / "words"), loader="transformers", pooling="mean", prefix="a "
+    )
+    plan, strings = text_plan(index, (), 8)
+    rows = text_rows(checkpoint, words, view, strings, PARAMS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(WORK_VARIABLE, str(work))
+        fingerprint = fingerprint_of(read_manifest(checkpoint), words, view)
+        StoreEncoder("texts", fingerprint, lambda: rows, 0.5).run(plan, out)
+
+
 @pytest.fixture(scope="package")
 def evaluated(project: Project) -> Project:
     """The project with every image in the test split of repeat 0, and none in that of repeat 1."""
@@ -56,25 +78,7 @@ def evaluated(project: Project) -> Project:
     pairs = read_table(index / "pairs.parquet", ["image_id", "text_id", "language", "role"]).to_pylist()
     joint = [{"dataset": "mine", **row} for row in pairs]
     write_table(pa.Table.from_pylist(joint, schema=JOINT_PAIRS), splits / "pairs.parquet")
-    prompts = project.root / "data/index/prompts/classnames"
-    templates = {"ensemble": ("a picture of a {}.", "{}")}
-    build_prompts(splits, PromptsParams(classes=(LABEL,), sets=templates), prompts)
-    checkpoint, view = project.root / "data/checkpoints/words", ViewSpec(encoder="words")
-    words = EncoderSpec(
-        modality="text",
-        source="local",
-        model=str(project.root / "words"),
-        loader="transformers",
-        pooling="mean",
-        prefix="a ",
-    )
-    plan, strings = text_plan(prompts, (), 8)
-    rows = text_rows(checkpoint, words, view, strings, PARAMS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(WORK_VARIABLE, str(project.root / "work"))
-        fingerprint = fingerprint_of(read_manifest(checkpoint), words, view)
-        out = project.root / "data/features/prompts/words/classnames"
-        StoreEncoder("prompts", fingerprint, lambda: rows, 0.5).run(plan, out)
+    encode_prompts(project.root, (LABEL,), project.root / "work")
     return project
 
 

@@ -1,6 +1,7 @@
 """CLIP_benchmark's command line on an exported test split gives the figures of the stages."""
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -10,13 +11,22 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.config.schema import ClassificationSet, ClipBenchmarkSource, EncoderSpec, SplitsParams, ViewSpec
+from pipeline.datasets.index import build_index
+from pipeline.datasets.splits import build_splits
 from pipeline.datasets.tables import JOINT_PAIRS, read_table, write_table
+from pipeline.encoders.manifest import read_manifest
+from pipeline.encoding.identity import fingerprint_of
+from pipeline.encoding.load import image_rows
+from pipeline.encoding.plan import image_plan
+from pipeline.encoding.run import StoreEncoder
 from pipeline.evaluation import evaluate_task
 from pipeline.evaluation.results import TaskResult
 from pipeline.interop import clip_benchmark, export
 from pipeline.interop.clip_model import load_clip_model, tokenize, untokenize
-from tests.aligner.conftest import aligner
-from tests.interop.conftest import EVALUATE, SPECS
+from pipeline.paths import WORK_VARIABLE
+from tests.aligner.conftest import PARAMS, Project, aligner
+from tests.interop.conftest import EVALUATE, LABEL, SPECS, encode_prompts
 
 ALIGNERS = sorted(SPECS)
 
@@ -27,8 +37,9 @@ def stage(task: str, name: str) -> dict[str, float]:
     return {row.metric: row.value for row in result.rows if row.aligner == name}
 
 
-def benchmark(name: str, exported: Path, out: Path, *options: str) -> dict[str, float]:
-    arguments = ["eval", "--model", f"data/models/{name}", "--pretrained", "0", "--dataset", f"wds/{exported.name}"]
+def benchmark(name: str, exported: Path, out: Path, *options: str, repeat: int = 0) -> dict[str, float]:
+    arguments = ["eval", "--model", f"data/models/{name}", "--pretrained", str(repeat)]
+    arguments += ["--dataset", f"wds/{exported.name}"]
     arguments += ["--dataset_root", str(exported), "--num_workers", "0", "--batch_size", "4", "--quiet"]
     assert clip_benchmark.main([*arguments, "--output", str(out), *options]) == 0
     metrics: dict[str, float] = json.loads(out.read_text())["metrics"]
@@ -67,9 +78,41 @@ def test_retrieval(name: str, tmp_path: Path) -> None:
     assert found == pytest.approx(expected)
 
 
+def test_there_and_back(inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CLIP_benchmark reads, read by us as a data set for transfer, gives its figures too."""
+    exported = tmp_path / "theirs"
+    assert export.main(["classification", str(exported), "--dataset", "mine", "--prompt-set", "ensemble"]) == 0
+    templates = str(exported / "templates.json")
+    found = benchmark("grid", exported, tmp_path / "found.json", "--custom_template_file", templates)
+    monkeypatch.setenv(WORK_VARIABLE, str(tmp_path / "work"))
+    for part in ("checkpoints", "models", "features", "index"):
+        shutil.copytree(inside / "data" / part, tmp_path / "data" / part)
+    (tmp_path / "words").symlink_to(inside / "words")
+    monkeypatch.chdir(tmp_path)
+    source = ClipBenchmarkSource(source="clip-benchmark", group="pairs", path=str(exported), transfer=True)
+    indexes = {name: Path("data/index/pairs", name) for name in ("mine", "theirs")}
+    build_index(source, indexes["theirs"], tmp_path)
+    build_splits(indexes, SplitsParams(repeats=2, largest_family=0.2), 0, Path("data/splits"))
+    label = ClassificationSet(dataset="theirs", label="concept")
+    encode_prompts(tmp_path, (LABEL, label), tmp_path / "work")
+    eye = EncoderSpec(modality="image", source="local", model=str(inside / "eye"), loader="transformers", layers=(1, 2))
+    checkpoint, view = Path("data/checkpoints/eye"), ViewSpec(encoder="eye", resolution=42, tier="grid", grid=2)
+    fingerprint = fingerprint_of(read_manifest(checkpoint), eye, view)
+    rows = image_rows(checkpoint, eye, view, indexes["theirs"], PARAMS)
+    out = Path("data/features/pairs/grid/theirs")
+    StoreEncoder("theirs", fingerprint, lambda: rows, 0.5).run(image_plan(indexes["theirs"], 8), out)
+    params = EVALUATE.model_copy(update={"classification": (label,), "control": "grid"})
+    result = evaluate_task("classification", {"grid": SPECS["grid"]}, params, repeats=2, seed=0)
+    values = {row.metric: row for row in result.rows}
+    assert values["concept_top1_accuracy"].n_items == 20  # ten pictures, the heads of two repeats
+    again = benchmark("grid", exported, tmp_path / "again.json", "--custom_template_file", templates, repeat=1)
+    assert values["concept_top1_accuracy"].value == pytest.approx((found["acc1"] + again["acc1"]) / 2)
+    assert values["concept_top5_accuracy"].value == pytest.approx((found["acc5"] + again["acc5"]) / 2)
+
+
 def test_the_model_gives_the_vectors_of_the_aligner(inside: Path) -> None:
     model, transform, tokenizer = load_clip_model("data/models/grid", 1, "cpu")
-    one = aligner_of(inside)
+    one = aligner(Project(inside), "grid", repeat=1)  # type: ignore[arg-type]
     pictures = [Image.open(path) for path in sorted((inside / "pictures").glob("*.png"))]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         images = model.encode_image(torch.stack([transform(picture) for picture in pictures]))
@@ -77,12 +120,6 @@ def test_the_model_gives_the_vectors_of_the_aligner(inside: Path) -> None:
     assert images.dtype == texts.dtype == torch.float32
     np.testing.assert_allclose(images.numpy(), one.encode_image(pictures), atol=1e-3)
     np.testing.assert_allclose(texts.numpy(), one.encode_text(["a jacket", "été", ""]), atol=1e-3)
-
-
-def aligner_of(root: Path):  # type: ignore[no-untyped-def]
-    from tests.aligner.conftest import Project
-
-    return aligner(Project(root), "grid", repeat=1)  # type: ignore[arg-type]
 
 
 def test_texts_survive_the_tokenizer() -> None:
