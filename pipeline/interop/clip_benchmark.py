@@ -70,13 +70,12 @@ def _with_defaults(arguments: Sequence[str]) -> list[str]:
     given = list(arguments)
     if given[:1] != ["eval"]:
         return given
-    for option, value in (
-        ("--model_type", MODEL_TYPE),
-        (
-            "--output",
-            "{dataset}_{task}_{language}_{pretrained}.json",
-        ),  # the path of a model is no part of a file's name
-    ):
+    defaults = {
+        "--model_type": MODEL_TYPE,
+        "--output": "{dataset}_{task}_{language}_{pretrained}.json",  # {model} would be a path
+        "--num_workers": "0",  # more than there are archives is an error of webdataset
+    }
+    for option, value in defaults.items():
         if option not in given:
             given += [option, value]
     return given if "--no_amp" in given else [*given, "--no_amp"]

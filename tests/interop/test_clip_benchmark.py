@@ -40,7 +40,7 @@ def stage(task: str, name: str) -> dict[str, float]:
 def benchmark(name: str, exported: Path, out: Path, *options: str, repeat: int = 0) -> dict[str, float]:
     arguments = ["eval", "--model", f"data/models/{name}", "--pretrained", str(repeat)]
     arguments += ["--dataset", f"wds/{exported.name}"]
-    arguments += ["--dataset_root", str(exported), "--num_workers", "0", "--batch_size", "4", "--quiet"]
+    arguments += ["--dataset_root", str(exported), "--batch_size", "4", "--quiet"]
     assert clip_benchmark.main([*arguments, "--output", str(out), *options]) == 0
     metrics: dict[str, float] = json.loads(out.read_text())["metrics"]
     return metrics
