@@ -14,20 +14,21 @@ from pipeline.evaluation.cohorts import Cohort, Measured, pooled
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import choose, image_reference, shares, showcase
 from pipeline.evaluation.findings import Findings
-from pipeline.evaluation.metrics import first_hit_ranks
+from pipeline.evaluation.metrics import first_hit_ranks, hits_at
 from pipeline.evaluation.results import AVERAGE, Evaluated
 from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest, accuracy, class_ranks
 
 PROTOCOL = (
-    "The heads learnt from English captions alone; each language is tested by itself. Classification: per repeat, each "
-    "test image against the concepts of the test split. A class is the mean of the unit vectors of the concept's "
-    "captions in that language, brought back to unit length: the bare name, no template, so English differs from the "
-    "task classification. Concepts with the same captions are one class; those without one, and their images, are left "
-    "out in that language. Where every concept has a single caption, top-k accuracy equals i2t recall@k. Retrieval: as "
-    "in the task retrieval, among the captions of that language. Ties count as "
-    "misses. Values are over the items of all repeats together; 'average' is the mean over all languages but English, "
-    "each counting equally; intervals resample concept families, in all languages at once; differences are paired by "
-    "item."
+    "The heads learnt from English captions alone; each language is tested by itself. Classification: per repeat, "
+    "each test image against the concepts of the test split. A class is the mean of the unit vectors of the "
+    "concept's captions in that language, brought back to unit length: the bare name, no template, so English "
+    "differs from the task classification. Concepts with the same captions are one class; those without one, and "
+    "their images, are left out in that language. The text ceiling sees no image: it is the share of images whose "
+    "class in the language is nearest to its own English class, through the same heads. Where every concept has a "
+    "single caption, top-k accuracy equals i2t recall@k. Retrieval: as in the task retrieval, among the captions of "
+    "that language. Ties count as misses. Values are over the items of all repeats together; 'average' is the mean "
+    "over all languages but English, each counting equally; intervals resample concept families, in all languages at "
+    "once; differences are paired by item."
 )
 RECALL_AT = (1, 10)
 
@@ -69,7 +70,7 @@ def evaluate_multilingual(
         foreign: dict[str, list[Part]] = defaultdict(list)
         for language in languages:
             tests[language.code] = _concept_tests(language, dataset, labelled, usable, findings)
-            for kind, part in _parts(language, dataset, tests[language.code], repeats).items():
+            for kind, part in _parts(language, dataset, tests[language.code], tests.get(LANGUAGE), repeats).items():
                 findings.measure(*part)
                 if language.code != LANGUAGE:
                     foreign[kind].append(part)
@@ -132,16 +133,60 @@ def _concept_tests(
     return found
 
 
-def _parts(language: _Language, dataset: str, tests: Mapping[int, ZeroShotTest], repeats: int) -> dict[str, Part]:
+def _parts(
+    language: _Language,
+    dataset: str,
+    tests: Mapping[int, ZeroShotTest],
+    english: Mapping[int, ZeroShotTest] | None,
+    repeats: int,
+) -> dict[str, Part]:
     """Items and metrics of classification and of both directions of retrieval, as far as there are test items."""
     parts: dict[str, Part] = {}
     if tests:
         ranks = {a.name: class_ranks(a, dataset, tests, "pairs", dataset) for a in language.aligners}
-        parts["concept"] = accuracy("concept", dataset, tests, ranks, language.code)
+        cohort, measured = accuracy("concept", dataset, tests, ranks, language.code)
+        if english and language.code != LANGUAGE:
+            measured.append(_ceiling(language.aligners, dataset, tests, english))
+        parts["concept"] = cohort, measured
     if sets := retrieval_sets(language.pairs, dataset, repeats, language.aligners):
         for direction, found in both_ways(sets, dataset, language.aligners).items():
             parts[direction] = recall(direction, dataset, sets, found, RECALL_AT, language.code)
     return parts
+
+
+def _ceiling(
+    aligners: Sequence[TrainedAligner],
+    dataset: str,
+    tests: Mapping[int, ZeroShotTest],
+    english: Mapping[int, ZeroShotTest],
+) -> Measured:
+    """Whether the class of each image, named in this language, is nearest to its own English class: no image is seen.
+
+    An image whose concept has no English caption counts as a miss.
+    """
+    chance, outcomes = [], defaultdict[str, list[np.ndarray]](list)
+    for repeat, test in tests.items():
+        named = english.get(repeat)
+        known = dict(zip(named.images.tolist(), named.classes.tolist(), strict=True)) if named else {}
+        queries = np.array(
+            [place for place, image in enumerate(test.images.tolist()) if image in known], dtype=np.int64
+        )
+        right = np.array([known[image] for image in test.images[queries].tolist()], dtype=np.int64)
+        expected = np.zeros(len(test.images))
+        expected[queries] = 1 / len(named.texts) if named else 0
+        chance.append(expected)
+        for aligner in aligners:
+            found = np.zeros(len(test.images))
+            if named and queries.size:
+                own = test.classifier(aligner, repeat, "pairs", dataset)[test.classes[queries]]
+                pairs = np.stack([np.arange(len(queries)), right], axis=1)
+                found[queries] = hits_at(
+                    first_hit_ranks(own, named.classifier(aligner, repeat, "pairs", dataset), pairs), 1
+                )
+            outcomes[aligner.name].append(found)
+    return Measured(
+        "concept_text_ceiling", np.concatenate(chance), {name: np.concatenate(f) for name, f in outcomes.items()}
+    )
 
 
 def _examples(

@@ -39,6 +39,7 @@ _METRICS = (
     (re.compile(r"^(\w+)_top(\d+)_accuracy$"), r"\1 top-\2 accuracy"),
     (re.compile(r"^(\w+)_mean_per_class_accuracy$"), r"\1 accuracy, mean per class"),
     (re.compile(r"^(\w+)_pixel_accuracy$"), r"\1 pixel accuracy"),
+    (re.compile(r"^(\w+)_text_ceiling$"), r"\1, text alone (ceiling)"),
     (re.compile(r"^(\w+)_mIoU$"), r"\1 mIoU"),
 )
 

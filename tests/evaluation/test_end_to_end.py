@@ -151,6 +151,12 @@ def test_every_language_counts_equally_and_one_without_features_is_left_out(
             assert by["de"].value == by["en"].value > 4 * by["en"].chance
             assert by["fr"].value < by["en"].value / 2
             assert by["average"].value == pytest.approx((by["de"].value + by["fr"].value) / 2)
+        ceilings = {
+            r.language: r.value for r in result.rows if r.metric == "concept_text_ceiling" and r.dataset == dataset
+        }
+        assert set(ceilings) == {"de", "fr", "average"}
+        assert ceilings["de"] == 1  # the English captions themselves
+        assert ceilings["fr"] < 0.2
     assert sum("no captions in xx" in line for line in result.left_out) == 2 * len(world.datasets)
     examples = json.loads(Path("data/results/multilingual.examples.json").read_text())
     assert examples["aligner"] == "default"
