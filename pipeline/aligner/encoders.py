@@ -103,7 +103,7 @@ class FrozenEncoders:
 
     def text_features(self, texts: Sequence[str], batch_size: int, text_tokens: str = "pooled") -> TextInput:
         """Features of texts in the dtype served, sentence embeddings or ("full") tokens; errors as `image_features`."""
-        view = self.view("text").model_copy(update={"truncations": ()})
+        view = self.view("text").model_copy(update={"truncations": (), "chunk_tokens": None})
         if self._text is None:
             self._text = load_text_encoder(self.checkpoint("text"), self._specs["text"][0], view, self._device)
         numbers = [str(number) for number in range(len(texts))]

@@ -44,6 +44,7 @@ def recorded_specs(
             kept |= {"grid": compared["grid"]} if compared["grid"] is not None else {}
         else:
             kept |= {"max_tokens": compared["max_tokens"], "truncations": tuple(compared.get("truncations") or ())}
+            kept |= {"chunk_tokens": compared.get("chunk_tokens")}
             kept |= {"tier": "full"} if "tokens" in compared else {}
         return encoder, ViewSpec(encoder="recorded", **kept)
     except (KeyError, TypeError, ValidationError) as error:

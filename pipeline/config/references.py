@@ -61,6 +61,8 @@ def _views(params: Params, names: _Names) -> Iterator[str]:
             yield f"`views.{name}.resolution` is missing: an image view needs the side of its input in pixels."
         if encoder.modality == "image" and view.truncations:
             yield f"`views.{name}.truncations` is for texts; {view.encoder!r} is an encoder of images."
+        if encoder.modality == "image" and view.chunk_tokens:
+            yield f"`views.{name}.chunk_tokens` is for texts; {view.encoder!r} is an encoder of images."
 
 
 def _stores(params: Params, names: _Names) -> Iterator[str]:

@@ -53,6 +53,7 @@ class ViewSpec(Section):
     grid: Positive = 3
     max_tokens: Positive | None = None
     truncations: tuple[Positive, ...] = ()
+    chunk_tokens: Positive | None = None
     languages: tuple[str, ...] = ()
     dtype: Literal["float16", "float32", "int8"] = "float16"
 
@@ -62,6 +63,8 @@ class ViewSpec(Section):
             raise ValueError(f"truncations must rise, each once, found {list(self.truncations)}")
         if self.max_tokens is not None and any(length > self.max_tokens for length in self.truncations):
             raise ValueError(f"truncations {list(self.truncations)} go beyond max_tokens {self.max_tokens}")
+        if self.chunk_tokens is not None and self.max_tokens is not None and self.chunk_tokens >= self.max_tokens:
+            raise ValueError(f"chunk_tokens {self.chunk_tokens} must be below max_tokens {self.max_tokens}")
         return self
 
 

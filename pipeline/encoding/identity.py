@@ -37,6 +37,8 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> 
             compared["tokens"] = "last hidden state"
         if view.truncations:  # absent otherwise, so that stores without them keep the fingerprint they had
             compared["truncations"] = list(view.truncations)
+        if view.chunk_tokens:
+            compared["chunk_tokens"] = view.chunk_tokens
     described = {
         "model": manifest.model,
         "source": manifest.source,

@@ -12,13 +12,14 @@ from PIL import Image
 from pipeline.config.schema import EncodeParams, ViewSpec
 from pipeline.encoders.image import ImageEncoder
 from pipeline.encoders.text import TextEncoder
+from pipeline.encoding.chunks import chunks
 from pipeline.encoding.protocol import Batch
 from pipeline.encoding.regions import region_means
 from pipeline.errors import CheckpointError, DataError
 from pipeline.features import ArraySpec
 from pipeline.features.ragged import LENGTH
 
-TOKENS = "tokens"
+TOKENS, CHUNKED = "tokens", "chunked"
 NOT_FINITE = "the encoder gave NaN or infinite features"
 
 
@@ -85,15 +86,16 @@ class ImageRows:
 class TextRows:
     """The sentence embedding of each text, those of its truncations where the view names any, and its tokens.
 
-    Arrays: `pooled` (D,); `truncated` (T, D), the text cut at each of T rising numbers of tokens; with `tier: full` the
-    ragged `tokens` (H,), the last hidden state of every token, special ones and the prefix included.
+    Arrays: `pooled` (D,); `truncated` (T, D), the text cut at each of T rising numbers of tokens; `chunked` (D,), the
+    mean over pieces of `chunk_tokens`, each weighted by its tokens; with `tier: full` the ragged `tokens` (H,), the
+    last hidden state of every token, special ones and the prefix included.
     """
 
     def __init__(self, encoder: TextEncoder, view: ViewSpec, strings: Mapping[str, str], params: EncodeParams) -> None:
         """Take the encoder as it was loaded for the view.
 
         Raises:
-            CheckpointError: a truncation goes beyond what the encoder reads.
+            CheckpointError: a truncation goes beyond what the encoder reads, or a piece is not shorter.
         """
         self._encoder, self._strings, self._batch_size = encoder, strings, params.text_batch_size
         self._truncations = view.truncations
@@ -102,9 +104,17 @@ class TextRows:
                 f"The view truncates texts at {self._truncations[-1]} tokens, its encoder reads {encoder.max_tokens}: "
                 "set max_tokens of the view, or lower its truncations"
             )
+        self._chunk_tokens = view.chunk_tokens
+        if self._chunk_tokens and self._chunk_tokens >= encoder.max_tokens:
+            raise CheckpointError(
+                f"The view cuts texts into pieces of {self._chunk_tokens} tokens, its encoder reads "
+                f"{encoder.max_tokens}: lower chunk_tokens, which is for texts that are longer"
+            )
         specs = [ArraySpec("pooled", (encoder.width,), view.dtype)]
         if self._truncations:
             specs.append(ArraySpec("truncated", (len(self._truncations), encoder.width), view.dtype))
+        if self._chunk_tokens:
+            specs.append(ArraySpec(CHUNKED, (encoder.width,), view.dtype))
         self._keeps_tokens = view.tier == "full"
         if self._keeps_tokens:
             specs.append(ArraySpec(TOKENS, (encoder.token_width,), view.dtype, most=encoder.max_tokens))
@@ -143,7 +153,22 @@ class TextRows:
     def _extended(self, arrays: dict[str, np.ndarray], texts: list[str], lengths: np.ndarray) -> dict[str, np.ndarray]:
         if self._truncations:
             arrays["truncated"] = self._truncated(texts, lengths, arrays["pooled"])
+        if self._chunk_tokens:
+            arrays[CHUNKED] = self._chunked(texts, lengths, arrays["pooled"], self._chunk_tokens)
         return arrays
+
+    def _chunked(self, texts: list[str], lengths: np.ndarray, pooled: np.ndarray, limit: int) -> np.ndarray:
+        """Mean embeddings (B, D) over the pieces of each text; one that is a single piece is not encoded again."""
+        out = pooled.copy()
+        for row in np.flatnonzero(lengths > limit):
+            pieces = chunks(texts[row], self._encoder.lengths, limit)
+            weights = np.array(self._encoder.lengths(pieces), dtype=np.float64)
+            parts = [
+                self._encoder.encode(pieces[start : start + self._batch_size], limit).float().cpu().numpy()
+                for start in range(0, len(pieces), self._batch_size)
+            ]
+            out[row] = np.average(np.concatenate(parts), axis=0, weights=weights)
+        return out
 
     def _truncated(self, texts: list[str], lengths: np.ndarray, pooled: np.ndarray) -> np.ndarray:
         """Embeddings (B, T, D) of the texts cut at each truncation; a text that it does not cut is not encoded again.

@@ -23,20 +23,28 @@ from pipeline.paths import SCENES
 PROTOCOL = (
     "Composed scenes, not photographs, against their composed English captions, which name every object, the largest "
     "first; both ways, per repeat among all scenes. Layouts and captions are new to the heads, but their single "
-    "concepts are partly trained on. Captions are cut at each number of tokens, special tokens included. "
+    "concepts are partly trained on. Captions are cut at each number of tokens, special tokens included; metrics that "
+    "end in _chunked read the whole caption in pieces of that length and pool them. "
     "The right answer is the scene's own caption, by its id: where two captions are alike up to the cut, ties count as "
     "misses. Values are over the scenes of all repeats together; intervals resample the concept family of the largest "
     "object; differences are paired by scene. The length with the highest recall is picked after looking, so its "
     "interval against the shortest flatters it."
 )
 WAYS = ("t2i", "i2t")
+CHUNKED = "_chunked"
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Rank of the right answer of one aligner by way and length: (R * N,) int64, the repeats one after another."""
+    """Rank of the right answer of one aligner by way and length: (R * N,) int64, the repeats one after another.
+
+    Attributes:
+        by: with texts cut at that length.
+        chunked: with whole texts, pooled over pieces of that length.
+    """
 
     by: Mapping[tuple[str, int], np.ndarray]
+    chunked: Mapping[tuple[str, int], np.ndarray]
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -98,20 +106,45 @@ def _families(scenes: Scenes, repeats: int) -> np.ndarray:
 
 def _ranks(images: SceneImages, texts: SceneTexts, ids: np.ndarray, captions: np.ndarray, repeats: int) -> Ranks:
     found: dict[tuple[str, int], list[np.ndarray]] = {}
+    whole: dict[tuple[str, int], list[np.ndarray]] = {}
     right = np.stack([np.arange(len(ids))] * 2, axis=1)
     for repeat in range(repeats):
         pictures, cut = images.image_vectors(repeat, ids), texts.text_vectors(repeat, captions)
         for place, tokens in enumerate(texts.truncations):
-            found.setdefault(("t2i", tokens), []).append(first_hit_ranks(cut[:, place], pictures, right))
-            found.setdefault(("i2t", tokens), []).append(first_hit_ranks(pictures, cut[:, place], right))
-    return Ranks({key: np.concatenate(parts) for key, parts in found.items()})
+            _both_ways(found, tokens, cut[:, place], pictures, right)
+        if texts.chunk_tokens:
+            _both_ways(whole, texts.chunk_tokens, texts.chunked_vectors(repeat, captions), pictures, right)
+    return Ranks(*({key: np.concatenate(parts) for key, parts in one.items()} for one in (found, whole)))
+
+
+def _both_ways(
+    found: dict[tuple[str, int], list[np.ndarray]],
+    tokens: int,
+    texts: np.ndarray,
+    pictures: np.ndarray,
+    right: np.ndarray,
+) -> None:
+    found.setdefault(("t2i", tokens), []).append(first_hit_ranks(texts, pictures, right))
+    found.setdefault(("i2t", tokens), []).append(first_hit_ranks(pictures, texts, right))
 
 
 def _report(
     findings: Findings, ranks: Mapping[str, Ranks], families: np.ndarray, params: EvaluateParams, repeats: int
 ) -> None:
+    _measure(findings, {name: found.by for name, found in ranks.items()}, "", families, params, repeats)
+    _measure(findings, {name: found.chunked for name, found in ranks.items()}, CHUNKED, families, params, repeats)
+
+
+def _measure(
+    findings: Findings,
+    ranks: Mapping[str, Mapping[tuple[str, int], np.ndarray]],
+    suffix: str,
+    families: np.ndarray,
+    params: EvaluateParams,
+    repeats: int,
+) -> None:
     number = len(families)
-    for tokens in sorted({tokens for found in ranks.values() for tokens in found.lengths}):
+    for tokens in sorted({tokens for by in ranks.values() for _, tokens in by}):
         cohort = Cohort(
             dataset=DATASET,
             families=np.tile(families, repeats),
@@ -122,11 +155,9 @@ def _report(
         )
         measured = [
             Measured(
-                metric=f"{way}_recall@{k}",
+                metric=f"{way}_recall@{k}{suffix}",
                 chance=chance_at(np.ones(number * repeats, dtype=np.int64), number, k),
-                outcomes={
-                    n: hits_at(found.by[way, tokens], k) for n, found in ranks.items() if tokens in found.lengths
-                },
+                outcomes={name: hits_at(by[way, tokens], k) for name, by in ranks.items() if (way, tokens) in by},
             )
             for way in WAYS
             for k in params.recall_at

@@ -16,7 +16,7 @@ from pipeline.paths import SCENES, store_folder
 
 GROUP, DATASET = SCENES.parts[-2:]
 _OTHER_IMAGES = ("resolution", "tier", "grid")  # what a dense view may change
-_OTHER_TEXTS = ("max_tokens", "truncations")  # what a view of long texts may change
+_OTHER_TEXTS = ("max_tokens", "truncations", "chunk_tokens")  # what a view of long texts may change
 
 
 class SceneImages:
@@ -87,6 +87,7 @@ class SceneTexts:
 
     Attributes:
         truncations: rising, T numbers of tokens, special tokens included.
+        chunk_tokens: tokens of the pieces over which whole texts are pooled; None where the view has none.
     """
 
     def __init__(self, aligner: TrainedAligner, view: str) -> None:
@@ -94,6 +95,8 @@ class SceneTexts:
         self._aligner = aligner
         self._store = _open(aligner, view, aligner.spec.text, _OTHER_TEXTS)
         self.truncations = tuple(int(limit) for limit in self._store.fingerprint["compared"].get("truncations", ()))
+        chunk = self._store.fingerprint["compared"].get("chunk_tokens")
+        self.chunk_tokens = None if chunk is None else int(chunk)
         if not self.truncations:
             raise DataError(
                 f"View {view!r} of aligner {aligner.name!r} has no truncations; long_text needs some. "
@@ -109,6 +112,10 @@ class SceneTexts:
         truncated = torch.from_numpy(self._store.read("truncated", ids))
         flat = self._aligner.heads(repeat).embed_text(truncated.flatten(0, 1).numpy())
         return flat.reshape(*truncated.shape[:2], flat.shape[1])
+
+    def chunked_vectors(self, repeat: int, ids: np.ndarray) -> np.ndarray:
+        """Unit vectors (n, K) float32 of whole texts, pooled over their pieces before the heads."""
+        return self._aligner.heads(repeat).embed_text(self._store.read("chunked", ids))
 
 
 def _open(aligner: TrainedAligner, view: str, trained_on: str, but_for: Collection[str]) -> FeatureStore:

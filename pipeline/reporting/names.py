@@ -34,6 +34,8 @@ TASK_TITLES = {
 _METRICS = (
     (re.compile(r"^t2i_recall@(\d+)$"), r"text to image, R@\1"),
     (re.compile(r"^i2t_recall@(\d+)$"), r"image to text, R@\1"),
+    (re.compile(r"^t2i_recall@(\d+)_chunked$"), r"text to image, R@\1, in pieces"),
+    (re.compile(r"^i2t_recall@(\d+)_chunked$"), r"image to text, R@\1, in pieces"),
     (re.compile(r"^t2i_median_rank$"), "text to image, median rank"),
     (re.compile(r"^i2t_median_rank$"), "image to text, median rank"),
     (re.compile(r"^(\w+)_top(\d+)_accuracy$"), r"\1 top-\2 accuracy"),

@@ -11,6 +11,7 @@ from pipeline.config.schema import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
 from pipeline.encoders.text import TextEncoder, load_text_encoder
+from pipeline.encoding.chunks import chunks
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.regions import region_means
 from pipeline.encoding.rows import NOT_FINITE, ImageRows, TextRows
@@ -158,6 +159,47 @@ def test_truncations_beyond_the_encoder_are_refused(folder: Path) -> None:
     encoder = load_text_encoder(folder / "made-words-three", spec, view, "cpu")
     with pytest.raises(CheckpointError, match="at 64 tokens, its encoder reads 32"):
         TextRows(encoder, view, {}, PARAMS)
+
+
+def test_long_texts_are_pooled_over_pieces(folder: Path) -> None:
+    spec = EncoderSpec(
+        modality="text", source="local", model=str(folder / "words"), loader="transformers", pooling="mean"
+    )
+    materialise(spec, folder / "made-words-four")
+    view = ViewSpec(encoder="words", chunk_tokens=8)
+    loaded = load_text_encoder(folder / "made-words-four", spec, view, "cpu")
+    strings = {
+        "long": "a picture of a red anchor. a green guitar. a picture of a blue bridge of a red guitar of a green key",
+        "short": "red",
+    }
+    rows = TextRows(loaded, view, strings, PARAMS)
+    arrays, reasons = gathered(rows, list(strings))
+    assert reasons == [None] * 2
+    np.testing.assert_array_equal(arrays["chunked"][1], arrays["pooled"][1])
+    pieces = chunks(strings["long"], loaded.lengths, 8)
+    assert len(pieces) > 2
+    assert " ".join(pieces) == strings["long"]
+    assert max(loaded.lengths(pieces)) <= 8
+    parts, weights = loaded.encode(pieces).numpy(), np.array(loaded.lengths(pieces))
+    np.testing.assert_allclose(arrays["chunked"][0], weights @ parts / weights.sum(), atol=1e-5)
+    assert not np.allclose(arrays["chunked"][0], arrays["pooled"][0], atol=1e-3)
+    with pytest.raises(CheckpointError, match="pieces of 32 tokens, its encoder reads 32"):
+        TextRows(loaded, ViewSpec(encoder="words", chunk_tokens=32), {}, PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "expected"),
+    [
+        ("one two three four", 9, ["one two three four"]),
+        ("One two. Three four! Five six", 6, ["One two. Three four!", "Five six"]),
+        ("one two three four five", 4, ["one two", "three", "four five"]),
+        ("一。二。三", 3, ["一。", "二。", "三"]),
+        ("   ", 3, ["   "]),
+        ("monosyllabic", 2, ["monosyllabic"]),
+    ],
+)
+def test_pieces(text: str, limit: int, expected: list[str]) -> None:
+    assert chunks(text, lambda texts: [2 + len(text.split()) for text in texts], limit) == expected
 
 
 def test_truncations_enter_the_fingerprint_only_where_there_are_any(folder: Path) -> None:

@@ -39,7 +39,8 @@ PARAMS = EvaluateParams(
 IMAGES = {"weights": "w", "modality": "image", "resolution": 28, "tier": "grid", "grid": 2}
 TEXTS = {"weights": "t", "modality": "text", "max_tokens": None}
 DENSE = IMAGES | {"resolution": 56, "tier": "full", "grid": None}
-LONG = TEXTS | {"max_tokens": 9, "truncations": list(LENGTHS)}
+CHUNK = 4
+LONG = TEXTS | {"max_tokens": 9, "truncations": list(LENGTHS), "chunk_tokens": CHUNK}
 CROP = {"preprocessing": {"resize": {"shortest_edge": 32}, "crop": {"height": 28, "width": 28}}}
 
 
@@ -73,6 +74,7 @@ class SceneWorld:
     patch: dict[str, np.ndarray] = field(default_factory=dict)
     cls: dict[str, np.ndarray] = field(default_factory=dict)
     truncated: np.ndarray = field(default_factory=lambda: np.empty(0))
+    chunked: np.ndarray = field(default_factory=lambda: np.empty(0))
     prompt_ids: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     prompt_vectors: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -93,7 +95,8 @@ class SceneWorld:
             arrays["patch"] = self.patch[view]
             write_features(folder, scenes.ids.tolist(), arrays, DENSE, bad, patch_grid=[SIDE, SIDE])
         self.truncated = rng.normal(size=(len(scenes), len(LENGTHS), WIDTH)).astype(np.float16)
-        long = {"pooled": self.truncated[:, -1], "truncated": self.truncated}
+        self.chunked = rng.normal(size=(len(scenes), WIDTH)).astype(np.float16)
+        long = {"pooled": self.truncated[:, -1], "truncated": self.truncated, "chunked": self.chunked}
         write_features(data / "features/scenes/words-long/composed", scenes.captions.tolist(), long, LONG)
         pooled = {"pooled": np.stack(list(self.prompt_vectors.values()))}
         write_features(data / "features/prompts/words/classnames", list(self.prompt_vectors), pooled, TEXTS)

@@ -14,7 +14,7 @@ from pipeline.datasets.scenes import build_scenes
 from pipeline.errors import DataError, FingerprintMismatch
 from pipeline.evaluation.long_text import evaluate_long_text
 from pipeline.evaluation.results import Evaluated
-from tests.evaluation.scene_world import LENGTHS, PARAMS, REPEATS, SIDE, WIDTH, SceneWorld
+from tests.evaluation.scene_world import CHUNK, LENGTHS, PARAMS, REPEATS, SIDE, WIDTH, SceneWorld
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,10 @@ def evaluated(shared: SceneWorld) -> Evaluated:
         return evaluate_long_text(shared.aligners(), PARAMS, REPEATS, 0)
 
 
-def slow_ranks(world: SceneWorld, aligner: str, view: str, repeat: int, length: int) -> tuple[list[int], list[int]]:
-    """Rank of each scene for its caption, and of each caption for its scene, counted one by one."""
+def slow_ranks(
+    world: SceneWorld, aligner: str, view: str, repeat: int, length: int | None
+) -> tuple[list[int], list[int]]:
+    """Rank of each scene for its caption, and of each caption for its scene, counted one by one; None: in pieces."""
     head = world.heads[aligner, repeat]
     kept = [number for number in range(9) if number != world.bad_scene]
     with torch.no_grad():
@@ -38,7 +40,7 @@ def slow_ranks(world: SceneWorld, aligner: str, view: str, repeat: int, length: 
         regions = grid.mean(dim=(2, 4)).reshape(len(kept), 4, WIDTH)
         local = head.vision_local(regions).mean(dim=1)
         images = F.normalize(head.vision_cls(torch.from_numpy(world.cls[view][kept, 0]).float()) + local, dim=-1)
-        texts = torch.from_numpy(world.truncated[kept, length]).float()
+        texts = torch.from_numpy(world.chunked[kept] if length is None else world.truncated[kept, length]).float()
         texts = F.normalize(head.text_global(head.text_token(texts)), dim=-1)
     scores = (texts @ images.T).numpy()
     t2i = [1 + sum(scores[i, j] >= scores[i, i] for j in range(len(kept)) if j != i) for i in range(len(kept))]
@@ -49,13 +51,13 @@ def slow_ranks(world: SceneWorld, aligner: str, view: str, repeat: int, length: 
 @pytest.mark.parametrize(("aligner", "view"), [("default", "eye"), ("control", "blind")])
 def test_recall_equals_the_slow_way(shared: SceneWorld, evaluated: Evaluated, aligner: str, view: str) -> None:
     rows = {(r.metric, r.tokens): r for r in evaluated.result.rows if r.aligner == aligner}
-    assert len(rows) == 2 * 2 * len(LENGTHS)
-    for place, tokens in enumerate(LENGTHS):
+    assert len(rows) == 2 * 2 * (len(LENGTHS) + 1)
+    for place, tokens in [*enumerate(LENGTHS), (None, CHUNK)]:
         both = [slow_ranks(shared, aligner, view, repeat, place) for repeat in range(REPEATS)]
         for way in (0, 1):
             ranks = np.array([rank for found in both for rank in found[way]])
             for k in (1, 5):
-                row = rows[f"{('t2i', 'i2t')[way]}_recall@{k}", tokens]
+                row = rows[f"{('t2i', 'i2t')[way]}_recall@{k}{'' if place is not None else '_chunked'}", tokens]
                 assert row.value == pytest.approx((ranks <= k).mean())
                 assert row.chance == pytest.approx(k / 8)
                 assert (row.n_items, row.n_candidates, row.language) == (16, 8, "en")
@@ -70,7 +72,7 @@ def test_what_is_reported(shared: SceneWorld, evaluated: Evaluated) -> None:
     first = {thing.scene: sample[thing.piece_id] for thing in scenes.objects if thing.instance == 1}
     families = {family for scene, family in first.items() if scene != shared.bad_scene}
     assert {row.n_families for row in result.rows} == {len(families)}
-    assert {(d.versus, d.tokens) for d in result.differences} == {("control", tokens) for tokens in LENGTHS}
+    assert {(d.versus, d.tokens) for d in result.differences} == {("control", tokens) for tokens in (*LENGTHS, CHUNK)}
     highest = [line for line in result.sentences if "highest at" in line]
     assert len(highest) == 4
     rows = {(r.metric, r.tokens): r.value for r in result.rows if r.aligner == "default"}
