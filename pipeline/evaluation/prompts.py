@@ -8,6 +8,8 @@ from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
 from pipeline.paths import index_folder
 
+_TOGETHER = 1024  # texts added up at once
+
 
 class PromptTable:
     """The prompts of all classes, as the stage that writes them wrote them."""
@@ -58,6 +60,13 @@ def class_vectors(texts: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """
     order = np.argsort(classes, kind="stable")
     starts = np.searchsorted(classes[order], np.arange(int(classes.max()) + 1))
-    sums = np.add.reduceat(texts[order].astype(np.float64), starts, axis=0)
-    unit: np.ndarray = sums / np.linalg.norm(sums, axis=1, keepdims=True)
-    return unit.astype(np.float32)
+    ends = np.append(starts[1:], len(order))
+    out = np.empty((len(starts), texts.shape[1]), dtype=np.float32)
+    first = 0
+    while first < len(starts):  # in double precision, but only some classes at a time
+        last = max(first + 1, int(np.searchsorted(ends, starts[first] + _TOGETHER, side="right")))
+        block = texts[order[starts[first] : ends[last - 1]]].astype(np.float64)
+        sums = np.add.reduceat(block, starts[first:last] - starts[first], axis=0)
+        out[first:last] = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+        first = last
+    return out
