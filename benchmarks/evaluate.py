@@ -5,7 +5,7 @@
 Synthetic unit vectors of width 512, of the size of ImageNet (50,000 images, 1000 classes, 80 templates), COCO 5k
 (25,000 captions), ten languages of Babel-ImageNet and XTD10 (5,000 images and 1000 classes, 1,000 captioned images
 each), a tenth of ADE20K's validation (200 pictures of 224 x 224 pixels, 150 classes) and 1,000 long captions at six
-lengths. CLIP_benchmark 1.6 has no segmentation: there bilinear interpolation, argmax and torchmetrics stand beside ours.
+lengths. CLIP_benchmark 1.6 has no segmentation: there interpolation, argmax and torchmetrics stand beside ours.
 
 Each side of each task runs in a process of its own, the sides in turn, three rounds each; seconds are medians. Memory
 is the most by which anonymous memory rises above what inputs and imports take, at half and at full size. Both sides

@@ -317,6 +317,8 @@ class EvaluateParams(Section):
 
     Every aligner is compared with `control`, and those named in `versus` with another one as well. `multilingual` names
     data sets, `segmentation` the labels of the pieces that scenes are made of. Examples are those of `showcase`.
+    `class_vectors` says whether the mean over the prompts of a class is brought back to unit length, as CLIP does, or
+    left as it is, as in Freeze-Align's own code.
     """
 
     tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)]
@@ -329,6 +331,7 @@ class EvaluateParams(Section):
     classification: tuple[ClassificationSet, ...] = ()
     multilingual: tuple[Name, ...] = ()
     segmentation: tuple[ClassificationSet, ...] = ()
+    class_vectors: Literal["unit", "mean"] = "unit"
     examples: NonNegative = 12
     bootstrap: Annotated[int, Field(ge=100)] = 2000
     device: str = "auto"

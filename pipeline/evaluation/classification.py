@@ -11,7 +11,7 @@ from pipeline.evaluation.cohorts import Measured
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import answers, image_reference, shares, showcase
 from pipeline.evaluation.findings import Findings
-from pipeline.evaluation.prompts import PromptTable
+from pipeline.evaluation.prompts import PromptTable, said
 from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest, accuracy, class_ranks
 
@@ -49,17 +49,21 @@ def evaluate_classification(
             findings.left_out.append(f"{task.dataset} by {task.label}: no labelled test image could be encoded")
             continue
         for prompt_set in params.prompt_sets:
-            by_table = {name: _tests(task, labelled, test, table, prompt_set) for name, table in tables.items()}
+            by_table = {
+                name: _tests(task, labelled, test, table, prompt_set, params.class_vectors)
+                for name, table in tables.items()
+            }
             _measure(findings, task, prompt_set, aligners, by_table)
         if shown:  # the prompt set measured last
             tests = by_table[shown.spec.prompts]
             names = tables[shown.spec.prompts].names(task.dataset, task.label)
             examples += _examples(shown, task, tests[0], names, prompt_set, share) if 0 in tests else []
-    return findings.evaluated("classification", PROTOCOL, "image", examples)
+    sets = "; ".join(table.described(params.prompt_sets) for table in tables.values())
+    return findings.evaluated("classification", f"{said(PROTOCOL, params)} Prompt sets: {sets}.", "image", examples)
 
 
 def _tests(
-    task: ClassificationSet, labelled: LabelledImages, test: np.ndarray, table: PromptTable, prompt_set: str
+    task: ClassificationSet, labelled: LabelledImages, test: np.ndarray, table: PromptTable, prompt_set: str, kind: str
 ) -> dict[int, ZeroShotTest]:
     """By repeat, the test images of `test` (n, R) bool and their classes; repeats without any are absent."""
     found = {}
@@ -67,7 +71,7 @@ def _tests(
         pool = labelled.values[test[:, repeat]] if task.label == "concept" else labelled.values
         values = np.unique(pool).tolist()
         texts = table.texts(task.dataset, task.label, values, prompt_set)
-        found[repeat] = ZeroShotTest.of(labelled, test[:, repeat], dict(zip(values, texts, strict=True)))
+        found[repeat] = ZeroShotTest.of(labelled, test[:, repeat], dict(zip(values, texts, strict=True)), kind)
     return found
 
 

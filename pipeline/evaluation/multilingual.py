@@ -15,6 +15,7 @@ from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import choose, image_reference, shares, showcase
 from pipeline.evaluation.findings import Findings
 from pipeline.evaluation.metrics import first_hit_ranks, hits_at
+from pipeline.evaluation.prompts import said
 from pipeline.evaluation.results import AVERAGE, Evaluated
 from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest, accuracy, class_ranks
 
@@ -69,7 +70,7 @@ def evaluate_multilingual(
         tests = {}
         foreign: dict[str, list[Part]] = defaultdict(list)
         for language in languages:
-            tests[language.code] = _concept_tests(language, dataset, labelled, usable, findings)
+            tests[language.code] = _concept_tests(language, dataset, labelled, usable, findings, params.class_vectors)
             for kind, part in _parts(language, dataset, tests[language.code], tests.get(LANGUAGE), repeats).items():
                 findings.measure(*part)
                 if language.code != LANGUAGE:
@@ -79,7 +80,7 @@ def evaluate_multilingual(
         if shown:
             seen = {one.code: tests[one.code][0] for one in languages if shown in one.aligners and 0 in tests[one.code]}
             examples += _examples(shown, dataset, labelled, seen, share)
-    return findings.evaluated("multilingual", PROTOCOL, "query", examples)
+    return findings.evaluated("multilingual", said(PROTOCOL, params), "query", examples)
 
 
 def _languages(
@@ -108,7 +109,12 @@ def _languages(
 
 
 def _concept_tests(
-    language: _Language, dataset: str, labelled: LabelledImages, usable: np.ndarray, findings: Findings
+    language: _Language,
+    dataset: str,
+    labelled: LabelledImages,
+    usable: np.ndarray,
+    findings: Findings,
+    kind: str,
 ) -> dict[int, ZeroShotTest]:
     """By repeat, the test images whose concept has a caption in the language; repeats without any are absent."""
     ids = language.pairs.text_id
@@ -129,7 +135,7 @@ def _concept_tests(
     for repeat in np.flatnonzero((tested & named[:, None]).any(axis=0)).tolist():
         mask = tested[:, repeat] & named
         texts = {value: tuple(sorted(names[value])) for value in np.unique(labelled.values[mask]).tolist()}
-        found[repeat] = ZeroShotTest.of(labelled, mask, texts)
+        found[repeat] = ZeroShotTest.of(labelled, mask, texts, kind)
     return found
 
 

@@ -1,9 +1,11 @@
 """Zero-shot classifiers: class names in templates become one vector per class."""
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.config.schema import EvaluateParams
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
 from pipeline.paths import index_folder
@@ -40,12 +42,34 @@ class PromptTable:
             )
         return found
 
+    def described(self, prompt_sets: Sequence[str]) -> str:
+        """The number of templates of each set and the first digits of their SHA-256, by data set, as recorded."""
+        about = self._path.with_name("about.json")
+        recorded = json.loads(about.read_text(encoding="utf-8")).get("sets", {}) if about.is_file() else {}
+        parts = []
+        for name in prompt_sets:
+            of: dict[tuple[int, str], list[str]] = {}
+            for dataset, found in recorded.get(name, {}).items():
+                of.setdefault((found["templates"], found["sha256"][:12]), []).append(dataset)
+            shown = [
+                f"{count} templates, SHA-256 {digest}... ({', '.join(sets)})" for (count, digest), sets in of.items()
+            ]
+            parts.append(f"{name}: {' and '.join(shown) or 'not recorded'}")
+        return "; ".join(parts)
+
     def names(self, dataset: str, label: str) -> dict[str, str]:
         """The class name in each prompt of one label of a data set, by text id."""
         return self._names.get((dataset, label), {})
 
 
-def class_vectors(texts: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def said(protocol: str, params: EvaluateParams) -> str:
+    """A protocol with what departs from it."""
+    if params.class_vectors == "unit":
+        return protocol
+    return f"{protocol} But class vectors were left at the length of the mean (evaluate.class_vectors: mean)."
+
+
+def class_vectors(texts: np.ndarray, classes: np.ndarray, kind: str = "unit") -> np.ndarray:
     """Zero-shot classifier weights: per class the mean of its unit text vectors, brought back to unit length.
 
     As CLIP does (Radford et al. 2021); Freeze-Align's own code leaves the mean as it is, which favours classes whose
@@ -54,9 +78,10 @@ def class_vectors(texts: np.ndarray, classes: np.ndarray) -> np.ndarray:
     Args:
         texts: (T, K) unit vectors of prompts.
         classes: (T,) int64, the class of each, from 0 without gaps.
+        kind: "unit", or "mean" to leave the mean as it is.
 
     Returns:
-        (C, K) float32 unit vectors.
+        (C, K) float32, unit vectors unless `kind` is "mean".
     """
     order = np.argsort(classes, kind="stable")
     starts = np.searchsorted(classes[order], np.arange(int(classes.max()) + 1))
@@ -67,6 +92,9 @@ def class_vectors(texts: np.ndarray, classes: np.ndarray) -> np.ndarray:
         last = max(first + 1, int(np.searchsorted(ends, starts[first] + _TOGETHER, side="right")))
         block = texts[order[starts[first] : ends[last - 1]]].astype(np.float64)
         sums = np.add.reduceat(block, starts[first:last] - starts[first], axis=0)
-        out[first:last] = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+        if kind == "unit":
+            out[first:last] = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+        else:
+            out[first:last] = sums / (ends[first:last] - starts[first:last])[:, None]
         first = last
     return out

@@ -41,15 +41,19 @@ class ZeroShotTest:
         images, families: (n,) str.
         classes: (n,) int64, the right class of each image.
         texts: per class the ids of its texts.
+        kind: of the class vectors, as `class_vectors` takes it.
     """
 
     images: np.ndarray
     families: np.ndarray
     classes: np.ndarray
     texts: tuple[tuple[str, ...], ...]
+    kind: str = "unit"
 
     @classmethod
-    def of(cls, labelled: LabelledImages, mask: np.ndarray, texts: Mapping[str, tuple[str, ...]]) -> "ZeroShotTest":
+    def of(
+        cls, labelled: LabelledImages, mask: np.ndarray, texts: Mapping[str, tuple[str, ...]], kind: str = "unit"
+    ) -> "ZeroShotTest":
         """The images at which `mask` (n,) is true; values with the same texts are one class.
 
         Args:
@@ -58,7 +62,7 @@ class ZeroShotTest:
         classes = sorted(set(texts.values()))
         number = {ids: place for place, ids in enumerate(classes)}
         right = np.array([number[texts[value]] for value in labelled.values[mask]], dtype=np.int64)
-        return cls(labelled.ids[mask], labelled.families[mask], right, tuple(classes))
+        return cls(labelled.ids[mask], labelled.families[mask], right, tuple(classes), kind)
 
     @property
     def right(self) -> np.ndarray:
@@ -66,14 +70,14 @@ class ZeroShotTest:
         return np.stack([np.arange(len(self.images)), self.classes], axis=1)
 
     def classifier(self, aligner: TrainedAligner, repeat: int, group: str, dataset: str) -> np.ndarray:
-        """Unit vectors (C, K) float32, one per class.
+        """Class vectors (C, K) float32.
 
         Args:
             group, dataset: the store that holds the texts.
         """
         ids = np.array([identifier for texts in self.texts for identifier in texts])
         classes = np.repeat(np.arange(len(self.texts)), [len(texts) for texts in self.texts])
-        return class_vectors(aligner.text_vectors(repeat, group, dataset, ids), classes)
+        return class_vectors(aligner.text_vectors(repeat, group, dataset, ids), classes, self.kind)
 
 
 def class_ranks(

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError, FingerprintMismatch, ModelError
+from pipeline.evaluation import evaluate_task
+from pipeline.evaluation.prompts import class_vectors
 from pipeline.evaluation.results import Row, TaskResult
 from pipeline.features import FeatureStore
 from pipeline.paths import store_folder
@@ -167,6 +169,29 @@ def test_every_language_counts_equally_and_one_without_features_is_left_out(
         for language, found in example["languages"].items()
         if language == "en"
     )
+
+
+def test_what_classes_were_made_of_is_said(inside: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = Path("data/index/prompts/classnames/about.json")
+    recorded = {"single": {name: {"templates": 1, "sha256": "ab" * 32} for name in inside.datasets}}
+    about.write_text(json.dumps({"sets": recorded}))
+    seen: set[str] = set()
+
+    def noted(texts: np.ndarray, classes: np.ndarray, kind: str) -> np.ndarray:
+        seen.add(kind)
+        return class_vectors(texts, classes, kind)
+
+    monkeypatch.setattr("pipeline.evaluation.zero_shot.class_vectors", noted)
+    config = inside.config()
+    params, repeats = config.section("evaluate"), config.section("splits").repeats
+    for kind in ("unit", "mean"):
+        seen.clear()
+        chosen = params.model_copy(update={"class_vectors": kind})
+        result = evaluate_task("classification", config.section("aligners"), chosen, repeats, seed=0)
+        assert seen == {kind}
+        assert "single: 1 templates, SHA-256 abababababab... (emoji, stamps)" in result.protocol
+        assert "ensemble: not recorded" in result.protocol
+        assert ("evaluate.class_vectors: mean" in result.protocol) == (kind == "mean")
 
 
 def test_examples_are_half_right_and_name_what_is_there(inside: World) -> None:

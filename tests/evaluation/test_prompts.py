@@ -8,3 +8,15 @@ def test_a_class_is_the_mean_of_its_unit_prompts_brought_to_unit_length() -> Non
     found = class_vectors(texts, np.array([0, 0, 1]))
     np.testing.assert_allclose(found, [[np.sqrt(0.5), np.sqrt(0.5)], [0.0, -1.0]], atol=1e-7)
     assert found.dtype == np.float32
+
+
+def test_the_mean_may_be_left_as_it_is() -> None:
+    texts = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], dtype=np.float32)
+    np.testing.assert_allclose(class_vectors(texts, np.array([0, 0, 1]), "mean"), [[0.5, 0.5], [0.0, -1.0]])
+
+
+def test_many_classes_are_averaged_as_few_are() -> None:
+    texts = np.random.default_rng(0).normal(size=(5000, 3)).astype(np.float32)
+    classes = np.random.default_rng(1).permutation(np.repeat(np.arange(50), 100))
+    expected = np.stack([texts[classes == number].astype(np.float64).mean(axis=0) for number in range(50)])
+    np.testing.assert_allclose(class_vectors(texts, classes, "mean"), expected, atol=1e-7)
