@@ -16,12 +16,15 @@ def read_images(store: FeatureStore, ids: np.ndarray, local_tokens: str) -> Imag
     """Features of images in the dtype of the store; of several kept layers, the last.
 
     Args:
-        local_tokens: "grid", "patch", or "mean" (the mean patch token, as a single token).
+        local_tokens: "grid", "patch", "mean" (the mean patch token, as a single token) or "none" (no token at all).
 
     Raises:
         DataError: the store does not hold those tokens.
         MissingRows: an id is absent or not valid.
     """
+    if local_tokens == "none":
+        cls = _last_layer(store.read("cls", ids))
+        return ImageInput(cls, cls[:, None, :][:, :0])
     require_tokens(store, local_tokens)
     return ImageInput(
         cls=_last_layer(store.read("cls", ids)),
