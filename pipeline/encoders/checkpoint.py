@@ -39,11 +39,14 @@ def materialise(spec: EncoderSpec, folder: Path) -> Manifest:
     if spec.source == "hub":
         from pipeline.encoders.hub import download
 
-        revision = download(spec, folder)
         if spec.loader == "open_clip":
-            from pipeline.encoders.open_clip_parts import fetch_parts
+            from pipeline.encoders.open_clip_parts import fetch_parts, hub_name
 
-            fetch_parts(folder)
+            repository, config = hub_name(spec.model)
+            revision = download(spec.model_copy(update={"model": repository}), folder)
+            fetch_parts(folder, repository, config)
+        else:
+            revision = download(spec, folder)
     elif spec.source == "local":
         left_out = other_weights(spec.loader, (path.relative_to(origin).as_posix() for path in origin.rglob("*")))
         copy_checkpoint(origin, folder, spec.trust_remote_code, left_out)

@@ -1,7 +1,6 @@
 """Dual encoders of open_clip (CLIP, XLM-R CLIP, nllb-CLIP, SigLIP): its own model, transform and tokenizer."""
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -10,10 +9,9 @@ from pipeline.config.schema import EncoderSpec, ViewSpec
 from pipeline.encoders.dual import check_text_view, check_view
 from pipeline.encoders.dual_tower import DualTower
 from pipeline.encoders.manifest import Description
-from pipeline.encoders.open_clip_parts import read_config, text_model_folder
+from pipeline.encoders.open_clip_parts import TOKENIZER, import_open_clip, read_config, text_model_folder
 from pipeline.encoders.text import TokenFeatures
 from pipeline.encoders.text_limits import token_limit
-from pipeline.encoders.torchvision_mend import ensure_torchvision
 from pipeline.errors import CheckpointError
 
 _PRECISION = {"float32": "fp32", "float16": "pure_fp16", "bfloat16": "pure_bf16"}
@@ -49,14 +47,14 @@ def load_open_clip_tower(folder: Path, spec: EncoderSpec, view: ViewSpec, device
     Raises:
         CheckpointError: open_clip is not installed or cannot load the folder, or the view does not fit it.
     """
-    library = import_open_clip()
+    transforms = import_open_clip().transform
     visual = _create(folder, spec.dtype, device).visual
     size = visual.preprocess_cfg["size"]
     height, width = (size, size) if isinstance(size, int) else size
     if height != width:
         raise CheckpointError(f"{folder.name}: expected a square input, found {height} x {width}")
     check_view(view, spec, height, folder.name)
-    transform = library.image_transform_v2(library.PreprocessCfg(**visual.preprocess_cfg), is_train=False)
+    transform = transforms.image_transform_v2(transforms.PreprocessCfg(**visual.preprocess_cfg), is_train=False)
     dtype = getattr(torch, spec.dtype)
 
     def encode(pixels: torch.Tensor) -> torch.Tensor:
@@ -114,24 +112,6 @@ class OpenClipText:
         return torch.nn.functional.pad(ids, (0, self._context - ids.shape[1]), value=padding)
 
 
-def import_open_clip() -> ModuleType:
-    """The library, imported when it is needed.
-
-    Raises:
-        CheckpointError: it is not installed; the message has the pip command.
-    """
-    ensure_torchvision()
-    try:
-        import open_clip
-    except ImportError as error:
-        raise CheckpointError(
-            f"loader open_clip needs the package open_clip_torch ({error}). Run: pip install 'permafrost[clip]' "
-            "(or pip install open_clip_torch)"
-        ) from error
-    module: ModuleType = open_clip
-    return module
-
-
 def _create(folder: Path, dtype: str, device: str) -> Any:
     library = import_open_clip()
     config = read_config(folder)["model_cfg"]
@@ -151,7 +131,17 @@ def _create(folder: Path, dtype: str, device: str) -> Any:
 
 
 def _tokenizer(folder: Path) -> Any:
+    """open_clip's tokenizer; that in `tokenizer/` where one was fetched, as open_clip does for names of the hub."""
+    library = import_open_clip()
+    text = read_config(folder)["model_cfg"]["text_cfg"]
     try:
-        return import_open_clip().get_tokenizer(f"local-dir:{folder}")
+        if not (folder / TOKENIZER).is_dir():
+            return library.get_tokenizer(f"local-dir:{folder}")
+        return library.tokenizer.HFTokenizer(
+            str(folder / TOKENIZER),
+            context_length=text.get("context_length", library.tokenizer.DEFAULT_CONTEXT_LENGTH),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **(text.get("tokenizer_kwargs") or {}),
+        )
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, ImportError) as error:
         raise CheckpointError(f"open_clip cannot load the tokenizer of {folder}: {error}") from error
