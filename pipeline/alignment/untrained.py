@@ -51,18 +51,18 @@ def record_identity(name: str, spec: AlignerSpec, repeats: int) -> HeadConfig:
 
 
 def _shared_width(name: str, spec: AlignerSpec, image: FeatureStore, text: FeatureStore) -> int:
-    widths = image.shape("cls")[-1], text.shape("pooled")[-1]
-    if widths[0] != widths[1]:
-        raise DataError(
-            f"Aligner {name!r} has head identity, but its image view {spec.image!r} has features of width "
-            f"{widths[0]} and its text view {spec.text!r} of width {widths[1]}: name two views of one dual encoder, or "
-            "train a head."
-        )
     weights = [str(store.fingerprint["compared"].get("weights")) for store in (image, text)]
     if weights[0] != weights[1] and not spec.two_models:
         raise DataError(
             f"Aligner {name!r} has head identity, but its views {spec.image!r} and {spec.text!r} are of two models "
             f"(files {weights[0][:12]} and {weights[1][:12]}): name two views of one dual encoder, or set "
             "`two_models: true` where both models are known to share a space."
+        )
+    widths = image.shape("cls")[-1], text.shape("pooled")[-1]
+    if widths[0] != widths[1]:
+        raise DataError(
+            f"Aligner {name!r} has head identity, but its image view {spec.image!r} has features of width "
+            f"{widths[0]} and its text view {spec.text!r} of width {widths[1]}: name two views of one dual encoder, or "
+            "train a head."
         )
     return int(widths[0])
