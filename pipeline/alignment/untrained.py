@@ -1,6 +1,7 @@
 """An aligner with head `identity`: what is written where nothing is trained."""
 
 import logging
+from typing import Any
 
 from pipeline.alignment.model import HeadConfig
 from pipeline.alignment.views import open_view
@@ -43,7 +44,13 @@ def record_identity(name: str, spec: AlignerSpec, repeats: int) -> HeadConfig:
     )
     folder = MODELS / name
     folder.mkdir(parents=True, exist_ok=True)
-    nothing = {"validation_recall": None, "seconds": 0.0, "samples_seen": 0, "parameters": 0, "repeats": {}}
+    nothing: dict[str, Any] = {
+        "validation_recall": None,
+        "seconds": 0.0,
+        "samples_seen": 0,
+        "parameters": 0,
+        "repeats": {},
+    }
     write_json(nothing, folder / "metrics.json")
     config.write(folder)
     log.info("%s: head identity, nothing is trained; features of width %d", name, width)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.encoders.manifest import Manifest
 from pipeline.errors import CheckpointError
 
 DUAL_CLASSES = {  # model type in config.json -> class of transformers
@@ -23,14 +24,31 @@ def dual_class(folder: Path) -> str | None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return DUAL_CLASSES.get(config.get("model_type")) if isinstance(config, dict) else None
+    return DUAL_CLASSES.get(str(config.get("model_type"))) if isinstance(config, dict) else None
 
 
 def is_dual(folder: Path, spec: EncoderSpec) -> bool:
-    """Whether `spec` asks for the projected features of a dual encoder: `image_features` or `text_features`."""
-    return spec.loader == "open_clip" or (
-        spec.loader == "transformers" and spec.pooling == "model" and dual_class(folder) is not None
-    )
+    """Whether `spec` asks for the projected features of a dual encoder: `image_features` or `text_features`.
+
+    SigLIP's image tower is not meant: it projects nothing, so its pooled output is `image_features`, as that of any
+    vision transformer of transformers, with patches beside it.
+    """
+    if spec.loader == "open_clip":
+        return True
+    kind = dual_class(folder) if spec.loader == "transformers" and spec.pooling == "model" else None
+    return kind is not None and not (kind == "SiglipModel" and spec.modality == "image")
+
+
+def check_described(manifest: Manifest, where: str) -> None:
+    """Check that a checkpoint was described as a dual encoder, so that its fingerprint is that of projected features.
+
+    Raises:
+        CheckpointError: it was described by other parameters, or by a version that took another output.
+    """
+    if "features" not in manifest.preprocessing:
+        raise CheckpointError(
+            f"{where} was described for another pooling than `model`; run: dvc repro checkpoint@{where}"
+        )
 
 
 def check_view(view: ViewSpec, spec: EncoderSpec, own_side: int, where: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pipeline.config.schema import EncoderSpec, ViewSpec
-from pipeline.encoders.dual import is_dual
+from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
 from pipeline.encoders.torchvision_mend import ensure_torchvision
 from pipeline.encoders.tower import Tokens, Tower
@@ -98,6 +98,7 @@ def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: 
 
         tower = load_open_clip_tower(folder, spec, view, device)
     elif is_dual(folder, spec):
+        check_described(manifest, folder.name)
         from pipeline.encoders.transformers_dual import load_dual_tower
 
         tower = load_dual_tower(folder, spec, view, device)

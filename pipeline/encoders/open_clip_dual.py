@@ -58,8 +58,9 @@ def load_open_clip_tower(folder: Path, spec: EncoderSpec, view: ViewSpec, device
     dtype = getattr(torch, spec.dtype)
 
     def encode(pixels: torch.Tensor) -> torch.Tensor:
-        features = visual(pixels.to(dtype))
-        return features[0] if isinstance(features, tuple) else features  # some give their tokens as well
+        output = visual(pixels.to(dtype))
+        features: torch.Tensor = output[0] if isinstance(output, tuple) else output  # some give their tokens as well
+        return features
 
     return DualTower(transform, encode, int(read_config(folder)["model_cfg"]["embed_dim"]))
 

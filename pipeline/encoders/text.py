@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 
 from pipeline.config.schema import EncoderSpec, ViewSpec
-from pipeline.encoders.dual import is_dual
+from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
 from pipeline.errors import CheckpointError
 
@@ -76,7 +76,7 @@ def load_text_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: s
     Raises:
         CheckpointError: the folder is unfinished, or lacks what was asked for; the message says what there is.
     """
-    manifest_for(folder, spec.loader, "text")
+    manifest = manifest_for(folder, spec.loader, "text")
     if set(spec.layers) != {-1}:
         raise CheckpointError(f"{folder.name}: texts are encoded from the last layer, found layers {list(spec.layers)}")
     if spec.loader == "open_clip":
@@ -84,6 +84,7 @@ def load_text_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: s
 
         return OpenClipText(folder, spec, view, device)
     if is_dual(folder, spec):
+        check_described(manifest, folder.name)
         from pipeline.encoders.transformers_dual import DualText
 
         return DualText(folder, spec, view, device)
