@@ -50,8 +50,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         text = config["model_cfg"]["text_cfg"]
     except FileNotFoundError:
         raise CheckpointError(
-            f"{folder}: expected {CONFIG}, which a folder of open_clip has. A repository without one has a name of the form "
-            "architecture:tag (open_clip.list_pretrained()); transformers' own CLIP and SigLIP folders need "
+            f"{folder}: expected {CONFIG}, which a folder of open_clip has. Name a repository without one as "
+            "architecture:tag (see open_clip.list_pretrained()); transformers' own CLIP and SigLIP folders need "
             "`loader: transformers`"
         ) from None
     except (ValueError, KeyError, TypeError) as error:
