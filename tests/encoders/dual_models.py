@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import sentencepiece
 import torch
 import transformers as hf
 from safetensors.torch import save_file
@@ -47,9 +48,24 @@ LANGUAGE |= {"vocab_size": len(SPECIAL) + len(WORDS), "max_position_embeddings":
 LANGUAGE |= {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
 BODY = {"image_size": 32, "layers": 2, "width": 24, "head_width": 12, "patch_size": 8}
 SHARED = 12
+PIECES = 32
 
 
-def write_tokenizer(folder: Path, **options: Any) -> None:
+def write_pieces(folder: Path) -> None:
+    """SigLIP's own tokenizer over a sentencepiece model of `PIECES` pieces."""
+    sentences = [" ".join(WORDS[start:] + WORDS[:start]) for start in range(len(WORDS))]
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "spiece.model", "wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences), model_writer=file, vocab_size=PIECES, pad_id=-1, bos_id=-1, eos_id=1,
+            unk_id=0, minloglevel=2,
+        )  # fmt: skip
+    hf.SiglipTokenizer(
+        str(folder / "spiece.model"), model_max_length=LENGTH, model_input_names=["input_ids"]
+    ).save_pretrained(folder)  # no mask, as in the published folders
+
+
+def write_tokenizer(folder: Path) -> None:
     """Whole words between <s> and </s>."""
     core = Tokenizer(models.WordLevel({word: row for row, word in enumerate((*SPECIAL, *WORDS))}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -58,7 +74,7 @@ def write_tokenizer(folder: Path, **options: Any) -> None:
     )
     names = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>"}
     hf.PreTrainedTokenizerFast(
-        tokenizer_object=core, sep_token="</s>", model_max_length=LENGTH, **(names | options)
+        tokenizer_object=core, sep_token="</s>", model_max_length=LENGTH, **names
     ).save_pretrained(folder)
 
 
@@ -77,23 +93,24 @@ def transformers_folder(folder: Path, kind: str) -> Path:
     model: Any
     if kind == "clip":
         config = hf.CLIPConfig(text_config=LANGUAGE, vision_config=VISION, projection_dim=SHARED)
-        model, tokenizer = hf.CLIPModel(config), {}
+        model = hf.CLIPModel(config)
     elif kind == "metaclip":
         config = hf.MetaClip2Config(text_config=LANGUAGE, vision_config=VISION, projection_dim=SHARED)
-        model, tokenizer = hf.MetaClip2Model(config), {}
+        model = hf.MetaClip2Model(config)
     elif kind == "siglip":
-        config = hf.SiglipConfig(text_config=LANGUAGE | {"hidden_size": 24}, vision_config=VISION)
-        model, tokenizer = hf.SiglipModel(config), {"pad_token": "</s>", "model_input_names": ["input_ids"]}
+        write_pieces(folder)
+        config = hf.SiglipConfig(text_config=LANGUAGE | {"hidden_size": 24, "vocab_size": PIECES}, vision_config=VISION)
+        model = hf.SiglipModel(config)
     else:
         config = hf.VisionTextDualEncoderConfig.from_vision_text_configs(
             hf.ViTConfig(**VISION), hf.BertConfig(**LANGUAGE), projection_dim=SHARED
         )
-        model, tokenizer = hf.VisionTextDualEncoderModel(config), {}
+        model = hf.VisionTextDualEncoderModel(config)
     _spread(model).save_pretrained(folder)
-    write_tokenizer(folder, **tokenizer)
     if kind == "siglip":
         hf.SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
     else:
+        write_tokenizer(folder)
         size = {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}}
         hf.CLIPImageProcessor(**size).save_pretrained(folder)
     return folder

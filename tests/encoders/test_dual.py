@@ -139,22 +139,29 @@ def test_stored_features_are_the_librarys_own(
         assert described.get("logit_scale") == (None if with_patches else pytest.approx(scale))
 
 
-def test_truncated_texts_are_those_cut_by_the_librarys_tokenizer(origin: Folder, tmp_path: Path) -> None:
-    """A cut text is padded again to the length that the tower has positions for."""
-    for loader, kind in (
-        ("transformers", "clip"),
-        ("transformers", "siglip"),
-        ("open_clip", "plain"),
-        ("open_clip", "nllb"),
-    ):
-        folder = origin(loader, kind)
-        checkpoint, entry, view = made(folder, "text", tmp_path)
-        encoder = load_text_encoder(checkpoint, entry, view, "cpu")
-        long = [TEXTS[2]]
-        assert encoder.lengths([*long, "cats"]) == [min(35, encoder.max_tokens), 3]
-        cut = "the green bowl of soup with"
-        torch.testing.assert_close(encoder.encode(long, 8), encoder.encode([cut]))
-        assert not torch.allclose(encoder.encode(long), encoder.encode([cut]))
+@pytest.mark.parametrize(("loader", "kind"), [("transformers", "clip"), ("open_clip", "plain"), ("open_clip", "nllb")])
+def test_a_text_is_cut_where_the_librarys_tokenizer_cuts(
+    origin: Folder, loader: str, kind: str, tmp_path: Path
+) -> None:
+    checkpoint, entry, view = made(origin(loader, kind), "text", tmp_path)
+    encoder = load_text_encoder(checkpoint, entry, view, "cpu")
+    long = [TEXTS[2]]
+    assert encoder.lengths([*long, "cats"]) == [min(35, encoder.max_tokens), 3]
+    torch.testing.assert_close(encoder.encode(long, 8), encoder.encode(["the green bowl of soup with"]))
+    assert not torch.allclose(encoder.encode(long), encoder.encode(long, 8))
+
+
+def test_a_cut_text_of_siglip_is_padded_to_the_full_length(origin: Folder, tmp_path: Path) -> None:
+    folder = origin("transformers", "siglip")
+    checkpoint, entry, view = made(folder, "text", tmp_path)
+    tokenizer, model = hf.AutoTokenizer.from_pretrained(folder), hf.SiglipModel.from_pretrained(folder).eval()
+    assert isinstance(tokenizer, hf.SiglipTokenizer)
+    ids = tokenizer([TEXTS[2]], truncation=True, max_length=8)["input_ids"][0]
+    padded = torch.tensor([ids + [tokenizer.pad_token_id] * (dual_models.LENGTH - 8)])
+    with torch.inference_mode():
+        expected = model.get_text_features(input_ids=padded).pooler_output
+    found = load_text_encoder(checkpoint, entry, view, "cpu").encode([TEXTS[2]], 8)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_towers_of_one_checkpoint_differ_in_modality_alone(origin: Folder, tmp_path: Path) -> None:
