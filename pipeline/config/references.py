@@ -111,6 +111,8 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, names: _Names) -> 
         yield from _identity(where, aligner, params)
     else:
         yield from _found(names.missing(f"{where}.curation", aligner.curation, "curations"))
+    if aligner.head == "identity" and aligner.scenes is not None:
+        yield from _found(names.unstored(f"{where}.long_text", "scenes", "composed", aligner.scenes))
     for key, side, base in (("dense", "image", aligner.image), ("long_text", "text", aligner.text)):
         view: str | None = getattr(aligner, key)
         if view is None:

@@ -148,8 +148,7 @@ class AlignerSpec(Section):
         if self.head != "identity" and self.two_models:
             raise ValueError("two_models is for head identity; a trained head may join any two models")
         if self.head == "identity":
-            given = {"embed_dim": self.embed_dim, "dense": self.dense, "long_text": self.long_text}
-            wrong = [name for name, value in given.items() if value is not None]
+            wrong = [name for name in ("embed_dim", "dense") if getattr(self, name) is not None]
             wrong += ["text_tokens"] * (self.text_tokens != "pooled")
             if wrong:
                 raise ValueError(f"head identity takes one vector per image and per text; leave out {', '.join(wrong)}")
@@ -159,6 +158,11 @@ class AlignerSpec(Section):
     def local_features(self) -> str:
         """The local tokens that the head reads: `local_tokens`, or "none" for head identity."""
         return "none" if self.head == "identity" else self.local_tokens
+
+    @property
+    def scenes(self) -> str | None:
+        """The view through which whole scenes are seen: `dense`, or for head identity its own `image`."""
+        return self.image if self.head == "identity" and self.long_text is not None else self.dense
 
 
 class SplitsParams(Section):

@@ -152,6 +152,16 @@ def test_what_a_dual_encoder_cannot_be(clip: dict[str, Any], path: str, value: o
     assert message in refusal(clip)
 
 
+def test_long_texts_of_head_identity_need_scenes_through_its_image_view(clip: dict[str, Any]) -> None:
+    clip["views"]["clip-long"] = {"encoder": "clip-text", "truncations": [16, 77]}
+    clip["aligners"]["clip"]["long_text"] = "clip-long"
+    store = {"group": "scenes", "dataset": "composed", "view": "clip-long", "encoder": "clip-text"}
+    clip["stores"]["scenes-clip-long"] = store
+    assert "composed-clip-image: {group: scenes, dataset: composed, view: clip-image" in refusal(clip)
+    clip["stores"]["scenes-clip-image"] = store | {"view": "clip-image", "encoder": "clip-image"}
+    assert validate(clip).aligners["clip"].scenes == "clip-image"
+
+
 def test_head_identity_takes_projected_features(raw: dict[str, Any]) -> None:
     raw["aligners"]["default"] |= {"head": "identity", "dense": None, "long_text": None}
     assert "set `encoders.vit-s14.pooling: model`, found cls" in refusal(raw)

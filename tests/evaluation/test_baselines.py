@@ -29,6 +29,7 @@ from stages.encode import encode
 from stages.evaluate import evaluate
 from stages.index import index
 from stages.prompts import prompts
+from stages.scenes import scenes
 from stages.splits import splits
 from stages.train import train
 from tests.dag import tiny
@@ -39,7 +40,7 @@ WORDS = ("a", "picture", "of", ".", *tiny.COLOURS, *tiny.THINGS)
 
 
 def parameters(outside: Path) -> dict[str, Any]:
-    """The project of toy size, with CLIP beside its control; nothing of scenes, and float32, so that figures agree."""
+    """The project of toy size, with CLIP beside its control; float32, so that figures agree."""
     params = tiny.tiny_params(outside, ROWS)
     params.pop("hydra")
     for side in ("image", "text"):
@@ -61,8 +62,13 @@ def parameters(outside: Path) -> dict[str, Any]:
     ):
         store = {"group": group, "dataset": dataset, "view": f"clip-{side}", "encoder": f"clip-{side}"}
         params["stores"][f"{dataset}-clip-{side}"] = store
+    params["views"]["clip-long"] = {"encoder": "clip-text", "truncations": [4, 8, 16], "dtype": "float32"}
+    for view, side in (("clip-image", "image"), ("clip-long", "text")):
+        store = {"group": "scenes", "dataset": "composed", "view": view, "encoder": f"clip-{side}"}
+        params["stores"][f"composed-{view}"] = store
+    clip = {"image": "clip-image", "text": "clip-text", "long_text": "clip-long", "head": "identity"}
     params["aligners"] = {
-        "clip": {"image": "clip-image", "text": "clip-text", "data": ["mine"], "curation": "all", "head": "identity"},
+        "clip": {**clip, "data": ["mine"], "curation": "all"},
         "control": {"image": "blind", "text": "words", "data": ["mine"], "curation": "all"},
     }
     params["curations"] = {"all": params["curations"]["all"]}
@@ -90,9 +96,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             checkpoint(config, name)
         index(config, "mine")
         splits(config, "")
+        scenes(config, "")
         prompts(config, "")
         for store in config.section("stores"):
-            if not store.startswith("scenes"):
+            if not store.startswith("scenes"):  # those of the encoders of the toy project
                 encode(config, store)
         curate(config, "all")
         for aligner in ("clip", "control"):
@@ -106,13 +113,16 @@ def config(project: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Confi
     return Config(validate(parameters(project[1])))
 
 
-def library_vectors(folder: Path, images: list[Image.Image], texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def library_vectors(
+    folder: Path, images: list[Image.Image], texts: list[str], tokens: int = dual_models.LENGTH
+) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors as transformers gives them."""
     model = hf.CLIPModel.from_pretrained(folder).eval()
     processor, tokenizer = hf.AutoImageProcessor.from_pretrained(folder), hf.AutoTokenizer.from_pretrained(folder)
     with torch.inference_mode():
         pictures = model.get_image_features(**processor(images=images, return_tensors="pt")).pooler_output
-        captions = model.get_text_features(**tokenizer(texts, padding=True, return_tensors="pt")).pooler_output
+        batch = tokenizer(texts, padding=True, truncation=True, max_length=tokens, return_tensors="pt")
+        captions = model.get_text_features(**batch).pooler_output
     return tuple(torch.nn.functional.normalize(side, dim=-1).numpy() for side in (pictures, captions))  # type: ignore[return-value]
 
 
@@ -159,6 +169,32 @@ def test_retrieval_is_what_the_library_gives_by_hand(config: Config, project: tu
     for way, places in ranks.items():
         assert found[f"{way}_median_rank"] == pytest.approx(np.median(places))
     assert len(set(found.values())) > 3
+
+
+def test_long_texts_are_cut_by_its_own_tokenizer(config: Config, project: tuple[Path, Path]) -> None:
+    evaluate(config, "long_text")
+    result = TaskResult.read(RESULTS / "long_text.json")
+    assert {row.aligner for row in result.rows} == {"clip"}
+    assert [line for line in result.left_out if "control" in line]
+    folder = Path("data/index/scenes/composed")
+    drawn, texts = ImageTable(folder), read_table(folder / "texts.parquet").to_pylist()
+    pairs = {row["image_id"]: row["text_id"] for row in read_table(folder / "pairs.parquet").to_pylist()}
+    strings = {row["text_id"]: row["text"] for row in texts}
+    images = [drawn.load(row) for row in range(len(drawn))]
+    captions = [strings[pairs[name]] for name in drawn.ids]
+    for tokens in (4, 16):
+        image_vectors, text_vectors = library_vectors(project[1] / "clip", images, captions, tokens)
+        cosines = text_vectors @ image_vectors.T
+        places = (cosines > cosines.diagonal()[:, None] - 1e-6).sum(axis=1)  # a tie is a miss, but for itself
+        found = [r.value for r in result.rows if (r.metric, r.tokens) == ("t2i_recall@1", tokens)]
+        assert found == [pytest.approx(np.mean(places <= 1))]
+
+
+def test_segmentation_leaves_it_out_and_says_so(config: Config) -> None:
+    evaluate(config, "segmentation")
+    result = TaskResult.read(RESULTS / "segmentation.json")
+    assert result.rows == ()
+    assert "clip: no dense view (aligners.clip.dense)" in result.left_out
 
 
 @pytest.mark.parametrize("task", ["classification", "multilingual"])
