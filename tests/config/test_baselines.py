@@ -13,7 +13,7 @@ from pipeline.encoders.open_clip_parts import hub_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/baselines.md").read_text(encoding="utf-8")
-FULL, RIVALS = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.S))
+FULL, LONG, RIVALS = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.S))
 NAMES = sorted({name.rpartition("-")[0] for name in RIVALS["encoders"]})
 
 
@@ -28,6 +28,7 @@ def merged(*parts: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_entry_to_copy_is_valid() -> None:
     assert validate(merged(FULL)).aligners["clip"].head == "identity"
+    assert validate(merged(FULL, LONG)).aligners["clip"].scenes == "clip-image"
 
 
 @pytest.mark.parametrize("name", NAMES)

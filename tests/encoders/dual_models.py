@@ -91,6 +91,7 @@ def _spread(model: torch.nn.Module) -> torch.nn.Module:
 def transformers_folder(folder: Path, kind: str) -> Path:
     """A folder of transformers: `clip`, `siglip`, `metaclip` or `lit` (two towers of one's choice, joined)."""
     model: Any
+    torch.manual_seed(0)
     if kind == "clip":
         config = hf.CLIPConfig(text_config=LANGUAGE, vision_config=VISION, projection_dim=SHARED)
         model = hf.CLIPModel(config)
@@ -118,6 +119,7 @@ def transformers_folder(folder: Path, kind: str) -> Path:
 
 def open_clip_folder(folder: Path, kind: str) -> Path:
     """A folder of open_clip: `plain`, `xlm-roberta`, `nllb` or `siglip` (an image tower of timm)."""
+    torch.manual_seed(0)
     config: dict[str, Any] = {
         "embed_dim": SHARED,
         "vision_cfg": BODY,
