@@ -230,6 +230,14 @@ def test_the_public_class_gives_the_librarys_vectors_and_scale(config: Config, p
     assert len(hits) == 2
 
 
+def test_a_trained_head_has_no_local_tokens_to_take(config: Config, project: tuple[Path, Path]) -> None:
+    assert config is not None
+    params = parameters(project[1])
+    params["aligners"]["clip"] = params["aligners"]["control"] | {"image": "clip-image"}
+    with pytest.raises(DataError, match="holds one vector per image .*`pooling: cls` keeps them"):
+        train(Config(validate(params)), "clip")
+
+
 def test_another_head_needs_another_run(config: Config, project: tuple[Path, Path]) -> None:
     assert config is not None
     params = parameters(project[1])
