@@ -10,7 +10,8 @@ from pipeline.accounting.read import field, read_json
 def aligner_costs(models: Path, parameters: Mapping[str, int]) -> tuple[list[dict[str, Any]], list[str]]:
     """One entry per trained aligner, by name; and why others, left from earlier runs, are left out.
 
-    `trainable` counts one head; `total` adds both frozen encoders. `samples_seen` is summed over repeats and epochs.
+    `trainable` counts one head; `total` adds both frozen encoders, a dual encoder once. `samples_seen` is summed over
+    repeats and epochs.
 
     Args:
         parameters: of the encoders, by the digest over their files.
@@ -40,20 +41,25 @@ def _encoder(config: dict[str, Any], side: str, path: Path, parameters: Mapping[
     if weights not in parameters:
         return f"the encoder of view {view} (files {str(weights)[:12]}) is not under data/checkpoints"
     model = fingerprint.get("described", {}).get("model")
-    return {"view": view, "model": model, "parameters": parameters[weights]}
+    return {"view": view, "model": model, "parameters": parameters[weights], "weights": weights}
 
 
 def _costs(folder: Path, config: dict[str, Any], encoders: dict[str, Any]) -> dict[str, Any]:
     config_path, metrics_path = folder / "config.json", folder / "metrics.json"
     metrics = read_json(metrics_path)
     trainable = int(field(config, "parameters", config_path))
-    total = trainable + sum(encoder["parameters"] for encoder in encoders.values())
+    frozen = {encoder["weights"]: encoder["parameters"] for encoder in encoders.values()}
+    shown = {
+        side: {name: value for name, value in encoder.items() if name != "weights"}
+        for side, encoder in encoders.items()
+    }
+    total = trainable + sum(frozen.values())
     repeats: dict[str, dict[str, Any]] = field(metrics, "repeats", metrics_path)
     return {
         "aligner": folder.name,
         "trainable": trainable,
-        "image_encoder": encoders["image"],
-        "text_encoder": encoders["text"],
+        "image_encoder": shown["image"],
+        "text_encoder": shown["text"],
         "total": total,
         "trainable_share": trainable / total,
         "samples_seen": field(metrics, "samples_seen", metrics_path),

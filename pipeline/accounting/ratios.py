@@ -54,7 +54,8 @@ def published_ratios() -> list[dict[str, Any]]:
 
 
 def own_ratios(aligners: Sequence[Mapping[str, Any]], stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The same for this run, and what encoding once saves."""
+    """The same for this run, and what encoding once saves; aligners that trained nothing are left out."""
+    aligners = [aligner for aligner in aligners if aligner["samples_seen"]]
     if not aligners:
         return []
     shown = next((aligner for aligner in aligners if aligner["aligner"] == "default"), aligners[0])

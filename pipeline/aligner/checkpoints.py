@@ -28,7 +28,8 @@ def find_checkpoint(weights: str, encoder: EncoderSpec, folders: Sequence[Path])
     for parent in folders:
         for path in sorted(parent.glob(f"*/{MANIFEST}")):
             manifest = _readable(path.parent)
-            if manifest is not None and (manifest.weights_sha256, manifest.loader) == (weights, encoder.loader):
+            wanted = (weights, encoder.loader, encoder.modality)  # both towers of a dual encoder have the same weights
+            if manifest is not None and (manifest.weights_sha256, manifest.loader, manifest.modality) == wanted:
                 return path.parent
     return None
 
@@ -67,7 +68,7 @@ def _make(weights: str, encoder: EncoderSpec, made: Path, looked: Sequence[Path]
     fresh = partial / Path(encoder.model).name
     try:
         manifest = materialise(encoder, fresh)
-        target = made / manifest.weights_sha256
+        target = made / f"{manifest.weights_sha256}-{manifest.modality}"
         if not target.is_dir():
             os.replace(fresh, target)
         return target

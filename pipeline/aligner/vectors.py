@@ -13,8 +13,11 @@ from pipeline.features import FeatureStore
 def image_vectors(heads: ProjectionHeads, features: Mapping[str, np.ndarray]) -> np.ndarray:
     """Unit vectors (n, K) float32 of images, from features as a store of the aligner's image view keeps them."""
     kind = heads.config.local_tokens
+    cls = np.ascontiguousarray(features["cls"][:, -1])
+    if kind == "none":
+        return heads.embed_image(cls, cls[:, None][:, :0])
     local = features["mean"][:, -1:] if kind == "mean" else features[kind]
-    return heads.embed_image(np.ascontiguousarray(features["cls"][:, -1]), np.ascontiguousarray(local))
+    return heads.embed_image(cls, np.ascontiguousarray(local))
 
 
 def stored_image_vectors(heads: ProjectionHeads, store: FeatureStore, ids: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pipeline.alignment.identity import Identity
 from pipeline.alignment.inputs import ImageInput, TextInput
 from pipeline.alignment.projectors import FreezeAlign
 from pipeline.errors import ModelError
@@ -31,7 +32,7 @@ class HeadConfig:
         fingerprints: fingerprint of the feature stores by view, as `Fingerprint.as_dict` gives it: what the heads take,
             and enough to load the encoders again. Features with another digest do not fit.
         data: data sets that it was trained on.
-        seeds, best_epochs: one per repeat.
+        seeds, best_epochs: one per repeat; empty for head "identity", which has no weights.
         parameters: trained scalars of one head, the temperature included.
     """
 
@@ -94,13 +95,13 @@ def save_heads(head: FreezeAlign, folder: Path, repeat: int) -> None:
 
 
 class ProjectionHeads:
-    """Trained heads of one repeat: frozen features in, unit vectors of the shared space out.
+    """Heads of one repeat, trained or "identity": frozen features in, unit vectors of the shared space out.
 
     Attributes:
         config: the `HeadConfig` they were saved with.
     """
 
-    def __init__(self, config: HeadConfig, head: FreezeAlign, device: torch.device) -> None:
+    def __init__(self, config: HeadConfig, head: FreezeAlign | Identity, device: torch.device) -> None:
         self.config = config
         self._head = head.to(device).eval()
         self._device = device
@@ -113,6 +114,8 @@ class ProjectionHeads:
             ModelError: config or weights are missing, damaged or do not fit each other.
         """
         config = HeadConfig.read(folder)
+        if config.head == "identity":
+            return cls(config, Identity(_own_scale(config)), torch.device(device))
         head = FreezeAlign(config.vision_dim, config.text_dim, config.embed_dim, dropout=0.0)
         path = heads_path(folder, repeat)
         if not path.is_file():
@@ -129,7 +132,10 @@ class ProjectionHeads:
 
     @property
     def logit_scale(self) -> float:
-        """What cosines are multiplied by before the softmax; learned, one over the temperature."""
+        """What cosines are multiplied by before the softmax; learned, one over the temperature.
+
+        Of head "identity" it is the dual encoder's own.
+        """
         return self._head.scale().item()
 
     @torch.no_grad()
@@ -138,7 +144,7 @@ class ProjectionHeads:
 
         Args:
             cls: (N, D) features of the image view, any float dtype.
-            local: (N, T, D) local tokens of the kind in `config.local_tokens`.
+            local: (N, T, D) local tokens of the kind in `config.local_tokens`; T is 0 for "none".
 
         Raises:
             ValueError: the shapes do not fit the heads.
@@ -205,3 +211,13 @@ class ProjectionHeads:
                 f"{what} features of shape {tuple(array.shape)} do not fit aligner {self.config.aligner!r}: it takes "
                 f"{rank} axes, the last of width {width}"
             )
+
+
+def _own_scale(config: HeadConfig) -> float:
+    """The logarithm of the scale that the dual encoder behind a view learned; 0 where neither has one."""
+    for view in (config.image_view, config.text_view):
+        described = config.fingerprints.get(view, {}).get("described", {})
+        scale = (described.get("preprocessing") or {}).get("logit_scale")
+        if scale is not None:
+            return float(scale)
+    return 0.0

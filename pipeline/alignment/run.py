@@ -12,6 +12,7 @@ from pipeline.alignment.data import load_alignment_data
 from pipeline.alignment.model import HeadConfig, save_heads
 from pipeline.alignment.projectors import parameter_count
 from pipeline.alignment.trainer import EpochRecord, TrainedRepeat, train_repeat
+from pipeline.alignment.untrained import record_identity
 from pipeline.config.schema import AlignerSpec, TrainParams
 from pipeline.device import choose_device
 from pipeline.files import write_json
@@ -26,13 +27,17 @@ METRICS_FILE = "metrics.json"
 def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: int, seed: int) -> HeadConfig:
     """Train the aligner `name` once per split and write data/models/<name>.
 
+    With head `identity` nothing is trained, and no weights are written (see `record_identity`).
+
     Repeat i is initialised with seed `seed * repeats + i`, as its split was drawn. Written are repeat_<i>/
     heads.safetensors, curves.csv (a line per epoch, as it ends), metrics.json and, last, config.json.
 
     Raises:
-        DataError, StoreError, FingerprintMismatch: as `load_alignment_data`.
+        DataError, StoreError, FingerprintMismatch: as `load_alignment_data` and `record_identity`.
         ModelError: training diverged.
     """
+    if spec.head == "identity":
+        return record_identity(name, spec, repeats)
     data = load_alignment_data(name, spec, repeats, torch.device(choose_device(params.device)), params)
     vision_dim, text_dim = data.features.vision_dim, data.features.text_dim
     folder = MODELS / name

@@ -16,12 +16,15 @@ def read_images(store: FeatureStore, ids: np.ndarray, local_tokens: str) -> Imag
     """Features of images in the dtype of the store; of several kept layers, the last.
 
     Args:
-        local_tokens: "grid", "patch", or "mean" (the mean patch token, as a single token).
+        local_tokens: "grid", "patch", "mean" (the mean patch token, as a single token) or "none" (no token at all).
 
     Raises:
         DataError: the store does not hold those tokens.
         MissingRows: an id is absent or not valid.
     """
+    if local_tokens == "none":
+        cls = _last_layer(store.read("cls", ids))
+        return ImageInput(cls, cls[:, None, :][:, :0])
     require_tokens(store, local_tokens)
     return ImageInput(
         cls=_last_layer(store.read("cls", ids)),
@@ -37,6 +40,11 @@ def require_tokens(store: FeatureStore, local_tokens: str) -> None:
     Raises:
         DataError: it does not.
     """
+    if "mean" not in store.names:
+        raise DataError(
+            f"{store.folder} holds one vector per image ({', '.join(store.names)}), as a dual encoder gives it; heads "
+            "other than identity take local tokens as well. For a CLIP of transformers, `pooling: cls` keeps them."
+        )
     if local_tokens not in store.names:
         raise DataError(
             f"local_tokens: {local_tokens} needs the array {local_tokens!r}; the store holds "

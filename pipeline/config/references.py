@@ -59,6 +59,8 @@ def _views(params: Params, names: _Names) -> Iterator[str]:
         encoder = params.encoders[view.encoder]
         if encoder.modality == "image" and view.resolution is None:
             yield f"`views.{name}.resolution` is missing: an image view needs the side of its input in pixels."
+        if encoder.modality == "image" and encoder.loader == "open_clip" and view.tier != "cls":
+            yield f"`views.{name}.tier` is {view.tier}; of the dual encoder {view.encoder!r} only `tier: cls` is kept."
         if encoder.modality == "image" and view.truncations:
             yield f"`views.{name}.truncations` is for texts; {view.encoder!r} is an encoder of images."
         if encoder.modality == "image" and view.chunk_tokens:
@@ -108,7 +110,12 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, names: _Names) -> 
             yield f"`{where}.text_tokens` is full, so its view {aligner.text!r} needs `tier: full`."
         if aligner.long_text is not None:
             yield f"`{where}.long_text` needs `text_tokens: pooled`: truncated texts are kept as sentence embeddings."
-    yield from _found(names.missing(f"{where}.curation", aligner.curation, "curations"))
+    if aligner.head == "identity":
+        yield from _identity(where, aligner, params)
+    else:
+        yield from _found(names.missing(f"{where}.curation", aligner.curation, "curations"))
+    if aligner.head == "identity" and aligner.scenes is not None:
+        yield from _found(names.unstored(f"{where}.long_text", "scenes", "composed", aligner.scenes))
     for key, side, base in (("dense", "image", aligner.image), ("long_text", "text", aligner.text)):
         view: str | None = getattr(aligner, key)
         if view is None:
@@ -126,6 +133,25 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, names: _Names) -> 
             yield f"`{where}.dense` is {view!r} of tier {params.views[view].tier}; it needs `tier: full`."
         if key == "long_text" and not params.views[view].truncations:
             yield f"`{where}.long_text` is {view!r}, which has no `truncations`."
+
+
+def _identity(where: str, aligner: AlignerSpec, params: Params) -> Iterator[str]:
+    """Nothing is trained between the views, so they must be of models whose features share a space."""
+    sides = [params.views[view].encoder for view in (aligner.image, aligner.text) if view in params.views]
+    encoders = [params.encoders[name] for name in sides if name in params.encoders]
+    for name, encoder in zip(sides, encoders, strict=False):
+        if encoder.pooling != "model":
+            yield (
+                f"`{where}.head` is identity, which takes the projected features of a dual encoder; "
+                f"set `encoders.{name}.pooling: model`, found {encoder.pooling}."
+            )
+    models = {(encoder.source, encoder.model, encoder.revision, encoder.loader) for encoder in encoders}
+    if len(models) > 1 and not aligner.two_models:
+        named = " and ".join(repr(encoder.model) for encoder in encoders)
+        yield (
+            f"`{where}.head` is identity, but its views are of {named}: give both encoders the same source, model, "
+            "revision and loader, or set `two_models: true` where both models are known to share a space."
+        )
 
 
 def _view_of(where: str, view: str, modality: str, params: Params, names: _Names) -> Iterator[str]:

@@ -20,12 +20,16 @@ class Section(BaseModel):
 
 
 class EncoderSpec(Section):
-    """A frozen encoder, named as its own library names it."""
+    """A frozen encoder, named as its own library names it.
+
+    Of a dual encoder (loader open_clip, or transformers with `pooling: model`), `modality` says which tower is meant;
+    its features are the projected ones, `image_features` or `text_features`.
+    """
 
     modality: Literal["image", "text"]
     source: Literal["embedded", "hub", "local"]
     model: str
-    loader: Literal["transformers", "timm", "sentence-transformers"]
+    loader: Literal["transformers", "timm", "sentence-transformers", "open_clip"]
     revision: str | None = None
     pooling: Literal["cls", "model", "mean", "last"] = "cls"
     layers: tuple[int, ...] = (-1,)
@@ -41,6 +45,10 @@ class EncoderSpec(Section):
             raise ValueError("loader sentence-transformers is for texts; use transformers or timm for images")
         if self.modality == "text" and self.loader == "timm":
             raise ValueError("loader timm is for images; use transformers or sentence-transformers for texts")
+        if self.loader == "open_clip" and (self.pooling != "model" or self.layers != (-1,)):
+            raise ValueError("loader open_clip gives the model's own features alone; set pooling: model, and no layers")
+        if self.loader == "open_clip" and self.trust_remote_code:
+            raise ValueError("loader open_clip runs no code of a checkpoint; leave out trust_remote_code")
         return self
 
 
@@ -132,6 +140,10 @@ class StoreSpec(Section):
 class AlignerSpec(Section):
     """Two views and the head between them.
 
+    Head `identity` trains nothing: the views are the two towers of a dual encoder, whose features are only brought to
+    unit length. They must be of one model, unless `two_models` says that both models share a space. Its `curation` is
+    not read.
+
     `curation` names the selection of training images; `dense` is a view of the same image encoder with every patch
     token, through which composed scenes are seen; `long_text` a view of the same text encoder with truncations.
     """
@@ -139,7 +151,8 @@ class AlignerSpec(Section):
     image: Name
     text: Name
     data: Annotated[tuple[Name, ...], Field(min_length=1)]
-    head: Literal["freeze-align"] = "freeze-align"
+    head: Literal["freeze-align", "identity"] = "freeze-align"
+    two_models: bool = False
     embed_dim: Positive | None = None
     local_tokens: Literal["grid", "patch", "mean"] = "grid"
     text_tokens: Literal["pooled", "full"] = "pooled"
@@ -147,6 +160,27 @@ class AlignerSpec(Section):
     curation: Name = "all"
     dense: Name | None = None
     long_text: Name | None = None
+
+    @model_validator(mode="after")
+    def _of_one_head(self) -> "AlignerSpec":
+        if self.head != "identity" and self.two_models:
+            raise ValueError("two_models is for head identity; a trained head may join any two models")
+        if self.head == "identity":
+            wrong = [name for name in ("embed_dim", "dense") if getattr(self, name) is not None]
+            wrong += ["text_tokens"] * (self.text_tokens != "pooled")
+            if wrong:
+                raise ValueError(f"head identity takes one vector per image and per text; leave out {', '.join(wrong)}")
+        return self
+
+    @property
+    def local_features(self) -> str:
+        """The local tokens that the head reads: `local_tokens`, or "none" for head identity."""
+        return "none" if self.head == "identity" else self.local_tokens
+
+    @property
+    def scenes(self) -> str | None:
+        """The view through which whole scenes are seen: `dense`, or for head identity its own `image`."""
+        return self.image if self.head == "identity" and self.long_text is not None else self.dense
 
 
 class SplitsParams(Section):

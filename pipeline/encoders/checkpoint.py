@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from pipeline.config.schema import EncoderSpec
-from pipeline.encoders.files import check_shards, copy_checkpoint, refuse_pickles
+from pipeline.encoders.dual import is_dual
+from pipeline.encoders.files import check_shards, copy_checkpoint, other_weights, refuse_pickles
 from pipeline.encoders.manifest import (
     FORMAT_VERSION,
     Description,
@@ -38,9 +39,17 @@ def materialise(spec: EncoderSpec, folder: Path) -> Manifest:
     if spec.source == "hub":
         from pipeline.encoders.hub import download
 
-        revision = download(spec, folder)
+        if spec.loader == "open_clip":
+            from pipeline.encoders.open_clip_parts import fetch_parts, hub_name
+
+            repository, config = hub_name(spec.model)
+            revision = download(spec.model_copy(update={"model": repository}), folder)
+            fetch_parts(folder, repository, config)
+        else:
+            revision = download(spec, folder)
     elif spec.source == "local":
-        copy_checkpoint(origin, folder, spec.trust_remote_code)
+        left_out = other_weights(spec.loader, (path.relative_to(origin).as_posix() for path in origin.rglob("*")))
+        copy_checkpoint(origin, folder, spec.trust_remote_code, left_out)
     else:
         from pipeline.encoders.embedded import convert
 
@@ -88,6 +97,14 @@ def _describe(spec: EncoderSpec, folder: Path) -> Description:
         from pipeline.encoders.sentence_text import describe_sentence
 
         return describe_sentence(folder, spec.trust_remote_code)
+    if spec.loader == "open_clip":
+        from pipeline.encoders.open_clip_dual import describe_open_clip
+
+        return describe_open_clip(folder, spec.modality)
+    if is_dual(folder, spec):
+        from pipeline.encoders.transformers_dual import describe_dual
+
+        return describe_dual(folder, spec)
     if spec.modality == "image":
         from pipeline.encoders.transformers_tower import describe_tower
 

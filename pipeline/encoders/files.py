@@ -5,7 +5,7 @@ Loading a pickle runs whatever code it holds, so checkpoints that exist only as 
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import CheckpointError
@@ -25,10 +25,29 @@ def kept_patterns(trust_remote_code: bool) -> tuple[str, ...]:
     return (*KEPT, "*.py") if trust_remote_code else KEPT
 
 
-def copy_checkpoint(origin: Path, folder: Path, trust_remote_code: bool = False) -> None:
-    """Copy what belongs to the checkpoint in `origin` into `folder`, sub-folders included."""
+def other_weights(loader: str, names: Iterable[str]) -> list[str]:
+    """Weights that another library reads: beside open_clip's own file, all others in the folder of a checkpoint.
+
+    Args:
+        names: POSIX paths of all files of the checkpoint.
+    """
+    weights = [name for name in names if PurePosixPath(name).suffix == ".safetensors" and "/" not in name]
+    own = [name for name in weights if name.startswith("open_clip_")]
+    return [name for name in weights if name not in own] if loader == "open_clip" and own else []
+
+
+def copy_checkpoint(
+    origin: Path, folder: Path, trust_remote_code: bool = False, left_out: Collection[str] = ()
+) -> None:
+    """Copy what belongs to the checkpoint in `origin` into `folder`, sub-folders included.
+
+    Args:
+        left_out: POSIX paths of files that are not needed.
+    """
     for path in sorted(origin.rglob("*")):
         inside = path.relative_to(origin)
+        if inside.as_posix() in left_out:
+            continue
         kept = any(inside.match(pattern) for pattern in kept_patterns(trust_remote_code))
         if path.is_file() and kept and not set(inside.parts[:-1]) & set(SKIPPED_FOLDERS):
             target = folder / inside

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from pipeline.config.schema import EncoderSpec
-from pipeline.encoders.files import SKIPPED_FOLDERS, kept_patterns, refuse_pickles
+from pipeline.encoders.files import SKIPPED_FOLDERS, kept_patterns, other_weights, refuse_pickles
 from pipeline.errors import CheckpointError
 
 _log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def download(spec: EncoderSpec, folder: Path) -> str:
             revision=commit,
             local_dir=folder,
             allow_patterns=list(kept_patterns(spec.trust_remote_code)),
-            ignore_patterns=[f"{skipped}/*" for skipped in SKIPPED_FOLDERS],
+            ignore_patterns=[*(f"{skipped}/*" for skipped in SKIPPED_FOLDERS), *other_weights(spec.loader, names)],
         )
     except (OSError, HTTPError, HFValidationError) as error:
         raise CheckpointError(

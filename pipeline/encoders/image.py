@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
 from pipeline.encoders.torchvision_mend import ensure_torchvision
 from pipeline.encoders.tower import Tokens, Tower
@@ -34,7 +35,7 @@ class ImageEncoder:
 
     Attributes:
         layers: the L kept layers, counted from 1.
-        patch_grid: rows and columns of patches; their product is P.
+        patch_grid: rows and columns of patches; their product is P, 0 where the encoder gives none.
         width: D.
     """
 
@@ -78,6 +79,7 @@ def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: 
 
     Each kept layer goes through the model's final norm, as in DINOv2's `get_intermediate_layers(norm=True)`. Blocks
     after the last kept one are not run. Attention is PyTorch's scaled dot product where the library offers it.
+    Of a dual encoder with `pooling: model` only its projected `image_features` are given, and no patches.
 
     Args:
         folder: written by `checkpoint.materialise`.
@@ -91,7 +93,16 @@ def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: 
     manifest = manifest_for(folder, spec.loader, "image")
     ensure_torchvision()
     tower: Tower
-    if spec.loader == "timm":
+    if spec.loader == "open_clip":
+        from pipeline.encoders.open_clip_dual import load_open_clip_tower
+
+        tower = load_open_clip_tower(folder, spec, view, device)
+    elif is_dual(folder, spec):
+        check_described(manifest, folder.name)
+        from pipeline.encoders.transformers_dual import load_dual_tower
+
+        tower = load_dual_tower(folder, spec, view, device)
+    elif spec.loader == "timm":
         from pipeline.encoders.timm_tower import load_timm
 
         tower = load_timm(folder, spec, view.resolution, device)

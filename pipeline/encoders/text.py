@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
 from pipeline.errors import CheckpointError
 
@@ -63,7 +64,8 @@ def load_text_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: s
     """Load a text encoder from its checkpoint folder, in evaluation mode, without touching the network.
 
     A sentence-transformers folder pools and normalises as its own modules say (prompts stored in the folder are not
-    used; `prefix` is). With loader transformers, `pooling` is `mean`, `cls` or `last` over all tokens but padding.
+    used; `prefix` is). With loader transformers, `pooling` is `mean`, `cls` or `last` over all tokens but padding, or
+    `model` for the projected `text_features` of a dual encoder.
 
     Args:
         folder: written by `checkpoint.materialise`.
@@ -74,9 +76,18 @@ def load_text_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: s
     Raises:
         CheckpointError: the folder is unfinished, or lacks what was asked for; the message says what there is.
     """
-    manifest_for(folder, spec.loader, "text")
+    manifest = manifest_for(folder, spec.loader, "text")
     if set(spec.layers) != {-1}:
         raise CheckpointError(f"{folder.name}: texts are encoded from the last layer, found layers {list(spec.layers)}")
+    if spec.loader == "open_clip":
+        from pipeline.encoders.open_clip_dual import OpenClipText
+
+        return OpenClipText(folder, spec, view, device)
+    if is_dual(folder, spec):
+        check_described(manifest, folder.name)
+        from pipeline.encoders.transformers_dual import DualText
+
+        return DualText(folder, spec, view, device)
     if spec.loader == "sentence-transformers":
         from pipeline.encoders.sentence_text import SentenceText
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from pipeline.config.schema import EncoderSpec
+from pipeline.encoders.dual import dual_class
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.text import TokenFeatures
 from pipeline.encoders.text_limits import own_limit, positions, token_limit
@@ -120,6 +121,8 @@ def _parts(folder: Path, trust_remote_code: bool) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     except (OSError, ValueError, ImportError) as error:
         raise CheckpointError(f"transformers cannot load configuration and tokenizer of {folder}: {error}") from error
+    if dual_class(folder) is not None:
+        raise CheckpointError(f"{folder}: {config.model_type} is a dual encoder; its text tower needs `pooling: model`")
     if config.is_encoder_decoder:
         raise CheckpointError(
             f"{folder}: {config.model_type} is an encoder-decoder; use a sentence-transformers folder of it"

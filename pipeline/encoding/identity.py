@@ -1,10 +1,13 @@
 """Which features a view of an encoder yields: the fingerprint, computed without loading any model."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from pipeline.config.schema import EncoderSpec, ViewSpec
 from pipeline.encoders.manifest import Manifest
+from pipeline.errors import CheckpointError
 from pipeline.features.fingerprint import ENCODING_VERSION, FORMAT_VERSION, Fingerprint, digest_of
+
+_PACKAGES = {"open_clip": "open_clip_torch"}  # other loaders have the names of their packages
 
 
 def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> Fingerprint:
@@ -46,6 +49,19 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> 
         "architecture": manifest.architecture,
         "preprocessing": manifest.preprocessing,
         "torch": version("torch"),
-        encoder.loader: version(encoder.loader),  # loaders have the names of their packages
+        encoder.loader: loader_version(encoder.loader),
     }
     return Fingerprint(compared, described)
+
+
+def loader_version(loader: str) -> str:
+    """The version of a loader's package.
+
+    Raises:
+        CheckpointError: it is not installed; the message has the pip command.
+    """
+    package = _PACKAGES.get(loader, loader)
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        raise CheckpointError(f"loader {loader} needs a package that is not installed: pip install {package}") from None

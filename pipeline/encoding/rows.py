@@ -24,7 +24,10 @@ NOT_FINITE = "the encoder gave NaN or infinite features"
 
 
 class ImageRows:
-    """CLS (or pooled) and patch-mean tokens of each kept layer, and local tokens of the last, by tier."""
+    """CLS (or pooled) and patch-mean tokens of each kept layer, and local tokens of the last, by tier.
+
+    Of an encoder without patches there is the pooled output alone.
+    """
 
     def __init__(
         self, encoder: ImageEncoder, view: ViewSpec, load: Callable[[str], Image.Image], params: EncodeParams
@@ -33,7 +36,10 @@ class ImageRows:
         self._batch_size, self._workers = params.batch_size, params.workers
         layers, width = len(encoder.layers), encoder.width
         height, breadth = encoder.patch_grid
-        specs = [ArraySpec("cls", (layers, width), view.dtype), ArraySpec("mean", (layers, width), view.dtype)]
+        specs = [ArraySpec("cls", (layers, width), view.dtype)]
+        self._has_patches = height * breadth > 0
+        if self._has_patches:
+            specs.append(ArraySpec("mean", (layers, width), view.dtype))
         if view.tier == "grid":
             specs.append(ArraySpec("grid", (view.grid**2, width), view.dtype))
         if view.tier == "full":
@@ -75,7 +81,9 @@ class ImageRows:
 
     def _arrays(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         features = self._encoder.forward(pixels)
-        arrays = {"cls": features.cls, "mean": features.patch.mean(dim=2)}
+        arrays = {"cls": features.cls}
+        if self._has_patches:
+            arrays["mean"] = features.patch.mean(dim=2)
         if self._view.tier == "grid":
             arrays["grid"] = region_means(features.patch[:, -1], self._encoder.patch_grid, self._view.grid)
         if self._view.tier == "full":

@@ -28,16 +28,17 @@ class TrainedAligner:
         """Read the saved config and check that it is of these parameters.
 
         Raises:
-            ModelError: the aligner is missing, or was trained with other views, tokens or repeats.
+            ModelError: the aligner is missing, or was made with another head, other views, tokens or repeats.
         """
         self.name, self.spec, self._device = name, spec, device
         self.config = HeadConfig.read(MODELS / name)
         config = self.config
-        found = (config.image_view, config.text_view, config.local_tokens, config.text_tokens, config.repeats)
-        expected = (spec.image, spec.text, spec.local_tokens, spec.text_tokens, repeats)
+        views, kept = (config.image_view, config.text_view), (config.local_tokens, config.text_tokens)
+        found = (config.head, *views, *kept, config.repeats)
+        expected = (spec.head, spec.image, spec.text, spec.local_features, spec.text_tokens, repeats)
         if found != expected:
             raise ModelError(
-                f"{MODELS / name} was trained with image view, text view, local and text tokens and repeats {found}; "
+                f"{MODELS / name} was made with head, image view, text view, local and text tokens, repeats {found}; "
                 f"params.yaml says {expected}. Train it again with: dvc repro train@{name}"
             )
         self._stores: dict[tuple[str, str, str], FeatureStore] = {}

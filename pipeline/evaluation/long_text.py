@@ -57,6 +57,8 @@ def evaluate_long_text(
 ) -> Evaluated:
     """Recall@k of every aligner that has a dense view and one of long texts, at each length of the captions.
 
+    Head identity needs no dense view: it sees scenes through its image view.
+
     Raises:
         PermafrostError: tables, stores or heads are missing or do not fit each other.
     """
@@ -65,11 +67,12 @@ def evaluate_long_text(
     images: dict[str, SceneImages] = {}
     texts: dict[str, SceneTexts] = {}
     for aligner in aligners:
-        lacking = [name for name in ("dense", "long_text") if getattr(aligner.spec, name) is None]
+        views = {"dense": aligner.spec.scenes, "long_text": aligner.spec.long_text}
+        lacking = [name for name, view in views.items() if view is None]
         if lacking:
             findings.left_out.append(f"{aligner.name}: no {' and no '.join(lacking)} view (aligners.{aligner.name})")
         elif len(scenes):
-            images[aligner.name] = SceneImages(aligner, str(aligner.spec.dense))
+            images[aligner.name] = SceneImages(aligner, str(aligner.spec.scenes))
             texts[aligner.name] = SceneTexts(aligner, str(aligner.spec.long_text))
     taking_part = [aligner for aligner in aligners if aligner.name in images]
     if not taking_part:

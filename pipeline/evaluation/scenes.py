@@ -22,6 +22,8 @@ _OTHER_TEXTS = ("max_tokens", "truncations", "chunk_tokens")  # what a view of l
 class SceneImages:
     """Scenes through the dense view of an aligner: every patch token of the last kept layer.
 
+    With head identity there are no patch tokens, and only whole scenes have vectors.
+
     Attributes:
         patch_grid: (height, width) in patches.
         share: of the side of a scene that the encoder sees, in the centre.
@@ -36,12 +38,13 @@ class SceneImages:
         """
         self._aligner = aligner
         self._store = _open(aligner, view, aligner.spec.image, _OTHER_IMAGES)
-        if "patch" not in self._store.names or "patch_grid" not in self._store.attributes:
+        lacking = "patch" not in self._store.names or "patch_grid" not in self._store.attributes
+        if lacking and aligner.config.local_tokens != "none":
             raise DataError(
                 f"View {view!r} of aligner {aligner.name!r} holds {', '.join(self._store.names)}; scenes need every "
                 "patch token. Set `tier: full` for the view in params.yaml and run: dvc repro"
             )
-        height, width = self._store.attributes["patch_grid"]
+        height, width = self._store.attributes.get("patch_grid", (0, 0))
         self.patch_grid: tuple[int, int] = (int(height), int(width))
         self.share = visible_share(self._store.fingerprint["described"].get("preprocessing") or {})
         self._patches: dict[int, tuple[np.ndarray, np.ndarray]] = {}

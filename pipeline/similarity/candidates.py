@@ -71,8 +71,9 @@ def read_candidates(params: CompareParams, repeats: int, poolings: Sequence[str]
 def _image_spaces(
     view: str, stores: Mapping[str, FeatureStore], samples: Captioned, poolings: Sequence[str]
 ) -> list[ImageSpace]:
-    """Layers and poolings of one view; the mean is left out where it is the same vector up to rounding."""
+    """Layers and poolings of one view; the mean is left out where there is none, or the same vector up to rounding."""
     layers = next(iter(stores.values())).fingerprint["compared"].get("layers", [-1])
+    poolings = [pooling for pooling in poolings if all(pooling in store.names for store in stores.values())]
     by_pooling = {pooling: _gather(stores, samples, pooling) for pooling in poolings}
     spaces = []
     for position, layer in enumerate(layers):

@@ -94,6 +94,79 @@ def test_text_tokens_need_a_view_that_keeps_them_and_no_truncated_texts(raw: dic
     assert validate(raw).aligners["default"].text_tokens == "full"
 
 
+@pytest.fixture
+def clip(raw: dict[str, Any]) -> dict[str, Any]:
+    """The committed file with a CLIP of open_clip and an aligner of its two towers."""
+    for side, own in (("image", {"resolution": 224, "tier": "cls"}), ("text", {})):
+        raw["encoders"][f"clip-{side}"] = {
+            "modality": side,
+            "source": "hub",
+            "model": "ViT-B-32:laion2b_s34b_b79k",
+            "loader": "open_clip",
+            "pooling": "model",
+        }
+        raw["views"][f"clip-{side}"] = {"encoder": f"clip-{side}", **own}
+        store = {"group": "pairs", "dataset": "emoji", "view": f"clip-{side}", "encoder": f"clip-{side}"}
+        raw["stores"][f"emoji-clip-{side}"] = store
+    raw["aligners"]["clip"] = {"image": "clip-image", "text": "clip-text", "data": ["emoji"], "head": "identity"}
+    return raw
+
+
+def test_an_aligner_of_two_towers_needs_no_curation(clip: dict[str, Any]) -> None:
+    clip["aligners"]["clip"]["curation"] = "whatever"
+    assert validate(clip).aligners["clip"].local_features == "none"
+
+
+def test_head_identity_joins_the_towers_of_one_model_only(clip: dict[str, Any]) -> None:
+    clip["encoders"]["clip-text"]["model"] = "ViT-B-32:openai"
+    message = refusal(clip)
+    assert "`aligners.clip.head` is identity, but its views are of 'ViT-B-32:laion2b_s34b_b79k' and" in message
+    assert "set `two_models: true`" in message
+    clip["aligners"]["clip"]["two_models"] = True
+    assert validate(clip).aligners["clip"].two_models
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            "aligners.clip.dense",
+            "vit-dense",
+            "`aligners.clip`: head identity takes one vector per image and per text; ",
+        ),
+        ("aligners.clip.embed_dim", 8, "leave out embed_dim"),
+        ("aligners.clip.text", "minilm", "its views are of 'ViT-B-32:laion2b_s34b_b79k' and 'all-MiniLM-L6-v2'"),
+        ("aligners.default.two_models", True, "`aligners.default`: two_models is for head identity"),
+        (
+            "encoders.clip-image.pooling",
+            "cls",
+            "`encoders.clip-image`: loader open_clip gives the model's own features",
+        ),
+        ("encoders.clip-image.trust_remote_code", True, "runs no code of a checkpoint"),
+        ("views.clip-image.tier", "grid", "of the dual encoder 'clip-image' only `tier: cls` is kept"),
+    ],
+)
+def test_what_a_dual_encoder_cannot_be(clip: dict[str, Any], path: str, value: object, message: str) -> None:
+    section, name, key = path.split(".")
+    clip[section][name][key] = value
+    assert message in refusal(clip)
+
+
+def test_long_texts_of_head_identity_need_scenes_through_its_image_view(clip: dict[str, Any]) -> None:
+    clip["views"]["clip-long"] = {"encoder": "clip-text", "truncations": [16, 77]}
+    clip["aligners"]["clip"]["long_text"] = "clip-long"
+    store = {"group": "scenes", "dataset": "composed", "view": "clip-long", "encoder": "clip-text"}
+    clip["stores"]["scenes-clip-long"] = store
+    assert "composed-clip-image: {group: scenes, dataset: composed, view: clip-image" in refusal(clip)
+    clip["stores"]["scenes-clip-image"] = store | {"view": "clip-image", "encoder": "clip-image"}
+    assert validate(clip).aligners["clip"].scenes == "clip-image"
+
+
+def test_head_identity_takes_projected_features(raw: dict[str, Any]) -> None:
+    raw["aligners"]["default"] |= {"head": "identity", "dense": None, "long_text": None}
+    assert "set `encoders.vit-s14.pooling: model`, found cls" in refusal(raw)
+
+
 def test_all_problems_are_listed_at_once(raw: dict[str, Any]) -> None:
     raw["train"]["lrr"] = 1.0
     raw["trian"] = {}

@@ -89,11 +89,13 @@ def test_vision_tower_of_a_whole_clip(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "origin")
     hf.CLIPImageProcessor(**CROPPING).save_pretrained(tmp_path / "origin")
     materialise(spec("image", "transformers", str(tmp_path / "origin")), tmp_path / "clip")
-    encoder = load(tmp_path / "clip", pooling="model")
+    encoder = load(tmp_path / "clip")
     pixels = encoder.preprocess(picture())[None]
     with torch.inference_mode():
         expected = model.vision_model(pixels).pooler_output
     torch.testing.assert_close(encoder.forward(pixels).cls[:, 0], expected)
+    with pytest.raises(CheckpointError, match="run: dvc repro checkpoint@clip"):  # that is the projected output now
+        load(tmp_path / "clip", pooling="model")
 
 
 @pytest.mark.parametrize("resolution", [None, 48])

@@ -233,7 +233,8 @@ def test_features_of_another_encoder_are_refused(
 @pytest.mark.parametrize("module", ["stages.train", "stages.evaluate"])
 def test_no_encoder_library_is_imported(module: str) -> None:
     code = (
-        f"import sys, {module}; print(sorted({{'transformers', 'timm', 'sentence_transformers'}} & set(sys.modules)))"
+        f"import sys, {module}; "
+        "print(sorted({'transformers', 'timm', 'sentence_transformers', 'open_clip'} & set(sys.modules)))"
     )
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"

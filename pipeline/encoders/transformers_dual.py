@@ -1,0 +1,184 @@
+"""Dual encoders of transformers (CLIP, SigLIP, VisionTextDualEncoder): its own model, processor and tokenizer.
+
+Features are those of `get_image_features` and `get_text_features`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.encoders.dual import check_text_view, check_view, dual_class
+from pipeline.encoders.dual_tower import DualTower
+from pipeline.encoders.hf_processor import Processor
+from pipeline.encoders.manifest import Description
+from pipeline.encoders.text import TokenFeatures
+from pipeline.encoders.text_limits import own_limit, positions, token_limit
+from pipeline.encoders.torchvision_mend import ensure_torchvision
+from pipeline.errors import CheckpointError
+
+_PADDED = {"siglip"}  # trained on texts that are padded to the full length, without a mask
+
+
+def describe_dual(folder: Path, spec: EncoderSpec) -> Description:
+    """Describe one tower of a dual encoder from its configuration, processor and tokenizer.
+
+    Raises:
+        CheckpointError: transformers cannot read them, or the weights lack a logit scale.
+    """
+    config = _config(folder)
+    own: dict[str, Any] = {"features": f"{spec.modality}_features", "logit_scale": _logit_scale(folder)}
+    if spec.modality == "image":
+        own |= Processor(folder).describe()
+    else:
+        tokenizer = _tokenizer(folder, spec.trust_remote_code)
+        most = positions(config.text_config)
+        own |= {
+            "tokenizer": type(tokenizer).__name__,
+            "padding": _padding(config),
+            "max_tokens": own_limit(tokenizer.model_max_length, most),
+            "positions": most,
+        }
+    return Description(
+        architecture=str(dual_class(folder)),
+        width=_width(config),
+        patch_size=None,
+        layers=None,
+        prefix_tokens=None,
+        preprocessing=own,
+    )
+
+
+def load_dual_tower(folder: Path, spec: EncoderSpec, view: ViewSpec, device: str) -> DualTower:
+    """The image tower of a dual encoder.
+
+    Raises:
+        CheckpointError: the checkpoint lacks weights, or the view does not fit it.
+    """
+    processor = Processor(folder)
+    check_view(view, spec, processor.resolution, folder.name)
+    model = _load(folder, spec, device)
+    del model.text_model  # half of the memory
+    dtype = getattr(torch, spec.dtype)
+
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
+        return _features(model.get_image_features(pixel_values=pixels.to(dtype)))
+
+    return DualTower(processor, encode, _width(_config(folder)))
+
+
+class DualText:
+    """A `TextEncoder` over the text tower of a dual encoder of transformers."""
+
+    def __init__(self, folder: Path, spec: EncoderSpec, view: ViewSpec, device: str) -> None:
+        """Load model and tokenizer.
+
+        Raises:
+            CheckpointError: they do not load, weights are missing, or the view does not fit them.
+        """
+        check_text_view(view, folder.name)
+        config = _config(folder)
+        self._tokenizer = _tokenizer(folder, spec.trust_remote_code)
+        most = positions(config.text_config)
+        limit = own_limit(self._tokenizer.model_max_length, most)
+        self.max_tokens = token_limit(view.max_tokens, limit, most, folder.name)
+        self.width = self.token_width = _width(config)
+        self._padding = _padding(config)
+        self._full = limit or self.max_tokens
+        self._model = _load(folder, spec, device)
+        del self._model.vision_model  # half of the memory
+        self._prefix = spec.prefix
+
+    def lengths(self, texts: list[str]) -> list[int]:
+        """See `TextEncoder`."""
+        ids = self._tokenizer(self._prefixed(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        return [len(row) for row in ids]
+
+    @torch.inference_mode()
+    def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
+        """See `TextEncoder`."""
+        batch = self._padded(self._prefixed(texts), min(max_tokens or self.max_tokens, self.max_tokens))
+        return _features(self._model.get_text_features(**batch.to(self._model.device))).float()
+
+    def encode_tokens(self, texts: list[str]) -> TokenFeatures:
+        """See `TextEncoder`; a view that asks for it is refused when it is loaded."""
+        raise NotImplementedError(f"a dual encoder gives one vector per text, asked for tokens of {len(texts)}")
+
+    def _padded(self, texts: list[str], limit: int) -> Any:
+        if self._padding == "max_length" and limit < self._full:  # cut here, padded to the length it was trained at
+            batch = self._tokenizer(texts, truncation=True, max_length=limit)
+            return self._tokenizer.pad(batch, padding="max_length", max_length=self._full, return_tensors="pt")
+        return self._tokenizer(texts, truncation=True, max_length=limit, padding=self._padding, return_tensors="pt")
+
+    def _prefixed(self, texts: list[str]) -> list[str]:
+        return [self._prefix + text for text in texts]
+
+
+def _features(output: Any) -> torch.Tensor:
+    """The projected features; older versions gave the tensor itself."""
+    features: torch.Tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
+    return features
+
+
+def _config(folder: Path) -> Any:
+    ensure_torchvision()
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}: expected a config.json that transformers knows: {error}") from error
+
+
+def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, ImportError) as error:
+        raise CheckpointError(f"transformers cannot load the tokenizer of {folder}: {error}") from error
+
+
+def _width(config: Any) -> int:
+    """Length of the features: SigLIP's text tower projects to its own width, the others to `projection_dim`."""
+    if config.model_type == "siglip":
+        return int(config.vision_config.hidden_size)
+    return int(config.projection_dim)
+
+
+def _padding(config: Any) -> str:
+    return "max_length" if config.model_type in _PADDED else "longest"
+
+
+def _load(folder: Path, spec: EncoderSpec, device: str) -> Any:
+    import transformers
+
+    name = str(dual_class(folder))
+    try:
+        model, report = getattr(transformers, name).from_pretrained(
+            folder,
+            dtype=getattr(torch, spec.dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"transformers cannot load {folder}: {' '.join(str(error).split())[:400]}") from error
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(f"{folder} lacks weights that {name} needs: {', '.join(missing[:4])}")
+    return model.eval().to(device)
+
+
+def _logit_scale(folder: Path) -> float:
+    """The learned scale, the logarithm of one over the temperature, read without loading the model."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as weights:
+                if "logit_scale" in weights.keys():  # noqa: SIM118 (no mapping)
+                    return float(weights.get_tensor("logit_scale").float().item())
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+    raise CheckpointError(f"{folder}: expected a dual encoder with a weight logit_scale, found none; is it all there?")
