@@ -40,7 +40,7 @@ def require_tokens(store: FeatureStore, local_tokens: str) -> None:
     Raises:
         DataError: it does not.
     """
-    if "mean" not in store.names:
+    if not {"mean", "grid", "patch"}.intersection(store.names):
         raise DataError(
             f"{store.folder} holds one vector per image ({', '.join(store.names)}), as a dual encoder gives it; heads "
             "other than identity take local tokens as well. For a CLIP of transformers, `pooling: cls` keeps them."
