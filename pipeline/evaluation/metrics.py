@@ -28,7 +28,7 @@ def first_hit_ranks(queries: np.ndarray, candidates: np.ndarray, right: np.ndarr
     Raises:
         ValueError: a vector is not finite, or a query has no right candidate.
     """
-    if not (np.isfinite(queries).all() and np.isfinite(candidates).all()):
+    if not (_all_finite(queries) and _all_finite(candidates)):
         raise ValueError("vectors to rank must be finite; NaN or infinity was found")
     right = right[np.argsort(right[:, 0], kind="stable")]
     counts = np.bincount(right[:, 0], minlength=len(queries))
@@ -47,6 +47,10 @@ def first_hit_ranks(queries: np.ndarray, candidates: np.ndarray, right: np.ndarr
         scores[rows, columns] = -np.inf
         ranks[first:last] = 1 + (scores >= best[:, None]).sum(axis=1)
     return ranks
+
+
+def _all_finite(vectors: np.ndarray) -> bool:
+    return all(bool(np.isfinite(vectors[start : start + 4096]).all()) for start in range(0, len(vectors), 4096))
 
 
 def right_counts(right: np.ndarray, queries: int) -> np.ndarray:

@@ -10,8 +10,6 @@ from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
 from pipeline.paths import index_folder
 
-_TOGETHER = 1024  # texts added up at once
-
 
 class PromptTable:
     """The prompts of all classes, as the stage that writes them wrote them."""
@@ -83,18 +81,13 @@ def class_vectors(texts: np.ndarray, classes: np.ndarray, kind: str = "unit") ->
     Returns:
         (C, K) float32, unit vectors unless `kind` is "mean".
     """
-    order = np.argsort(classes, kind="stable")
-    starts = np.searchsorted(classes[order], np.arange(int(classes.max()) + 1))
-    ends = np.append(starts[1:], len(order))
+    if (np.diff(classes) < 0).any():
+        order = np.argsort(classes, kind="stable")
+        texts, classes = texts[order], classes[order]
+    starts = np.searchsorted(classes, np.arange(int(classes.max()) + 1))
+    ends = np.append(starts[1:], len(classes))
     out = np.empty((len(starts), texts.shape[1]), dtype=np.float32)
-    first = 0
-    while first < len(starts):  # in double precision, but only some classes at a time
-        last = max(first + 1, int(np.searchsorted(ends, starts[first] + _TOGETHER, side="right")))
-        block = texts[order[starts[first] : ends[last - 1]]].astype(np.float64)
-        sums = np.add.reduceat(block, starts[first:last] - starts[first], axis=0)
-        if kind == "unit":
-            out[first:last] = sums / np.linalg.norm(sums, axis=1, keepdims=True)
-        else:
-            out[first:last] = sums / (ends[first:last] - starts[first:last])[:, None]
-        first = last
+    for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        total = texts[start:end].sum(axis=0, dtype=np.float64)
+        out[place] = total / (np.linalg.norm(total) if kind == "unit" else end - start)
     return out
