@@ -19,7 +19,9 @@ from pipeline.files import write_json
 
 ARCHIVE = "images.tar"
 _HEADER = 512  # bytes before a member's data in a POSIX tar; names stay far below the 100 bytes it holds
-_REMEMBERED = 1 << 18  # ids of the archive that are known while it grows; a picture that comes later again is stored again
+_REMEMBERED = (
+    1 << 18
+)  # ids of the archive that are known while it grows; a picture that comes later again is stored again
 _SHOWN = 8  # failures that are kept for messages
 
 
@@ -76,7 +78,7 @@ class IndexBuilder:
         member = tarfile.TarInfo(f"{identity}.{form}")  # mtime, uid and gid are 0 by default
         member.size = len(content)
         self._archive.addfile(member, io.BytesIO(content))
-        self._archive.members.clear()  # they are only for reading, and would grow for ever
+        self._archive.members.clear()  # type: ignore[attr-defined]  # only for reading, and would grow for ever
         if len(self._archived) >= _REMEMBERED:
             self._archived.clear()
         self._archived.add(identity)

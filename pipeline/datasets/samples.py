@@ -1,8 +1,10 @@
 """What every source of raw data yields and the builder takes: samples in order, and what could not be made one."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import errno
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {
@@ -41,6 +43,8 @@ class Picture:
         if self.fetch is not None:
             return self.fetch()
         assert self.path is not None, "a picture without a path brings its bytes"
+        if self.path.exists() and not self.path.is_file():
+            raise OSError(errno.EINVAL, "it is no file")  # a pipe would be waited for, a device read for ever
         with open(self.path, "rb") as file:
             file.seek(self.offset)
             return file.read(self.length)
@@ -57,9 +61,9 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What an image shows; the columns of labels.parquet."""
+    """What an image shows; the columns of labels.parquet. Without a concept the image is one of its own."""
 
-    concept: str
+    concept: str | None
     classname: str | None = None
     category: str | None = None
 
@@ -69,10 +73,11 @@ class Sample:
     """One image with all that is said of it.
 
     Attributes:
-        key: the name by which a human finds it.
+        key: the name by which a human knows the image.
         labels: the first one leads; without any, the image is a concept of its own.
         split: train, validation or test where the data set says so.
         problems: what is wrong with it although it can be used; each is listed among the failures.
+        place: where it is written, for the failures; its key, if that says so already.
     """
 
     key: str
@@ -81,6 +86,7 @@ class Sample:
     labels: Sequence[Label] = ()
     split: str | None = None
     problems: Sequence[str] = ()
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +95,15 @@ class Failure:
 
     key: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as it is read: where it is, its samples, in an order that appending keeps, and its about.json.
+
+    `samples` may be gone through once.
+    """
+
+    where: str
+    samples: Iterable[Sample | Failure]
+    about: dict[str, Any] = field(default_factory=dict)
