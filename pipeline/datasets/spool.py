@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pipeline.datasets.tables import ROW_GROUP, write_table
 
 Row = tuple[Any, ...]
-_PART = 1 << 21  # digests that are sorted at a time: 32 MB, and as much again for their order
+_PART = 1 << 19  # keys that are sorted at a time; they and their order take 60 bytes each
 
 
 class Digests:

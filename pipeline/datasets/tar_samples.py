@@ -121,6 +121,8 @@ def _members(opened: tarfile.TarFile, archive: Path) -> Iterator[tuple[str, str,
             return
         opened.members.clear()  # type: ignore[attr-defined]  # they would grow for ever
         if entry is None:
+            if not _ends_here(file, opened.offset):
+                yield Failure(archive.name, f"the archive is damaged or breaks off at byte {opened.offset}")
             return
         if reason := _refused(entry):
             yield Failure(f"{archive.name}: {_shown(entry.name)}", reason)
@@ -131,6 +133,13 @@ def _members(opened: tarfile.TarFile, archive: Path) -> Iterator[tuple[str, str,
             key = f"{folder}/{stem}" if folder else stem
             place = Member(archive, entry.offset_data, entry.size, _reading(file, entry.offset_data, entry.size))
             yield key, extension.lower(), place
+
+
+def _ends_here(file: Any, offset: int) -> bool:
+    """Whether there is an end mark; `tarfile` takes a broken header, or none, for the end as well."""
+    file.seek(offset)
+    block: bytes = file.read(tarfile.BLOCKSIZE)
+    return len(block) == tarfile.BLOCKSIZE and not any(block)
 
 
 def _refused(entry: tarfile.TarInfo) -> str | None:
