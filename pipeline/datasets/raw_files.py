@@ -21,6 +21,11 @@ def located(written: str) -> Path:
     return Path(written).expanduser().resolve()
 
 
+def shown(written: str | Sequence[str]) -> str:
+    """One or several paths of params.yaml, for messages."""
+    return written if isinstance(written, str) else ", ".join(written)
+
+
 def matching(written: str | Sequence[str]) -> list[Path]:
     """All files that paths, globs (`*`, `**`, `?`, `[ab]`) and braces (`{000..099}.tar`) name, each once.
 

@@ -202,6 +202,29 @@ def test_lines_of_json(tmp_path: Path) -> None:
     assert read_table(tmp_path / "index/texts.parquet")["text"].to_pylist() == ["fine", "one", "two"]
 
 
+ODD_TEXTS = (
+    "\u0000",
+    "\u202eright to left",
+    "\U0001f9d1\u200d\U0001f33e",
+    "x" * 99_000,
+    "\u0e01\u0e34" * 500,
+    "[CLS] [PAD]",
+    "\ufffd",
+)
+
+
+def test_odd_texts_are_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WORK_VARIABLE, str(tmp_path / "work"))
+    write(tmp_path / "a.jpg", photo(0))
+    lines = [json.dumps({"image": "a.jpg", "caption": text}) for text in ODD_TEXTS]
+    write(tmp_path / "data.jsonl", "\n".join(lines))
+    _, failures = build(TableSource(source="table", path=str(tmp_path / "data.jsonl"), **SHARED), tmp_path / "index")
+    assert failures == {}
+    store, summary = TinyEncoders(tmp_path / "encoders").texts(tmp_path / "index", tmp_path / "words")
+    assert summary.rows == len(ODD_TEXTS)
+    assert store.valid.all()
+
+
 def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
     entry.type, entry.linkname = kind, target
