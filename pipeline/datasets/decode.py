@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline.datasets.tables import read_table
+from pipeline.datasets.tables import image_id, read_table
 from pipeline.errors import DataError
 
 _BACKGROUND = (255, 255, 255, 255)  # what transparent pixels are laid on
@@ -152,7 +152,7 @@ class ImageTable:
         Raises:
             DataError: there is no index.
         """
-        table = read_table(folder / "images.parquet", ["image_id", "path", "offset", "length"])
+        table = read_table(folder / "images.parquet", ["image_id", "path", "offset", "length", "parent_id"])
         self._folder = folder
         self._table = table.combine_chunks()  # Arrow's form: a list of dictionaries is ten times as large
 
@@ -174,6 +174,11 @@ class ImageTable:
         """Image number `position` as RGB.
 
         Raises:
-            DataError: it cannot be read or decoded.
+            DataError: it cannot be read or decoded, or a raw file is no longer what was indexed.
         """
-        return decode_rgb(read_bytes(self.row(position), self._folder))
+        row = self.row(position)
+        content = read_bytes(row, self._folder)
+        own = row["parent_id"] is None and Path(row["path"]).is_absolute()
+        if own and image_id(content) != row["image_id"]:
+            raise DataError(f"{row['path']} has changed since it was indexed; run: dvc repro")
+        return decode_rgb(content)

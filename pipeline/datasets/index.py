@@ -52,7 +52,7 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path, known: Path | 
         ConfigError: the entry names a language, group or category that the source does not have.
         SourceError: the source is missing or not what it should be, or too much of it cannot be used.
     """
-    with IndexBuilder(folder) as builder, KnownImages(known) as memory:
+    with IndexBuilder(folder) as builder, KnownImages(known, getattr(spec, "check", "decode")) as memory:
         if isinstance(spec, EmojiSource):
             about = index_emoji(spec, builder, downloads)
         elif isinstance(spec, StampsSource):

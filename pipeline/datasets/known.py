@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 FILE = "known-images.sqlite"
 _SETTLED = 2.0  # seconds; a file that was written later than this ago may change once more within its time stamp
+_VERSION = 1  # to be raised when other images are refused than before
 _TOGETHER = 2000  # rows that are written in one transaction
 _COLUMNS = "place BLOB PRIMARY KEY, id BLOB, width INT, height INT, form TEXT"
 _TABLE = f"CREATE TABLE IF NOT EXISTS images ({_COLUMNS}) WITHOUT ROWID"
@@ -37,8 +38,9 @@ class Checked:
 class KnownImages:
     """The images that were found good before, by where they lie; a context manager."""
 
-    def __init__(self, folder: Path | None) -> None:
-        """Open the memory in `folder`; None remembers nothing."""
+    def __init__(self, folder: Path | None, check: str = "decode") -> None:
+        """Open the memory in `folder`; None remembers nothing. What was checked otherwise is not known."""
+        self._check = check
         self._path = None if folder is None else folder / FILE
         self._database: sqlite3.Connection | None = None
         self._stats: tuple[Path, tuple[int, int] | None] | None = None
@@ -75,7 +77,8 @@ class KnownImages:
         stats = self._stats[1]
         if stats is None:
             return None
-        written = f"{picture.path}\0{stats[0]}\0{stats[1]}\0{picture.offset}\0{picture.length}"
+        place = (_VERSION, self._check, picture.path, *stats, picture.offset, picture.length)
+        written = "\0".join(map(str, place))
         return hashlib.blake2b(written.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
     def get(self, place: bytes | None) -> Checked | None:
@@ -107,7 +110,7 @@ class KnownImages:
 def _opened(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=10)
     database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = OFF")
+    database.execute("PRAGMA synchronous = NORMAL")
     database.execute(_TABLE)
     return database
 
