@@ -350,7 +350,8 @@ class EvaluateParams(Section):
     """Evaluation protocols; the test split is read here and nowhere else.
 
     Every aligner is compared with `control`, and those named in `versus` with another one as well. `multilingual` names
-    data sets, `segmentation` the labels of the pieces that scenes are made of. Examples are those of `showcase`.
+    data sets, `long_text` those with captions of role "long" (scenes are always among them), `segmentation` the labels
+    of the pieces that scenes are made of. Examples are those of `showcase`.
     `class_vectors` says whether the mean over the prompts of a class is brought back to unit length, as CLIP does, or
     left as it is, as in Freeze-Align's own code.
     """
@@ -364,6 +365,7 @@ class EvaluateParams(Section):
     prompt_sets: Annotated[tuple[Name, ...], Field(min_length=1)] = ("single",)
     classification: tuple[ClassificationSet, ...] = ()
     multilingual: tuple[Name, ...] = ()
+    long_text: tuple[Name, ...] = ()
     segmentation: tuple[ClassificationSet, ...] = ()
     class_vectors: Literal["unit", "mean"] = "unit"
     examples: NonNegative = 12
