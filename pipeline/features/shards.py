@@ -56,11 +56,12 @@ def shard_key(ids: Sequence[str] | pa.Array, shard_rows: int) -> str:
     """Name of the shard that holds exactly these ids in this order: XXH3-128 of where each begins, and of them."""
     if not isinstance(ids, pa.Array):
         ids = pa.array(ids, pa.string())
-    digest = xxhash.xxh3_128(np.array([shard_rows, len(ids)], "<i8"))
-    _, offsets, joined = ids.buffers()
+    digest = xxhash.xxh3_128(np.array([shard_rows, len(ids)], "<i8").tobytes())
     if len(ids):
-        digest.update(memoryview(offsets)[: 4 * (len(ids) + 1)])
-        digest.update(memoryview(joined)[: ids.nbytes - 4 * (len(ids) + 1)])
+        _, offsets, joined = ids.buffers()
+        starts = np.frombuffer(offsets, "<i4", len(ids) + 1)
+        digest.update(starts.tobytes())
+        digest.update(memoryview(joined)[: int(starts[-1])])
     return digest.hexdigest()
 
 
