@@ -46,7 +46,7 @@ ARRAYS = {
 COLUMNS = ("warm random", "warm in order", "cold random", "cold in order", "write + fsync")
 BATCH = 256
 PASS_SECONDS = 2.0
-ROUNDS = 5
+ROUNDS = 3
 PHASES = ("write", "warm", "cold random", "cold in order")
 Results = dict[str, dict[str, Any]]  # per format, per column: GB/s of each round, or why there is none
 
