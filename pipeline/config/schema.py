@@ -24,6 +24,11 @@ class EncoderSpec(Section):
 
     Of a dual encoder (loader open_clip, or transformers with `pooling: model`), `modality` says which tower is meant;
     its features are the projected ones, `image_features` or `text_features`.
+
+    `dtype` holds the weights and computes in that type; `autocast` keeps weights and sums in float32 and multiplies
+    matrices in the given type. `prefix` is put before every text; `prompt` names one that a sentence-transformers
+    folder brings (null: its default prompt, "" for none). In params.yaml `catalogue` may name an entry
+    of `pipeline.config.catalogue`, whose keys stand in for those that are not written.
     """
 
     modality: Literal["image", "text"]
@@ -34,7 +39,9 @@ class EncoderSpec(Section):
     pooling: Literal["cls", "model", "mean", "last"] = "cls"
     layers: tuple[int, ...] = (-1,)
     prefix: str = ""
+    prompt: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    autocast: Literal["bfloat16", "float16"] | None = None
     trust_remote_code: bool = False
 
     @model_validator(mode="after")
@@ -49,6 +56,14 @@ class EncoderSpec(Section):
             raise ValueError("loader open_clip gives the model's own features alone; set pooling: model, and no layers")
         if self.loader == "open_clip" and self.trust_remote_code:
             raise ValueError("loader open_clip runs no code of a checkpoint; leave out trust_remote_code")
+        if self.modality == "image" and (self.prefix or self.prompt is not None):
+            raise ValueError("prefix and prompt are for texts")
+        if self.prompt is not None and self.loader != "sentence-transformers":
+            raise ValueError("prompt names one of a sentence-transformers folder; with another loader write a prefix")
+        if self.prompt and self.prefix:
+            raise ValueError("set prompt (a name from the folder) or prefix (the string itself), not both")
+        if self.autocast is not None and self.dtype != "float32":
+            raise ValueError(f"autocast keeps weights in float32; leave out dtype, found {self.dtype}")
         return self
 
 
@@ -432,11 +447,16 @@ class PromptsParams(Section):
 
 
 class EncodeParams(Section):
-    """How encoding runs. Nothing here changes what a feature means, except beyond the stated tolerance."""
+    """How encoding runs. Nothing here changes what a feature means, or its value beyond the stated tolerance.
 
-    batch_size: Positive = 16
-    text_batch_size: Positive = 64
-    workers: NonNegative = 0
+    `auto` for a batch size tries some once and remembers the fastest, for `workers` it takes one thread per core.
+    """
+
+    batch_size: Positive | Literal["auto"] = 16
+    text_batch_size: Positive | Literal["auto"] = 64
+    workers: NonNegative | Literal["auto"] = "auto"
+    compile: bool = False
+    channels_last: bool = False
     shard_rows: Positive = 512
     device: str = "auto"
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
@@ -477,7 +497,8 @@ class EvaluateParams(Section):
     """Evaluation protocols; the test split is read here and nowhere else.
 
     Every aligner is compared with `control`, and those named in `versus` with another one as well. `multilingual` names
-    data sets, `segmentation` the labels of the pieces that scenes are made of. Examples are those of `showcase`.
+    data sets, `long_text` those with captions of role "long" (scenes are always among them), `segmentation` the labels
+    of the pieces that scenes are made of. Examples are those of `showcase`.
     `class_vectors` says whether the mean over the prompts of a class is brought back to unit length, as CLIP does, or
     left as it is, as in Freeze-Align's own code.
     """
@@ -491,6 +512,7 @@ class EvaluateParams(Section):
     prompt_sets: Annotated[tuple[Name, ...], Field(min_length=1)] = ("single",)
     classification: tuple[ClassificationSet, ...] = ()
     multilingual: tuple[Name, ...] = ()
+    long_text: tuple[Name, ...] = ()
     segmentation: tuple[ClassificationSet, ...] = ()
     class_vectors: Literal["unit", "mean"] = "unit"
     examples: NonNegative = 12
