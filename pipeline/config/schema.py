@@ -247,11 +247,14 @@ class Xtd10Source(RawSource):
 
 
 class LongCaptionSource(RawSource):
-    """Pictures with long captions: DCI, DOCCI or Urban1k, as their authors distribute them."""
+    """Pictures with long captions: DCI, DOCCI or Urban1k, as their authors distribute them.
+
+    As `caption` they take part in training and retrieval, as `long` in the task long_text.
+    """
 
     source: Literal["dci", "docci", "urban1k"]
     path: str
-    role: Literal["caption", "long"] = "caption"
+    roles: Annotated[tuple[Literal["caption", "long"], ...], Field(min_length=1)] = ("caption", "long")
 
 
 DatasetSpec = Annotated[
