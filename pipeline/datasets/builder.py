@@ -76,6 +76,25 @@ class IndexBuilder:
             self._record(identity, str(path), offset, length, size, None, key)
         return identity
 
+    def refer_to_windows(
+        self, path: Path, content: bytes, key: str, boxes: Sequence[tuple[int, int, int, int]], side: int
+    ) -> str:
+        """Index windows of an image file where it lies, and give the id of the whole, which is no row itself.
+
+        The id of a window is a hash of the picture's id, the box and the side, which decide its pixels.
+
+        Args:
+            content: the encoded image.
+            boxes: left, top, right, bottom of each window in pixels of the picture.
+            side: to which windows are resized, in pixels.
+        """
+        identity = image_id(content)
+        for box in boxes:
+            window = image_id(f"{identity} {','.join(map(str, box))} {side}".encode())
+            self._record(window, str(path), 0, -1, (side, side), None, key)
+            self._images[window] |= {"parent_id": identity, "box": list(box)}
+        return identity
+
     def add_text(self, text: str, language: str, role: str = "caption") -> str:
         """Index a string and give its id."""
         identity = text_id(text)

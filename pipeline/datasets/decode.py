@@ -56,6 +56,21 @@ def decode_rgb(content: bytes) -> Image.Image:
         raise DataError(f"damaged image ({error or type(error).__name__})") from error
 
 
+def decode_labels(content: bytes) -> np.ndarray:
+    """A label map, an image of one channel: its values (or palette indices), (height, width) int64.
+
+    Raises:
+        DataError: no image, damaged, or of several channels.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode not in ("P", "L", "1", *_DEEP_GREY):
+                raise DataError(f"a label map has one channel; this one is of mode {image.mode}")
+            return np.asarray(image).astype(np.int64)
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"no label map that can be decoded ({error or type(error).__name__})") from error
+
+
 def upright_rgb(image: Image.Image) -> Image.Image:
     """A picture of any mode as RGB, as `decode_rgb` makes it."""
     return _as_rgb(ImageOps.exif_transpose(image))
@@ -87,7 +102,8 @@ class ImageTable:
         Raises:
             DataError: there is no index.
         """
-        table = read_table(folder / "images.parquet", ["image_id", "path", "offset", "length"])
+        columns = ["image_id", "path", "offset", "length", "width", "height", "parent_id", "box"]
+        table = read_table(folder / "images.parquet", columns)
         self._folder = folder
         self._rows: list[dict[str, Any]] = table.to_pylist()
 
@@ -100,9 +116,19 @@ class ImageTable:
         return len(self._rows)
 
     def load(self, position: int) -> Image.Image:
-        """Image number `position` as RGB.
+        """Image number `position` as RGB; of a window, the pixels in its box of the parent, resized to its own size.
 
         Raises:
-            DataError: it cannot be read or decoded.
+            DataError: it cannot be read or decoded, or the box reaches beyond the parent.
         """
-        return decode_rgb(read_bytes(self._rows[position], self._folder))
+        row = self._rows[position]
+        picture = decode_rgb(read_bytes(row, self._folder))
+        return picture if row["parent_id"] is None else _window(picture, row)
+
+
+def _window(parent: Image.Image, row: Mapping[str, Any]) -> Image.Image:
+    left, top, right, bottom = row["box"]
+    if not (0 <= left < right <= parent.width and 0 <= top < bottom <= parent.height):
+        raise DataError(f"box {row['box']} is not inside its parent of {parent.width} x {parent.height} pixels")
+    size = (int(row["width"]), int(row["height"]))
+    return parent.resize(size, Image.Resampling.BICUBIC, box=(left, top, right, bottom))

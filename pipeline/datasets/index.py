@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import ClipBenchmarkSource, DatasetSpec, EmojiSource, StampsSource
+from pipeline.config.schema import ClipBenchmarkSource, DatasetSpec, EmojiSource, SegmentationSource, StampsSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.clip_benchmark import index_clip_benchmark
 from pipeline.datasets.emoji import index_emoji
 from pipeline.datasets.folder import index_folder_of_pictures
+from pipeline.datasets.segmentation import index_segmentation
 from pipeline.datasets.stamps import index_stamps
 
 
@@ -35,6 +36,8 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path) -> dict[str, A
             about = index_stamps(spec, builder, downloads)
         elif isinstance(spec, ClipBenchmarkSource):
             about = index_clip_benchmark(spec, builder)
+        elif isinstance(spec, SegmentationSource):
+            about = index_segmentation(spec, builder, folder)
         else:
             about = index_folder_of_pictures(spec, builder)
         return builder.finish({"source": spec.source, "transfer": getattr(spec, "transfer", False), **about})
