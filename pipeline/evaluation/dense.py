@@ -7,10 +7,9 @@ import numpy as np
 
 from pipeline.alignment.dense import DenseHead
 from pipeline.evaluation.embeddings import TrainedAligner
+from pipeline.evaluation.outcomes import PROJECTOR
 from pipeline.evaluation.prompts import class_vectors
 from pipeline.features.fingerprint import require_same_encoder
-
-PROJECTOR = "projector"
 
 
 class PatchMethod(Protocol):
