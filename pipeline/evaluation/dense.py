@@ -9,7 +9,6 @@ from pipeline.alignment.dense import DenseHead
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.outcomes import PROJECTOR
 from pipeline.evaluation.prompts import class_vectors
-from pipeline.features.fingerprint import require_same_encoder
 
 
 class PatchMethod(Protocol):
@@ -78,15 +77,9 @@ class RegionHead:
     def _of(self, repeat: int) -> DenseHead:
         if repeat not in self._repeats:
             head = DenseHead.from_folder(self._head, repeat)
-            config, spec = self.aligner.config, self.aligner.spec
-            what = f"dense head {self._head!r} of aligner {self.aligner.name!r}"
-            require_same_encoder(head.fingerprints["image"], config.fingerprints[spec.image], what, OTHER_IMAGES)
-            require_same_encoder(head.fingerprints["text"], config.fingerprints[spec.text], what, ())
+            head.require_encoders_of(self.aligner.config, f"Dense head {self._head!r} of aligner {self.aligner.name!r}")
             self._repeats[repeat] = head
         return self._repeats[repeat]
-
-
-OTHER_IMAGES = ("resolution", "fit", "tier", "grid")  # in which a dense view may differ from that of training
 
 
 def methods_of(aligner: TrainedAligner) -> list[PatchMethod]:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 import numpy as np
 import torch
 
+from pipeline.alignment.dense.head import OTHER_IMAGES
 from pipeline.alignment.views import read_images
 from pipeline.encoding.regions import region_means
 from pipeline.errors import DataError
@@ -15,7 +16,6 @@ from pipeline.features.visible import seen_share
 from pipeline.paths import SCENES, store_folder
 
 GROUP, DATASET = SCENES.parts[-2:]
-_OTHER_IMAGES = ("resolution", "fit", "tier", "grid")  # what a dense view may change
 _OTHER_TEXTS = ("max_tokens", "truncations", "chunk_tokens")  # what a view of long texts may change
 
 
@@ -35,7 +35,7 @@ class DenseStore:
             FingerprintMismatch: it holds features of another encoder than the heads were trained on.
             DataError: it has no patch tokens.
         """
-        self._store = _open(aligner, view, aligner.spec.image, _OTHER_IMAGES, dataset)
+        self._store = _open(aligner, view, aligner.spec.image, OTHER_IMAGES, dataset)
         lacking = "patch" not in self._store.names or "patch_grid" not in self._store.attributes
         if lacking and aligner.config.local_tokens != "none":
             raise DataError(

@@ -12,11 +12,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from pipeline.alignment.model import HeadConfig
 from pipeline.errors import ModelError
+from pipeline.features.fingerprint import require_same_encoder
 from pipeline.files import write_json
 from pipeline.paths import DENSE_HEADS
 
 FORMAT = 1
+OTHER_IMAGES = ("resolution", "fit", "tier", "grid")  # in which a dense view may differ from that of training
 CONFIG_FILE = "config.json"
 _CHUNK_VALUES = 1 << 24
 
@@ -76,6 +79,20 @@ class DenseHead:
     def embed_text(self, texts: np.ndarray) -> np.ndarray:
         """Unit vectors (n, T) float32 of sentence embeddings (n, T), the mean text taken away."""
         return _unit(_unit(texts.astype(np.float32)) - self.text_mean)
+
+    def require_encoders_of(self, config: HeadConfig, what: str) -> None:
+        """Check that the head was fitted to features of the encoders of an aligner.
+
+        Args:
+            config: of the aligner.
+            what: is to be used, for the message.
+
+        Raises:
+            FingerprintMismatch: it was not; lists the fields that differ.
+        """
+        images, texts = (config.fingerprints[view] for view in (config.image_view, config.text_view))
+        require_same_encoder(self.fingerprints["image"], images, what, OTHER_IMAGES)
+        require_same_encoder(self.fingerprints["text"], texts, what, ("tokens",))
 
     def save(self, folder: Path, repeat: int) -> None:
         """Write the weights of one repeat, and config.json."""
