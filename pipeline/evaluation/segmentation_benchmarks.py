@@ -24,7 +24,7 @@ from pipeline.evaluation.overlap import (
     mean_iou_of_all,
     pixel_accuracy,
 )
-from pipeline.evaluation.prompts import PromptTable
+from pipeline.evaluation.prompts import PromptTable, said
 from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.scenes import DenseStore
 from pipeline.evaluation.sliding import label_pixels
@@ -77,7 +77,7 @@ def evaluate_segmentation_benchmarks(
                 _report_overlap(findings, task, {m.name: task.overlap(m) for m in methods}, params, seed)
             else:
                 _report_ious(findings, task, {m.name: task.present_ious(m) for m in methods})
-    return findings.evaluated("segmentation_benchmarks", PROTOCOL, "image")
+    return findings.evaluated("segmentation_benchmarks", said(PROTOCOL, params), "image")
 
 
 @dataclass(frozen=True)
