@@ -8,12 +8,18 @@ that one DVC dependency covers a view in all of them.
 from pathlib import Path
 
 DATA = Path("data")
+LISTINGS = DATA / "listing"
 WORK_VARIABLE = "PERMAFROST_WORK"  # names another folder for scratch, downloads and journals
 
 
 def index_folder(group: str, dataset: str) -> Path:
     """Tables of one data set: images, texts, pairs, labels."""
     return DATA / "index" / group / dataset
+
+
+def listing_file(dataset: str) -> Path:
+    """Digest of paths, sizes and times of a data set's raw files; null where they are not on this machine."""
+    return LISTINGS / f"{dataset}.json"
 
 
 def checkpoint_folder(encoder: str) -> Path:

@@ -30,7 +30,7 @@ ENCODE_JOURNAL = Path("scratch") / "journal.jsonl"  # of the encode loop, below 
 
 
 def stage_costs(stores: Mapping[str, StoreSpec]) -> list[dict[str, Any]]:
-    """One entry per stage that has outputs, in the order of the DAG.
+    """One entry per stage that has outputs, in the order of the DAG; less the listing of raw files, which always runs.
 
     `seconds` and `peak_bytes` are null where the stage did not run in this checkout: its outputs were restored. Stages
     that encode also have `rows`, and `backbone_rows` with their `backbone_seconds`, which count all runs since the

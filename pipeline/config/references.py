@@ -240,9 +240,13 @@ def _evaluation(params: Params, names: _Names) -> Iterator[str]:
     aligners = (evaluate.control, evaluate.showcase, *evaluate.versus, *evaluate.versus.values())
     for key, name in zip(("control", "showcase", *["versus"] * (len(aligners) - 2)), aligners, strict=True):
         yield from _found(names.missing(f"evaluate.{key}", name, "aligners"))
-    for key in ("datasets", "multilingual"):
+    for key in ("datasets", "multilingual", "long_text"):
         for dataset in getattr(evaluate, key):
             yield from _found(names.missing(f"evaluate.{key}", dataset, "datasets"))
+    for aligner in params.aligners.values():
+        for dataset in evaluate.long_text if aligner.long_text else ():
+            for view in (aligner.image, str(aligner.long_text)):
+                yield from _found(names.unstored("evaluate.long_text", "pairs", dataset, view))
     for key in ("classification", "segmentation"):
         prompted = {(entry.dataset, entry.label) for entry in params.prompts.classes}
         for entry in getattr(evaluate, key):

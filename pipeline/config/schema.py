@@ -24,6 +24,11 @@ class EncoderSpec(Section):
 
     Of a dual encoder (loader open_clip, or transformers with `pooling: model`), `modality` says which tower is meant;
     its features are the projected ones, `image_features` or `text_features`.
+
+    `dtype` holds the weights and computes in that type; `autocast` keeps weights and sums in float32 and multiplies
+    matrices in the given type. `prefix` is put before every text; `prompt` names one that a sentence-transformers
+    folder brings (null: its default prompt, "" for none). In params.yaml `catalogue` may name an entry
+    of `pipeline.config.catalogue`, whose keys stand in for those that are not written.
     """
 
     modality: Literal["image", "text"]
@@ -34,7 +39,9 @@ class EncoderSpec(Section):
     pooling: Literal["cls", "model", "mean", "last"] = "cls"
     layers: tuple[int, ...] = (-1,)
     prefix: str = ""
+    prompt: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    autocast: Literal["bfloat16", "float16"] | None = None
     trust_remote_code: bool = False
 
     @model_validator(mode="after")
@@ -49,6 +56,14 @@ class EncoderSpec(Section):
             raise ValueError("loader open_clip gives the model's own features alone; set pooling: model, and no layers")
         if self.loader == "open_clip" and self.trust_remote_code:
             raise ValueError("loader open_clip runs no code of a checkpoint; leave out trust_remote_code")
+        if self.modality == "image" and (self.prefix or self.prompt is not None):
+            raise ValueError("prefix and prompt are for texts")
+        if self.prompt is not None and self.loader != "sentence-transformers":
+            raise ValueError("prompt names one of a sentence-transformers folder; with another loader write a prefix")
+        if self.prompt and self.prefix:
+            raise ValueError("set prompt (a name from the folder) or prefix (the string itself), not both")
+        if self.autocast is not None and self.dtype != "float32":
+            raise ValueError(f"autocast keeps weights in float32; leave out dtype, found {self.dtype}")
         return self
 
 
@@ -105,29 +120,114 @@ class StampsSource(Section):
     required: bool = False
 
 
-class FolderSource(Section):
-    """A folder of pictures and a table of captions (`file,caption` and optionally language, concept, category).
+class RawSource(Section):
+    """What every data set of one's own has.
 
     `transfer` says that it is for evaluation alone: no concept is held out because of it, and none of it is trained on.
+    `limit` takes the first samples only. `check` decodes every picture, or reads headers alone and leaves damage behind
+    them to encode. A source is given up once more than `max_failure_rate` of its samples cannot
+    be used; one of fewer than a hundred may have as many failures as one of a hundred.
     """
 
-    source: Literal["folder"]
     group: Name
+    transfer: bool = False
+    limit: NonNegative = 0
+    check: Literal["decode", "header"] = "decode"
+    max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class FolderSource(RawSource):
+    """A folder of pictures and a table of captions (`file,caption` and optionally language, concept, category)."""
+
+    source: Literal["folder"]
     path: str
     captions: str = "captions.csv"
-    transfer: bool = False
-    limit: NonNegative = 0
 
 
-class ClipBenchmarkSource(Section):
-    """A data set in CLIP_benchmark's webdataset layout, for classification or retrieval; `transfer` as of a folder."""
+class ImageFolderSource(RawSource):
+    """Pictures in folders and subfolders: the first subfolder is the class, or the captions lie beside each picture.
+
+    With `captions: beside`, a.txt has the captions of a.jpg, one a line. A top level that is called train, val or test
+    is the split. `classnames` is a file that gives folders their names; `babel` one with names in `languages`.
+    `order: time` takes pictures as they were written, so that new names need not sort behind the old ones.
+    """
+
+    source: Literal["image-folder"]
+    path: str
+    labels: Literal["folder", "none"] = "folder"
+    captions: Literal["beside", "none"] = "none"
+    language: str = "en"
+    classnames: str | None = None
+    babel: str | None = None
+    languages: tuple[str, ...] = ()
+    order: Literal["name", "time"] = "name"
+
+
+class Columns(Section):
+    """Which columns of a table mean what; those that are not named are not read. `caption` may name several."""
+
+    image: str = "image"
+    caption: str | tuple[str, ...] | None = "caption"
+    language: str | None = None
+    concept: str | None = None
+    classname: str | None = None
+    category: str | None = None
+    split: str | None = None
+    key: str | None = None
+
+
+class TableSource(RawSource):
+    """CSV, TSV, JSON lines or Parquet, one or many files, with paths of pictures or their bytes.
+
+    Relative paths start at `images`, or else at the folder of the table.
+    """
+
+    source: Literal["table"]
+    path: str | tuple[str, ...]
+    images: str | None = None
+    columns: Columns = Columns()
+    language: str = "en"
+    split: Literal["train", "validation", "test"] | None = None
+
+
+class HubSource(RawSource):
+    """A data set of the Hugging Face hub, or a local folder in one of its formats, read through `datasets`."""
+
+    source: Literal["hub"]
+    path: str
+    name: str | None = None
+    revision: str | None = None
+    splits: Annotated[tuple[str, ...], Field(min_length=1)] = ("train",)
+    columns: Columns = Columns()
+    language: str = "en"
+
+
+class WebdatasetSource(RawSource):
+    """Tars of a webdataset, as img2dataset writes them: pictures with captions, class numbers or both under one key.
+
+    `captions` is what is read as caption: a member (txt), or a field of the JSON member (json.caption). `classnames` is
+    a file with a class name a line, for the numbers in .cls.
+    """
+
+    source: Literal["webdataset"]
+    path: str | tuple[str, ...]
+    captions: tuple[str, ...] = ("txt",)
+    classnames: str | None = None
+    language: str = "en"
+    split: Literal["train", "validation", "test"] | None = None
+
+
+class ClipBenchmarkSource(RawSource):
+    """A data set in CLIP_benchmark's webdataset layout, for classification or retrieval.
+
+    `babel` is a file of Babel-ImageNet, whose class names in `languages` (all, if none is given) join the English.
+    """
 
     source: Literal["clip-benchmark"]
-    group: Name
     path: str
     splits: Annotated[tuple[str, ...], Field(min_length=1)] = ("test",)
-    transfer: bool = False
-    limit: NonNegative = 0
+    babel: str | None = None
+    languages: tuple[str, ...] = ()
 
 
 class SlidingWindows(Section):
@@ -162,8 +262,49 @@ class SegmentationSource(Section):
     limit: NonNegative = 0
 
 
+class CaptionFileSource(RawSource):
+    """COCO captions or Flickr30k: pictures in a folder, and files of captions in one of the usual forms.
+
+    `annotations` are Karpathy's JSON, COCO's own captions_*.json, or Flickr30k's results_20130124.token or results.csv.
+    """
+
+    source: Literal["coco", "flickr30k"]
+    annotations: str | tuple[str, ...]
+    images: str
+    split: Literal["train", "validation", "test"] | None = None
+
+
+class Xtd10Source(RawSource):
+    """XTD10: a thousand pictures of COCO with captions in eleven languages; `path` is a copy of its repository."""
+
+    source: Literal["xtd10"]
+    path: str
+    images: str
+    languages: tuple[str, ...] = ()
+
+
+class LongCaptionSource(RawSource):
+    """Pictures with long captions: DCI, DOCCI or Urban1k, as their authors distribute them."""
+
+    source: Literal["dci", "docci", "urban1k"]
+    path: str
+    role: Literal["caption", "long"] = "caption"
+
+
 DatasetSpec = Annotated[
-    EmojiSource | StampsSource | FolderSource | ClipBenchmarkSource | SegmentationSource, Field(discriminator="source")
+    EmojiSource
+    | StampsSource
+    | FolderSource
+    | ImageFolderSource
+    | TableSource
+    | HubSource
+    | WebdatasetSource
+    | ClipBenchmarkSource
+    | CaptionFileSource
+    | Xtd10Source
+    | LongCaptionSource
+    | SegmentationSource,
+    Field(discriminator="source"),
 ]
 
 
@@ -388,11 +529,16 @@ class PromptsParams(Section):
 
 
 class EncodeParams(Section):
-    """How encoding runs. Nothing here changes what a feature means, except beyond the stated tolerance."""
+    """How encoding runs. Nothing here changes what a feature means, or its value beyond the stated tolerance.
 
-    batch_size: Positive = 16
-    text_batch_size: Positive = 64
-    workers: NonNegative = 0
+    `auto` for a batch size tries some once and remembers the fastest, for `workers` it takes one thread per core.
+    """
+
+    batch_size: Positive | Literal["auto"] = 16
+    text_batch_size: Positive | Literal["auto"] = 64
+    workers: NonNegative | Literal["auto"] = "auto"
+    compile: bool = False
+    channels_last: bool = False
     shard_rows: Positive = 512
     device: str = "auto"
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
@@ -457,7 +603,8 @@ class EvaluateParams(Section):
     """Evaluation protocols; the test split is read here and nowhere else.
 
     Every aligner is compared with `control`, and those named in `versus` with another one as well. `multilingual` names
-    data sets, `segmentation` the labels of the pieces that scenes are made of. Examples are those of `showcase`.
+    data sets, `long_text` those with captions of role "long" (scenes are always among them), `segmentation` the labels
+    of the pieces that scenes are made of. Examples are those of `showcase`.
     `class_vectors` says whether the mean over the prompts of a class is brought back to unit length, as CLIP does, or
     left as it is, as in Freeze-Align's own code.
     """
@@ -471,6 +618,7 @@ class EvaluateParams(Section):
     prompt_sets: Annotated[tuple[Name, ...], Field(min_length=1)] = ("single",)
     classification: tuple[ClassificationSet, ...] = ()
     multilingual: tuple[Name, ...] = ()
+    long_text: tuple[Name, ...] = ()
     segmentation: tuple[SceneLabels, ...] = ()
     segmentation_benchmarks: tuple[SegmentationBenchmark, ...] = ()
     class_vectors: Literal["unit", "mean"] = "unit"

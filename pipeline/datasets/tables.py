@@ -111,6 +111,7 @@ CLASSES = pa.schema(
         ("language", pa.string()),
     ]
 )
+ROW_GROUP = 65536  # rows that are written, and read, together
 SCHEMAS = {
     "images": IMAGES,
     "texts": TEXTS,
@@ -137,7 +138,7 @@ def write_table(table: pa.Table, path: Path) -> None:
     """Write `table` as Parquet at `path`, whole or not at all; the same table gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    pq.write_table(table, partial, compression="zstd", row_group_size=65536)
+    pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
     os.replace(partial, path)
 
 

@@ -1,6 +1,7 @@
 """Composed scenes through a trained aligner: other views of the very encoders that its heads were trained on."""
 
 from collections.abc import Collection
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class DenseStore:
             FingerprintMismatch: it holds features of another encoder than the heads were trained on.
             DataError: it has no patch tokens.
         """
-        self._store = _open(aligner, view, aligner.spec.image, OTHER_IMAGES, dataset)
+        self._store = _open(aligner, store_folder(GROUP, view, dataset), aligner.spec.image, OTHER_IMAGES)
         lacking = "patch" not in self._store.names or "patch_grid" not in self._store.attributes
         if lacking and aligner.config.local_tokens != "none":
             raise DataError(
@@ -99,18 +100,18 @@ class SceneImages(DenseStore):
         return heads.embed_image(images.cls.numpy(), local.numpy())
 
 
-class SceneTexts:
-    """Long captions of scenes through the view `long_text` of an aligner.
+class LongTexts:
+    """Long captions through the view `long_text` of an aligner.
 
     Attributes:
         truncations: rising, T numbers of tokens, special tokens included.
         chunk_tokens: tokens of the pieces over which whole texts are pooled; None where the view has none.
     """
 
-    def __init__(self, aligner: TrainedAligner, view: str) -> None:
+    def __init__(self, aligner: TrainedAligner, view: str, group: str, dataset: str) -> None:
         """Open the store; errors as for `SceneImages`."""
         self._aligner = aligner
-        self._store = _open(aligner, view, aligner.spec.text, _OTHER_TEXTS)
+        self._store = _open(aligner, store_folder(group, view, dataset), aligner.spec.text, _OTHER_TEXTS)
         self.truncations = tuple(int(limit) for limit in self._store.fingerprint["compared"].get("truncations", ()))
         chunk = self._store.fingerprint["compared"].get("chunk_tokens")
         self.chunk_tokens = None if chunk is None else int(chunk)
@@ -135,10 +136,8 @@ class SceneTexts:
         return self._aligner.heads(repeat).embed_text(self._store.read("chunked", ids))
 
 
-def _open(
-    aligner: TrainedAligner, view: str, trained_on: str, but_for: Collection[str], dataset: str = DATASET
-) -> FeatureStore:
-    store = FeatureStore.open(store_folder(GROUP, view, dataset))
-    what = f"{store.folder}, through which aligner {aligner.name!r} is to see scenes,"
+def _open(aligner: TrainedAligner, folder: Path, trained_on: str, but_for: Collection[str]) -> FeatureStore:
+    store = FeatureStore.open(folder)
+    what = f"{folder}, which aligner {aligner.name!r} is to be evaluated on,"
     require_same_encoder(store.fingerprint, aligner.config.fingerprints[trained_on], what, but_for)
     return store

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.dag
 
 STAGES = (
     "checkpoint@eye",
+    "listing",
     "index@mine",
     "scenes",
     "splits",

@@ -114,6 +114,7 @@ class Counting:
     def __init__(self, encoder: TextEncoder) -> None:
         self._encoder = encoder
         self.width, self.max_tokens, self.lengths = encoder.width, encoder.max_tokens, encoder.lengths
+        self.device = encoder.device
         self.asked: list[tuple[int | None, list[str]]] = []
 
     def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:

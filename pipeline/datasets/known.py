@@ -1,0 +1,116 @@
+"""What earlier runs found in raw files, so that a file that has not changed since is not read again.
+
+Beside DVC's cache, in SQLite: indexes are deleted before their stage runs again. A file counts as unchanged if its
+path, size and modification time are; losing this memory costs time and nothing else.
+"""
+
+import contextlib
+import hashlib
+import logging
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.datasets.samples import Picture
+
+log = logging.getLogger(__name__)
+
+FILE = "known-images.sqlite"
+_SETTLED = 2.0  # seconds; a file that was written later than this ago may change once more within its time stamp
+_COMMIT = 20000
+_COLUMNS = "place BLOB PRIMARY KEY, id BLOB, width INT, height INT, form TEXT"
+_TABLE = f"CREATE TABLE IF NOT EXISTS images ({_COLUMNS}) WITHOUT ROWID"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is known of an image that was read once: its id, width and height, and its format."""
+
+    identity: str
+    size: tuple[int, int]
+    form: str
+
+
+class KnownImages:
+    """The images that were found good before, by where they lie; a context manager."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Open the memory in `folder`; None remembers nothing."""
+        self._path = None if folder is None else folder / FILE
+        self._database: sqlite3.Connection | None = None
+        self._stats: tuple[Path, tuple[int, int] | None] | None = None
+        self._added = 0
+
+    def __enter__(self) -> Self:
+        if self._path is None:
+            return self
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._database = _opened(self._path)
+        except sqlite3.DatabaseError as error:
+            log.warning("%s is damaged (%s) and is begun anew; images are read once more", self._path, error)
+            self._path.unlink(missing_ok=True)
+            self._database = _opened(self._path)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.commit()
+            self._database.close()
+            self._database = None
+
+    def place(self, picture: Picture) -> bytes | None:
+        """A key of the picture's file, size, modification time and range; None if it is in no settled file."""
+        if self._database is None or picture.path is None:
+            return None
+        if self._stats is None or self._stats[0] != picture.path:
+            self._stats = (picture.path, _settled(picture.path))
+        stats = self._stats[1]
+        if stats is None:
+            return None
+        written = f"{picture.path}\0{stats[0]}\0{stats[1]}\0{picture.offset}\0{picture.length}"
+        return hashlib.blake2b(written.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+    def get(self, place: bytes | None) -> Checked | None:
+        """What was found there."""
+        if place is None or self._database is None:
+            return None
+        with contextlib.suppress(sqlite3.Error):
+            row = self._database.execute("SELECT id, width, height, form FROM images WHERE place = ?", (place,))
+            if found := row.fetchone():
+                return Checked(found[0].hex(), (found[1], found[2]), found[3])
+        return None
+
+    def put(self, place: bytes | None, checked: Checked) -> None:
+        """Remember what was found there."""
+        if place is None or self._database is None:
+            return
+        with contextlib.suppress(sqlite3.Error):  # another process may be writing for long; the file is read again then
+            values = (place, bytes.fromhex(checked.identity), *checked.size, checked.form)
+            self._database.execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)", values)
+            self._added += 1
+            if self._added % _COMMIT == 0:
+                self._database.commit()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=10)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = OFF")
+    database.execute(_TABLE)
+    return database
+
+
+def _settled(path: Path) -> tuple[int, int] | None:
+    """Size and modification time in nanoseconds."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return None if time.time() - stat.st_mtime < _SETTLED else (stat.st_size, stat.st_mtime_ns)
