@@ -1,8 +1,8 @@
 """Where each artefact of the DAG lives, relative to the root of the project.
 
 `group` says what a data set is for: `pairs` may be trained on, `prompts` holds class names in templates, `scenes` what
-was composed of cut-outs. The directories of a view come before those of its data sets, so that one DVC dependency
-covers a view in all of them.
+was composed of cut-outs, and pictures with label maps. The directories of a view come before those of its data sets, so
+that one DVC dependency covers a view in all of them.
 """
 
 from pathlib import Path
@@ -39,9 +39,11 @@ def curation_folder(name: str) -> Path:
 
 SPLITS = DATA / "splits"
 SCENES = index_folder("scenes", "composed")
+TRAINING_SCENES = index_folder("scenes", "training")
 COMPARE = DATA / "compare"
 TOY = DATA / "toy"
 MODELS = DATA / "models"
+DENSE_HEADS = DATA / "dense"
 RESULTS = DATA / "results"
 ACCOUNTING = DATA / "accounting"
 REPORT = DATA / "report"

@@ -68,10 +68,15 @@ class EncoderSpec(Section):
 
 
 class ViewSpec(Section):
-    """What is kept of an encoder's output, and of which input."""
+    """What is kept of an encoder's output, and of which input.
+
+    `fit: whole` resizes all of an image to the square that the encoder sees, as windows of a picture need it; `model`
+    resizes and crops as the encoder's own library does.
+    """
 
     encoder: Name
     resolution: Positive | None = None
+    fit: Literal["model", "whole"] = "model"
     tier: Literal["cls", "grid", "full"] = "grid"
     grid: Positive = 3
     max_tokens: Positive | None = None
@@ -225,6 +230,38 @@ class ClipBenchmarkSource(RawSource):
     languages: tuple[str, ...] = ()
 
 
+class SlidingWindows(Section):
+    """Windows of a picture whose short side is resized to `short_side`: squares of `side` pixels, `stride` apart."""
+
+    short_side: Positive = 448
+    side: Positive = 448
+    stride: Positive = 224
+
+    @model_validator(mode="after")
+    def _inside(self) -> "SlidingWindows":
+        if self.side > self.short_side:
+            raise ValueError(f"windows of side {self.side} do not fit into a short side of {self.short_side}")
+        if self.stride > self.side:
+            raise ValueError(f"stride {self.stride} above side {self.side} leaves gaps between windows")
+        return self
+
+
+class SegmentationSource(Section):
+    """Pictures with label maps, for evaluation alone: PASCAL VOC, PASCAL Context, ADE20K, or a folder of one's own.
+
+    `split` is the data set's own; by default validation. `windows: null` encodes each picture whole. With `synonyms`
+    every name that the data set gives a class counts, else the first one.
+    """
+
+    source: Literal["voc", "pascal-context", "ade20k", "mask-folder"]
+    group: Literal["scenes"]
+    path: str
+    split: str | None = None
+    windows: SlidingWindows | None = SlidingWindows()
+    synonyms: bool = False
+    limit: NonNegative = 0
+
+
 class CaptionFileSource(RawSource):
     """COCO captions or Flickr30k: pictures in a folder, and files of captions in one of the usual forms.
 
@@ -268,7 +305,8 @@ DatasetSpec = Annotated[
     | ClipBenchmarkSource
     | CaptionFileSource
     | Xtd10Source
-    | LongCaptionSource,
+    | LongCaptionSource
+    | SegmentationSource,
     Field(discriminator="source"),
 ]
 
@@ -304,6 +342,7 @@ class AlignerSpec(Section):
     prompts: Name = "classnames"
     curation: Name = "all"
     dense: Name | None = None
+    dense_head: Name | None = None
     long_text: Name | None = None
 
     @model_validator(mode="after")
@@ -311,10 +350,12 @@ class AlignerSpec(Section):
         if self.head != "identity" and self.two_models:
             raise ValueError("two_models is for head identity; a trained head may join any two models")
         if self.head == "identity":
-            wrong = [name for name in ("embed_dim", "dense") if getattr(self, name) is not None]
+            wrong = [name for name in ("embed_dim", "dense", "dense_head") if getattr(self, name) is not None]
             wrong += ["text_tokens"] * (self.text_tokens != "pooled")
             if wrong:
                 raise ValueError(f"head identity takes one vector per image and per text; leave out {', '.join(wrong)}")
+        if self.dense_head is not None and self.dense is None:
+            raise ValueError("dense_head needs `dense`, the view through which it sees pictures")
         return self
 
     @property
@@ -326,6 +367,18 @@ class AlignerSpec(Section):
     def scenes(self) -> str | None:
         """The view through which whole scenes are seen: `dense`, or for head identity its own `image`."""
         return self.image if self.head == "identity" and self.long_text is not None else self.dense
+
+
+class DenseHeadSpec(Section):
+    """A head from patch tokens to texts, fitted in closed form to the objects of composed training scenes.
+
+    `image` is a view of tier full, `text` a view of texts; an aligner uses the head through the same views.
+    `regularisation` is that of ridge regression, relative to the mean variance of a feature.
+    """
+
+    image: Name
+    text: Name
+    regularisation: Annotated[float, Field(gt=0)] = 0.3
 
 
 class SplitsParams(Section):
@@ -344,12 +397,16 @@ class SplitsParams(Section):
 
 
 class ScenesParams(Section):
-    """Composed scenes: cut-outs of the data sets `pieces` on a background, `objects` of them (from, to) per scene."""
+    """Composed scenes: cut-outs of the data sets `pieces` on a background, `objects` of them (from, to) per scene.
+
+    `count` scenes are for evaluation; dense heads learn from `training` others.
+    """
 
     pieces: Annotated[tuple[Name, ...], Field(min_length=1)]
     count: Positive = 200
     size: Annotated[int, Field(ge=32)] = 224
     objects: tuple[Positive, Positive] = (2, 12)
+    training: Positive = 400
 
     @model_validator(mode="after")
     def _range(self) -> "ScenesParams":
@@ -400,6 +457,12 @@ class ClassificationSet(Section):
     label: Literal["concept", "category"]
 
 
+class SceneLabels(ClassificationSet):
+    """Labels of the objects in composed scenes, in English and in other `languages` that prompts are there in."""
+
+    languages: tuple[str, ...] = ()
+
+
 class CurationSpec(Section):
     """Which training images an aligner may see, per repeat.
 
@@ -424,17 +487,36 @@ class CurationSpec(Section):
         return self
 
 
+class Translation(Section):
+    """Names of the classes of a label in another language, by what the data set calls them."""
+
+    dataset: Name
+    label: Literal["concept", "category"]
+    language: Annotated[str, Field(min_length=1)]
+    names: Annotated[dict[str, Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _foreign(self) -> "Translation":
+        if self.language == "en":
+            raise ValueError("English names come from the data set; translations are into other languages")
+        return self
+
+
 NamedTemplates = Literal["openai-80", "openai-7", "own"]
 
 
 class PromptsParams(Section):
     """Which classes get prompts, and named template sets; `{}` stands for the class name.
 
-    A set may be a name: OpenAI's 80 or 7 templates for ImageNet, or those that came with each data set.
+    A set may be a name: OpenAI's 80 or 7 templates for ImageNet, or those that came with each data set. `segmentation`
+    names data sets with label maps whose classes get prompts too. Names in other languages than English, their own or
+    those of `translations`, are prompts as they are, without a template.
     """
 
     classes: Annotated[tuple[ClassificationSet, ...], Field(min_length=1)]
     sets: Annotated[dict[Name, tuple[str, ...] | NamedTemplates], Field(min_length=1)]
+    segmentation: tuple[Name, ...] = ()
+    translations: tuple[Translation, ...] = ()
 
     @model_validator(mode="after")
     def _placeholders(self) -> "PromptsParams":
@@ -493,7 +575,31 @@ class TrainParams(Section):
         return self
 
 
-TaskName = Literal["retrieval", "classification", "multilingual", "segmentation", "long_text"]
+class SegmentationBenchmark(Section):
+    """One row of figures on a data set with label maps.
+
+    `views` says through which view of its image encoder each aligner sees the data set. Protocol `standard` is mean IoU
+    over all classes; with `background`, pixels whose best class has a lower probability are background, which is then
+    a class, and without it background pixels do not count. `freeze-align` is that paper's own figure, no mean IoU.
+    """
+
+    dataset: Name
+    views: Annotated[dict[Name, Name], Field(min_length=1)]
+    protocol: Literal["standard", "freeze-align"] = "standard"
+    background: Fraction | None = None
+    prompt_set: Name
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
+
+    @model_validator(mode="after")
+    def _of_one_protocol(self) -> "SegmentationBenchmark":
+        if self.protocol == "freeze-align" and self.background is not None:
+            raise ValueError("protocol freeze-align knows no background; leave out `background`")
+        return self
+
+
+TaskName = Literal[
+    "retrieval", "classification", "multilingual", "segmentation", "long_text", "segmentation_benchmarks"
+]
 
 
 class EvaluateParams(Section):
@@ -516,7 +622,8 @@ class EvaluateParams(Section):
     classification: tuple[ClassificationSet, ...] = ()
     multilingual: tuple[Name, ...] = ()
     long_text: tuple[Name, ...] = ()
-    segmentation: tuple[ClassificationSet, ...] = ()
+    segmentation: tuple[SceneLabels, ...] = ()
+    segmentation_benchmarks: tuple[SegmentationBenchmark, ...] = ()
     class_vectors: Literal["unit", "mean"] = "unit"
     examples: NonNegative = 12
     bootstrap: Annotated[int, Field(ge=100)] = 2000
@@ -534,6 +641,7 @@ class Params(Section):
     scenes: ScenesParams
     curations: dict[Name, CurationSpec]
     aligners: dict[Name, AlignerSpec]
+    dense_heads: dict[Name, DenseHeadSpec] = {}
     splits: SplitsParams
     prompts: PromptsParams
     encode: EncodeParams

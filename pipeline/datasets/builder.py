@@ -99,6 +99,25 @@ class IndexBuilder:
         self.refer(identity, str(path), size, key, offset, length)
         return identity
 
+    def refer_to_windows(
+        self, path: Path, content: bytes, key: str, boxes: Sequence[tuple[int, int, int, int]], side: int
+    ) -> str:
+        """Index windows of an image file where it lies, and give the id of the whole, which is no row itself.
+
+        The id of a window is a hash of the picture's id, the box and the side, which decide its pixels.
+
+        Args:
+            content: the encoded image.
+            boxes: left, top, right, bottom of each window in pixels of the picture.
+            side: to which windows are resized, in pixels.
+        """
+        identity = image_id(content)
+        for box in boxes:
+            window = image_id(f"{identity} {','.join(map(str, box))} {side}".encode())
+            row = (window, "image", str(path), 0, -1, side, side, identity, list(box), None, key)
+            self._tables["images"].add(bytes.fromhex(window), row)
+        return identity
+
     def refer(
         self,
         identity: str,

@@ -96,6 +96,21 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise DataError(f"damaged image ({error or type(error).__name__})") from error
 
 
+def decode_labels(content: bytes) -> np.ndarray:
+    """A label map, an image of one channel: its values (or palette indices), (height, width) int64.
+
+    Raises:
+        DataError: no image, damaged, or of several channels.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode not in ("P", "L", "1", *_DEEP_GREY):
+                raise DataError(f"a label map has one channel; this one is of mode {image.mode}")
+            return np.asarray(image).astype(np.int64)
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"no label map that can be decoded ({error or type(error).__name__})") from error
+
+
 @cache
 def _formats() -> tuple[str, ...]:
     """The formats that are read. Others would run programs (EPS), or take nearly any bytes for a picture (TGA)."""
@@ -152,7 +167,8 @@ class ImageTable:
         Raises:
             DataError: there is no index.
         """
-        table = read_table(folder / "images.parquet", ["image_id", "path", "offset", "length", "parent_id"])
+        columns = ["image_id", "path", "offset", "length", "width", "height", "parent_id", "box"]
+        table = read_table(folder / "images.parquet", columns)
         self._folder = folder
         self._table = table.combine_chunks()  # Arrow's form: a list of dictionaries is ten times as large
 
@@ -171,14 +187,24 @@ class ImageTable:
         return row
 
     def load(self, position: int) -> Image.Image:
-        """Image number `position` as RGB.
+        """Image number `position` as RGB; of a window, the pixels in its box of the parent, resized to its own size.
 
         Raises:
-            DataError: it cannot be read or decoded, or a raw file is no longer what was indexed.
+            DataError: it cannot be read or decoded, a raw file is no longer what was indexed, or the box reaches beyond
+                the parent.
         """
         row = self.row(position)
         content = read_bytes(row, self._folder)
         own = row["parent_id"] is None and Path(row["path"]).is_absolute()
         if own and image_id(content) != row["image_id"]:
             raise DataError(f"{row['path']} has changed since it was indexed; run: dvc repro")
-        return decode_rgb(content)
+        picture = decode_rgb(content)
+        return picture if row["parent_id"] is None else _window(picture, row)
+
+
+def _window(parent: Image.Image, row: Mapping[str, Any]) -> Image.Image:
+    left, top, right, bottom = row["box"]
+    if not (0 <= left < right <= parent.width and 0 <= top < bottom <= parent.height):
+        raise DataError(f"box {row['box']} is not inside its parent of {parent.width} x {parent.height} pixels")
+    size = (int(row["width"]), int(row["height"]))
+    return parent.resize(size, Image.Resampling.BICUBIC, box=(left, top, right, bottom))

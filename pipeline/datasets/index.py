@@ -13,6 +13,7 @@ from pipeline.config.schema import (
     ImageFolderSource,
     LongCaptionSource,
     RawSource,
+    SegmentationSource,
     StampsSource,
     TableSource,
     WebdatasetSource,
@@ -28,6 +29,7 @@ from pipeline.datasets.image_folder import image_folder
 from pipeline.datasets.known import KnownImages
 from pipeline.datasets.long_captions import long_captions
 from pipeline.datasets.samples import Source
+from pipeline.datasets.segmentation import index_segmentation
 from pipeline.datasets.stamps import index_stamps
 from pipeline.datasets.table import folder_with_table, table
 from pipeline.datasets.webdataset import webdataset
@@ -57,6 +59,8 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path, known: Path | 
             about = index_emoji(spec, builder, downloads)
         elif isinstance(spec, StampsSource):
             about = index_stamps(spec, builder, downloads)
+        elif isinstance(spec, SegmentationSource):
+            about = index_segmentation(spec, builder, folder)
         else:
             source = _source(spec)
             feed(source.samples, builder, spec, source.where, memory)

@@ -36,6 +36,8 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> 
             "tier": view.tier,
             "grid": view.grid if view.tier == "grid" else None,
         }
+        if view.fit != "model":  # absent otherwise, so that stores keep the fingerprint they had
+            compared["fit"] = view.fit
     else:
         compared |= {"prefix": encoder.prefix, "max_tokens": view.max_tokens}
         if encoder.prompt is not None:  # absent otherwise, as autocast

@@ -41,7 +41,8 @@ def test_another_text_encoder_and_back_again(project: Project) -> None:
     with edited(project, "encoders.words.model", str(project.outside / "words-b")):
         stages, rows = rerun(project)
         stores = {"mine-words", "classnames-words", "scenes-words"}
-        assert stages == {"checkpoint@words", *(f"encode@{name}" for name in stores), *STUDIES, *DOWNSTREAM}
+        encoding = {"checkpoint@words", *(f"encode@{name}" for name in stores)}
+        assert stages == encoding | STUDIES | DOWNSTREAM | {"dense@eye"}
         assert set(rows) == stores
     assert rerun(project) == (set(), Counter()), "A -> B -> A is restored"
     with edited(project, "encoders.words.model", str(project.outside / "words-b")):
@@ -51,9 +52,9 @@ def test_another_text_encoder_and_back_again(project: Project) -> None:
 def test_another_image_encoder_runs_no_text_encoder(project: Project) -> None:
     with edited(project, "encoders.eye.model", str(project.outside / "eye-c")):
         stages, rows = rerun(project)
-    encoding = {"checkpoint@eye", "encode@mine-eye", "encode@scenes-eye"}
-    assert stages == encoding | STUDIES | CURATION | EVALUATION | {"train@default", "train@curated"}
-    assert set(rows) == {"mine-eye", "scenes-eye"}
+    encoding = {"checkpoint@eye", "encode@mine-eye", "encode@scenes-eye", "encode@training-eye"}
+    assert stages == encoding | STUDIES | CURATION | EVALUATION | {"train@default", "train@curated", "dense@eye"}
+    assert set(rows) == {"mine-eye", "scenes-eye", "training-eye"}
 
 
 def test_one_more_sample_encodes_one_more_row(project: Project) -> None:
@@ -78,8 +79,15 @@ def test_one_more_scene_encodes_one_more_row(project: Project) -> None:
     with edited(project, "scenes.count", project.params()["scenes"]["count"] + 1):
         stages, rows = rerun(project)
     stores = {"scenes-eye", "scenes-blind", "scenes-words"}
-    assert stages == {"scenes", *(f"encode@{name}" for name in stores), *EVALUATION}
+    assert stages == {"scenes", "prompts", *(f"encode@{name}" for name in stores), *EVALUATION}
     assert rows == Counter(dict.fromkeys(stores, 1))
+
+
+def test_more_training_scenes_encode_themselves_and_fit_dense_heads_alone(project: Project) -> None:
+    with edited(project, "scenes.training", project.params()["scenes"]["training"] + 2):
+        stages, rows = rerun(project)
+    assert stages == {"scenes", "prompts", "encode@training-eye", "dense@eye", *EVALUATION}
+    assert rows == Counter({"training-eye": 2})
 
 
 def test_lost_scratch_is_restored_from_the_cache(project: Project) -> None:
