@@ -126,13 +126,15 @@ class RawSource(Section):
     `transfer` says that it is for evaluation alone: no concept is held out because of it, and none of it is trained on.
     `limit` takes the first samples only. `check` decodes every picture, or reads headers alone and leaves damage behind
     them to encode. A source is given up once more than `max_failure_rate` of its samples cannot
-    be used; one of fewer than a hundred may have as many failures as one of a hundred.
+    be used; one of fewer than a hundred may have as many failures as one of a hundred. `descriptions` is a JSON file
+    with sentences for each class name, for the prompt set `descriptions`.
     """
 
     group: Name
     transfer: bool = False
     limit: NonNegative = 0
     check: Literal["decode", "header"] = "decode"
+    descriptions: str | None = None
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
@@ -502,13 +504,14 @@ class Translation(Section):
         return self
 
 
-NamedTemplates = Literal["openai-80", "openai-7", "own"]
+NamedTemplates = Literal["openai-80", "openai-7", "own", "descriptions"]
 
 
 class PromptsParams(Section):
     """Which classes get prompts, and named template sets; `{}` stands for the class name.
 
-    A set may be a name: OpenAI's 80 or 7 templates for ImageNet, or those that came with each data set. `segmentation`
+    A set may be a name: OpenAI's 80 or 7 templates for ImageNet, those that came with each data set (own), or sentences
+    for each class (descriptions, of data sets that name such a file; others take the bare class name). `segmentation`
     names data sets with label maps whose classes get prompts too. Names in other languages than English, their own or
     those of `translations`, are prompts as they are, without a template.
     """
