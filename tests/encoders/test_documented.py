@@ -1,4 +1,4 @@
-"""Every entry of docs/encoders.md through the stages `checkpoint` and `encode`, on a small model of its architecture."""
+"""Every entry of docs/encoders.md through the stages `checkpoint` and `encode`, on a small model of its kind."""
 
 import json
 import re
