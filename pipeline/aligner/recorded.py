@@ -44,6 +44,8 @@ def recorded_specs(
         if image:
             kept |= {"resolution": compared["resolution"], "tier": compared["tier"]}
             kept |= {"grid": compared["grid"]} if compared["grid"] is not None else {}
+            if "crops" in compared:
+                kept |= {"crops": compared["crops"], "crop_scale": tuple(compared["crop_scale"])}
         else:
             kept |= {"max_tokens": compared["max_tokens"], "truncations": tuple(compared.get("truncations") or ())}
             kept |= {"chunk_tokens": compared.get("chunk_tokens")}
