@@ -91,13 +91,14 @@ class FreezeAlign(nn.Module):
         summed_BK = self.vision_cls(images.cls.float()) + self.vision_local.mean(images.local.float())
         return F.normalize(summed_BK, dim=-1)
 
-    def patch_features(self, patch_BPD: Tensor) -> Tensor:
-        """Unit vectors of single patch tokens, (B, P, K) float32: the projector of local tokens alone.
+    def patch_features(self, patch_BPD: Tensor, unit: bool = True) -> Tensor:
+        """Vectors of single patch tokens, (B, P, K) float32: the projector of local tokens alone.
 
-        As in the paper's segmentation, where a text is compared with every patch; its code leaves them unnormalised,
-        which changes no comparison between classes.
+        As in the paper's segmentation, where a text is compared with every patch; its code does not bring them to unit
+        length, which changes no comparison between classes, but does change those between patches.
         """
-        return F.normalize(self.vision_local(patch_BPD.float()), dim=-1)
+        projected_BPK: Tensor = self.vision_local(patch_BPD.float())
+        return F.normalize(projected_BPK, dim=-1) if unit else projected_BPK
 
     def text_features(self, texts: TextInput) -> Tensor:
         """Unit vectors of texts, (B, K) float32."""

@@ -106,6 +106,11 @@ def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: 
     """
     manifest = manifest_for(folder, spec.loader, "image")
     ensure_torchvision()
+    whole = view.fit == "whole"
+    if whole and (spec.loader == "open_clip" or is_dual(folder, spec)):
+        raise CheckpointError(
+            f"{folder.name}: a dual encoder sees images as its own library prepares them; set no `fit`"
+        )
     tower: Tower
     if spec.loader == "open_clip":
         from pipeline.encoders.open_clip_dual import load_open_clip_tower
@@ -119,11 +124,11 @@ def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: 
     elif spec.loader == "timm":
         from pipeline.encoders.timm_tower import load_timm
 
-        tower = load_timm(folder, spec, view.resolution, device)
+        tower = load_timm(folder, spec, view.resolution, device, whole)
     else:
         from pipeline.encoders.transformers_tower import load_tower
 
-        tower = load_tower(folder, spec, view.resolution, device)
+        tower = load_tower(folder, spec, view.resolution, device, whole)
     _check_pooling(tower, spec.pooling, f"{folder.name} ({manifest.architecture})")
     return ImageEncoder(tower, spec.pooling, device, spec.autocast)
 

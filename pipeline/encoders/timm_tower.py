@@ -46,14 +46,15 @@ def describe_timm(folder: Path) -> Description:
     )
 
 
-def load_timm(folder: Path, spec: EncoderSpec, resolution: int | None, device: str) -> Tower:
-    """Load a timm model for the layers, the resolution and the dtype of `spec`.
+def load_timm(folder: Path, spec: EncoderSpec, resolution: int | None, device: str, whole: bool = False) -> Tower:
+    """Load a timm model for the layers, the resolution and the dtype of `spec`; `whole` as of `fit`.
 
     Raises:
         CheckpointError: timm cannot load the folder, or layers or resolution do not exist.
     """
     model = _create(folder)
     data = _data_config(model, resolution)
+    data |= {"crop_pct": 1.0, "crop_mode": "squash"} if whole else {}
     side = data["input_size"][-1]
     dtype = getattr(torch, spec.dtype)
     if _is_vit(model):

@@ -68,8 +68,10 @@ def describe_tower(folder: Path) -> Description:
     )
 
 
-def load_tower(folder: Path, spec: EncoderSpec, resolution: int | None, device: str) -> "TransformersTower":
-    """Load an image model of transformers for the layers, the pooling and the dtype of `spec`.
+def load_tower(
+    folder: Path, spec: EncoderSpec, resolution: int | None, device: str, whole: bool = False
+) -> "TransformersTower":
+    """Load an image model of transformers for the layers, the pooling and the dtype of `spec`; `whole` as of `fit`.
 
     Raises:
         CheckpointError: the checkpoint lacks weights, or layers or resolution do not exist.
@@ -84,7 +86,7 @@ def load_tower(folder: Path, spec: EncoderSpec, resolution: int | None, device: 
             f"{folder.name}: pooling model exists for the last layer only, found layers {list(spec.layers)}; "
             "set `layers: [-1]`, or pooling cls or mean"
         )
-    processor = Processor(folder, resolution)
+    processor = Processor(folder, resolution, whole)
     side = check_patches(processor.resolution, config.patch_size, folder.name)
     model = load_weights(
         getattr(transformers, family.model),

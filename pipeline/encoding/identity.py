@@ -38,6 +38,8 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> 
         }
         if view.crops:  # absent otherwise, so that stores without them keep the fingerprint they had
             compared |= {"crops": view.crops, "crop_scale": list(view.crop_scale)}
+        if view.fit != "model":  # absent otherwise, so that stores keep the fingerprint they had
+            compared["fit"] = view.fit
     else:
         compared |= {"prefix": encoder.prefix, "max_tokens": view.max_tokens}
         if encoder.prompt is not None:  # absent otherwise, as autocast

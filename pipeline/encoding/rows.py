@@ -85,6 +85,8 @@ class ImageRows:
             return torch.stack([pixels, *map(self._encoder.preprocess, parts)])
         except DataError as error:
             return str(error)
+        except ValueError as error:  # a model's own processor may refuse a shape that any other takes
+            return f"the image processor refuses it: {error}"
 
     def forward(self, positions: list[int], inputs: Sequence[torch.Tensor | str]) -> Batch:
         """Encode prepared images (3, H, W); a string in place of one is the reason why it could not be read.

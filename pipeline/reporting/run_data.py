@@ -13,7 +13,7 @@ from pipeline.paths import ACCOUNTING, COMPARE, DATA, MODELS, RESULTS, TOY
 from pipeline.reporting.inputs import Node, read_curves, read_json
 from pipeline.reporting.pictures import Library
 
-TASKS = ("retrieval", "classification", "multilingual", "segmentation", "long_text")
+TASKS = (*("retrieval", "classification", "multilingual", "segmentation", "segmentation_benchmarks", "long_text"),)
 
 
 @dataclass(frozen=True)
