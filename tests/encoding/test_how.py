@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 
+from pipeline.aligner.recorded import recorded_specs
 from pipeline.config.schema import EncodeParams, EncoderSpec, FolderSource, ViewSpec
 from pipeline.datasets.index import build_index
 from pipeline.encoders import precision
@@ -180,6 +181,14 @@ def test_autocast_and_prompts_enter_the_fingerprint_only_where_they_are_set(fold
     assert not {"autocast", "prompt"} & plain.compared.keys()
     mixed = fingerprint_of(manifest, words(autocast="bfloat16"), WORDS)
     assert mixed.compared == plain.compared | {"autocast": "bfloat16"}
+    again, _ = recorded_specs(mixed.as_dict(), "here")
+    assert (again.autocast, again.prompt) == ("bfloat16", None)
+    named = spec("text", "sentence-transformers", pooling="model", prompt="query")
+    prompted = fingerprint_of(manifest, named, WORDS)
+    assert prompted.compared["prompt"] == "query"
+    assert recorded_specs(prompted.as_dict(), "here")[0].prompt == "query"
+    whole = fingerprint_of(manifest, eye(), EYE.model_copy(update={"fit": "whole"}))
+    assert recorded_specs(whole.as_dict(), "here")[1].fit == "whole"
 
 
 def test_blocks_are_compiled_in_place_and_give_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
