@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
 
 from pipeline.aligner.recorded import recorded_specs
@@ -221,6 +220,8 @@ def test_blocks_are_compiled_in_place_and_give_the_same(folder: Path, monkeypatc
 
 
 def test_a_model_without_repeated_blocks_is_compiled_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
     compiled: list[Any] = []
     monkeypatch.setattr(precision.torch, "compile", lambda function, **_: compiled.append(function) or function)
     assert precision.compile_blocks(torch.nn.Linear(2, 2), varying_length=False) == 0
