@@ -70,6 +70,9 @@ class EncoderSpec(Section):
 class ViewSpec(Section):
     """What is kept of an encoder's output, and of which input.
 
+    `crops` keeps the features of as many random crops of each image beside its own; each has a share of its area
+    between the two of `crop_scale`.
+
     `fit: whole` resizes all of an image to the square that the encoder sees, as windows of a picture need it; `model`
     resizes and crops as the encoder's own library does.
     """
@@ -79,6 +82,8 @@ class ViewSpec(Section):
     fit: Literal["model", "whole"] = "model"
     tier: Literal["cls", "grid", "full"] = "grid"
     grid: Positive = 3
+    crops: NonNegative = 0
+    crop_scale: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.4, 1.0)
     max_tokens: Positive | None = None
     truncations: tuple[Positive, ...] = ()
     chunk_tokens: Positive | None = None
@@ -87,6 +92,8 @@ class ViewSpec(Section):
 
     @model_validator(mode="after")
     def _rising(self) -> "ViewSpec":
+        if self.crop_scale[0] > self.crop_scale[1]:
+            raise ValueError(f"crop_scale goes from {self.crop_scale[0]:g} down to {self.crop_scale[1]:g}")
         if list(self.truncations) != sorted(set(self.truncations)):
             raise ValueError(f"truncations must rise, each once, found {list(self.truncations)}")
         if self.max_tokens is not None and any(length > self.max_tokens for length in self.truncations):
