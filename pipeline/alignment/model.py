@@ -11,9 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pipeline.alignment.heads.base import Head
+from pipeline.alignment.heads.freeze_align import FreezeAlign
 from pipeline.alignment.identity import Identity
 from pipeline.alignment.inputs import ImageInput, TextInput
-from pipeline.alignment.projectors import FreezeAlign
 from pipeline.errors import ModelError
 from pipeline.files import write_json
 
@@ -87,7 +88,7 @@ def heads_path(folder: Path, repeat: int) -> Path:
     return folder / f"repeat_{repeat}" / HEADS_FILE
 
 
-def save_heads(head: FreezeAlign, folder: Path, repeat: int) -> None:
+def save_heads(head: Head, folder: Path, repeat: int) -> None:
     """Write the weights of one repeat."""
     path = heads_path(folder, repeat)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +102,7 @@ class ProjectionHeads:
         config: the `HeadConfig` they were saved with.
     """
 
-    def __init__(self, config: HeadConfig, head: FreezeAlign | Identity, device: torch.device) -> None:
+    def __init__(self, config: HeadConfig, head: Head, device: torch.device) -> None:
         self.config = config
         self._head = head.to(device).eval()
         self._device = device

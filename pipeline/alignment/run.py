@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from pipeline.alignment.data import load_alignment_data
+from pipeline.alignment.heads import parameter_count
 from pipeline.alignment.model import HeadConfig, save_heads
-from pipeline.alignment.projectors import parameter_count
 from pipeline.alignment.trainer import EpochRecord, TrainedRepeat, train_repeat
 from pipeline.alignment.untrained import record_identity
 from pipeline.config.schema import AlignerSpec, TrainParams
@@ -55,9 +55,9 @@ def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: in
             result = train_repeat(
                 data,
                 params,
+                spec=spec,
                 repeat=repeat,
                 seed=seed * repeats + repeat,
-                embed_dim=spec.embed_dim or text_dim,
                 on_epoch=write,
             )
             save_heads(result.head, folder, repeat)

@@ -11,11 +11,12 @@ from tqdm import trange
 
 from pipeline.alignment.batches import PairBatch
 from pipeline.alignment.data import AlignmentData
-from pipeline.alignment.losses import info_nce, positives
-from pipeline.alignment.projectors import FreezeAlign
+from pipeline.alignment.heads import Head
+from pipeline.alignment.heads.initial import initial_head
+from pipeline.alignment.objective import Objective
 from pipeline.alignment.schedule import learning_rate, optimiser
 from pipeline.alignment.validation import read_validation, validation_recall
-from pipeline.config.schema import TrainParams
+from pipeline.config.schema import AlignerSpec, TrainParams
 from pipeline.errors import ModelError
 
 
@@ -42,7 +43,7 @@ class EpochRecord:
 class TrainedRepeat:
     """The weights of the epoch with the highest validation recall (the earliest of equals), and the way there."""
 
-    head: FreezeAlign
+    head: Head
     seed: int
     best_epoch: int
     val_recall: float
@@ -55,12 +56,12 @@ def train_repeat(
     data: AlignmentData,
     params: TrainParams,
     *,
+    spec: AlignerSpec,
     repeat: int,
     seed: int,
-    embed_dim: int,
     on_epoch: Callable[[EpochRecord], None],
 ) -> TrainedRepeat:
-    """Train a Freeze-Align head on the train split of `repeat`; the epoch is chosen on its validation split.
+    """Train the head of `spec` on the train split of `repeat`; the epoch is chosen on its validation split.
 
     `seed` fixes initialisation, order and dropout: on one CPU with one number of threads, equal seeds give equal
     weights. The generator of the caller is left as it was.
@@ -72,13 +73,13 @@ def train_repeat(
         ModelError: the loss is no longer a finite number.
     """
     started = time.perf_counter()
-    device, features = data.features.device, data.features
+    device = data.features.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        head = FreezeAlign(features.vision_dim, features.text_dim, embed_dim, params.dropout, params.temperature).to(
-            device
+        head = initial_head(spec, data, params, repeat)
+        history, best_weights = _fit(
+            head, Objective(spec.loss), data, params, repeat, torch.Generator().manual_seed(seed), on_epoch
         )
-        history, best_weights = _fit(head, data, params, repeat, torch.Generator().manual_seed(seed), on_epoch)
     head.load_state_dict(best_weights)
     head.eval()
     best = _best(history)
@@ -94,7 +95,8 @@ def train_repeat(
 
 
 def _fit(
-    head: FreezeAlign,
+    head: Head,
+    objective: Objective,
     data: AlignmentData,
     params: TrainParams,
     repeat: int,
@@ -115,7 +117,7 @@ def _fit(
         for batch in data.features.epoch(pairs, params.batch_size, generator, epoch):
             for group in adamw.param_groups:
                 group["lr"] = learning_rate(step, steps, params)
-            loss, norm = _step(head, adamw, batch, params.grad_clip)
+            loss, norm = _step(head, objective, adamw, batch, step / steps, params.grad_clip)
             losses.append(loss * len(batch))
             norms.append(norm)
             step += 1
@@ -145,11 +147,11 @@ def _fit(
     return history, weights
 
 
-def _step(head: FreezeAlign, adamw: torch.optim.AdamW, batch: PairBatch, clip: float) -> tuple[Tensor, Tensor]:
+def _step(
+    head: Head, objective: Objective, adamw: torch.optim.AdamW, batch: PairBatch, progress: float, clip: float
+) -> tuple[Tensor, Tensor]:
     """One update on the pairs of `batch`; returns loss and gradient norm, still on the device."""
-    image_BK = head.image_features(batch.images)
-    text_BK = head.text_features(batch.texts)
-    loss = info_nce(image_BK, text_BK, head.scale(), positives(batch.image_ids, batch.text_ids))
+    loss = objective(head, batch, progress)["loss"]
     adamw.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(head.parameters(), clip or math.inf)

@@ -137,6 +137,34 @@ class StoreSpec(Section):
     encoder: Name
 
 
+class LossSpec(Section):
+    """What the training of a head makes small, and what keeps it from learning the training pairs by heart.
+
+    `kind`: `info-nce` (CLIP), or `sigmoid` (SigLIP), divided by the pairs of the batch squared (`pairs`, as SAIL does)
+    or by their number (`batch`); `bias` is where its bias starts. `positives`: what counts as right beside the pair
+    itself: nothing (`own`), every caption that some pair joins with the image (`pairs`), or every one of the same
+    concept (`concept`). Above `chunk_rows` pairs the matrix of similarities is computed so many rows at a time.
+
+    Weights of added terms: `structure` keeps the neighbourhoods of each side as they were before the head (STRUCTURE),
+    growing over the share `structure_warmup` of the steps; `patch_text` compares texts with local tokens. `mixup` is
+    the parameter of the Beta distribution by which pairs are mixed (FuseMix; 0 for none), `noise` the size of Gaussian
+    noise on features, in units of their root mean square.
+    """
+
+    kind: Literal["info-nce", "sigmoid"] = "info-nce"
+    positives: Literal["own", "pairs", "concept"] = "pairs"
+    normalise: Literal["batch", "pairs"] = "pairs"
+    bias: float = -10.0
+    chunk_rows: Positive = 4096
+    structure: Annotated[float, Field(ge=0)] = 0.0
+    structure_temperature: Annotated[float, Field(gt=0)] = 0.05
+    structure_levels: Positive = 1
+    structure_warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    patch_text: Annotated[float, Field(ge=0)] = 0.0
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    noise: Annotated[float, Field(ge=0)] = 0.0
+
+
 class AlignerSpec(Section):
     """Two views and the head between them.
 
@@ -160,6 +188,7 @@ class AlignerSpec(Section):
     curation: Name = "all"
     dense: Name | None = None
     long_text: Name | None = None
+    loss: LossSpec = LossSpec()
 
     @model_validator(mode="after")
     def _of_one_head(self) -> "AlignerSpec":

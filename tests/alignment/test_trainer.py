@@ -13,10 +13,11 @@ from pipeline.alignment.resident import ResidentFeatures
 from pipeline.alignment.schedule import learning_rate, optimiser
 from pipeline.alignment.trainer import EpochRecord, TrainedRepeat, train_repeat
 from pipeline.alignment.validation import read_validation, recall_at_1, validation_recall
-from pipeline.config.schema import TrainParams
+from pipeline.config.schema import AlignerSpec, TrainParams
 from pipeline.errors import ModelError
 from pipeline.evaluation.metrics import first_hit_ranks, hits_at
 
+SPEC = AlignerSpec(image="vit", text="minilm", data=("toy",), embed_dim=6)
 PARAMS = TrainParams(epochs=6, batch_size=16, warmup_steps=3, lr=5e-3, device="cpu")
 
 
@@ -40,7 +41,7 @@ def planted(pairs: int = 60) -> AlignmentData:
 
 def train(params: TrainParams = PARAMS, seed: int = 0, seen: list[EpochRecord] | None = None) -> TrainedRepeat:
     records = [] if seen is None else seen
-    return train_repeat(planted(), params, repeat=0, seed=seed, embed_dim=6, on_epoch=records.append)
+    return train_repeat(planted(), params, spec=SPEC, repeat=0, seed=seed, on_epoch=records.append)
 
 
 @given(st.integers(1, 300), st.integers(1, 64), st.integers(0, 9))
