@@ -35,7 +35,7 @@ class CudaRecorder:
 
     def warm_up(self, function: Callable[[], Outcome], runs: int) -> None:
         """Run the function on a stream of its own."""
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(runs):

@@ -12,7 +12,7 @@ from pipeline.alignment.members import Member
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step showed, still on the device: parts of the loss and norm of the gradient before clipping, (M,) each."""
+    """What a step showed, on the device: parts of the loss and norm of the gradient before clipping, (M,) each."""
 
     parts: dict[str, Tensor]
     norms: Tensor

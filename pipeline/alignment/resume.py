@@ -84,7 +84,11 @@ def training_folder(spec: AlignerSpec, params: TrainParams, data: AlignmentData,
     found = hashlib.sha256()
     settings = {"aligner": spec.model_dump(), "train": params.model_dump(exclude=_NO_MATTER), "seed": seed}
     settings |= {"digests": {view: one.get("digest") for view, one in data.fingerprints.items()}}
-    settings |= {"device": data.features.device.type, "features": type(data.features).__name__, "torch": torch.__version__}
+    settings |= {
+        "device": data.features.device.type,
+        "features": type(data.features).__name__,
+        "torch": torch.__version__,
+    }
     found.update(json.dumps(settings, sort_keys=True, default=str).encode())
     for pairs in (*data.train, *data.validation):
         found.update(pairs.cpu().numpy().tobytes())

@@ -43,7 +43,7 @@ class StackedLosses:
 
     def __init__(self, heads: Sequence[Head], objective: Objective, rates: Sequence[float]) -> None:
         copies = [_with_own_dropout(head, rate, any(rates)) for head, rate in zip(heads, rates, strict=True)]
-        self._weights, self._buffers = stack_module_state(copies)  # type: ignore[arg-type]
+        self._weights, self._buffers = stack_module_state(copies)
         self._one = _Objective(copies[0], objective).train()
         self._owners = [dict(head.named_parameters()) for head in heads]
         for name, stacked in self._weights.items():
@@ -57,7 +57,7 @@ class StackedLosses:
             named = {f"head.{name}": value for name, value in (weights | buffers).items()}
             return functional_call(self._one, named, (batch, progress))  # type: ignore[no-any-return]
 
-        return torch.vmap(of_one, randomness="different")(self._weights, self._buffers)  # type: ignore[no-any-return]
+        return torch.vmap(of_one, randomness="different")(self._weights, self._buffers)
 
     def hand_out_gradients(self) -> None:
         """Give each head the gradients of its own weights, without a copy, and forget them here."""

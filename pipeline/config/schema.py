@@ -366,7 +366,7 @@ class TrainParams(Section):
     Every `validate_every` steps (0: at the end of each epoch) the heads are judged on the validation split; after
     `patience` judgements without a better one training ends (0: never early). `ema` is the decay of an average of the
     weights, which is then what is judged and kept (0: none). `members` train side by side on the same batches; `member`
-    names the one to keep, or is best. Every `checkpoint_seconds` all is saved, for a killed run to go on from (0: never).
+    names the one to keep, or is best. Every `checkpoint_seconds` all is saved for a killed run to go on from (0: not).
     """
 
     epochs: Positive = 30
