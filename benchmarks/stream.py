@@ -158,9 +158,11 @@ def speed(folder: Path, rows: int, trained: int, runs: int, device: torch.device
 class InStoreOrder(ResidentFeatures):
     """No shuffle at all."""
 
-    def epoch(self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int) -> Iterator[PairBatch]:
+    def epoch(
+        self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int, skip: int = 0
+    ) -> Iterator[PairBatch]:
         """As `AlignerFeatures.epoch`, in the order of `pairs`."""
-        del generator, number
+        del generator, number, skip
         for part in torch.tensor_split(pairs, math.ceil(len(pairs) / batch_size)):
             yield PairBatch(self.images.take(part[:, 0]), self.texts.take(part[:, 1]), part[:, 0], part[:, 1])
 

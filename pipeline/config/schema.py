@@ -417,11 +417,29 @@ class EncodeParams(Section):
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
 
 
+class MemberParams(Section):
+    """What one member of a training of many has for itself; what is left out is as in `train`.
+
+    `seed` is added to the seed of params.yaml for initialisation and dropout; splits and batches are shared.
+    """
+
+    lr: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    seed: NonNegative = 0
+
+
 class TrainParams(Section):
     """Optimisation of the heads on cached features.
 
     `features` says where those are: on the device, in host memory, or streamed from the store; auto goes by what is
     free. Streamed pairs are read in blocks of `shuffle_block`, and mixed in windows that take `shuffle_buffer_mb`.
+
+    Every `validate_every` steps (0: at the end of each epoch) the heads are judged on the validation split; after
+    `patience` judgements without a better one training ends (0: never early). `ema` is the decay of an average of the
+    weights, which is then what is judged and kept (0: none). `members` train side by side on the same batches; `member`
+    names the one to keep, or is best. Every `checkpoint_seconds` all is saved for a killed run to go on from (0: not).
     """
 
     epochs: Positive = 30
@@ -437,6 +455,14 @@ class TrainParams(Section):
     features: Literal["auto", "device", "host", "stream"] = "auto"
     shuffle_block: Positive = 128
     shuffle_buffer_mb: Positive = 256
+    precision: Literal["float32", "bfloat16"] = "float32"
+    step: Literal["eager", "compiled", "captured"] = "eager"
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    validate_every: NonNegative = 0
+    patience: NonNegative = 0
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
+    members: dict[Name, MemberParams] = {}
+    member: Name = "best"
 
     def changed(self, changes: Mapping[str, int | float | str]) -> "TrainParams":
         """These parameters with some keys changed, as `train` of an aligner asks.
@@ -450,6 +476,18 @@ class TrainParams(Section):
     def _rates(self) -> "TrainParams":
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr {self.min_lr:g} is above lr {self.lr:g}; the cosine goes from lr down to min_lr")
+        for name, member in self.members.items():
+            if member.lr is not None and self.min_lr > member.lr:
+                raise ValueError(f"min_lr {self.min_lr:g} is above lr {member.lr:g} of member {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _named(self) -> "TrainParams":
+        if "best" in self.members:
+            raise ValueError("no member may be called best: `member: best` keeps the best on validation")
+        if self.member != "best" and self.member not in self.members:
+            known = ", ".join(self.members) or "none"
+            raise ValueError(f"member is {self.member!r}; write best or one of members ({known})")
         return self
 
 

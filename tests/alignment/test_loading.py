@@ -236,8 +236,10 @@ def sorted_store(seed: int, classes: int = 12, each: int = 60) -> tuple[ImageInp
 class Unshuffled(ResidentFeatures):
     """Batches in the order of the store: what a shuffle is for."""
 
-    def epoch(self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int) -> Iterator[PairBatch]:
-        del generator, number
+    def epoch(
+        self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int, skip: int = 0
+    ) -> Iterator[PairBatch]:
+        del generator, number, skip
         for part in torch.tensor_split(pairs, math.ceil(len(pairs) / batch_size)):
             yield PairBatch(self.images.take(part[:, 0]), self.texts.take(part[:, 1]), part[:, 0], part[:, 1])
 
