@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from pipeline.alignment.batches import PairBatch
@@ -40,7 +41,7 @@ class Objective:
             raise ValueError("positives: concept needs the concept of each image")
         self.spec, self._concepts = spec, concepts
 
-    def __call__(self, head: Head, batch: PairBatch, progress: float) -> dict[str, Tensor]:
+    def __call__(self, head: Head, batch: PairBatch, progress: float | Tensor) -> dict[str, Tensor]:
         """Parts of the loss by name, scalars with gradients; "loss" is their weighted sum.
 
         Features are mixed and made noisy while the head is in training mode.
@@ -60,8 +61,8 @@ class Objective:
         loss = parts["contrast"]
         if spec.structure:
             parts["structure"] = self._structure(batch, image_BK, text_BK)
-            grown = min(1.0, progress / spec.structure_warmup) if spec.structure_warmup else 1.0
-            loss = loss + spec.structure * grown * parts["structure"]
+            grown = torch.as_tensor(progress / spec.structure_warmup if spec.structure_warmup else 1.0).clamp(max=1.0)
+            loss = loss + spec.structure * grown.to(loss.device) * parts["structure"]
         if spec.patch_text:
             logits_BB = patch_text_logits(head.patch_features(batch.images.local), text_BK, head.scale())
             parts["patch_text"] = soft_cross_entropy(logits_BB, right(EVERY))
@@ -74,11 +75,13 @@ class Objective:
             if size > rows:
                 return chunked_info_nce(image_BK, text_BK, head.scale(), right, rows)
             return info_nce(image_BK, text_BK, head.scale(), right(EVERY))
-        assert head.logit_bias is not None
+        bias = head.bias()
+        if bias is None:
+            raise ValueError("the sigmoid loss needs a head with a bias: build it with loss.kind: sigmoid")
         normaliser = size * size if self.spec.normalise == "pairs" else size
         if size > rows:
-            return chunked_sigmoid(image_BK, text_BK, head.scale(), head.logit_bias, right, normaliser, rows)
-        return sigmoid_loss(image_BK, text_BK, head.scale(), head.logit_bias, right(EVERY), normaliser)
+            return chunked_sigmoid(image_BK, text_BK, head.scale(), bias, right, normaliser, rows)
+        return sigmoid_loss(image_BK, text_BK, head.scale(), bias, right(EVERY), normaliser)
 
     def _structure(self, batch: PairBatch, image_BK: Tensor, text_BK: Tensor) -> Tensor:
         """Mean of both modalities; before the head are the CLS tokens, and the means over the tokens of the texts."""
