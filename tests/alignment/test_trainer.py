@@ -135,9 +135,7 @@ def test_records_come_at_steps_and_at_the_end_of_every_epoch() -> None:
     assert [record.step for record in every] == [2, 3, 4, 6, 8, 9, 10, 12, 14, 15, 16, 18]
     assert [record.epoch for record in every] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
     whole = {record.step: record.val_recall for record in train().history}
-    assert {
-        record.step: record.val_recall for record in every if record.step in whole
-    } == whole
+    assert {record.step: record.val_recall for record in every if record.step in whole} == whole
 
 
 def test_training_ends_when_patience_does() -> None:
