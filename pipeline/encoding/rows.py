@@ -106,7 +106,7 @@ class TextRows:
             CheckpointError: a truncation goes beyond what the encoder reads, or a piece is not shorter.
         """
         self._encoder, self._strings, self._batch_size = encoder, strings, params.text_batch_size
-        self._truncations = view.truncations
+        self._truncations, self._templates = view.truncations, view.templates
         if self._truncations and self._truncations[-1] > encoder.max_tokens:
             raise CheckpointError(
                 f"The view truncates texts at {self._truncations[-1]} tokens, its encoder reads {encoder.max_tokens}: "
@@ -140,12 +140,19 @@ class TextRows:
             if self._keeps_tokens:
                 yield self._with_tokens(positions, batch, lengths[positions])
                 continue
-            arrays = {"pooled": self._encoder.encode(batch).float().cpu().numpy()}
+            arrays = {"pooled": self._pooled(batch)}
             yield _checked(Batch(positions, self._extended(arrays, batch, lengths[positions]), [None] * len(batch)))
 
     def tokens(self, ids: Sequence[str]) -> list[int]:
         """See `RaggedRowEncoder`."""
         return self._encoder.lengths([self._strings[identifier] for identifier in ids])
+
+    def _pooled(self, texts: list[str]) -> np.ndarray:
+        """Sentence embeddings (B, D); with templates the mean over them, one forward pass each."""
+        if not self._templates:
+            return self._encoder.encode(texts).float().cpu().numpy()
+        filled = [[template.replace("{}", text) for text in texts] for template in self._templates]
+        return np.mean([self._encoder.encode(batch).float().cpu().numpy() for batch in filled], axis=0)
 
     def _with_tokens(self, positions: list[int], texts: list[str], lengths: np.ndarray) -> Batch:
         features = self._encoder.encode_tokens(texts)

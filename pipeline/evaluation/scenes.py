@@ -16,7 +16,7 @@ from pipeline.paths import SCENES, store_folder
 
 GROUP, DATASET = SCENES.parts[-2:]
 _OTHER_IMAGES = ("resolution", "tier", "grid")  # what a dense view may change
-_OTHER_TEXTS = ("max_tokens", "truncations", "chunk_tokens")  # what a view of long texts may change
+_OTHER_TEXTS = ("max_tokens", "truncations", "chunk_tokens", "templates")  # what a view of long texts may change
 
 
 class SceneImages:

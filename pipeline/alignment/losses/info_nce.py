@@ -17,7 +17,11 @@ def info_nce(image_BK: Tensor, text_BK: Tensor, scale: Tensor, positive_BB: Tens
     Returns:
         The loss, a scalar.
     """
-    logits_BB = scale * image_BK @ text_BK.T
+    return soft_cross_entropy(scale * image_BK @ text_BK.T, positive_BB)
+
+
+def soft_cross_entropy(logits_BB: Tensor, positive_BB: Tensor) -> Tensor:
+    """The same from logits (B, B), images by texts."""
     weight_BB = positive_BB.to(logits_BB.dtype)
     right_BB = logits_BB * weight_BB
     image_to_text = logits_BB.logsumexp(dim=1) - right_BB.sum(dim=1) / weight_BB.sum(dim=1)
