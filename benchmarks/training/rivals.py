@@ -187,16 +187,16 @@ def measure(small: bool, folder: Path) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> list[str]:
     """Lines to print."""
-    cache, sail, loop = found["cache"], found["sail"], found["encoders_in_the_loop"]
-    ratios = found["ratios"]
+    cache, sail, loop, ratios = found["cache"], found["sail"], found["encoders_in_the_loop"], found["ratios"]
+    times = {name: f"{value:.2f}" for name, value in ratios.items()}
     return [
         f"(b) {found['epochs']} epochs of {found['pairs']} pairs, batches of {found['batch_size']}",
         f"  from the cache         {cache['seconds']:9.1f} s {cache['peak_bytes'] / 1e6:8.0f} MB, after "
         f"{cache['encoding_once_seconds']:.0f} s of encoding once",
         f"  SAIL: lists in memory  {sail['seconds']:9.1f} s {sail['peak_bytes'] / 1e6:8.0f} MB "
-        f"({ratios['sail_to_cache_seconds']:.2f} and {ratios['sail_to_cache_peak']:.2f} times)",
+        f"({times['sail_to_cache_seconds']} and {times['sail_to_cache_peak']} times)",
         f"  encoders in the loop   {loop['scaled_seconds']:9.0f} s {loop['peak_bytes'] / 1e6:8.0f} MB "
-        f"({ratios['encoders_to_cache_seconds']:.1f} times; "
-        f"{ratios['encoders_to_cache_seconds_with_encoding_once']:.1f} with encoding once; {ratios['encoders_to_cache_peak']:.2f} times the memory), scaled from "
-        f"{loop['measured']['pairs']} pairs, one epoch",
+        f"({times['encoders_to_cache_seconds']} times; {times['encoders_to_cache_seconds_with_encoding_once']} with "
+        f"encoding once; {times['encoders_to_cache_peak']} times the memory), scaled from "
+        f"{loop['measured']['pairs']} pairs and one epoch",
     ]

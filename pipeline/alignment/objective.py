@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from pipeline.alignment.batches import PairBatch
@@ -74,11 +75,13 @@ class Objective:
             if size > rows:
                 return chunked_info_nce(image_BK, text_BK, head.scale(), right, rows)
             return info_nce(image_BK, text_BK, head.scale(), right(EVERY))
-        assert head.logit_bias is not None
+        bias = head.bias()
+        if bias is None:
+            raise ValueError("the sigmoid loss needs a head with a bias: build it with loss.kind: sigmoid")
         normaliser = size * size if self.spec.normalise == "pairs" else size
         if size > rows:
-            return chunked_sigmoid(image_BK, text_BK, head.scale(), head.logit_bias, right, normaliser, rows)
-        return sigmoid_loss(image_BK, text_BK, head.scale(), head.logit_bias, right(EVERY), normaliser)
+            return chunked_sigmoid(image_BK, text_BK, head.scale(), bias, right, normaliser, rows)
+        return sigmoid_loss(image_BK, text_BK, head.scale(), bias, right(EVERY), normaliser)
 
     def _structure(self, batch: PairBatch, image_BK: Tensor, text_BK: Tensor) -> Tensor:
         """Mean of both modalities; before the head are the CLS tokens, and the means over the tokens of the texts."""

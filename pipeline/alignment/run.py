@@ -4,11 +4,12 @@ import logging
 
 import torch
 
+from pipeline.alignment.closed.aligner import fit_aligner
 from pipeline.alignment.curves import curves
 from pipeline.alignment.data import load_alignment_data
 from pipeline.alignment.heads import parameter_count
 from pipeline.alignment.members import Member, members_of
-from pipeline.alignment.model import HeadConfig, save_heads
+from pipeline.alignment.model import HeadConfig, recipe_of, save_heads
 from pipeline.alignment.records import EpochRecord
 from pipeline.alignment.resume import Checkpoint, forget, training_folder
 from pipeline.alignment.summary import chosen, summary
@@ -29,7 +30,8 @@ METRICS_FILE = "metrics.json"
 def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: int, seed: int) -> HeadConfig:
     """Train the aligner `name` once per split and write data/models/<name>.
 
-    With head `identity` nothing is trained, and no weights are written (see `record_identity`).
+    With head `identity` nothing is trained, and no weights are written (see `record_identity`); with head `closed` they
+    are computed (see `fit_aligner`). Keys that the aligner's own `train` changes are changed in `params`.
 
     Repeat i is initialised with seed `seed * repeats + i`, as its split was drawn. Written are curves.csv (a line per
     epoch, as it ends), repeat_<i>/heads.safetensors, metrics.json and, last, config.json. Of several members, one is
@@ -42,6 +44,9 @@ def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: in
     """
     if spec.head == "identity":
         return record_identity(name, spec, repeats)
+    if spec.head == "closed":
+        return fit_aligner(name, spec, params, repeats, seed)
+    params = params.changed(spec.train)
     data = load_alignment_data(name, spec, repeats, torch.device(choose_device(params.device)), params)
     vision_dim, text_dim = data.features.vision_dim, data.features.text_dim
     folder = MODELS / name
@@ -98,6 +103,7 @@ def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: in
         seeds=tuple(result.seed for result in results),
         best_epochs=tuple(result.best_epoch for result in results),
         parameters=parameter_count(results[0].head),
+        recipe=recipe_of(spec),
     )
     config.write(folder)
     if kept_at:

@@ -34,7 +34,7 @@ class StreamedFeatures:
         memory: bytes that the windows in which pairs are mixed may take, the one in use and the next together.
     """
 
-    image_columns: tuple[Span, Span]
+    image_columns: tuple[Span, ...]
     text_columns: tuple[Span, ...]
     device: torch.device
     block: int

@@ -129,7 +129,7 @@ class _Training:
         for member in members:
             torch.manual_seed(member.seed)
             heads.append(initial_head(spec, data, member.params, repeat))
-        self._updates = Updates(heads, members, Objective(spec.loss))
+        self._updates = Updates(heads, members, Objective(spec.loss, data.concepts))
         self._tracks = [Track(member) for member in members]
         self._order = torch.Generator().manual_seed(seed)
         self._order_before = self._order.get_state()  # as the present epoch began

@@ -215,7 +215,7 @@ class AlignerSpec(Section):
     `layers` is how many of the last kept layers of the image view are joined. Heads other than freeze-align take one
     vector per image, `image_input`: the CLS token, the mean over local tokens, their sum, or both in a row. `whiten`
     puts a fixed whitening before the head, measured on the training split, with `whiten_shrink` times the mean variance
-    added to every direction. `init` starts a linear map from a closed form. `train` changes keys of the section `train`
+    added to every direction. `init` starts head linear from a closed form. `train` changes keys of the section `train`
     for this aligner.
 
     `curation` names the selection of training images; `dense` is a view of the same image encoder with every patch
@@ -249,8 +249,10 @@ class AlignerSpec(Section):
     def _fits_its_head(self) -> "AlignerSpec":
         if (self.head == "closed") != bool(self.closed):
             raise ValueError("head closed needs `closed`, the forms to compute, and no other head takes it")
-        if self.init != "random" and self.head not in ("linear", "gated-low-rank"):
-            raise ValueError(f"init {self.init} is for head linear and gated-low-rank, whose map is linear at the start")
+        if self.init != "random" and self.head != "linear":
+            raise ValueError(f"init {self.init} is for head linear, found {self.head}")
+        if self.init != "random" and self.image_input == "sum" and self.whiten in ("image", "both"):
+            raise ValueError("init of the sum of two whitened vectors is no linear map of it: set image_input: concat")
         if self.layers > 1 and self.local_tokens not in ("mean", "none"):
             raise ValueError("several layers are kept of cls and mean alone: set local_tokens to mean or none")
         if self.layers > 1 and self.dense is not None:

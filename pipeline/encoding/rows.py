@@ -152,7 +152,8 @@ class TextRows:
         if not self._templates:
             return self._encoder.encode(texts).float().cpu().numpy()
         filled = [[template.replace("{}", text) for text in texts] for template in self._templates]
-        return np.mean([self._encoder.encode(batch).float().cpu().numpy() for batch in filled], axis=0)
+        mean: np.ndarray = np.mean([self._encoder.encode(batch).float().cpu().numpy() for batch in filled], axis=0)
+        return mean
 
     def _with_tokens(self, positions: list[int], texts: list[str], lengths: np.ndarray) -> Batch:
         features = self._encoder.encode_tokens(texts)

@@ -77,7 +77,8 @@ class SceneImages:
         regions of the training view's grid.
         """
         heads, kind = self._aligner.heads(repeat), self._aligner.config.local_tokens
-        images = read_images(self._store, ids, "patch" if kind == "grid" else kind)
+        layers = self._aligner.config.layers
+        images = read_images(self._store, ids, "patch" if kind == "grid" else kind, layers)
         local = images.local
         if kind == "grid":
             compared = self._aligner.config.fingerprints[self._aligner.spec.image]["compared"]

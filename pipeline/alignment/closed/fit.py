@@ -4,6 +4,7 @@ Shapes: n pairs, X and Y the widths of image and text vectors, M features of a k
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
@@ -15,10 +16,11 @@ from pipeline.alignment.closed.linear import cca, procrustes, ridge, whitening
 from pipeline.alignment.closed.moments import Moments, MomentSums
 from pipeline.alignment.closed.pairs import pair_vectors, sample_pairs
 from pipeline.alignment.data import AlignmentData
-from pipeline.alignment.heads.base import Head
+from pipeline.alignment.heads.base import SCALE_RANGE, Head
 from pipeline.alignment.heads.ensemble import Ensemble
 from pipeline.alignment.heads.fitted import RBF, Affine, Fourier, Relative
 from pipeline.alignment.heads.two_networks import TwoNetworks
+from pipeline.alignment.losses import soft_cross_entropy
 from pipeline.alignment.validation import ValidationSet, read_validation, validation_recall
 from pipeline.config.schema import AlignerSpec, ClosedForm
 from pipeline.errors import DataError
@@ -57,11 +59,18 @@ def fit_closed(spec: AlignerSpec, data: AlignmentData, repeat: int, seed: int) -
             best = 0
         chosen.append(candidates[best][0])
     head = chosen[0] if len(chosen) == 1 else Ensemble(chosen, [form.weight for form in spec.closed])
-    return head.to(data.features.device), _recall(head, validation), tried
+    head = head.to(data.features.device)
+    _calibrate(head, validation)
+    return head, validation_recall(head, validation), tried
 
 
-def _recall(head: Head, validation: ValidationSet) -> float:
-    return validation_recall(head, validation)
+@torch.no_grad()
+def _calibrate(head: Head, validation: ValidationSet) -> None:
+    """Set the temperature at which InfoNCE on the validation split is least: shares of classes come from it."""
+    scores_NM = head.image_features(validation.images) @ head.text_features(validation.texts).T
+    scales = torch.logspace(math.log10(SCALE_RANGE[0]), math.log10(SCALE_RANGE[1]), 81)
+    losses = [float(soft_cross_entropy(scale * scores_NM, validation.right_NM)) for scale in scales.tolist()]
+    head.logit_scale.fill_(math.log(float(scales[int(torch.tensor(losses).argmin())])))
 
 
 class _Fit:
@@ -81,11 +90,14 @@ class _Fit:
             for bandwidth in form.bandwidth
             for key in [_key(form, bandwidth)]
         }
-        keeps = any(form.form == "asif" or form.features == "exact" and form.form == "kernel-ridge" for form in spec.closed)
-        images = len(pairs[:, 0].unique()) if keeps else 0
+        keeps = any(
+            form.form == "asif" or (form.form == "kernel-ridge" and form.features == "exact") for form in spec.closed
+        )
+        images = max(len(torch.unique(rows[:, 0])) for rows in data.train) if keeps else 0
+        self._most_images = images
         if images > LARGEST:
             raise DataError(
-                f"The train split of repeat {repeat} has {images} images; an exact kernel and asif keep every one and "
+                f"A train split has {images} images; an exact kernel and asif keep every one and "
                 f"are for at most {LARGEST}. Set `features: fourier` or `features: nystrom` of the form in params.yaml"
             )
         self._pass(data, pairs, keeps)
@@ -127,7 +139,10 @@ class _Fit:
             "asif": self._asif,
         }
         kind = self._spec.image_input
-        return [(TwoNetworks(kind, *map(_sequence, sides)).eval(), values) for sides, values in make[form.form](form)]
+        return [
+            (TwoNetworks(kind, _sequence(sides[0]), _sequence(sides[1])).eval(), values)
+            for sides, values in make[form.form](form)
+        ]
 
     def _side_maps(self) -> list[Tensor]:
         """Whitening of each side by the moments of all pairs, or the identity."""
@@ -194,12 +209,19 @@ class _Fit:
 
     def _asif(self, form: ClosedForm) -> Iterator[tuple[Sequence[nn.Module], dict[str, float]]]:
         assert self._rows is not None
-        anchors = [inputs(rows) for inputs, rows in zip(self._inputs, self._rows[:2], strict=True)]
+        missing = self._most_images - len(self._rows[0])  # so that all repeats are of one width
+        anchors = [
+            nn.functional.pad(inputs(rows), (0, 0, 0, missing))
+            for inputs, rows in zip(self._inputs, self._rows[:2], strict=True)
+        ]
         for neighbours, exponent in product(form.neighbours, form.exponent):
-            yield [
-                nn.Sequential(inputs, Relative(rows, neighbours, exponent))
-                for inputs, rows in zip(self._inputs, anchors, strict=True)
-            ], {"neighbours": neighbours, "exponent": exponent}
+            yield (
+                [
+                    nn.Sequential(inputs, Relative(rows, neighbours, exponent))
+                    for inputs, rows in zip(self._inputs, anchors, strict=True)
+                ],
+                {"neighbours": neighbours, "exponent": exponent},
+            )
 
 
 def _source(form: ClosedForm) -> int:
@@ -217,7 +239,7 @@ def _sequence(module: nn.Module) -> nn.Module:
 
 def _by_image(image_n: Tensor, x_nX: Tensor, y_nY: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Each image once: its vector, the mean of its captions' vectors, and how many there are."""
-    _, place_n, count = image_n.unique(return_inverse=True, return_counts=True)
+    _, place_n, count = torch.unique(image_n, return_inverse=True, return_counts=True)
     place_n, count = place_n.to(x_nX.device), count.to(x_nX.device)
     x = x_nX.new_zeros(len(count), x_nX.shape[1]).index_add(0, place_n, x_nX) / count[:, None]
     y = y_nY.new_zeros(len(count), y_nY.shape[1]).index_add(0, place_n, y_nY) / count[:, None]

@@ -26,7 +26,8 @@ def kernel_ridge(kernel_nn: Tensor, target_nY: Tensor, penalty: float, weight_n:
     The minimiser of sum weight |target - f(x)|^2 + penalty |f|^2 over the functions of the kernel's space.
     """
     lifted = kernel_nn.double() + torch.diag(penalty / weight_n.double())
-    return torch.cholesky_solve(target_nY.double(), torch.linalg.cholesky(lifted))
+    coefficients: Tensor = torch.cholesky_solve(target_nY.double(), torch.linalg.cholesky(lifted))
+    return coefficients
 
 
 def nystrom_root(kernel_MM: Tensor, floor: float = 1e-6) -> Tensor:
@@ -37,7 +38,8 @@ def nystrom_root(kernel_MM: Tensor, floor: float = 1e-6) -> Tensor:
     values_M, vectors_MM = torch.linalg.eigh(kernel_MM.double())
     kept = values_M > floor * values_M[-1]
     inverse = torch.where(kept, values_M.clamp_min(1e-300).rsqrt(), torch.zeros_like(values_M))
-    return (vectors_MM * inverse) @ vectors_MM.T
+    root: Tensor = (vectors_MM * inverse) @ vectors_MM.T
+    return root
 
 
 def draw_features(

@@ -19,7 +19,8 @@ def whitening(cov_DD: Tensor, shrink: float) -> Tensor:
     values_D, vectors_DD = torch.linalg.eigh(cov_DD)
     floor = shrink * values_D.mean().clamp_min(torch.finfo(cov_DD.dtype).tiny)
     scale_D = (values_D.clamp_min(0) + floor).rsqrt()
-    return (vectors_DD * scale_D) @ vectors_DD.T
+    matrix: Tensor = (vectors_DD * scale_D) @ vectors_DD.T
+    return matrix
 
 
 def procrustes(moments: Moments, width: int | None = None) -> tuple[Tensor, Tensor]:

@@ -49,6 +49,10 @@ class Head(nn.Module, ABC):
         """What cosines are multiplied by in the loss: exp(logit_scale), a scalar."""
         return self.logit_scale.exp()
 
+    def bias(self) -> Tensor | None:
+        """What a sigmoid loss adds to scaled cosines, a scalar; None where the head was made without."""
+        return self.logit_bias
+
     @torch.no_grad()
     def clamp_scale(self) -> None:
         """Bring the scale back into its range; after each optimiser step, so that its gradient never vanishes."""

@@ -75,7 +75,7 @@ def empty_form(form: ClosedForm, spec: AlignerSpec) -> Head:
         sides = [mapped, plain] if form.direction == "image-to-text" else [plain, mapped]
     else:
         sides = [plain, nn.Sequential(Affine())]
-    return TwoNetworks(spec.image_input, *sides)
+    return TwoNetworks(spec.image_input, sides[0], sides[1])
 
 
 def _nonlinear(form: ClosedForm) -> nn.Sequential:

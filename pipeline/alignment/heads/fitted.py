@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-
 class Fitted(nn.Module):
     """A module of buffers alone, which takes its sizes from the state that it loads."""
 

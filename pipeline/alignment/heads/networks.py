@@ -55,7 +55,7 @@ class BottleneckBlock(nn.Module):
 
 
 class InvertedBottleneck(nn.Sequential):
-    """FuseMix's adapter (Vouitsis et al., CVPR 2024): 4 inverted-bottleneck blocks of factor 4, LayerNorm, a projection."""
+    """FuseMix's adapter (Vouitsis et al., CVPR 2024): 4 inverted-bottleneck blocks of factor 4, then a projection."""
 
     def __init__(self, d_in: int, d_out: int, dropout: float, blocks: int = 4, factor: int = 4) -> None:
         super().__init__(
@@ -64,7 +64,7 @@ class InvertedBottleneck(nn.Sequential):
 
 
 class GatedLowRank(nn.Module):
-    """STRUCTURE's head (NeurIPS 2025): an orthogonal map plus gate * Up(GELU(Down(x))) of rank 64; the gate starts at 0."""
+    """STRUCTURE's head (NeurIPS 2025): orthogonal map plus gate * Up(GELU(Down(x))), of rank 64; gate 0 at first."""
 
     def __init__(self, d_in: int, d_out: int, dropout: float, rank: int = 64) -> None:
         super().__init__()

@@ -23,12 +23,18 @@ class Whitened(Head):
         super().__init__()
         del self.logit_scale
         self.head = head
+        self.cls_map: Affine | None
+        self.local_map: Affine | None
         self.cls_map, self.local_map = image if image is not None else (None, None)
         self.text_map = text
 
     def scale(self) -> Tensor:
         """See `Head`."""
         return self.head.scale()
+
+    def bias(self) -> Tensor | None:
+        """See `Head`."""
+        return self.head.bias()
 
     def clamp_scale(self) -> None:
         """See `Head`."""
@@ -43,9 +49,7 @@ class Whitened(Head):
 
     def patch_features(self, patch_BPD: Tensor) -> Tensor:
         """See `Head`."""
-        return self.head.patch_features(
-            patch_BPD if self.local_map is None else self.local_map(patch_BPD.float())
-        )
+        return self.head.patch_features(patch_BPD if self.local_map is None else self.local_map(patch_BPD.float()))
 
     def text_features(self, texts: TextInput) -> Tensor:
         """See `Head`."""

@@ -51,7 +51,9 @@ class _InfoNCE(torch.autograd.Function):
             column_lse = new_lse if column_lse is None else torch.logaddexp(column_lse, new_lse)
             column_right = new_right if column_right is None else column_right + new_right
             column_count = new_count if column_count is None else column_count + new_count
-        assert column_lse is not None and column_right is not None and column_count is not None
+        assert column_lse is not None
+        assert column_right is not None
+        assert column_count is not None
         total_column = (column_lse - column_right / column_count).sum()
         loss = (total_row + total_column) / (2 * len(image))
         return loss, torch.cat(row_lse), column_lse, column_count
@@ -64,7 +66,7 @@ class _InfoNCE(torch.autograd.Function):
         ctx.save_for_backward(image, text, scale, row_lse, column_lse, column_count)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, *_none: Any) -> tuple[Tensor | None, ...]:
         image, text, scale, row_lse, column_lse, column_count = ctx.saved_tensors
 
         def slope(block: slice, cosine_RB: Tensor) -> Tensor:
@@ -72,9 +74,10 @@ class _InfoNCE(torch.autograd.Function):
             right_RB = ctx.positive(block).to(logits_RB.dtype)
             towards = (logits_RB - row_lse[block, None]).exp() + (logits_RB - column_lse[None]).exp()
             targets = right_RB / right_RB.sum(1, keepdim=True) + right_RB / column_count[None]
-            return (towards - targets) * (grad / (2 * len(image)))
+            by_logit: Tensor = (towards - targets) * (grad / (2 * len(image)))
+            return by_logit
 
-        d_image, d_text, d_scale, _ = _gradients(image, text, scale, slope, ctx.rows)
+        d_image, d_text, d_scale, _no_bias = _gradients(image, text, scale, slope, ctx.rows)
         return d_image, d_text, d_scale, None, None
 
 
@@ -93,6 +96,7 @@ class _Sigmoid(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        del output
         image, text, scale, bias, ctx.positive, ctx.normaliser, ctx.rows = inputs
         ctx.save_for_backward(image, text, scale, bias)
 
@@ -102,7 +106,8 @@ class _Sigmoid(torch.autograd.Function):
 
         def slope(block: slice, cosine_RB: Tensor) -> Tensor:
             wrong_RB = torch.sigmoid(cosine_RB * scale + bias) - ctx.positive(block).to(cosine_RB.dtype)
-            return wrong_RB * (grad / ctx.normaliser)
+            by_logit: Tensor = wrong_RB * (grad / ctx.normaliser)
+            return by_logit
 
         d_image, d_text, d_scale, d_bias = _gradients(image, text, scale, slope, ctx.rows)
         return d_image, d_text, d_scale, d_bias, None, None, None

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 def neighbours(x_BD: Tensor, temperature: float) -> Tensor:
     """Softmax over the cosines of centred vectors, (B, B); rows sum to 1."""
     unit_BD = F.normalize(x_BD - x_BD.mean(dim=0, keepdim=True), dim=-1)
-    return (unit_BD @ unit_BD.T / temperature).softmax(dim=-1)
+    shares_BB: Tensor = (unit_BD @ unit_BD.T / temperature).softmax(dim=-1)
+    return shares_BB
 
 
 def structure_loss(before_BD: Tensor, after_BK: Tensor, temperature: float, levels: int = 1) -> Tensor:
@@ -43,4 +44,5 @@ def jensen_shannon(p_BB: Tensor, q_BB: Tensor) -> Tensor:
     """Mean over rows of the Jensen-Shannon divergence in nats; a scalar."""
     middle = ((p_BB + q_BB) / 2).clamp_min(1e-30).log()
     one, two = torch.special.xlogy(p_BB, p_BB) - p_BB * middle, torch.special.xlogy(q_BB, q_BB) - q_BB * middle
-    return (one + two).sum(dim=-1).mean() / 2
+    divergence: Tensor = (one + two).sum(dim=-1).mean() / 2
+    return divergence
