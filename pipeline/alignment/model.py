@@ -1,7 +1,7 @@
 """A trained aligner on disk: `config.json` and one safetensors file of heads per repeat. Nothing is pickled."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class HeadConfig:
         data: data sets that it was trained on.
         seeds, best_epochs: one per repeat; empty for head "identity", which has no weights.
         parameters: trained scalars of one head, the temperature included; of one in closed form the numbers in it.
-        recipe: what decides the form of the head, as `recipe_of` gives it.
+        recipe: what decides the form of the head, as `recipe_of` gives it; by default of one on its own inputs.
     """
 
     aligner: str
@@ -54,14 +54,14 @@ class HeadConfig:
     seeds: tuple[int, ...]
     best_epochs: tuple[int, ...]
     parameters: int
-    recipe: dict[str, Any]
     text_tokens: str = "pooled"
+    recipe: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
     @property
     def layers(self) -> int:
         """How many of the last kept layers of the image view are joined."""
-        return int(self.recipe["layers"])
+        return int(self.recipe.get("layers", 1))
 
     def write(self, folder: Path) -> None:
         """Write config.json into `folder`."""
@@ -109,7 +109,8 @@ def save_heads(head: Head, folder: Path, repeat: int) -> None:
     """Write the weights of one repeat."""
     path = heads_path(folder, repeat)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.cpu().contiguous() for name, value in head.state_dict().items()}, path)
+    weights = {name: value.cpu().clone().contiguous() for name, value in head.state_dict().items()}
+    save_file(weights, path)  # clones, since members of an ensemble may share maps
 
 
 class ProjectionHeads:
@@ -233,9 +234,10 @@ class ProjectionHeads:
 
 def _head_of(config: HeadConfig, folder: Path) -> Head:
     """A head of the recorded form, without its weights."""
+    own = {"head": config.head, "embed_dim": config.embed_dim, "local_tokens": config.local_tokens}
     views = {"image": config.image_view, "text": config.text_view, "data": config.data}
     try:
-        spec = AlignerSpec.model_validate_json(json.dumps({**config.recipe, **views}))
+        spec = AlignerSpec.model_validate_json(json.dumps({**own, **config.recipe, **views}))
     except ValidationError as error:
         raise ModelError(
             f"{folder / CONFIG_FILE} records a head that this version does not know "

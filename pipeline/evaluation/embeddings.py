@@ -34,11 +34,12 @@ class TrainedAligner:
         self.config = HeadConfig.read(MODELS / name)
         config = self.config
         views, kept = (config.image_view, config.text_view), (config.local_tokens, config.text_tokens)
-        found = (config.recipe, *views, *kept, config.repeats)
-        expected = (recipe_of(spec), spec.image, spec.text, spec.local_features, spec.text_tokens, repeats)
+        recipe = recipe_of(spec)
+        found = (config.head, config.recipe or recipe, *views, *kept, config.repeats)
+        expected = (spec.head, recipe, spec.image, spec.text, spec.local_features, spec.text_tokens, repeats)
         if found != expected:
             raise ModelError(
-                f"{MODELS / name} was made with head, image view, text view, local and text tokens, repeats {found}; "
+                f"{MODELS / name} was made with head, recipe, image view, text view, local and text tokens, repeats {found}; "
                 f"params.yaml says {expected}. Train it again with: dvc repro train@{name}"
             )
         self._stores: dict[tuple[str, str, str], FeatureStore] = {}

@@ -27,6 +27,7 @@ from pipeline.errors import DataError
 
 log = logging.getLogger(__name__)
 
+BLOCK = 4096  # pairs read at a time
 SAMPLE = 8192  # pairs from which distances, landmarks and the whitening before a kernel are taken
 
 
@@ -103,7 +104,7 @@ class _Fit:
         self._pass(data, pairs, keeps)
 
     def _read(self, data: AlignmentData, pairs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        return pair_vectors(data.features, pairs, self._spec.image_input)
+        return pair_vectors(data.features, pairs, self._spec.image_input, BLOCK)
 
     def _input_map(self, rows: Tensor, side: str) -> Affine:
         """Centring of a side before a kernel or anchors, with whitening where the aligner asks for it."""

@@ -13,12 +13,11 @@ from pipeline.alignment.batches import AlignerFeatures
 from pipeline.alignment.heads.vectors import ImageVector, image_vector, text_vector
 from pipeline.features.ahead import ahead
 
-BLOCK = 4096
 _BLOCKS_AHEAD = 2
 
 
 def pair_vectors(
-    features: AlignerFeatures, pairs: Tensor, kind: ImageVector, block: int = BLOCK
+    features: AlignerFeatures, pairs: Tensor, kind: ImageVector, block: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Image vectors (b, X) and text vectors (b, Y), float32 on the device, of all pairs (P, 2) in their order.
 

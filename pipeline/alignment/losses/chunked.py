@@ -127,7 +127,7 @@ def _gradients(
         d_bias = d_bias + slope_RB.sum()
         by_cosine = (slope_RB * scale).to(text.dtype)
         d_image.append(by_cosine @ text)
-        new = (by_cosine.T @ image[block]).float()
+        new = _at_least_single(by_cosine.T @ image[block])
         d_text = new if d_text is None else d_text + new
     assert d_text is not None
     return torch.cat(d_image), d_text.to(text.dtype), d_scale, d_bias
@@ -138,8 +138,11 @@ def _blocks(size: int, rows: int) -> Iterator[slice]:
 
 
 def _cosines(image_RK: Tensor, text_BK: Tensor) -> Tensor:
-    cosine_RB = image_RK @ text_BK.T
-    return cosine_RB if cosine_RB.dtype == torch.float64 else cosine_RB.float()
+    return _at_least_single(image_RK @ text_BK.T)
+
+
+def _at_least_single(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _in_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
