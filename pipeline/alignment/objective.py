@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from pipeline.alignment.batches import PairBatch
@@ -47,7 +46,8 @@ class Objective:
         Features are mixed and made noisy while the head is in training mode.
 
         Args:
-            progress: share of the steps of the training that lie behind, 0 to 1, for the term that grows.
+            progress: share of the steps of the training that lie behind, 0 to 1, for the term that grows; a scalar
+                tensor where the step is compiled or captured.
         """
         spec = self.spec
         right = self._right(batch.image_ids, batch.text_ids)
@@ -61,8 +61,7 @@ class Objective:
         loss = parts["contrast"]
         if spec.structure:
             parts["structure"] = self._structure(batch, image_BK, text_BK)
-            grown = torch.as_tensor(progress / spec.structure_warmup if spec.structure_warmup else 1.0).clamp(max=1.0)
-            loss = loss + spec.structure * grown.to(loss.device) * parts["structure"]
+            loss = loss + spec.structure * _grown(progress, spec.structure_warmup) * parts["structure"]
         if spec.patch_text:
             logits_BB = patch_text_logits(head.patch_features(batch.images.local), text_BK, head.scale())
             parts["patch_text"] = soft_cross_entropy(logits_BB, right(EVERY))
@@ -102,6 +101,13 @@ class Objective:
         assert self._concepts is not None
         concepts = self._concepts[images]
         return lambda rows: positives(images, texts, rows) | _same(concepts, rows)
+
+
+def _grown(progress: float | Tensor, warmup: float) -> float | Tensor:
+    """From 0 to 1 over the share `warmup` of the steps."""
+    if not warmup:
+        return 1.0
+    return (progress / warmup).clamp(max=1.0) if isinstance(progress, Tensor) else min(1.0, progress / warmup)
 
 
 def _same(codes: Tensor, rows: slice) -> Tensor:

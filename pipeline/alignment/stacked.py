@@ -14,7 +14,7 @@ from torch.func import functional_call, stack_module_state
 from pipeline.alignment.batches import PairBatch
 from pipeline.alignment.heads import Head
 
-Objective = Callable[[Head, PairBatch, float], dict[str, Tensor]]
+Objective = Callable[[Head, PairBatch, float | Tensor], dict[str, Tensor]]
 
 
 class Dropout(nn.Module):
@@ -50,7 +50,7 @@ class StackedLosses:
             for owner, weight in zip(self._owners, stacked.detach().unbind(), strict=True):
                 owner[name].data = weight
 
-    def __call__(self, batch: PairBatch, progress: float) -> dict[str, Tensor]:
+    def __call__(self, batch: PairBatch, progress: float | Tensor) -> dict[str, Tensor]:
         """Every part of the loss, (M,) each."""
 
         def of_one(weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -75,7 +75,7 @@ class _Objective(nn.Module):
         super().__init__()
         self.head, self._objective = head, objective
 
-    def forward(self, batch: PairBatch, progress: float) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch, progress: float | Tensor) -> dict[str, Tensor]:
         """The parts of the loss."""
         return self._objective(self.head, batch, progress)
 

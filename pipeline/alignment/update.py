@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
 from pipeline.alignment.batches import PairBatch
 from pipeline.alignment.capture import Captured
@@ -17,6 +17,9 @@ from pipeline.alignment.objective import Objective
 from pipeline.alignment.records import Outcome
 from pipeline.alignment.schedule import optimiser, set_rates
 from pipeline.alignment.stacked import StackedLosses
+from pipeline.errors import ModelError
+
+Losses = Callable[[PairBatch, float | Tensor], dict[str, Tensor]]
 
 LOSS = "loss"  # the entry of an objective's parts that is made small
 
@@ -40,9 +43,9 @@ class Updates:
         self._stacked = StackedLosses(heads, objective, [own.dropout for own in params]) if len(heads) > 1 else None
         self.adamw = optimiser(heads, params, capturable=self._params.step == "captured")
         self.averages = [averaged(head) for head in heads] if self._params.ema else []
-        self._losses: Callable[[PairBatch, Any], dict[str, Tensor]] = self._stacked or partial(objective, heads[0])
+        self._losses: Losses = self._stacked or partial(objective, heads[0])
         if self._params.step == "compiled":
-            self._losses = torch.compile(self._losses)
+            self._losses = _compiled(self._losses)
         self._progress: float | Tensor = 0.0
         if self._params.step != "eager":  # or the graph would hold the first value for ever
             self._progress = torch.zeros((), device=self._device)
@@ -95,3 +98,20 @@ class Updates:
         # A cache of cast weights would outlive the graph that filled it; within one step it saves little.
         wanted = self._params.precision == "bfloat16"
         return torch.autocast(self._device.type, torch.bfloat16, enabled=wanted, cache_enabled=False)
+
+
+def _compiled(losses: Losses) -> Losses:
+    """The losses through torch.compile, once for each size of batch: an epoch has two at most."""
+    torch.compiler.reset()  # or the code of the last repeat would count against the limit of recompilations
+    made = torch.compile(losses, dynamic=False)
+
+    def call(batch: PairBatch, progress: float | Tensor) -> dict[str, Tensor]:
+        try:
+            return made(batch, progress)
+        except TorchDynamoException as error:
+            raise ModelError(
+                f"A step of this training cannot be compiled ({str(error).strip().splitlines()[0]}). torch.compile "
+                "needs a C++ compiler; without one, set train.step: eager in params.yaml."
+            ) from error
+
+    return call
