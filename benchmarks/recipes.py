@@ -289,7 +289,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=330.0, help="start no further part after this long")
     given = parser.parse_args()
     torch.set_num_threads(2)
-    given.seconds = max(given.seconds, 1000)  # TEMP
     if given.what == "encode":
         encode_prompted()
     elif given.what == "run":

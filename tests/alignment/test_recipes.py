@@ -16,7 +16,6 @@ from pipeline.device import choose_device
 from pipeline.errors import ModelError, StoreError
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.retrieval import evaluate_retrieval
-from pipeline.files import read_json
 from tests.alignment.toy import VISION, World
 
 PARAMS = TrainParams(epochs=6, batch_size=64, warmup_steps=2, lr=3e-3, device="cpu")
@@ -42,7 +41,7 @@ def test_a_recipe_is_trained_saved_and_evaluated(name: str, world: World) -> Non
     config = train_aligner(name, spec(name), PARAMS, repeats=2, seed=0)
     assert HeadConfig.read(Path("data/models") / name) == config
     assert config.parameters > 0
-    metrics = read_json(Path("data/models") / name / "metrics.json")
+    metrics = json.loads((Path("data/models") / name / "metrics.json").read_text())
     assert metrics["validation_recall"]["mean"] > 0.05
     assert (Path("data/models") / name / "curves.csv").read_text().startswith("repeat,")
     train_aligner("control", spec(name, image="control"), PARAMS, repeats=2, seed=0)
@@ -52,7 +51,7 @@ def test_a_recipe_is_trained_saved_and_evaluated(name: str, world: World) -> Non
     ]
     params = world.config().section("evaluate").model_copy(update={"control": "control", "showcase": name})
     result = evaluate_retrieval(aligners, params, 2, 0)
-    value = {(r.aligner, r.dataset, r.metric): r.value for r in result.rows}
+    value = {(r.aligner, r.dataset, r.metric): r.value for r in result.result.rows}
     for dataset in ("emoji", "stamps"):
         assert value[name, dataset, "i2t_recall@5"] > value["control", dataset, "i2t_recall@5"] + 0.2
     other = spec(name, whiten="image" if spec(name).whiten == "none" else "none", init="random")
