@@ -170,7 +170,7 @@ class LossSpec(Section):
     positives: Literal["own", "pairs", "concept"] = "pairs"
     normalise: Literal["batch", "pairs"] = "pairs"
     bias: float = -10.0
-    chunk_rows: Positive = 4096
+    chunk_rows: Positive = 2048
     structure: Annotated[float, Field(ge=0)] = 0.0
     structure_temperature: Annotated[float, Field(gt=0)] = 0.05
     structure_levels: Positive = 1

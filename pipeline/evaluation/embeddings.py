@@ -39,7 +39,7 @@ class TrainedAligner:
         expected = (spec.head, recipe, spec.image, spec.text, spec.local_features, spec.text_tokens, repeats)
         if found != expected:
             raise ModelError(
-                f"{MODELS / name} was made with head, recipe, image view, text view, local and text tokens, repeats {found}; "
+                f"{MODELS / name} was made with head, recipe, views, tokens of either side, repeats {found}; "
                 f"params.yaml says {expected}. Train it again with: dvc repro train@{name}"
             )
         self._stores: dict[tuple[str, str, str], FeatureStore] = {}

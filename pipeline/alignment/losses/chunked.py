@@ -2,7 +2,8 @@
 
 Shapes: B pairs, R rows of a block, K the shared width. The forward pass keeps logarithms of sums by row and by column;
 the backward pass computes each block again and turns it into gradients at once. That costs one more matrix product of
-four, and B * R numbers instead of B * B: at B = 65,536 and 4,096 rows 1.1 GB a matrix and not 17 GB.
+four, and B * R numbers instead of B * B: at B = 65,536 and 2,048 rows 0.54 GB a matrix and not 17 GB. About six
+such matrices live at a time, those of the right captions included.
 """
 
 from collections.abc import Callable, Iterator
