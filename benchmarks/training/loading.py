@@ -2,6 +2,8 @@
 
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,8 @@ def trained(data: AlignmentData, params: TrainParams) -> float:
 
 
 def measure(small: bool) -> dict[str, Any]:
-    """Median rates of the three, by turns after one warm-up, and their ratios in the same turn."""
-    rows, trained_rows, runs = (4_000, 2_000, 1) if small else (200_000, 20_000, 5)
+    """Rates of the three, in short turns whose order rotates, after one warm-up, and their ratios in the same turn."""
+    rows, trained_rows, runs = (4_000, 2_000, 1) if small else (200_000, 10_240, 15)
     params = TrainParams(epochs=1, batch_size=BATCH, device="cpu", checkpoint_seconds=0.0)
     with tempfile.TemporaryDirectory() as temporary:
         stores = noise_stores(Path(temporary), rows)
@@ -45,11 +47,13 @@ def measure(small: bool) -> dict[str, Any]:
         }
         data = {name: AlignmentData(of, (pairs,), (pairs[:64],), {}, ("synthetic",)) for name, of in modes.items()}
         rates: dict[str, list[float]] = {"step": [], "memory": [], "stream": []}
+        ways: dict[str, Callable[[], float]] = {"step": lambda: bound(data["memory"], params)}
+        ways |= {name: partial(trained, of, params) for name, of in data.items()}
         for turn in range(runs + 1):
-            found = {"step": bound(data["memory"], params)}
-            found |= {name: trained(of, params) for name, of in data.items()}
-            for name, rate in found.items() if turn else ():
-                rates[name].append(rate)
+            for name in sorted(ways, key=lambda name: (list(ways).index(name) + turn) % len(ways)):
+                rate = ways[name]()
+                if turn:
+                    rates[name].append(rate)
     ratios = {
         name: spread([a / b for a, b in zip(rates[name], rates["step"], strict=True)]) for name in ("memory", "stream")
     }
