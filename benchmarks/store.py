@@ -1,15 +1,16 @@
 """Reading and writing features: this store, other formats, and the limits of the machine, on arrays of the same bytes.
 
     pip install -r benchmarks/requirements.txt   # the other formats; those that are missing are passed over
-    python benchmarks/store.py [--small] [--folder /tmp/store-benchmark]
+    python benchmarks/store.py [--array cls|patch] [--small] [--folder /tmp/store-benchmark]
 
-CLS features (1 M x 384) and patch tokens (4096 x 257 x 384), float16, about 0.8 GB each, written three times per format
-after a round that is not counted.
-Every format reads the same rows in a process of its own: random batches of 256 rows and everything in order, first with
-the files in the page cache, then with them dropped from it (POSIX_FADV_DONTNEED after a sync). Warm figures are medians
-of five rounds after one that is not counted; cold ones medians of three. A round of random batches ends after five
-seconds, so that a slow format reads fewer of them. GB/s of useful bytes. Prints a table and writes
-benchmarks/results/store.json.
+CLS features (1 M x 384) and patch tokens (4096 x 257 x 384), float16, about 0.8 GB each, in shards of 100 MB. In each
+round all formats take their turn, every one in a process of its own, so that what is compared was measured within a
+minute or two: a disk and a page cache that change from minute to minute then weigh on both sides of a ratio. A round
+writes the array once after a write that is not counted, reads random batches of 256 rows and everything in order, twice
+after one pass that is not counted, with the files in the page cache, and reads the same with them dropped from it
+(POSIX_FADV_DONTNEED after a sync). A pass of random batches ends after two seconds, so that a slow format reads fewer.
+GB/s of useful bytes, median over the rounds; a ratio is the median of the ratios within each round. Prints a table and
+writes benchmarks/results/store.json; --array measures one array and keeps what is there of the other.
 """
 
 import argparse
@@ -31,19 +32,23 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from store_formats import FORMATS  # noqa: E402
 
 OUT = ROOT / "benchmarks" / "results" / "store.json"
+VALUES = "values"
 ARRAYS = {
-    "cls": {"full": (1_000_000, 384), "small": (100_000, 384), "shard": 65536, "batches": 200, "cold_batches": 20},
+    "cls": {"full": (1_000_000, 384), "small": (100_000, 384), "shard": 131072, "batches": 200, "cold_batches": 20},
     "patch": {
         "full": (4096, 257, 384),
         "small": (512, 257, 384),
-        "shard": 256,
+        "shard": 512,
         "batches": 12,
         "cold_batches": 6,
     },
 }
 COLUMNS = ("warm random", "warm in order", "cold random", "cold in order", "write + fsync")
 BATCH = 256
-ROUND_SECONDS = 5.0
+PASS_SECONDS = 2.0
+ROUNDS = 3
+PHASES = ("write", "warm", "cold random", "cold in order")
+Results = dict[str, dict[str, Any]]  # per format, per column: GB/s of each round, or why there is none
 
 
 def values_of(name: str, size: str) -> np.ndarray:
@@ -64,19 +69,18 @@ def drop(folder: Path) -> None:
 
 
 def one(format_name: str, name: str, size: str, folder: Path, phase: str) -> dict[str, Any]:
-    """One phase of one format in this process: GB/s per column, each a list of rounds."""
+    """One phase of one format in this process: GB/s per column, or why there is none."""
     spec, kind = ARRAYS[name], FORMATS[format_name]
     shape = spec[size]
     row = int(np.prod(shape[1:])) * 2
+    values = np.fromfile(folder.parent / VALUES, np.float16).reshape(shape) if phase in ("write", "warm") else None
     if phase == "write":
-        values = values_of(name, size)
-        seconds = []
-        for _ in range(4):
+        for _ in range(2):
             shutil.rmtree(folder, ignore_errors=True)
             started = time.perf_counter()
             kind.write(folder, values, int(spec["shard"]))
-            seconds.append(time.perf_counter() - started)
-        return {"write + fsync": [values.nbytes / s / 1e9 for s in seconds[1:]]}
+            seconds = time.perf_counter() - started
+        return {"write + fsync": values.nbytes / seconds / 1e9}
 
     generator = np.random.default_rng(1)
     random = [generator.integers(0, shape[0], BATCH) for _ in range(spec["batches"])]
@@ -89,7 +93,7 @@ def one(format_name: str, name: str, size: str, folder: Path, phase: str) -> dic
 
     def at_random() -> float:
         started, done = time.perf_counter(), 0
-        while done < len(random) and time.perf_counter() - started < ROUND_SECONDS:
+        while done < len(random) and time.perf_counter() - started < PASS_SECONDS:
             reader.take(random[done], batch)
             done += 1
         return done * BATCH * row / (time.perf_counter() - started) / 1e9
@@ -105,12 +109,13 @@ def one(format_name: str, name: str, size: str, folder: Path, phase: str) -> dic
         if phase not in ("warm", f"cold {column}"):
             continue
         try:
-            found[f"{phase.split()[0]} {column}"] = [run() for _ in range(6 if phase == "warm" else 1)][-5:]
+            passes = [run() for _ in range(3 if phase == "warm" else 1)]
+            found[f"{phase.split()[0]} {column}"] = statistics.median(passes[-2:])
         except NotImplementedError as error:
             found[f"{phase.split()[0]} {column}"] = str(error)
     if phase == "warm":
-        expected = values_of(name, size)[random[-1]]
-        if "warm random" in found and not isinstance(found["warm random"], str):
+        expected = values[random[-1]]
+        if not isinstance(found["warm random"], str):
             reader.take(random[-1], batch)
             assert np.array_equal(batch, expected), f"{format_name} reads other values"
     return found
@@ -126,26 +131,29 @@ def spawn(format_name: str, name: str, size: str, folder: Path, phase: str) -> d
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def measure(name: str, size: str, folder: Path) -> dict[str, dict[str, Any]]:
-    """All formats on one array."""
-    results: dict[str, dict[str, Any]] = {}
-    for format_name in FORMATS:
-        place = folder / name / "".join(c if c.isalnum() else "_" for c in format_name)
-        found = spawn(format_name, name, size, place, "write")
-        if "error" not in found:
-            for phase in ("warm", *("cold random", "cold in order") * 3):
-                for column, rounds in spawn(format_name, name, size, place, phase).items():
-                    if isinstance(rounds, str):
-                        found[column] = rounds
+def measure(name: str, size: str, folder: Path) -> Results:
+    """All formats on one array, in turn, round by round."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    values_of(name, size).tofile(folder / VALUES)
+    results: Results = {format_name: {} for format_name in FORMATS}
+    for phase in PHASES:
+        for number in range(ROUNDS):
+            for format_name, found in results.items():
+                if "error" in found:
+                    continue
+                place = folder / "".join(c if c.isalnum() else "_" for c in format_name)
+                for column, value in spawn(format_name, name, size, place, phase).items():
+                    if isinstance(value, str):
+                        found[column] = value
                     else:
-                        found[column] = [*found.get(column, []), *rounds]
-        shutil.rmtree(place, ignore_errors=True)
-        results[format_name] = found
-        print(f"  {name}: {format_name}: {found.get('error', 'done')}", file=sys.stderr)
+                        found.setdefault(column, []).append(value)
+            print(f"  {name}: {phase}, round {number + 1} of {ROUNDS}", file=sys.stderr)
+    shutil.rmtree(folder, ignore_errors=True)
     return results
 
 
-def table(name: str, results: dict[str, dict[str, Any]]) -> None:
+def table(name: str, results: Results) -> None:
     """Print medians and, for this store, the ratio to the best limit of each column."""
     print(f"\n{name}: GB/s, median (lowest to highest)")
     print(f"{'':34}" + "".join(f"{column:>24}" for column in COLUMNS))
@@ -158,42 +166,39 @@ def table(name: str, results: dict[str, dict[str, Any]]) -> None:
             else:
                 cells.append("-" if "error" in found or rounds is None else "in order only")
         print(f"{format_name:34}" + "".join(f"{cell:>24}" for cell in cells) + ("  " + found.get("error", "")))
-    for text, ratio in ratios(results).items():
-        print(f"this store / {text}: {ratio:.2f}")
+    for text, (ratio, low, high) in ratios(results).items():
+        print(f"this store / {text}: {ratio:.2f} ({low:.2f} to {high:.2f})")
 
 
-def ratios(results: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """This store against the limits, the best other format and zarr-python, of medians."""
+def ratios(results: Results) -> dict[str, tuple[float, float, float]]:
+    """This store against a limit, the best other format and zarr-python: median, lowest and highest over the rounds.
 
-    def median(format_name: str, column: str) -> float | None:
-        rounds = results[format_name].get(column)
-        return statistics.median(rounds) if isinstance(rounds, list) else None
-
+    The limit is that of a plain file read or written as numpy and the system do it; cold, the fastest of the three.
+    """
+    own = results["this store"]
+    others = [name for name, kind in FORMATS.items() if not kind.limit and name != "this store"]
+    limits = [name for name, kind in FORMATS.items() if kind.limit]
     found = {}
-    memmap = "limit: take of memmap, readinto"
     for column in COLUMNS:
-        own = median("this store", column)
-        limits = [m for n, f in FORMATS.items() if f.limit and (m := median(n, column)) is not None]
-        others = [
-            m for n, f in FORMATS.items() if not f.limit and n != "this store" and (m := median(n, column)) is not None
-        ]
-        reference = max(limits) if column.startswith("cold") else median(memmap, column)
-        if column == "write + fsync":  # a plain file each time, so all rounds of all limits are of one kind
-            reference = statistics.median(s for n, f in FORMATS.items() if f.limit for s in results[n].get(column, ()))
-        if own is None or reference is None:
-            continue
-        found[f"{'best limit' if column.startswith('cold') else 'limit'}, {column}"] = own / reference
-        if others:
-            found[f"best other format, {column}"] = own / max(others)
-    own, zarr = median("this store", "warm random"), median("zarr-python", "warm random")
-    if own is not None and zarr is not None:
-        found["zarr-python, warm random"] = own / zarr
-    return found
+        cold = column.startswith("cold")
+        found[f"{'best ' * cold}limit, {column}"] = (column, limits if cold else limits[:1])
+        found[f"best other format, {column}"] = (column, others)
+    found["zarr-python, warm random"] = ("warm random", ["zarr-python"])
+    paired = {}
+    for text, (column, against) in found.items():
+        measured = [name for name in against if isinstance(results[name].get(column), list)]
+        if measured and isinstance(own.get(column), list):
+            best = max(measured, key=lambda name: statistics.median(results[name][column]))
+            rounds = [mine / theirs for mine, theirs in zip(own[column], results[best][column], strict=True)]
+            label = text if len(against) == 1 else f"{text} ({best})"
+            paired[label] = (statistics.median(rounds), min(rounds), max(rounds))
+    return paired
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--array", choices=[*ARRAYS], help="measure one of the two")
     parser.add_argument("--small", action="store_true", help="a tenth of the rows; nothing is written to results/")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/store-benchmark"))
     parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
@@ -205,20 +210,19 @@ def main() -> None:
     from pipeline.accounting.machine import describe_machine
 
     size = "small" if given.small else "full"
-    shutil.rmtree(given.folder, ignore_errors=True)
-    results = {name: measure(name, size, given.folder) for name in ARRAYS}
-    shutil.rmtree(given.folder, ignore_errors=True)
-    for name, found in results.items():
-        table(name, found)
+    kept: dict[str, Any] = json.loads(OUT.read_text(encoding="utf-8")) if OUT.is_file() else {}
+    content: dict[str, Any] = {"machine": describe_machine(), "unit": "GB/s", "arrays": {}, "results": {}, "ratios": {}}
+    for name in ARRAYS:
+        if given.array in (None, name):
+            results = measure(name, size, given.folder)
+            table(name, results)
+            part: dict[str, Any] = {"arrays": ARRAYS[name]["full"], "results": results, "ratios": ratios(results)}
+        else:
+            part = {key: kept.get(key, {}).get(name) for key in ("arrays", "results", "ratios")}
+        for key, value in part.items():
+            content[key][name] = value
     if not given.small:
         OUT.parent.mkdir(parents=True, exist_ok=True)
-        content = {
-            "machine": describe_machine(),
-            "arrays": {name: spec["full"] for name, spec in ARRAYS.items()},
-            "unit": "GB/s",
-            "results": results,
-            "ratios": {name: ratios(found) for name, found in results.items()},
-        }
         OUT.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

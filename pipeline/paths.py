@@ -1,19 +1,25 @@
 """Where each artefact of the DAG lives, relative to the root of the project.
 
 `group` says what a data set is for: `pairs` may be trained on, `prompts` holds class names in templates, `scenes` what
-was composed of cut-outs. The directories of a view come before those of its data sets, so that one DVC dependency
-covers a view in all of them.
+was composed of cut-outs, and pictures with label maps. The directories of a view come before those of its data sets, so
+that one DVC dependency covers a view in all of them.
 """
 
 from pathlib import Path
 
 DATA = Path("data")
+LISTINGS = DATA / "listing"
 WORK_VARIABLE = "PERMAFROST_WORK"  # names another folder for scratch, downloads and journals
 
 
 def index_folder(group: str, dataset: str) -> Path:
     """Tables of one data set: images, texts, pairs, labels."""
     return DATA / "index" / group / dataset
+
+
+def listing_file(dataset: str) -> Path:
+    """Digest of paths, sizes and times of a data set's raw files; null where they are not on this machine."""
+    return LISTINGS / f"{dataset}.json"
 
 
 def checkpoint_folder(encoder: str) -> Path:
@@ -33,9 +39,11 @@ def curation_folder(name: str) -> Path:
 
 SPLITS = DATA / "splits"
 SCENES = index_folder("scenes", "composed")
+TRAINING_SCENES = index_folder("scenes", "training")
 COMPARE = DATA / "compare"
 TOY = DATA / "toy"
 MODELS = DATA / "models"
+DENSE_HEADS = DATA / "dense"
 RESULTS = DATA / "results"
 ACCOUNTING = DATA / "accounting"
 REPORT = DATA / "report"

@@ -1,9 +1,15 @@
 """Index one data set: python -m stages.index +item=NAME."""
 
+from collections import Counter
+from pathlib import Path
+
 from pipeline.config import Config
 from pipeline.datasets.index import build_index
+from pipeline.datasets.tables import read_table
 from pipeline.paths import index_folder
 from stages.entry import named, run
+
+_SHOWN = 5
 
 
 def index(config: Config, item: str) -> None:
@@ -11,9 +17,20 @@ def index(config: Config, item: str) -> None:
     from pipeline.features.scratch import work_folder
 
     spec = config.section(f"datasets.{named(item, 'data set')}")
-    about = build_index(spec, index_folder(spec.group, item), work_folder() / "downloads")
+    folder = index_folder(spec.group, item)
+    about = build_index(spec, folder, work_folder() / "downloads", work_folder())
     counts = about["counts"]
     print(f"{item}: {counts['images']} images, {counts['texts']} texts, {counts['concepts']} concepts")
+    if counts["failures"]:
+        _say_failures(item, folder / "failures.parquet")
+
+
+def _say_failures(item: str, path: Path) -> None:
+    """What was left out, by reason; the table has all of it."""
+    reasons = Counter(read_table(path, ["reason"]).column("reason").to_pylist())
+    print(f"{item}: {reasons.total()} failures, listed in {path}; most often:")
+    for reason, number in reasons.most_common(_SHOWN):
+        print(f"  {number} x {reason}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,19 @@ from typing import Any
 from pipeline.accounting.read import field, read_json
 from pipeline.config.schema import StoreSpec
 from pipeline.features.scratch import work_folder
-from pipeline.paths import COMPARE, DATA, MODELS, RESULTS, SCENES, SPLITS, TOY, index_folder, store_folder
+from pipeline.paths import (
+    COMPARE,
+    DATA,
+    DENSE_HEADS,
+    MODELS,
+    RESULTS,
+    SCENES,
+    SPLITS,
+    TOY,
+    TRAINING_SCENES,
+    index_folder,
+    store_folder,
+)
 from pipeline.timings import last_timings
 
 log = logging.getLogger(__name__)
@@ -18,7 +30,7 @@ ENCODE_JOURNAL = Path("scratch") / "journal.jsonl"  # of the encode loop, below 
 
 
 def stage_costs(stores: Mapping[str, StoreSpec]) -> list[dict[str, Any]]:
-    """One entry per stage that has outputs, in the order of the DAG.
+    """One entry per stage that has outputs, in the order of the DAG; less the listing of raw files, which always runs.
 
     `seconds` and `peak_bytes` are null where the stage did not run in this checkout: its outputs were restored. Stages
     that encode also have `rows`, and `backbone_rows` with their `backbone_seconds`, which count all runs since the
@@ -92,12 +104,12 @@ def _encode_entry(item: str, folder: Path, encodes: Mapping[tuple[str, str], Map
 def _outputs(stores: Mapping[str, StoreSpec]) -> list[tuple[str, list[Path]]]:
     """Stages and what they wrote, where that is there."""
     prompts = index_folder("prompts", "classnames")
-    indexed = [path for path in _folders(DATA / "index", "*/*") if path not in (prompts, SCENES)]
+    indexed = [path for path in _folders(DATA / "index", "*/*") if path not in (prompts, SCENES, TRAINING_SCENES)]
     tasks = sorted(path.stem for path in RESULTS.glob("*.json") if "." not in path.stem)
     listed = [
         *((f"checkpoint@{path.name}", [path]) for path in _folders(DATA / "checkpoints")),
         *((f"index@{path.name}", [path]) for path in indexed),
-        ("scenes", [SCENES]),
+        ("scenes", [SCENES, TRAINING_SCENES]),
         ("splits", [SPLITS]),
         ("prompts", [prompts]),
         *((f"encode@{name}", [store_folder(s.group, s.view, s.dataset)]) for name, s in stores.items()),
@@ -105,6 +117,7 @@ def _outputs(stores: Mapping[str, StoreSpec]) -> list[tuple[str, list[Path]]]:
         ("toy", [TOY]),
         *((f"curate@{path.name}", [path]) for path in _folders(DATA / "curation")),
         *((f"train@{path.name}", [path]) for path in _folders(MODELS)),
+        *((f"dense@{path.name}", [path]) for path in _folders(DENSE_HEADS)),
         *((f"evaluate@{task}", sorted(RESULTS.glob(f"{task}.*"))) for task in tasks),
     ]
     return [(name, outputs) for name, outputs in listed if outputs and all(path.exists() for path in outputs)]

@@ -1,6 +1,6 @@
 """`Aligner`: frozen encoders and trained heads as one model of pictures and texts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import overload
@@ -17,6 +17,7 @@ from pipeline.aligner.search import Hit, best_rows, store_side
 from pipeline.aligner.segment import segment_image
 from pipeline.aligner.vectors import image_vectors, stored_image_vectors, stored_text_vectors
 from pipeline.alignment import HeadConfig, ProjectionHeads
+from pipeline.alignment.dense import DenseHead
 from pipeline.device import choose_device
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
@@ -176,26 +177,44 @@ class Aligner:
         templates: Sequence[str] = TEMPLATES,
         *,
         resolution: int | None = None,
+        dense_head: str | Path | None = None,
     ) -> np.ndarray:
         """The class of every pixel, (height, width) int64: its place in `names`.
 
-        Patch tokens go through the local projector alone; their cosines with the classes are interpolated
-        bilinearly to pixels. Heads are not trained for this: expect coarse regions.
+        Patch tokens go through the local projector alone, or through a dense head fitted for it; their cosines with
+        the classes are interpolated bilinearly to pixels. Projectors are not trained for this: expect coarse regions.
 
         Args:
             resolution: side in pixels of what the encoder sees, a multiple of its patch size; the view's where None.
+            dense_head: folder of a dense head, such as data/dense/vit.
 
         Raises:
             DataError, CheckpointError, FingerprintMismatch: as `classify`.
+            ModelError: there is no such dense head.
         """
-        classes = self._classifier(names, templates)
         (picture,) = image_list([image])
-        return segment_image(self._encoders, self._heads, picture, classes, resolution)
+        if dense_head is None:
+            classes = self._classifier(names, templates)
+            return segment_image(self._encoders, self._heads.embed_patches, picture, classes, resolution)
+        folder = Path(dense_head).expanduser()
+        dense = DenseHead.from_folder(folder.name, self.repeat, folder.parent)
+        dense.require_encoders_of(self.config, f"{folder}, for aligner {self.config.aligner!r},")
+
+        def embed(texts: Sequence[str]) -> np.ndarray:
+            return dense.embed_text(self._encoders.text_features(texts, 64).tokens[:, 0].numpy())
+
+        classes = self._classifier(names, templates, embed)
+        return segment_image(self._encoders, dense.embed_patches, picture, classes, resolution)
 
     def __repr__(self) -> str:
         return f"Aligner({self.config.aligner!r}, repeat={self.repeat}, embed_dim={self.config.embed_dim})"
 
-    def _classifier(self, names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
+    def _classifier(
+        self,
+        names: Sequence[str],
+        templates: Sequence[str],
+        embed: Callable[[Sequence[str]], np.ndarray] | None = None,
+    ) -> np.ndarray:
         if isinstance(names, str):
             raise DataError(f"Expected a list of class names, found the string {names!r}.")
-        return classifier(text_list(names, "class name"), templates, self.encode_text)
+        return classifier(text_list(names, "class name"), templates, embed or self.encode_text)

@@ -35,6 +35,8 @@ def recorded_specs(
             pooling=compared["pooling"],
             layers=tuple(compared["layers"]) if image else (-1,),
             prefix="" if image else compared["prefix"],
+            prompt=compared.get("prompt"),
+            autocast=compared.get("autocast"),
             dtype=compared["compute_dtype"],
             trust_remote_code=trust_remote_code,
         )

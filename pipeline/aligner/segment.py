@@ -1,5 +1,6 @@
 """Zero-shot segmentation of one picture: patch tokens, the local projector, bilinear interpolation, argmax."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,15 @@ from torch.nn.functional import interpolate
 
 from pipeline.aligner.encoders import FrozenEncoders
 from pipeline.aligner.inputs import ImageLike, open_image
-from pipeline.alignment import ProjectionHeads
 from pipeline.errors import DataError
 
 
 def segment_image(
-    encoders: FrozenEncoders, heads: ProjectionHeads, image: ImageLike, classes: np.ndarray, resolution: int | None
+    encoders: FrozenEncoders,
+    embed: Callable[[np.ndarray], np.ndarray],
+    image: ImageLike,
+    classes: np.ndarray,
+    resolution: int | None,
 ) -> np.ndarray:
     """The best class of every pixel, (height, width) int64, at the size of the picture.
 
@@ -22,6 +26,7 @@ def segment_image(
     the patches cover all of it and nothing else is cut off or squeezed.
 
     Args:
+        embed: patch tokens (N, P, D) to unit vectors (N, P, K).
         classes: (C, K) unit vectors.
         resolution: side of what the encoder sees, in pixels; that of the recorded view where None.
 
@@ -35,7 +40,7 @@ def segment_image(
     side = max(picture.size)
     square = centred(picture, round(side * crop_margin(encoders.preprocessing("image"))))
     (features,) = encoders.image_features([square], 1, view)
-    cosines = heads.embed_patches(features["patch"])[0] @ classes.T
+    cosines = embed(features["patch"])[0] @ classes.T
     rows, columns = encoders.patch_grid(view)
     top, left = (side - picture.height) // 2, (side - picture.width) // 2
     return argmax_map(cosines.T.reshape(len(classes), rows, columns), side, (top, left, picture.height, picture.width))

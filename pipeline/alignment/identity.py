@@ -28,9 +28,9 @@ class Identity(Head):
         """Unit vectors of images, (B, K) float32; local tokens are not used."""
         return F.normalize(images.cls.float(), dim=-1)
 
-    def patch_features(self, patch_BPD: Tensor) -> Tensor:
-        """Unit vectors of single patch tokens, (B, P, K) float32."""
-        return F.normalize(patch_BPD.float(), dim=-1)
+    def patch_features(self, patch_BPD: Tensor, unit: bool = True) -> Tensor:
+        """Vectors of single patch tokens, (B, P, K) float32, of unit length unless `unit` is false."""
+        return F.normalize(patch_BPD.float(), dim=-1) if unit else patch_BPD.float()
 
     def text_features(self, texts: TextInput) -> Tensor:
         """Unit vectors of texts of one token, (B, K) float32."""

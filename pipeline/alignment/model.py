@@ -178,13 +178,14 @@ class ProjectionHeads:
         return torch.cat(parts).numpy()
 
     @torch.no_grad()
-    def embed_patches(self, patch: np.ndarray) -> np.ndarray:
+    def embed_patches(self, patch: np.ndarray, unit: bool = True) -> np.ndarray:
         """Unit vectors (N, P, K) float32 of single patches, through the projector of local tokens alone.
 
         It is how Freeze-Align segments: the CLS token, the same for every patch, stays out.
 
         Args:
             patch: (N, P, D) patch tokens of the image encoder, any float dtype.
+            unit: whether they are brought to unit length; if not, they are left as the projector gives them.
 
         Raises:
             ValueError: the shape does not fit the heads.
@@ -192,7 +193,7 @@ class ProjectionHeads:
         self._check("patch", patch, 3, self.config.vision_dim)
         rows = max(1, _CHUNK_ROWS // max(1, patch.shape[1]))
         parts = [
-            self._head.patch_features(torch.from_numpy(patch[start : start + rows]).to(self._device)).cpu()
+            self._head.patch_features(torch.from_numpy(patch[start : start + rows]).to(self._device), unit).cpu()
             for start in range(0, len(patch), rows)
         ]
         return torch.cat([torch.empty(0, patch.shape[1], self.config.embed_dim), *parts]).numpy()

@@ -63,7 +63,7 @@ def read_samples(columns: Sequence[str], repeats: int) -> list[tuple[str, ...]]:
 
 
 def read_caption_pairs(
-    datasets: Sequence[str], repeats: int, languages: Sequence[str] | None = (LANGUAGE,)
+    datasets: Sequence[str], repeats: int, languages: Sequence[str] | None = (LANGUAGE,), role: str = ROLE
 ) -> CaptionPairs:
     """Read the captions of `datasets` from data/splits.
 
@@ -71,6 +71,7 @@ def read_caption_pairs(
 
     Args:
         languages: of the captions; None for every language there is.
+        role: of the captions; "caption", or "long".
 
     Raises:
         DataError: a table is missing, lacks a split, or a pair names an image that has no split.
@@ -81,9 +82,9 @@ def read_caption_pairs(
     columns = ["dataset", "image_id", "text_id", "language", "role"]
     table = read_table(SPLITS / "pairs.parquet", columns)
     found: dict[tuple[str, str, str, str], list[str]] = {}
-    for *key, role in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
+    for *key, of_role in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
         dataset, image, text, language = key
-        if dataset not in datasets or role != ROLE or (languages is not None and language not in languages):
+        if dataset not in datasets or of_role != role or (languages is not None and language not in languages):
             continue
         if (dataset, image) not in sample_of:
             raise DataError(

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
+from pipeline.config.catalogue import from_catalogue
 from pipeline.config.references import dangling
 from pipeline.config.schema import Params, StoreSpec, ViewSpec
 from pipeline.errors import ConfigError
@@ -82,6 +83,7 @@ def validate(raw: dict[str, Any]) -> Params:
     Raises:
         ConfigError: as `load_config`.
     """
+    raw = _with_catalogue(raw)
     try:
         params = Params.model_validate_json(json.dumps(raw))
     except ValidationError as error:
@@ -90,6 +92,20 @@ def validate(raw: dict[str, Any]) -> Params:
     if problems:
         raise ConfigError("params.yaml:\n" + "\n".join(f"  {line}" for line in problems))
     return params
+
+
+def _with_catalogue(raw: dict[str, Any]) -> dict[str, Any]:
+    """The same with every entry of `encoders` written out that names one of the catalogue."""
+    encoders = raw.get("encoders")
+    if not isinstance(encoders, dict):
+        return raw
+    written: dict[str, Any] = {}
+    for name, entry in encoders.items():
+        try:
+            written[name] = from_catalogue(entry) if isinstance(entry, dict) else entry
+        except ValueError as error:
+            raise ConfigError(f"params.yaml:\n  `encoders.{name}.catalogue`: {error}.") from None
+    return raw | {"encoders": written}
 
 
 def _parts(key: str, params: Params) -> list[str]:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 
 from pydantic import ValidationError
 
-from pipeline.config.schema import AlignerSpec, Params
+from pipeline.config.schema import AlignerSpec, Params, SegmentationBenchmark
 
 Suggest = Callable[[str, list[str]], str]
+COMPOSED = ("composed", "training")  # what the stage scenes writes
 
 
 def dangling(params: Params, suggest: Suggest) -> Iterator[str]:
@@ -17,6 +18,7 @@ def dangling(params: Params, suggest: Suggest) -> Iterator[str]:
     yield from _curations(params, names)
     for name, aligner in params.aligners.items():
         yield from _aligner(name, aligner, params, names)
+    yield from _dense_heads(params, names)
     yield from _prompts(params, names)
     yield from _studies(params, names)
     yield from _evaluation(params, names)
@@ -80,8 +82,11 @@ def _stores(params: Params, names: _Names) -> Iterator[str]:
                 f"`stores.{name}.encoder` is {store.encoder!r}, but `views.{store.view}.encoder` is "
                 f"{params.views[store.view].encoder!r}: write the same name in both."
             )
-        if store.group == "scenes" and store.dataset != "composed":
-            yield f"`stores.{name}.dataset` is {store.dataset!r}; the one data set of group scenes is composed."
+        if store.group == "scenes" and store.dataset not in (*COMPOSED, *params.datasets):
+            yield (
+                f"`stores.{name}.dataset` is {store.dataset!r}; the data sets of group scenes are "
+                f"{' and '.join(COMPOSED)}, and those under `datasets` with label maps."
+            )
         if store.group == "pairs":
             yield from _found(names.missing(f"stores.{name}.dataset", store.dataset, "datasets"))
         if store.dataset in params.datasets and params.datasets[store.dataset].group != store.group:
@@ -145,6 +150,37 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, names: _Names) -> 
             yield f"`{where}.long_text` is {view!r}, which has no `truncations`."
 
 
+def _dense_heads(params: Params, names: _Names) -> Iterator[str]:
+    """Dense heads see training scenes through their image view, and read captions through their text view."""
+    for name in COMPOSED:
+        if name in params.datasets:
+            yield f"`datasets.{name}` has the name of scenes that the stage scenes composes; call it something else."
+    for name, head in params.dense_heads.items():
+        where = f"dense_heads.{name}"
+        for key, view in (("image", head.image), ("text", head.text)):
+            yield from _view_of(f"{where}.{key}", view, key, params, names)
+        if head.image in params.views and params.views[head.image].tier != "full":
+            yield f"`{where}.image` is {head.image!r} of tier {params.views[head.image].tier}; it needs `tier: full`."
+        yield from _found(names.unstored(f"{where}.image", "scenes", "training", head.image))
+        for dataset in params.scenes.pieces:
+            yield from _found(names.unstored(f"{where}.text", "pairs", dataset, head.text))
+    for name, aligner in params.aligners.items():
+        if aligner.dense_head is None:
+            continue
+        where = f"aligners.{name}.dense_head"
+        if problem := names.missing(where, aligner.dense_head, "dense_heads"):
+            yield problem
+            continue
+        head = params.dense_heads[aligner.dense_head]
+        if (head.image, head.text) != (aligner.dense, aligner.text):
+            yield (
+                f"`{where}` is {aligner.dense_head!r}, which joins views {head.image!r} and {head.text!r}; the aligner "
+                f"has `dense: {aligner.dense}` and `text: {aligner.text}`. Name a head of those views."
+            )
+    if not params.dense_heads:
+        yield "`dense_heads` is empty; the evaluation needs one. Add `vit: {image: <view of tier full>, text: <view>}`."
+
+
 def _identity(where: str, aligner: AlignerSpec, params: Params) -> Iterator[str]:
     """Nothing is trained between the views, so they must be of models whose features share a space."""
     sides = [params.views[view].encoder for view in (aligner.image, aligner.text) if view in params.views]
@@ -179,6 +215,10 @@ def _prompts(params: Params, names: _Names) -> Iterator[str]:
         yield from _found(names.missing("prompts.classes", entry.dataset, "datasets"))
     for dataset in params.scenes.pieces:
         yield from _found(names.missing("scenes.pieces", dataset, "datasets"))
+    for dataset in params.prompts.segmentation:
+        yield from _found(names.missing("prompts.segmentation", dataset, "datasets"))
+        if dataset in params.datasets and params.datasets[dataset].group != "scenes":
+            yield f"`prompts.segmentation` names {dataset!r}, which has no label maps (its group is not scenes)."
 
 
 def _transfer(params: Params) -> Iterator[str]:
@@ -210,15 +250,55 @@ def _evaluation(params: Params, names: _Names) -> Iterator[str]:
     aligners = (evaluate.control, evaluate.showcase, *evaluate.versus, *evaluate.versus.values())
     for key, name in zip(("control", "showcase", *["versus"] * (len(aligners) - 2)), aligners, strict=True):
         yield from _found(names.missing(f"evaluate.{key}", name, "aligners"))
-    for key in ("datasets", "multilingual"):
+    for key in ("datasets", "multilingual", "long_text"):
         for dataset in getattr(evaluate, key):
             yield from _found(names.missing(f"evaluate.{key}", dataset, "datasets"))
+    for aligner in params.aligners.values():
+        for dataset in evaluate.long_text if aligner.long_text else ():
+            for view in (aligner.image, str(aligner.long_text)):
+                yield from _found(names.unstored("evaluate.long_text", "pairs", dataset, view))
     for key in ("classification", "segmentation"):
+        prompted = {(entry.dataset, entry.label) for entry in params.prompts.classes}
         for entry in getattr(evaluate, key):
-            if entry not in params.prompts.classes:
+            if (entry.dataset, entry.label) not in prompted:
                 yield (
                     f"`evaluate.{key}` asks for {entry.label} classes of {entry.dataset!r} without prompts; "
                     f"add under `prompts.classes`: {{dataset: {entry.dataset}, label: {entry.label}}}"
                 )
+    for scene_labels in evaluate.segmentation:
+        for language in scene_labels.languages:
+            translated = {(t.dataset, t.label, t.language) for t in params.prompts.translations}
+            if (scene_labels.dataset, scene_labels.label, language) not in translated:
+                yield (
+                    f"`evaluate.segmentation` asks for {scene_labels.label} classes of {scene_labels.dataset!r} in "
+                    f"{language!r}; give them names under `prompts.translations`."
+                )
+    for benchmark in evaluate.segmentation_benchmarks:
+        yield from _benchmark(benchmark, params, names)
     for name in evaluate.prompt_sets:
         yield from _found(names.missing("evaluate.prompt_sets", name, "prompts.sets"))
+
+
+def _benchmark(benchmark: SegmentationBenchmark, params: Params, names: _Names) -> Iterator[str]:
+    """A data set with label maps, prompts for it, and for each aligner a dense view of its own image encoder."""
+    where, dataset = "evaluate.segmentation_benchmarks", benchmark.dataset
+    yield from _found(
+        names.missing(where, dataset, "datasets"), names.missing(where, benchmark.prompt_set, "prompts.sets")
+    )
+    if dataset not in params.prompts.segmentation:
+        yield f"`{where}` asks for {dataset!r} without prompts; name it under `prompts.segmentation`."
+    for name, view in benchmark.views.items():
+        if problem := names.missing(where, name, "aligners") or names.missing(where, view, "views"):
+            yield problem
+            continue
+        own = params.views.get(params.aligners[name].image)
+        if own is not None and own.encoder != params.views[view].encoder:
+            yield (
+                f"`{where}` shows {dataset!r} to aligner {name!r} through {view!r}, a view of "
+                f"{params.views[view].encoder!r}; its own encoder is {own.encoder!r}."
+            )
+        if params.views[view].tier != "full":
+            yield f"`{where}` needs views of `tier: full`; {view!r} is of tier {params.views[view].tier}."
+        if params.aligners[name].head == "identity":
+            yield f"`{where}` names {name!r}, whose head is identity: its patch tokens are in no shared space."
+        yield from _found(names.unstored(where, "scenes", dataset, view))

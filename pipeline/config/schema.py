@@ -25,6 +25,11 @@ class EncoderSpec(Section):
 
     Of a dual encoder (loader open_clip, or transformers with `pooling: model`), `modality` says which tower is meant;
     its features are the projected ones, `image_features` or `text_features`.
+
+    `dtype` holds the weights and computes in that type; `autocast` keeps weights and sums in float32 and multiplies
+    matrices in the given type. `prefix` is put before every text; `prompt` names one that a sentence-transformers
+    folder brings (null: its default prompt, "" for none). In params.yaml `catalogue` may name an entry
+    of `pipeline.config.catalogue`, whose keys stand in for those that are not written.
     """
 
     modality: Literal["image", "text"]
@@ -35,7 +40,9 @@ class EncoderSpec(Section):
     pooling: Literal["cls", "model", "mean", "last"] = "cls"
     layers: tuple[int, ...] = (-1,)
     prefix: str = ""
+    prompt: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    autocast: Literal["bfloat16", "float16"] | None = None
     trust_remote_code: bool = False
 
     @model_validator(mode="after")
@@ -50,11 +57,22 @@ class EncoderSpec(Section):
             raise ValueError("loader open_clip gives the model's own features alone; set pooling: model, and no layers")
         if self.loader == "open_clip" and self.trust_remote_code:
             raise ValueError("loader open_clip runs no code of a checkpoint; leave out trust_remote_code")
+        if self.modality == "image" and (self.prefix or self.prompt is not None):
+            raise ValueError("prefix and prompt are for texts")
+        if self.prompt is not None and self.loader != "sentence-transformers":
+            raise ValueError("prompt names one of a sentence-transformers folder; with another loader write a prefix")
+        if self.prompt and self.prefix:
+            raise ValueError("set prompt (a name from the folder) or prefix (the string itself), not both")
+        if self.autocast is not None and self.dtype != "float32":
+            raise ValueError(f"autocast keeps weights in float32; leave out dtype, found {self.dtype}")
         return self
 
 
 class ViewSpec(Section):
     """What is kept of an encoder's output, and of which input.
+
+    `fit: whole` resizes all of an image to the square that the encoder sees, as windows of a picture need it; `model`
+    resizes and crops as the encoder's own library does.
 
     With `templates` a text is put in place of {} in each, and its embedding is the mean over them: prompt averaging as
     of class names (CLIP), for captions as well.
@@ -62,6 +80,7 @@ class ViewSpec(Section):
 
     encoder: Name
     resolution: Positive | None = None
+    fit: Literal["model", "whole"] = "model"
     tier: Literal["cls", "grid", "full"] = "grid"
     grid: Positive = 3
     max_tokens: Positive | None = None
@@ -115,32 +134,195 @@ class StampsSource(Section):
     required: bool = False
 
 
-class FolderSource(Section):
-    """A folder of pictures and a table of captions (`file,caption` and optionally language, concept, category).
+class RawSource(Section):
+    """What every data set of one's own has.
 
     `transfer` says that it is for evaluation alone: no concept is held out because of it, and none of it is trained on.
+    `limit` takes the first samples only. `check` decodes every picture, or reads headers alone and leaves damage behind
+    them to encode. A source is given up once more than `max_failure_rate` of its samples cannot
+    be used; one of fewer than a hundred may have as many failures as one of a hundred.
     """
 
-    source: Literal["folder"]
     group: Name
+    transfer: bool = False
+    limit: NonNegative = 0
+    check: Literal["decode", "header"] = "decode"
+    max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class FolderSource(RawSource):
+    """A folder of pictures and a table of captions (`file,caption` and optionally language, concept, category)."""
+
+    source: Literal["folder"]
     path: str
     captions: str = "captions.csv"
-    transfer: bool = False
-    limit: NonNegative = 0
 
 
-class ClipBenchmarkSource(Section):
-    """A data set in CLIP_benchmark's webdataset layout, for classification or retrieval; `transfer` as of a folder."""
+class ImageFolderSource(RawSource):
+    """Pictures in folders and subfolders: the first subfolder is the class, or the captions lie beside each picture.
+
+    With `captions: beside`, a.txt has the captions of a.jpg, one a line. A top level that is called train, val or test
+    is the split. `classnames` is a file that gives folders their names; `babel` one with names in `languages`.
+    `order: time` takes pictures as they were written, so that new names need not sort behind the old ones.
+    """
+
+    source: Literal["image-folder"]
+    path: str
+    labels: Literal["folder", "none"] = "folder"
+    captions: Literal["beside", "none"] = "none"
+    language: str = "en"
+    classnames: str | None = None
+    babel: str | None = None
+    languages: tuple[str, ...] = ()
+    order: Literal["name", "time"] = "name"
+
+
+class Columns(Section):
+    """Which columns of a table mean what; those that are not named are not read. `caption` may name several."""
+
+    image: str = "image"
+    caption: str | tuple[str, ...] | None = "caption"
+    language: str | None = None
+    concept: str | None = None
+    classname: str | None = None
+    category: str | None = None
+    split: str | None = None
+    key: str | None = None
+
+
+class TableSource(RawSource):
+    """CSV, TSV, JSON lines or Parquet, one or many files, with paths of pictures or their bytes.
+
+    Relative paths start at `images`, or else at the folder of the table.
+    """
+
+    source: Literal["table"]
+    path: str | tuple[str, ...]
+    images: str | None = None
+    columns: Columns = Columns()
+    language: str = "en"
+    split: Literal["train", "validation", "test"] | None = None
+
+
+class HubSource(RawSource):
+    """A data set of the Hugging Face hub, or a local folder in one of its formats, read through `datasets`."""
+
+    source: Literal["hub"]
+    path: str
+    name: str | None = None
+    revision: str | None = None
+    splits: Annotated[tuple[str, ...], Field(min_length=1)] = ("train",)
+    columns: Columns = Columns()
+    language: str = "en"
+
+
+class WebdatasetSource(RawSource):
+    """Tars of a webdataset, as img2dataset writes them: pictures with captions, class numbers or both under one key.
+
+    `captions` is what is read as caption: a member (txt), or a field of the JSON member (json.caption). `classnames` is
+    a file with a class name a line, for the numbers in .cls.
+    """
+
+    source: Literal["webdataset"]
+    path: str | tuple[str, ...]
+    captions: tuple[str, ...] = ("txt",)
+    classnames: str | None = None
+    language: str = "en"
+    split: Literal["train", "validation", "test"] | None = None
+
+
+class ClipBenchmarkSource(RawSource):
+    """A data set in CLIP_benchmark's webdataset layout, for classification or retrieval.
+
+    `babel` is a file of Babel-ImageNet, whose class names in `languages` (all, if none is given) join the English.
+    """
 
     source: Literal["clip-benchmark"]
-    group: Name
     path: str
     splits: Annotated[tuple[str, ...], Field(min_length=1)] = ("test",)
-    transfer: bool = False
+    babel: str | None = None
+    languages: tuple[str, ...] = ()
+
+
+class SlidingWindows(Section):
+    """Windows of a picture whose short side is resized to `short_side`: squares of `side` pixels, `stride` apart."""
+
+    short_side: Positive = 448
+    side: Positive = 448
+    stride: Positive = 224
+
+    @model_validator(mode="after")
+    def _inside(self) -> "SlidingWindows":
+        if self.side > self.short_side:
+            raise ValueError(f"windows of side {self.side} do not fit into a short side of {self.short_side}")
+        if self.stride > self.side:
+            raise ValueError(f"stride {self.stride} above side {self.side} leaves gaps between windows")
+        return self
+
+
+class SegmentationSource(Section):
+    """Pictures with label maps, for evaluation alone: PASCAL VOC, PASCAL Context, ADE20K, or a folder of one's own.
+
+    `split` is the data set's own; by default validation. `windows: null` encodes each picture whole. With `synonyms`
+    every name that the data set gives a class counts, else the first one.
+    """
+
+    source: Literal["voc", "pascal-context", "ade20k", "mask-folder"]
+    group: Literal["scenes"]
+    path: str
+    split: str | None = None
+    windows: SlidingWindows | None = SlidingWindows()
+    synonyms: bool = False
     limit: NonNegative = 0
 
 
-DatasetSpec = Annotated[EmojiSource | StampsSource | FolderSource | ClipBenchmarkSource, Field(discriminator="source")]
+class CaptionFileSource(RawSource):
+    """COCO captions or Flickr30k: pictures in a folder, and files of captions in one of the usual forms.
+
+    `annotations` are Karpathy's JSON, COCO's own captions_*.json, or Flickr30k's results_20130124.token or results.csv.
+    """
+
+    source: Literal["coco", "flickr30k"]
+    annotations: str | tuple[str, ...]
+    images: str
+    split: Literal["train", "validation", "test"] | None = None
+
+
+class Xtd10Source(RawSource):
+    """XTD10: a thousand pictures of COCO with captions in eleven languages; `path` is a copy of its repository."""
+
+    source: Literal["xtd10"]
+    path: str
+    images: str
+    languages: tuple[str, ...] = ()
+
+
+class LongCaptionSource(RawSource):
+    """Pictures with long captions: DCI, DOCCI or Urban1k, as their authors distribute them.
+
+    As `caption` they take part in training and retrieval, as `long` in the task long_text.
+    """
+
+    source: Literal["dci", "docci", "urban1k"]
+    path: str
+    roles: Annotated[tuple[Literal["caption", "long"], ...], Field(min_length=1)] = ("caption", "long")
+
+
+DatasetSpec = Annotated[
+    EmojiSource
+    | StampsSource
+    | FolderSource
+    | ImageFolderSource
+    | TableSource
+    | HubSource
+    | WebdatasetSource
+    | ClipBenchmarkSource
+    | CaptionFileSource
+    | Xtd10Source
+    | LongCaptionSource
+    | SegmentationSource,
+    Field(discriminator="source"),
+]
 
 
 class StoreSpec(Section):
@@ -241,6 +423,7 @@ class AlignerSpec(Section):
     prompts: Name = "classnames"
     curation: Name = "all"
     dense: Name | None = None
+    dense_head: Name | None = None
     long_text: Name | None = None
     loss: LossSpec = LossSpec()
     train: dict[str, int | float | str] = {}
@@ -270,10 +453,12 @@ class AlignerSpec(Section):
         if self.head != "identity" and self.two_models:
             raise ValueError("two_models is for head identity; a trained head may join any two models")
         if self.head == "identity":
-            wrong = [name for name in ("embed_dim", "dense") if getattr(self, name) is not None]
+            wrong = [name for name in ("embed_dim", "dense", "dense_head") if getattr(self, name) is not None]
             wrong += ["text_tokens"] * (self.text_tokens != "pooled")
             if wrong:
                 raise ValueError(f"head identity takes one vector per image and per text; leave out {', '.join(wrong)}")
+        if self.dense_head is not None and self.dense is None:
+            raise ValueError("dense_head needs `dense`, the view through which it sees pictures")
         return self
 
     @property
@@ -285,6 +470,18 @@ class AlignerSpec(Section):
     def scenes(self) -> str | None:
         """The view through which whole scenes are seen: `dense`, or for head identity its own `image`."""
         return self.image if self.head == "identity" and self.long_text is not None else self.dense
+
+
+class DenseHeadSpec(Section):
+    """A head from patch tokens to texts, fitted in closed form to the objects of composed training scenes.
+
+    `image` is a view of tier full, `text` a view of texts; an aligner uses the head through the same views.
+    `regularisation` is that of ridge regression, relative to the mean variance of a feature.
+    """
+
+    image: Name
+    text: Name
+    regularisation: Annotated[float, Field(gt=0)] = 0.3
 
 
 class SplitsParams(Section):
@@ -303,12 +500,16 @@ class SplitsParams(Section):
 
 
 class ScenesParams(Section):
-    """Composed scenes: cut-outs of the data sets `pieces` on a background, `objects` of them (from, to) per scene."""
+    """Composed scenes: cut-outs of the data sets `pieces` on a background, `objects` of them (from, to) per scene.
+
+    `count` scenes are for evaluation; dense heads learn from `training` others.
+    """
 
     pieces: Annotated[tuple[Name, ...], Field(min_length=1)]
     count: Positive = 200
     size: Annotated[int, Field(ge=32)] = 224
     objects: tuple[Positive, Positive] = (2, 12)
+    training: Positive = 400
 
     @model_validator(mode="after")
     def _range(self) -> "ScenesParams":
@@ -359,6 +560,12 @@ class ClassificationSet(Section):
     label: Literal["concept", "category"]
 
 
+class SceneLabels(ClassificationSet):
+    """Labels of the objects in composed scenes, in English and in other `languages` that prompts are there in."""
+
+    languages: tuple[str, ...] = ()
+
+
 class CurationSpec(Section):
     """Which training images an aligner may see, per repeat.
 
@@ -383,17 +590,36 @@ class CurationSpec(Section):
         return self
 
 
+class Translation(Section):
+    """Names of the classes of a label in another language, by what the data set calls them."""
+
+    dataset: Name
+    label: Literal["concept", "category"]
+    language: Annotated[str, Field(min_length=1)]
+    names: Annotated[dict[str, Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _foreign(self) -> "Translation":
+        if self.language == "en":
+            raise ValueError("English names come from the data set; translations are into other languages")
+        return self
+
+
 NamedTemplates = Literal["openai-80", "openai-7", "own"]
 
 
 class PromptsParams(Section):
     """Which classes get prompts, and named template sets; `{}` stands for the class name.
 
-    A set may be a name: OpenAI's 80 or 7 templates for ImageNet, or those that came with each data set.
+    A set may be a name: OpenAI's 80 or 7 templates for ImageNet, or those that came with each data set. `segmentation`
+    names data sets with label maps whose classes get prompts too. Names in other languages than English, their own or
+    those of `translations`, are prompts as they are, without a template.
     """
 
     classes: Annotated[tuple[ClassificationSet, ...], Field(min_length=1)]
     sets: Annotated[dict[Name, tuple[str, ...] | NamedTemplates], Field(min_length=1)]
+    segmentation: tuple[Name, ...] = ()
+    translations: tuple[Translation, ...] = ()
 
     @model_validator(mode="after")
     def _placeholders(self) -> "PromptsParams":
@@ -409,11 +635,16 @@ class PromptsParams(Section):
 
 
 class EncodeParams(Section):
-    """How encoding runs. Nothing here changes what a feature means, except beyond the stated tolerance."""
+    """How encoding runs. Nothing here changes what a feature means, or its value beyond the stated tolerance.
 
-    batch_size: Positive = 16
-    text_batch_size: Positive = 64
-    workers: NonNegative = 0
+    `auto` for a batch size tries some once and remembers the fastest, for `workers` it takes one thread per core.
+    """
+
+    batch_size: Positive | Literal["auto"] = 16
+    text_batch_size: Positive | Literal["auto"] = 64
+    workers: NonNegative | Literal["auto"] = "auto"
+    compile: bool = False
+    channels_last: bool = False
     shard_rows: Positive = 512
     device: str = "auto"
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
@@ -493,14 +724,39 @@ class TrainParams(Section):
         return self
 
 
-TaskName = Literal["retrieval", "classification", "multilingual", "segmentation", "long_text"]
+class SegmentationBenchmark(Section):
+    """One row of figures on a data set with label maps.
+
+    `views` says through which view of its image encoder each aligner sees the data set. Protocol `standard` is mean IoU
+    over all classes; with `background`, pixels whose best class has a lower probability are background, which is then
+    a class, and without it background pixels do not count. `freeze-align` is that paper's own figure, no mean IoU.
+    """
+
+    dataset: Name
+    views: Annotated[dict[Name, Name], Field(min_length=1)]
+    protocol: Literal["standard", "freeze-align"] = "standard"
+    background: Fraction | None = None
+    prompt_set: Name
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
+
+    @model_validator(mode="after")
+    def _of_one_protocol(self) -> "SegmentationBenchmark":
+        if self.protocol == "freeze-align" and self.background is not None:
+            raise ValueError("protocol freeze-align knows no background; leave out `background`")
+        return self
+
+
+TaskName = Literal[
+    "retrieval", "classification", "multilingual", "segmentation", "long_text", "segmentation_benchmarks"
+]
 
 
 class EvaluateParams(Section):
     """Evaluation protocols; the test split is read here and nowhere else.
 
     Every aligner is compared with `control`, and those named in `versus` with another one as well. `multilingual` names
-    data sets, `segmentation` the labels of the pieces that scenes are made of. Examples are those of `showcase`.
+    data sets, `long_text` those with captions of role "long" (scenes are always among them), `segmentation` the labels
+    of the pieces that scenes are made of. Examples are those of `showcase`.
     `class_vectors` says whether the mean over the prompts of a class is brought back to unit length, as CLIP does, or
     left as it is, as in Freeze-Align's own code.
     """
@@ -514,7 +770,9 @@ class EvaluateParams(Section):
     prompt_sets: Annotated[tuple[Name, ...], Field(min_length=1)] = ("single",)
     classification: tuple[ClassificationSet, ...] = ()
     multilingual: tuple[Name, ...] = ()
-    segmentation: tuple[ClassificationSet, ...] = ()
+    long_text: tuple[Name, ...] = ()
+    segmentation: tuple[SceneLabels, ...] = ()
+    segmentation_benchmarks: tuple[SegmentationBenchmark, ...] = ()
     class_vectors: Literal["unit", "mean"] = "unit"
     examples: NonNegative = 12
     bootstrap: Annotated[int, Field(ge=100)] = 2000
@@ -532,6 +790,7 @@ class Params(Section):
     scenes: ScenesParams
     curations: dict[Name, CurationSpec]
     aligners: dict[Name, AlignerSpec]
+    dense_heads: dict[Name, DenseHeadSpec] = {}
     splits: SplitsParams
     prompts: PromptsParams
     encode: EncodeParams

@@ -1,40 +1,48 @@
 """The builder that every source feeds: it deduplicates by content and writes the tables of one index."""
 
+import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.datasets.tables import FAILURES, IMAGES, LABELS, PAIRS, TEXTS, image_id, text_id, write_table
+from pipeline.datasets.spool import Digests, Spool, digest
+from pipeline.datasets.tables import FAILURES, IMAGES, LABELS, PAIRS, TEXTS, image_id, text_id
 from pipeline.errors import DataError
 from pipeline.files import write_json
 
 ARCHIVE = "images.tar"
 _HEADER = 512  # bytes before a member's data in a POSIX tar; names stay far below the 100 bytes it holds
+_REMEMBERED = (
+    1 << 18
+)  # ids of the archive that are known while it grows; a picture that comes later again is stored again
+_SHOWN = 8  # failures that are kept for messages
 
 
 class IndexBuilder:
     """Collects images, texts, links and labels; rows keep the order in which they first came.
 
-    Use as a context manager: leaving it without `finish` leaves no archive behind.
+    Tables are written as they grow, so memory does not depend on their number. Use as a context manager: leaving it
+    without `finish` leaves nothing unfinished behind.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._images: dict[str, dict[str, Any]] = {}
-        self._texts: dict[tuple[str, str, str], dict[str, Any]] = {}
-        self._pairs: dict[tuple[str, str, str, str], None] = {}
-        self._labels: dict[tuple[str, str], dict[str, Any]] = {}
-        self._failures: list[dict[str, str]] = []
+        schemas = {"images": IMAGES, "texts": TEXTS, "pairs": PAIRS, "labels": LABELS, "failures": FAILURES}
+        self._tables = {name: Spool(schema, folder / f"{name}.parquet") for name, schema in schemas.items()}
+        self._concepts = Digests(folder / "concepts.keys")
+        self._first_failures: list[str] = []
         self._partial = folder / (ARCHIVE + ".partial")
         self._archive: tarfile.TarFile | None = None
+        self._archived: set[str] = set()
+        self._archive_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -45,21 +53,37 @@ class IndexBuilder:
         if self._archive is not None:
             self._archive.close()
         self._partial.unlink(missing_ok=True)
+        self._concepts.close()
+        for table in self._tables.values():
+            table.discard()
 
     def add_image(self, content: bytes, key: str, mask: str | None = None) -> str:
         """Store encoded image bytes in the archive, once, and give their id."""
         identity = image_id(content)
-        if identity not in self._images:
-            if self._archive is None:
-                self._archive = tarfile.open(self._partial, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
-            start = self._archive.offset
-            member = tarfile.TarInfo(f"{identity}.png")  # mtime, uid and gid are 0 by default
-            member.size = len(content)
-            self._archive.addfile(member, io.BytesIO(content))
+        if identity not in self._archived:
             with Image.open(io.BytesIO(content)) as image:
                 size = image.size
-            self._record(identity, ARCHIVE, start + _HEADER, len(content), size, mask, key)
+            self.store(identity, content, size, key, mask)
         return identity
+
+    def store(
+        self, identity: str, content: bytes, size: tuple[int, int], key: str, mask: str | None = None, form: str = "png"
+    ) -> None:
+        """As `add_image`, of an image whose id, size and format are known."""
+        if identity in self._archived:
+            return
+        if self._archive is None:
+            self._archive = tarfile.open(self._partial, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        start = self._archive.offset
+        member = tarfile.TarInfo(f"{identity}.{form}")  # mtime, uid and gid are 0 by default
+        member.size = len(content)
+        self._archive.addfile(member, io.BytesIO(content))
+        self._archive.members.clear()  # type: ignore[attr-defined]  # only for reading, and would grow for ever
+        if len(self._archived) >= _REMEMBERED:
+            self._archived.clear()
+        self._archived.add(identity)
+        self._archive_bytes = start + _HEADER + len(content)
+        self.refer(identity, ARCHIVE, size, key, start + _HEADER, len(content), mask)
 
     def refer_to(
         self, path: Path, content: bytes, size: tuple[int, int], key: str, offset: int = 0, length: int = -1
@@ -72,20 +96,52 @@ class IndexBuilder:
             offset, length: where it lies in `path`; -1 reads to the end.
         """
         identity = image_id(content)
-        if identity not in self._images:
-            self._record(identity, str(path), offset, length, size, None, key)
+        self.refer(identity, str(path), size, key, offset, length)
         return identity
+
+    def refer_to_windows(
+        self, path: Path, content: bytes, key: str, boxes: Sequence[tuple[int, int, int, int]], side: int
+    ) -> str:
+        """Index windows of an image file where it lies, and give the id of the whole, which is no row itself.
+
+        The id of a window is a hash of the picture's id, the box and the side, which decide its pixels.
+
+        Args:
+            content: the encoded image.
+            boxes: left, top, right, bottom of each window in pixels of the picture.
+            side: to which windows are resized, in pixels.
+        """
+        identity = image_id(content)
+        for box in boxes:
+            window = image_id(f"{identity} {','.join(map(str, box))} {side}".encode())
+            row = (window, "image", str(path), 0, -1, side, side, identity, list(box), None, key)
+            self._tables["images"].add(bytes.fromhex(window), row)
+        return identity
+
+    def refer(
+        self,
+        identity: str,
+        path: str,
+        size: tuple[int, int],
+        key: str,
+        offset: int = 0,
+        length: int = -1,
+        mask: str | None = None,
+    ) -> None:
+        """As `refer_to`, of an image whose id is known; a path that is not absolute lies in the index."""
+        row = (identity, "image", path, offset, length, *size, None, None, mask, key)
+        self._tables["images"].add(bytes.fromhex(identity), row)
 
     def add_text(self, text: str, language: str, role: str = "caption") -> str:
         """Index a string and give its id."""
         identity = text_id(text)
-        row = {"text_id": identity, "modality": "text", "text": text, "language": language, "role": role}
-        self._texts.setdefault((identity, language, role), row)
+        self._tables["texts"].add(digest(identity, language, role), (identity, "text", text, language, role))
         return identity
 
     def link(self, image: str, text: str, language: str, role: str = "caption") -> None:
         """State that the text describes the image."""
-        self._pairs.setdefault((image, text, language, role))
+        row = (image, text, language, role)
+        self._tables["pairs"].add(digest(*row), row)
 
     def label(
         self,
@@ -97,34 +153,25 @@ class IndexBuilder:
         split: str | None = None,
     ) -> None:
         """Name what the image shows. An image that shows two concepts has two rows, the first one leads."""
-        row = {
-            "image_id": image,
-            "concept": concept,
-            "classname": classname,
-            "category": category,
-            "keywords": list(keywords),
-            "split": split,
-        }
-        self._labels.setdefault((image, concept), row)
+        row = (image, concept, classname, category, list(keywords), split)
+        self._tables["labels"].add(digest(image, concept), row)
+        self._concepts.append([digest(concept)])
 
     def fail(self, key: str, reason: str) -> None:
         """Record what could not be indexed, and why."""
-        self._failures.append({"key": key, "reason": reason})
+        failures = self._tables["failures"]
+        failures.add(hashlib.blake2b(len(failures).to_bytes(8, "big"), digest_size=16).digest(), (key, reason))
+        if len(self._first_failures) < _SHOWN:
+            self._first_failures.append(f"{key}: {reason}")
 
     def first_failures(self, number: int = 3) -> str:
         """The first failures in words, for an error message."""
-        return "; ".join(f"{failure['key']}: {failure['reason']}" for failure in self._failures[:number])
+        return "; ".join(self._first_failures[:number])
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rows of each table so far."""
-        return {
-            "images": len(self._images),
-            "texts": len(self._texts),
-            "pairs": len(self._pairs),
-            "concepts": len({concept for _, concept in self._labels}),
-            "failures": len(self._failures),
-        }
+        """Rows of each table so far; exact once they are finished, see `Spool`."""
+        return {name: len(table) for name, table in self._tables.items() if name != "labels"}
 
     def finish(self, about: dict[str, Any]) -> dict[str, Any]:
         """Write every table, the archive if it holds anything, and about.json; gives what about.json says.
@@ -132,40 +179,34 @@ class IndexBuilder:
         Raises:
             DataError: the archive has not the size that its offsets imply.
         """
+        archive = self._folder / ARCHIVE
         if self._archive is not None:
             self._archive.close()
             self._archive = None
-            if any(row["offset"] + row["length"] > self._partial.stat().st_size for row in self._images.values()):
+            if self._partial.stat().st_size < self._archive_bytes:
                 raise DataError(f"{self._partial} is shorter than its index says. Is the disk full?")
-            os.replace(self._partial, self._folder / ARCHIVE)
-        columns = ("image_id", "text_id", "language", "role")
-        tables: dict[str, tuple[pa.Schema, Iterable[dict[str, Any]]]] = {
-            "images": (IMAGES, self._images.values()),
-            "texts": (TEXTS, self._texts.values()),
-            "pairs": (PAIRS, (dict(zip(columns, pair, strict=True)) for pair in self._pairs)),
-            "labels": (LABELS, self._labels.values()),
-            "failures": (FAILURES, self._failures),
+            os.replace(self._partial, archive)
+        else:
+            archive.unlink(missing_ok=True)
+        rows = {name: table.finish() for name, table in self._tables.items()}
+        counts = {
+            "images": rows["images"],
+            "texts": rows["texts"],
+            "pairs": rows["pairs"],
+            "concepts": int(self._concepts.first().sum()),
+            "failures": rows["failures"],
         }
-        for name, (schema, rows) in tables.items():
-            write_table(pa.Table.from_pylist(list(rows), schema=schema), self._folder / f"{name}.parquet")
-        languages: dict[str, int] = {}
-        for _, language, _ in self._texts:
-            languages[language] = languages.get(language, 0) + 1
-        about = {"available": True, "reason": None, **about, "counts": self.counts, "texts_per_language": languages}
+        languages = _counted(self._folder / "texts.parquet", "language")
+        about = {"available": True, "reason": None, **about, "counts": counts, "texts_per_language": languages}
         write_json(about, self._folder / "about.json")
         return about
 
-    def _record(
-        self, identity: str, path: str, offset: int, length: int, size: tuple[int, int], mask: str | None, key: str
-    ) -> None:
-        self._images[identity] = {
-            "image_id": identity,
-            "modality": "image",
-            "path": path,
-            "offset": offset,
-            "length": length,
-            "width": size[0],
-            "height": size[1],
-            "mask": mask,
-            "key": key,
-        }
+
+def _counted(path: Path, column: str) -> dict[str, int]:
+    """How many rows have each value of a column, in the order in which the values first come."""
+    found: dict[str, int] = {}
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=[column]):
+            for entry in batch.column(0).value_counts().to_pylist():
+                found[entry["values"]] = found.get(entry["values"], 0) + entry["counts"]
+    return found

@@ -5,110 +5,97 @@ The layout is that of its `build_wds_dataset` (PyPI clip-benchmark 1.6): `nshard
 `.txt` with a caption a line, for retrieval.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from pipeline.config.schema import ClipBenchmarkSource
-from pipeline.datasets.builder import IndexBuilder
-from pipeline.datasets.concepts import concept_key
-from pipeline.datasets.decode import decode_rgb
+from pipeline.datasets.babel import names_in_languages
+from pipeline.datasets.concepts import class_concepts
+from pipeline.datasets.raw_files import located, read_text
+from pipeline.datasets.samples import Caption, Failure, Label, Sample, Source, split_named
 from pipeline.datasets.tar_samples import TarSample, tar_samples
 from pipeline.errors import DataError, SourceError
 
-_PICTURES = ("webp", "png", "jpg", "jpeg")
-_SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 _PLACEHOLDER = "{c}"
 
+Class = tuple[Label, Sequence[Caption]]
 
-def index_clip_benchmark(spec: ClipBenchmarkSource, builder: IndexBuilder) -> dict[str, Any]:
-    """Feed every good sample of the named splits; a bad one becomes a failure with its archive, key and reason.
 
-    Pictures are indexed where they lie in the archives. A class is a concept; a picture of a retrieval set is a concept
-    of its own. The data set's own split is kept.
+def clip_benchmark(spec: ClipBenchmarkSource) -> Source:
+    """The samples of the named splits, where they lie in the archives.
+
+    A class is a concept, and its names are the captions; a picture of a retrieval set is a concept of its own. The data
+    set's own split is kept.
 
     Raises:
-        SourceError: a file of the layout is missing or wrong, or no sample is good.
+        SourceError: a file of the layout is missing or wrong.
     """
-    folder = Path(spec.path).expanduser().resolve()
-    kind = _text(folder / "dataset_type.txt", "classification").strip().lower()
+    folder = located(spec.path)
+    kind = read_text(folder / "dataset_type.txt", "classification").strip().lower()
     if kind not in ("classification", "retrieval"):
         raise SourceError(f"{folder / 'dataset_type.txt'} says {kind!r}; only classification and retrieval are read.")
     names = _lines(folder / "classnames.txt") if kind == "classification" else []
-    classes = list(zip(_concepts(names), names, strict=True))
     if kind == "classification" and not names:
         raise SourceError(f"{folder / 'classnames.txt'} is missing or empty; it names a class a line.")
-    seen = 0
-    for split in spec.splits:
-        for archive in _archives(folder, split):
-            for sample in tqdm(tar_samples(archive), desc=f"{folder.name}/{split}", unit="image", mininterval=1):
-                if spec.limit and seen >= spec.limit:
-                    break
-                seen += 1
-                try:
-                    _feed(sample, archive, split, classes, builder)
-                except DataError as error:
-                    builder.fail(f"{split}/{archive.name}: {sample.key}", str(error))
-    if not builder.counts["images"]:
-        raise SourceError(f"{folder}: none of {seen} samples could be indexed. Reasons: {builder.first_failures()}")
+    classes = named_classes(names)
+    if spec.babel is not None:
+        more = names_in_languages(located(spec.babel), spec.languages, len(names))
+        classes = [(label, [*own, *other]) for (label, own), other in zip(classes, more, strict=True)]
+    archives = [(split, archive) for split in spec.splits for archive in _archives(folder, split)]
     templates = [line.replace(_PLACEHOLDER, "{}") for line in _lines(folder / "zeroshot_classification_templates.txt")]
-    return {"path": str(folder), "kind": kind, "classnames": names, "templates": templates, "packages": {}}
+    about = {"path": str(folder), "kind": kind, "classnames": names, "templates": templates, "packages": {}}
+    return Source(str(folder), _samples(archives, classes), about)
 
 
-def _concepts(names: Sequence[str]) -> list[str]:
-    """The concept of each class: the key that data sets share, or the name itself where two classes share that key."""
-    keys = [concept_key(name) for name in names]
-    common = {key for key, count in Counter(keys).items() if count > 1}
-    return [name.lower() if key in common else key for name, key in zip(names, keys, strict=True)]
+def named_classes(names: Sequence[str]) -> list[Class]:
+    """The label of each class, and its name as an English caption."""
+    concepts = class_concepts(names)
+    return [(Label(concept, name), [Caption(name)]) for concept, name in zip(concepts, names, strict=True)]
 
 
-def _feed(
-    sample: TarSample, archive: Path, split: str, classes: Sequence[tuple[str, str]], builder: IndexBuilder
-) -> None:
-    picture = next((sample.members[kind] for kind in _PICTURES if kind in sample.members), None)
-    if picture is None:
-        raise DataError(f"no picture ({', '.join(_PICTURES)}), only {', '.join(sample.members)}")
-    size = decode_rgb(picture.content).size
-    known = _SPLITS.get(split)
-    where = {"offset": picture.offset, "length": len(picture.content)}
+def _samples(archives: Sequence[tuple[str, Path]], classes: Sequence[Class]) -> Iterator[Sample | Failure]:
+    for split, archive in archives:
+        for found in tar_samples(archive):
+            if isinstance(found, Failure):
+                yield replace(found, key=f"{split}/{found.key}")
+                continue
+            key = f"{split}/{archive.name}: {found.key}"
+            try:
+                labels, captions = _said(found, classes)
+                yield Sample(found.key, found.picture(), captions, labels, split_named(split), found.problems, key)
+            except DataError as error:
+                yield Failure(key, str(error))
+
+
+def _said(sample: TarSample, classes: Sequence[Class]) -> tuple[Sequence[Label], Sequence[Caption]]:
     if classes:
-        concept, name = classes[_class_number(sample, len(classes))]
-        image = builder.refer_to(archive, picture.content, size, sample.key, **where)
-        builder.link(image, builder.add_text(name, "en"), "en")
-        builder.label(image, concept, name, split=known)
-        return
-    captions = [line.strip() for line in _caption_file(sample).splitlines() if line.strip()]
+        label, captions = classes[class_number(sample, len(classes))]
+        return [label], captions
+    if "txt" not in sample.members:
+        raise DataError("no .txt file with captions")
+    captions = [Caption(line) for line in sample.members["txt"].text().splitlines() if line.strip()]
     if not captions:
         raise DataError("no caption")
-    image = builder.refer_to(archive, picture.content, size, sample.key, **where)
-    for caption in captions:
-        builder.link(image, builder.add_text(caption, "en"), "en")
-    builder.label(image, image, split=known)
+    return [], captions
 
 
-def _class_number(sample: TarSample, classes: int) -> int:
+def class_number(sample: TarSample, classes: int) -> int:
+    """The number in the .cls member of a sample.
+
+    Raises:
+        DataError: there is none, or no class has it.
+    """
     if "cls" not in sample.members:
         raise DataError("no .cls file with the number of its class")
-    written = sample.members["cls"].content.decode("ascii", errors="replace").strip()
-    if not written.isdecimal() or int(written) >= classes:
-        raise DataError(f"class {written!r}; classnames.txt has the numbers 0 to {classes - 1}")
+    written = sample.members["cls"].text().strip()
+    if not written.isdecimal() or not written.isascii() or int(written) >= classes:
+        raise DataError(f"class {written[:20]!r}; classnames.txt has the numbers 0 to {classes - 1}")
     return int(written)
 
 
-def _caption_file(sample: TarSample) -> str:
-    if "txt" not in sample.members:
-        raise DataError("no .txt file with captions")
-    try:
-        return sample.members["txt"].content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"captions are no UTF-8: {error}") from error
-
-
 def _archives(folder: Path, split: str) -> list[Path]:
-    written = _text(folder / split / "nshards.txt", "").strip()
+    written = read_text(folder / split / "nshards.txt", "").strip()
     if not written.isdecimal() or int(written) < 1:
         there = sorted(path.parent.name for path in folder.glob("*/nshards.txt"))
         raise SourceError(
@@ -119,13 +106,4 @@ def _archives(folder: Path, split: str) -> list[Path]:
 
 
 def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in _text(path, "").splitlines() if line.strip()]
-
-
-def _text(path: Path, default: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return default
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    return [line.strip() for line in read_text(path, "").splitlines() if line.strip()]

@@ -2,6 +2,8 @@
 
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 
 from pipeline.datasets.words import ARTICLES
 
@@ -31,3 +33,10 @@ def concept_name(caption: str) -> str:
 def concept_key(name: str) -> str:
     """The key under which `name` is one concept in every data set: "A Cat." and "cat" give "cat"."""
     return concept_name(name).lower().replace("’", "'")
+
+
+def class_concepts(names: Sequence[str]) -> list[str]:
+    """The concept of each class: the key that data sets share, or the name itself where two classes share that key."""
+    keys = [concept_key(name) for name in names]
+    common = {key for key, count in Counter(keys).items() if count > 1}
+    return [name.lower() if key in common else key for name, key in zip(names, keys, strict=True)]

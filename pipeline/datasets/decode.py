@@ -1,17 +1,22 @@
 """From the bytes of an image to RGB pixels; imports neither torch nor transformers, so decoding workers start fast."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline.datasets.tables import read_table
+from pipeline.datasets.tables import image_id, read_table
 from pipeline.errors import DataError
 
 _BACKGROUND = (255, 255, 255, 255)  # what transparent pixels are laid on
+MAX_ASPECT = 100  # longer to shorter side; resizing the shorter one to 224 pixels then makes at most 5 megapixels
+_ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
+_READ = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "SGI", "TIFF", "WEBP")
 _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -39,26 +44,101 @@ def read_bytes(row: Mapping[str, Any], index_folder: Path) -> bytes:
 def decode_rgb(content: bytes) -> Image.Image:
     """Decode an image file as RGB: upright by its EXIF tag, transparency over white, 16-bit grey scaled to 8 bits.
 
+    Of an animation the first frame is taken.
+
     Raises:
-        DataError: no image, cut short, or so large that decoding it could exhaust the memory; with a short reason.
+        DataError: no image, cut short, so large that decoding it could exhaust the memory, or so narrow that resizing
+            it could; with a short reason.
     """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise Image.DecompressionBombError
+    with _opened(content) as image:
+        image.load()
+        return upright_rgb(image)
+
+
+def check_image(content: bytes, whole: bool = True) -> tuple[tuple[int, int], str]:
+    """Width and height of an image file, upright, and its format in lower case.
+
+    Args:
+        whole: decode it all; else only its header is read, and damage behind it shows when it is encoded.
+
+    Raises:
+        DataError: as `decode_rgb`.
+    """
+    with _opened(content) as image:
+        form = (image.format or "image").lower()
+        if whole:
             image.load()
-            return upright_rgb(image)
+            return upright_rgb(image).size, form
+        turned = _orientation(image) in _QUARTER_TURNS
+        return (image.size[::-1] if turned else image.size), form
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    """The image in `content`, of bounded size; whatever goes wrong inside is a `DataError`."""
+    try:
+        if not content:
+            raise DataError("empty file")
+        with Image.open(io.BytesIO(content), formats=_formats()) as image:
+            shorter, longer = sorted(image.size)
+            if Image.MAX_IMAGE_PIXELS and shorter * longer > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
+            if longer > MAX_ASPECT * max(shorter, 1):
+                raise DataError(f"too narrow ({image.width} x {image.height} pixels; at most {MAX_ASPECT} to 1)")
+            yield image
+    except DataError:
+        raise
     except Image.DecompressionBombError as error:
         raise DataError(f"too many pixels (more than {Image.MAX_IMAGE_PIXELS})") from error
     except UnidentifiedImageError as error:
-        raise DataError("not an image of a known format") from error
-    except (OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError) as error:
+        raise DataError(f"not an image of a known format{_disguise(content)}") from error
+    except Exception as error:  # the decoders of a dozen formats raise all sorts of errors on malformed bytes
         raise DataError(f"damaged image ({error or type(error).__name__})") from error
 
 
+def decode_labels(content: bytes) -> np.ndarray:
+    """A label map, an image of one channel: its values (or palette indices), (height, width) int64.
+
+    Raises:
+        DataError: no image, damaged, or of several channels.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode not in ("P", "L", "1", *_DEEP_GREY):
+                raise DataError(f"a label map has one channel; this one is of mode {image.mode}")
+            return np.asarray(image).astype(np.int64)
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"no label map that can be decoded ({error or type(error).__name__})") from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """The formats that are read. Others would run programs (EPS), or take nearly any bytes for a picture (TGA)."""
+    Image.init()
+    return tuple(name for name in _READ if name in Image.OPEN)
+
+
+def _disguise(content: bytes) -> str:
+    """What a file that is no image may be instead, for the reason."""
+    head = content[:1024].lstrip().lower()
+    for kind, marks in (("SVG", (b"<svg",)), ("HTML", (b"<!doctype html", b"<html")), ("a PDF", (b"%pdf",))):
+        if any(mark in head for mark in marks):
+            return f" (it looks like {kind})"
+    return ""
+
+
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB, as `decode_rgb` makes it."""
-    return _as_rgb(ImageOps.exif_transpose(image))
+    """A picture of any mode as RGB, as `decode_rgb` makes it; an EXIF block that cannot be read is passed over."""
+    return _as_rgb(ImageOps.exif_transpose(image) if _orientation(image) is not None else image)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """The EXIF orientation, 1 (upright) to 8; None where there is none or it cannot be read."""
+    try:
+        turned = image.getexif().get(_ORIENTATION)
+    except Exception:  # a malformed block raises errors of many kinds, and says nothing about the pixels
+        return None
+    return turned if isinstance(turned, int) else None
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -87,22 +167,44 @@ class ImageTable:
         Raises:
             DataError: there is no index.
         """
-        table = read_table(folder / "images.parquet", ["image_id", "path", "offset", "length"])
+        columns = ["image_id", "path", "offset", "length", "width", "height", "parent_id", "box"]
+        table = read_table(folder / "images.parquet", columns)
         self._folder = folder
-        self._rows: list[dict[str, Any]] = table.to_pylist()
+        self._table = table.combine_chunks()  # Arrow's form: a list of dictionaries is ten times as large
 
     @property
     def ids(self) -> list[str]:
         """The image ids, in the order of the index."""
-        return [row["image_id"] for row in self._rows]
+        ids: list[str] = self._table.column("image_id").to_pylist()
+        return ids
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._table)
+
+    def row(self, position: int) -> dict[str, Any]:
+        """Where image number `position` lies: a row of images.parquet."""
+        row: dict[str, Any] = self._table.slice(position, 1).to_pylist()[0]
+        return row
 
     def load(self, position: int) -> Image.Image:
-        """Image number `position` as RGB.
+        """Image number `position` as RGB; of a window, the pixels in its box of the parent, resized to its own size.
 
         Raises:
-            DataError: it cannot be read or decoded.
+            DataError: it cannot be read or decoded, a raw file is no longer what was indexed, or the box reaches beyond
+                the parent.
         """
-        return decode_rgb(read_bytes(self._rows[position], self._folder))
+        row = self.row(position)
+        content = read_bytes(row, self._folder)
+        own = row["parent_id"] is None and Path(row["path"]).is_absolute()
+        if own and image_id(content) != row["image_id"]:
+            raise DataError(f"{row['path']} has changed since it was indexed; run: dvc repro")
+        picture = decode_rgb(content)
+        return picture if row["parent_id"] is None else _window(picture, row)
+
+
+def _window(parent: Image.Image, row: Mapping[str, Any]) -> Image.Image:
+    left, top, right, bottom = row["box"]
+    if not (0 <= left < right <= parent.width and 0 <= top < bottom <= parent.height):
+        raise DataError(f"box {row['box']} is not inside its parent of {parent.width} x {parent.height} pixels")
+    size = (int(row["width"]), int(row["height"]))
+    return parent.resize(size, Image.Resampling.BICUBIC, box=(left, top, right, bottom))

@@ -3,15 +3,40 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import ClipBenchmarkSource, DatasetSpec, EmojiSource, StampsSource
+from pipeline.config.schema import (
+    CaptionFileSource,
+    ClipBenchmarkSource,
+    DatasetSpec,
+    EmojiSource,
+    FolderSource,
+    HubSource,
+    ImageFolderSource,
+    LongCaptionSource,
+    RawSource,
+    SegmentationSource,
+    StampsSource,
+    TableSource,
+    WebdatasetSource,
+    Xtd10Source,
+)
 from pipeline.datasets.builder import IndexBuilder
-from pipeline.datasets.clip_benchmark import index_clip_benchmark
+from pipeline.datasets.caption_files import caption_files
+from pipeline.datasets.clip_benchmark import clip_benchmark
 from pipeline.datasets.emoji import index_emoji
-from pipeline.datasets.folder import index_folder_of_pictures
+from pipeline.datasets.feed import feed
+from pipeline.datasets.hub import hub
+from pipeline.datasets.image_folder import image_folder
+from pipeline.datasets.known import KnownImages
+from pipeline.datasets.long_captions import long_captions
+from pipeline.datasets.samples import Source
+from pipeline.datasets.segmentation import index_segmentation
 from pipeline.datasets.stamps import index_stamps
+from pipeline.datasets.table import folder_with_table, table
+from pipeline.datasets.webdataset import webdataset
+from pipeline.datasets.xtd10 import xtd10
 
 
-def build_index(spec: DatasetSpec, folder: Path, downloads: Path) -> dict[str, Any]:
+def build_index(spec: DatasetSpec, folder: Path, downloads: Path, known: Path | None = None) -> dict[str, Any]:
     """Index one data set into `folder`: images, texts, pairs, labels, failures, about.json, and images.tar if needed.
 
     The same source gives the same bytes on every run.
@@ -20,21 +45,48 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path) -> dict[str, A
         spec: the entry of params.yaml.
         folder: where the index goes; files of an earlier index are replaced.
         downloads: where package payloads are kept between runs.
+        known: the folder that remembers which raw files were found good; None reads all of them.
 
     Returns:
         What about.json holds: source, packages with versions and licences, counts, languages, available, reason.
 
     Raises:
         ConfigError: the entry names a language, group or category that the source does not have.
-        SourceError: the source is missing or not what it should be.
+        SourceError: the source is missing or not what it should be, or too much of it cannot be used.
     """
-    with IndexBuilder(folder) as builder:
+    with IndexBuilder(folder) as builder, KnownImages(known, getattr(spec, "check", "decode")) as memory:
         if isinstance(spec, EmojiSource):
             about = index_emoji(spec, builder, downloads)
         elif isinstance(spec, StampsSource):
             about = index_stamps(spec, builder, downloads)
-        elif isinstance(spec, ClipBenchmarkSource):
-            about = index_clip_benchmark(spec, builder)
+        elif isinstance(spec, SegmentationSource):
+            about = index_segmentation(spec, builder, folder)
         else:
-            about = index_folder_of_pictures(spec, builder)
+            source = _source(spec)
+            feed(source.samples, builder, spec, source.where, memory)
+            about = source.about
         return builder.finish({"source": spec.source, "transfer": getattr(spec, "transfer", False), **about})
+
+
+def _source(spec: RawSource) -> Source:
+    match spec:
+        case FolderSource():
+            return folder_with_table(spec)
+        case ImageFolderSource():
+            return image_folder(spec)
+        case TableSource():
+            return table(spec)
+        case HubSource():
+            return hub(spec)
+        case WebdatasetSource():
+            return webdataset(spec)
+        case ClipBenchmarkSource():
+            return clip_benchmark(spec)
+        case CaptionFileSource():
+            return caption_files(spec)
+        case Xtd10Source():
+            return xtd10(spec)
+        case LongCaptionSource():
+            return long_captions(spec)
+        case _:
+            raise AssertionError(f"no reader for {type(spec).__name__}")

@@ -1,13 +1,14 @@
 """Class names in templates: texts like any other, so that evaluation needs no text encoder."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from pipeline.config.schema import PromptsParams
+from pipeline.datasets.segmentation.build import CLASSES_FILE
 from pipeline.datasets.tables import PROMPTS, TEXTS, read_table, text_id, write_table
 from pipeline.datasets.templates import templates_digest, templates_of
 from pipeline.errors import DataError
@@ -18,59 +19,66 @@ _ARTICLE = re.compile(r"\b([Aa]) \{\}")
 _VOWEL = re.compile(r"[aeiou](?!ni[cqtv]|uro|ne\b|ne-)", re.IGNORECASE)  # by letter, less "unicorn", "euro", "one-"
 
 
-def build_prompts(
-    splits: Path, params: PromptsParams, out: Path, indexes: Path = DATA / "index" / "pairs"
-) -> dict[str, Any]:
+SEGMENT = "segment"  # the label of classes of label maps
+ENGLISH = "en"
+
+
+class PromptClass(NamedTuple):
+    """A name of a class: `value` is that in the column `label` of samples.parquet, or in label maps."""
+
+    dataset: str
+    label: str
+    classname: str
+    value: str
+    language: str = ENGLISH
+
+
+def build_prompts(splits: Path, params: PromptsParams, out: Path, indexes: Path = DATA / "index") -> dict[str, Any]:
     """Write texts.parquet, prompts.parquet and about.json into `out`; gives the counts.
 
-    Classes are the labels that `params.classes` names, as samples.parquet has them. Rows run template by template,
-    so that editing one template changes one block of texts and leaves the others where they are. about.json has, per
-    set and data set, the number of templates and their SHA-256.
+    Classes are the labels that `params.classes` names, as samples.parquet has them, and those of the label maps of
+    `params.segmentation`. Rows run template by template, so that editing one template changes one block of texts and
+    leaves the others where they are. Names in other languages than English are prompts as they are, in every set.
+    about.json has, per set and data set, the number of templates and their SHA-256.
 
     Args:
-        indexes: the folder of all indexes, for sets that come with their data set.
+        indexes: the folder of all indexes, for sets that come with their data set and for classes of label maps.
 
     Raises:
-        DataError: there are no samples, none has a class name, or a data set has no templates of its own.
+        DataError: there are no samples, none has a class name, a data set has no templates of its own, or no classes.
         ConfigError: as `templates_of`.
     """
     samples = read_table(splits / "samples.parquet", ["dataset", "concept", "classname", "category"]).to_pylist()
-    classes = list(dict.fromkeys(_classes(samples, params)))
+    folders = {entry.dataset: indexes / "pairs" / entry.dataset for entry in params.classes}
+    folders |= {dataset: indexes / "scenes" / dataset for dataset in params.segmentation}
+    english = dict.fromkeys(_classes(samples, params))
+    classes = list(dict.fromkeys((*english, *_translated(english, params), *_segments(params, folders))))
     if not classes:
         asked = ", ".join(f"{entry.label} of {entry.dataset}" for entry in params.classes)
         raise DataError(f"No sample in {splits} has a class among prompts.classes ({asked}): nothing to prompt with.")
-    texts: dict[str, dict[str, str]] = {}
+    texts: dict[tuple[str, str], dict[str, str]] = {}
     prompts: list[dict[str, Any]] = []
     sets: dict[str, dict[str, dict[str, Any]]] = {}
     for set_name, written in params.sets.items():
-        of = {dataset: templates_of(written, indexes / dataset) for dataset in dict.fromkeys(c[0] for c in classes)}
+        of = {d: templates_of(written, folders[d]) for d in dict.fromkeys(named.dataset for named in classes)}
         sets[set_name] = {d: {"templates": len(found), "sha256": templates_digest(found)} for d, found in of.items()}
         for position in range(max(map(len, of.values()))):
-            for dataset, label, classname, value in classes:
-                if position >= len(of[dataset]):
+            for named in classes:
+                if position >= (len(of[named.dataset]) if named.language == ENGLISH else 1):
                     continue
-                text = fill(of[dataset][position], classname)
+                foreign = named.language != ENGLISH
+                text = named.classname if foreign else fill(of[named.dataset][position], named.classname)
                 identity = text_id(text)
-                row = {"text_id": identity, "modality": "text", "text": text, "language": "en", "role": "prompt"}
-                texts.setdefault(identity, row)
-                prompts.append(
-                    {
-                        "dataset": dataset,
-                        "label": label,
-                        "classname": classname,
-                        "value": value,
-                        "set": set_name,
-                        "template": position,
-                        "text_id": identity,
-                    }
-                )
+                row = {"text_id": identity, "modality": "text", "text": text, "role": "prompt"}
+                texts.setdefault((identity, named.language), row | {"language": named.language})
+                prompts.append(named._asdict() | {"set": set_name, "template": position, "text_id": identity})
     write_table(pa.Table.from_pylist(list(texts.values()), schema=TEXTS), out / "texts.parquet")
     write_table(pa.Table.from_pylist(prompts, schema=PROMPTS), out / "prompts.parquet")
     about = {
         "available": True,
         "reason": None,
         "source": "prompts",
-        "languages": ["en"],
+        "languages": sorted({language for _, language in texts}),
         "sets": sets,
         "counts": {"texts": len(texts), "prompts": len(prompts), "classes": len(classes)},
     }
@@ -85,10 +93,36 @@ def fill(template: str, classname: str) -> str:
     return template.replace("{}", classname)
 
 
-def _classes(samples: list[dict[str, Any]], params: PromptsParams) -> Iterator[tuple[str, str, str, str]]:
-    """(data set, label, class name, value) of every sample, in the order of `params.classes`."""
+def _classes(samples: list[dict[str, Any]], params: PromptsParams) -> Iterator[PromptClass]:
+    """The class of every sample, in the order of `params.classes`."""
     for entry in params.classes:
         name = "classname" if entry.label == "concept" else "category"
         for row in samples:
             if row["dataset"] == entry.dataset and row[name] is not None:
-                yield entry.dataset, entry.label, row[name], row[entry.label]
+                yield PromptClass(entry.dataset, entry.label, row[name], row[entry.label])
+
+
+def _translated(classes: Iterable[PromptClass], params: PromptsParams) -> Iterator[PromptClass]:
+    """Classes under the names that `params.translations` gives them.
+
+    Raises:
+        DataError: a class has no name in a language that others of its label have one in.
+    """
+    for entry in params.translations:
+        for named in classes:
+            if (named.dataset, named.label) != (entry.dataset, entry.label):
+                continue
+            if named.value not in entry.names:
+                raise DataError(
+                    f"prompts.translations has no name in {entry.language!r} for {named.label} {named.value!r} of "
+                    f"{named.dataset}; add it to `names` in params.yaml."
+                )
+            yield named._replace(classname=entry.names[named.value], language=entry.language)
+
+
+def _segments(params: PromptsParams, folders: Mapping[str, Path]) -> Iterator[PromptClass]:
+    """The classes of label maps in every language; the background is none."""
+    for dataset in params.segmentation:
+        for row in read_table(folders[dataset] / CLASSES_FILE).to_pylist():
+            if row["kind"] == "class":
+                yield PromptClass(dataset, SEGMENT, row["classname"], str(row["value"]), row["language"])

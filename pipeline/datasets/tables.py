@@ -76,6 +76,7 @@ PROMPTS = pa.schema(
         ("set", pa.string()),
         ("template", pa.int32()),  # position in the set
         ("text_id", pa.string()),
+        ("language", pa.string()),  # of the class name; English where null
     ]
 )
 OBJECTS = pa.schema(
@@ -89,6 +90,28 @@ OBJECTS = pa.schema(
         ("pixels", pa.int32()),  # visible, after occlusion
     ]
 )  # of composed scenes
+MASKS = pa.schema(
+    [
+        ("image_id", pa.string()),  # the picture: a row of `images`, or the parent of windows there
+        ("path", pa.string()),  # file that holds the label map, a PNG of one channel; as in `images`
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("mask_id", pa.string()),  # content hash of its encoded bytes
+        ("width", pa.int32()),  # of picture and label map
+        ("height", pa.int32()),
+        ("key", pa.string()),
+        ("scene", pa.string()),  # category of the whole picture, or null
+    ]
+)  # of segmentation data sets, with `classes`
+CLASSES = pa.schema(
+    [
+        ("value", pa.int32()),  # in the label maps; several rows of one value and language are names of one class
+        ("classname", pa.string()),
+        ("kind", pa.string()),  # class, background, or void (no pixel of it counts)
+        ("language", pa.string()),
+    ]
+)
+ROW_GROUP = 65536  # rows that are written, and read, together
 SCHEMAS = {
     "images": IMAGES,
     "texts": TEXTS,
@@ -96,6 +119,8 @@ SCHEMAS = {
     "labels": LABELS,
     "failures": FAILURES,
     "prompts": PROMPTS,
+    "masks": MASKS,
+    "classes": CLASSES,
 }
 
 
@@ -113,7 +138,7 @@ def write_table(table: pa.Table, path: Path) -> None:
     """Write `table` as Parquet at `path`, whole or not at all; the same table gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    pq.write_table(table, partial, compression="zstd", row_group_size=65536)
+    pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
     os.replace(partial, path)
 
 

@@ -1,19 +1,51 @@
 """Samples of a webdataset archive: neighbouring members that share a key, read in order and never unpacked."""
 
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pipeline.errors import SourceError
+from pipeline.datasets.samples import Failure, Picture
+from pipeline.errors import DataError, SourceError
+
+PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jp2", "avif")
+_NO_FILES = {
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    tarfile.FIFOTYPE: "a pipe",
+    tarfile.GNUTYPE_SPARSE: "a sparse file",
+}
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file of a sample: its bytes, and where they lie in the archive."""
+    """One file of a sample, where it lies in the archive; its bytes are read when they are asked for.
 
-    content: bytes
+    They must be asked for before the next sample is taken.
+    """
+
+    path: Path
     offset: int
+    length: int
+    read: Callable[[], bytes]
+
+    def picture(self) -> Picture:
+        """The member as an encoded image."""
+        return Picture(self.path, self.offset, self.length, self.read)
+
+    def text(self) -> str:
+        """The member as text.
+
+        Raises:
+            DataError: it is no UTF-8.
+        """
+        try:
+            return self.read().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(f"text is no UTF-8: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -23,39 +55,113 @@ class TarSample:
     Attributes:
         key: path inside the archive up to the first dot of its last part, as webdataset splits it.
         members: by what follows that dot, in lower case.
+        problems: members that were refused.
     """
 
     key: str
     members: dict[str, Member]
+    problems: list[str] = field(default_factory=list)
+
+    def picture(self) -> Picture:
+        """The picture of the sample; of several, the first by `PICTURES`.
+
+        Raises:
+            DataError: there is none.
+        """
+        for kind in PICTURES:
+            if kind in self.members:
+                return self.members[kind].picture()
+        raise DataError(f"no picture ({', '.join(PICTURES)}), only {', '.join(self.members)}")
 
 
-def tar_samples(archive: Path) -> Iterator[TarSample]:
-    """The samples of an uncompressed tar in order; what is no plain file (links, devices, folders) is passed over.
+def tar_samples(archive: Path) -> Iterator[TarSample | Failure]:
+    """The samples of an uncompressed tar in order.
 
-    Nothing is extracted, so names that point outside the archive do no harm.
+    Nothing is extracted. Links, devices and names that lead out of the archive are refused one by one, folders and
+    files without an extension passed over. An archive that breaks off is a failure behind the samples that are whole.
 
     Raises:
-        SourceError: the archive is missing, damaged or compressed.
+        SourceError: the archive is missing, is none, or is compressed.
     """
-    key, members = "", dict[str, Member]()
     try:
-        with tarfile.open(archive, "r:") as opened:
-            for entry in opened:
-                if not entry.isreg():
-                    continue
-                folder, _, name = entry.name.rpartition("/")
-                stem, dot, extension = name.partition(".")
-                if not stem or not dot:
-                    continue
-                owner = f"{folder}/{stem}" if folder else stem
-                if owner != key and members:
-                    yield TarSample(key, members)
-                    members = {}
-                key = owner
-                file = opened.extractfile(entry)
-                assert file is not None  # a regular member has content
-                members[extension.lower()] = Member(file.read(), entry.offset_data)
+        opened = tarfile.open(archive, "r:")  # noqa: SIM115 (closed below, opened here for the error)
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise SourceError(f"{archive} cannot be read as an uncompressed tar: {error}") from error
-    if members:
-        yield TarSample(key, members)
+        raise SourceError(
+            f"{archive} cannot be read as an uncompressed tar: {error}. A compressed one has no places that could be "
+            "read directly: unpack it with gunzip."
+        ) from error
+    with opened:
+        sample = TarSample("", {})
+        for member in _members(opened, archive):
+            if isinstance(member, Failure):
+                yield member
+                continue
+            key, extension, content = member
+            if key != sample.key:
+                if sample.members:
+                    yield sample
+                sample = TarSample(key, {})
+            if extension in sample.members:
+                sample.problems.append(f"a second file .{extension}; the first is taken")
+            else:
+                sample.members[extension] = content
+        if sample.members:
+            yield sample
+
+
+def _members(opened: tarfile.TarFile, archive: Path) -> Iterator[tuple[str, str, Member] | Failure]:
+    """Key, extension and place of each plain file."""
+    file = opened.fileobj
+    assert file is not None, "an archive that is open for reading has a file"
+    while True:
+        try:
+            entry = opened.next()
+        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+            yield Failure(archive.name, f"the archive is damaged or breaks off: {error}")
+            return
+        opened.members.clear()  # type: ignore[attr-defined]  # they would grow for ever
+        if entry is None:
+            if not _ends_here(file, opened.offset):
+                yield Failure(archive.name, f"the archive is damaged or breaks off at byte {opened.offset}")
+            return
+        if reason := _refused(entry):
+            yield Failure(f"{archive.name}: {_shown(entry.name)}", reason)
+            continue
+        folder, _, name = entry.name.rpartition("/")
+        stem, dot, extension = name.partition(".")
+        if entry.isreg() and stem and dot:
+            key = f"{folder}/{stem}" if folder else stem
+            place = Member(archive, entry.offset_data, entry.size, _reading(file, entry.offset_data, entry.size))
+            yield key, extension.lower(), place
+
+
+def _ends_here(file: Any, offset: int) -> bool:
+    """Whether there is an end mark; `tarfile` takes a broken header, or none, for the end as well."""
+    file.seek(offset)
+    block: bytes = file.read(tarfile.BLOCKSIZE)
+    return len(block) == tarfile.BLOCKSIZE and not any(block)
+
+
+def _refused(entry: tarfile.TarInfo) -> str | None:
+    if entry.type in _NO_FILES:
+        return f"refused: {_NO_FILES[entry.type]}, not a file"
+    if entry.name.startswith("/") or ".." in entry.name.split("/"):
+        return "refused: its name leads out of the archive"
+    if _shown(entry.name) != entry.name:
+        return "refused: its name is no UTF-8"
+    return None
+
+
+def _shown(name: str) -> str:
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _reading(file: Any, offset: int, length: int) -> Callable[[], bytes]:
+    def read() -> bytes:
+        file.seek(offset)
+        content: bytes = file.read(length)
+        if len(content) != length:
+            raise DataError(f"the archive breaks off: expected {length} bytes, found {len(content)}")
+        return content
+
+    return read

@@ -26,8 +26,10 @@ class DualTower:
         preprocess: Callable[[Image.Image], torch.Tensor],
         encode: Callable[[torch.Tensor], torch.Tensor],
         width: int,
+        backbone: torch.nn.Module,
     ) -> None:
         self.width = width
+        self.backbone = backbone
         self.preprocess = preprocess
         self._encode = encode
 

@@ -4,6 +4,7 @@ Loading a pickle runs whatever code it holds, so checkpoints that exist only as 
 """
 
 import json
+import re
 import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
@@ -15,9 +16,11 @@ SKIPPED_FOLDERS = ("onnx", "openvino", ".cache", ".git")
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 _CONVERT = (
     'python -c "import sys, torch; from safetensors.torch import save_file; '
-    "weights = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
-    "save_file({name: tensor.clone() for name, tensor in weights.items()}, sys.argv[2], metadata={'format': 'pt'})\" "
+    "parts = [torch.load(path, map_location='cpu', weights_only=True) for path in sys.argv[2:]]; "
+    "weights = {name: tensor for part in parts for name, tensor in part.get('state_dict', part).items()}; "
+    "save_file({name: tensor.clone() for name, tensor in weights.items()}, sys.argv[1], metadata={'format': 'pt'})\" "
 )
+_SHARD = re.compile(r"-\d+-of-\d+$")
 
 
 def kept_patterns(trust_remote_code: bool) -> tuple[str, ...]:
@@ -72,10 +75,14 @@ def refuse_pickles(names: Iterable[str], where: str, first: str = "") -> None:
     if converted:  # beside safetensors, other pickles are leftovers of training
         pickles = [path for path in pickles if path.name == "pytorch_model.bin" and path.parent not in converted]
     if pickles:
-        target = pickles[0].with_name("model.safetensors")
+        found = sorted(pickles)[0]
+        parts = [found]
+        if _SHARD.search(found.stem):  # one model in several files
+            parts = sorted(path for path in pickles if path.parent == found.parent and _SHARD.search(path.stem))
+        target = found.with_name("model.safetensors")
         raise CheckpointError(
-            f"{where}: expected weights as safetensors, found only the pickle {pickles[0]}, which could run code "
-            f"when it is loaded. {first}Convert it in its folder with: {_CONVERT}{pickles[0]} {target}"
+            f"{where}: expected weights as safetensors, found only the pickle {found}, which could run code when it is "
+            f"loaded. {first}Convert it in its folder with: {_CONVERT}{target} {' '.join(map(str, parts))}"
         )
     if not converted:
         raise CheckpointError(f"{where}: expected weights in a *.safetensors file, found none.")

@@ -16,8 +16,8 @@ from pipeline.errors import CheckpointError
 class Processor:
     """The image processor of a folder; `resolution` is the side of its square output."""
 
-    def __init__(self, folder: Path, resolution: int | None = None) -> None:
-        """Load the processor.
+    def __init__(self, folder: Path, resolution: int | None = None, whole: bool = False) -> None:
+        """Load the processor; with `whole` it resizes all of an image to that square and crops nothing.
 
         Raises:
             CheckpointError: there is none, or its output is not a square of fixed size.
@@ -38,6 +38,10 @@ class Processor:
             self._crop = dict.fromkeys(self._crop, self.resolution)
             scaled = {"size": self._resize} | ({"crop_size": self._crop} if self._crop else {})
             own = AutoImageProcessor.from_pretrained(folder, local_files_only=True, **scaled)
+        if whole:
+            self._resize, self._crop = {"height": self.resolution, "width": self.resolution}, {}
+            uncropped = {"size": self._resize, "do_resize": True, "do_center_crop": False}
+            own = AutoImageProcessor.from_pretrained(folder, local_files_only=True, **uncropped)
         self._processor = own
 
     def __call__(self, image: Image.Image) -> torch.Tensor:

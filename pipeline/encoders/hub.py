@@ -1,5 +1,6 @@
 """Checkpoints from the Hugging Face hub: one commit, no pickles, nothing loaded."""
 
+import errno
 import logging
 import re
 import shutil
@@ -28,7 +29,8 @@ def download(spec: EncoderSpec, folder: Path) -> str:
         The commit that was downloaded.
 
     Raises:
-        CheckpointError: no network, no such repository or revision, or weights that exist only as a pickle.
+        CheckpointError: no network, no such repository or revision, a gated one, a full disk, or weights that exist
+            only as a pickle.
     """
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError, HTTPError  # the latter of the HTTP client it is built on
@@ -47,14 +49,35 @@ def download(spec: EncoderSpec, folder: Path) -> str:
             ignore_patterns=[*(f"{skipped}/*" for skipped in SKIPPED_FOLDERS), *other_weights(spec.loader, names)],
         )
     except (OSError, HTTPError, HFValidationError) as error:
-        raise CheckpointError(
-            f"Could not fetch {name} (revision {spec.revision or 'null'}) from the Hugging Face hub: "
-            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}. Check the name, the network and "
-            "HF_HUB_OFFLINE; for a gated model, `hf auth login`. Without a network: fetch the folder elsewhere, and "
-            "name it with `source: local`."
-        ) from error
+        raise CheckpointError(_said(name, spec.revision, error)) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the downloader's notes hold times
     return commit
+
+
+def _said(name: str, revision: str | None, error: Exception) -> str:
+    """What went wrong with a repository, and what to do about it."""
+    from huggingface_hub import errors
+
+    start = f"Could not fetch {name} (revision {revision or 'null'}) from the Hugging Face hub: "
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            f"{start}it is gated. Accept its terms at https://huggingface.co/{name} with your account, then run "
+            "`hf auth login` here, or set HF_TOKEN."
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"{start}it has no such revision. Write a commit, a branch or a tag that its page lists."
+    if isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):
+        return (
+            f"{start}there is no such model, or it is private. Correct `model` in params.yaml; for a private one, run "
+            "`hf auth login`."
+        )
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{start}the disk is full ({error}). Free some space."
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return (
+        f"{start}no answer from it ({reason}). Check the network and HF_HUB_OFFLINE. Without a network: fetch the "
+        "folder elsewhere, and name it with `source: local`."
+    )
 
 
 def _resolve(name: str, revision: str | None) -> str:

@@ -12,6 +12,7 @@ from PIL import Image
 from pipeline.config.schema import EncoderSpec, ViewSpec
 from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
+from pipeline.encoders.precision import compile_blocks, lay_channels_last, mixed_precision
 from pipeline.encoders.torchvision_mend import ensure_torchvision
 from pipeline.encoders.tower import Tokens, Tower
 from pipeline.errors import CheckpointError
@@ -37,12 +38,15 @@ class ImageEncoder:
         layers: the L kept layers, counted from 1.
         patch_grid: rows and columns of patches; their product is P, 0 where the encoder gives none.
         width: D.
+        device: as PyTorch names it.
     """
 
-    def __init__(self, tower: Tower, pooling: str, device: str) -> None:
+    def __init__(self, tower: Tower, pooling: str, device: str, autocast: str | None = None) -> None:
         self._tower = tower
         self._pooling = pooling
-        self._device = torch.device(device)
+        self._autocast = autocast
+        self._format = torch.contiguous_format
+        self.device = device
         self.layers = tower.layers
         self.patch_grid = tower.patch_grid
         self.width = tower.width
@@ -58,12 +62,22 @@ class ImageEncoder:
         Args:
             pixels: (B, 3, H, W) float32, stacked outputs of `preprocess`.
         """
-        layers, pooled = self._tower.forward(pixels.to(self._device))
+        pixels = pixels.to(self.device, non_blocking=True, memory_format=self._format)
+        with mixed_precision(self.device, self._autocast):
+            layers, pooled = self._tower.forward(pixels)
         cls = [self._pool(tokens, pooled) for tokens in layers]
         return ImageFeatures(
             cls=torch.stack(cls, dim=1).float(),
             patch=torch.stack([tokens.patch for tokens in layers], dim=1).float(),
         )
+
+    def hurry(self, compiled: bool, channels_last: bool) -> None:
+        """Compile the backbone's blocks, and lay images and convolutions out with channels last; values stay alike."""
+        if channels_last:
+            self._format = torch.channels_last
+            lay_channels_last(self._tower.backbone)
+        if compiled:
+            compile_blocks(self._tower.backbone, varying_length=False)
 
     def _pool(self, tokens: Tokens, pooled: torch.Tensor | None) -> torch.Tensor:
         if self._pooling == "mean":
@@ -92,6 +106,11 @@ def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: 
     """
     manifest = manifest_for(folder, spec.loader, "image")
     ensure_torchvision()
+    whole = view.fit == "whole"
+    if whole and (spec.loader == "open_clip" or is_dual(folder, spec)):
+        raise CheckpointError(
+            f"{folder.name}: a dual encoder sees images as its own library prepares them; set no `fit`"
+        )
     tower: Tower
     if spec.loader == "open_clip":
         from pipeline.encoders.open_clip_dual import load_open_clip_tower
@@ -105,13 +124,13 @@ def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: 
     elif spec.loader == "timm":
         from pipeline.encoders.timm_tower import load_timm
 
-        tower = load_timm(folder, spec, view.resolution, device)
+        tower = load_timm(folder, spec, view.resolution, device, whole)
     else:
         from pipeline.encoders.transformers_tower import load_tower
 
-        tower = load_tower(folder, spec, view.resolution, device)
+        tower = load_tower(folder, spec, view.resolution, device, whole)
     _check_pooling(tower, spec.pooling, f"{folder.name} ({manifest.architecture})")
-    return ImageEncoder(tower, spec.pooling, device)
+    return ImageEncoder(tower, spec.pooling, device, spec.autocast)
 
 
 def _check_pooling(tower: Tower, pooling: str, where: str) -> None:

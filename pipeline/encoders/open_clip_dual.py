@@ -1,6 +1,7 @@
 """Dual encoders of open_clip (CLIP, XLM-R CLIP, nllb-CLIP, SigLIP): its own model, transform and tokenizer."""
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -8,8 +9,11 @@ import torch
 from pipeline.config.schema import EncoderSpec, ViewSpec
 from pipeline.encoders.dual import check_text_view, check_view
 from pipeline.encoders.dual_tower import DualTower
+from pipeline.encoders.hf_weights import SMALLER
 from pipeline.encoders.manifest import Description
+from pipeline.encoders.memory import memory_is_said
 from pipeline.encoders.open_clip_parts import TOKENIZER, import_open_clip, read_config, text_model_folder
+from pipeline.encoders.precision import mixed_precision
 from pipeline.encoders.text import TokenFeatures
 from pipeline.encoders.text_limits import token_limit
 from pipeline.errors import CheckpointError
@@ -62,7 +66,7 @@ def load_open_clip_tower(folder: Path, spec: EncoderSpec, view: ViewSpec, device
         features: torch.Tensor = output[0] if isinstance(output, tuple) else output  # some give their tokens as well
         return features
 
-    return DualTower(transform, encode, int(read_config(folder)["model_cfg"]["embed_dim"]))
+    return DualTower(transform, encode, int(read_config(folder)["model_cfg"]["embed_dim"]), visual)
 
 
 class OpenClipText:
@@ -82,7 +86,10 @@ class OpenClipText:
         self._context = most
         self._model = _create(folder, spec.dtype, device)
         del self._model.visual  # half of the memory
-        self._device = torch.device(device)
+        self.backbone: torch.nn.Module = self._model
+        self.device = device
+        self._autocast = spec.autocast
+        self._lock = Lock()
         self._prefix = spec.prefix
 
     def lengths(self, texts: list[str]) -> list[int]:
@@ -92,13 +99,15 @@ class OpenClipText:
             return ((ids == self._tokenizer.eot_token_id).int().argmax(dim=1) + 1).tolist()  # type: ignore[no-any-return]
         inner = self._tokenizer.tokenizer
         cleaned = [self._tokenizer.clean_fn(self._prefix + text) for text in texts]
-        return [len(row) for row in inner(cleaned, truncation=True, max_length=self.max_tokens)["input_ids"]]
+        with self._lock:
+            return [len(row) for row in inner(cleaned, truncation=True, max_length=self.max_tokens)["input_ids"]]
 
     @torch.inference_mode()
     def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
         """See `TextEncoder`."""
         ids = self._tokenize(texts, min(max_tokens or self.max_tokens, self.max_tokens))
-        features: torch.Tensor = self._model.encode_text(ids.to(self._device))
+        with mixed_precision(self.device, self._autocast):
+            features: torch.Tensor = self._model.encode_text(ids.to(self.device))
         return features.float()
 
     def encode_tokens(self, texts: list[str]) -> TokenFeatures:
@@ -107,7 +116,8 @@ class OpenClipText:
 
     def _tokenize(self, texts: list[str], limit: int) -> torch.Tensor:
         """Ids (B, context length); the model has positions for exactly that many, so cut texts are padded to it."""
-        ids: torch.Tensor = self._tokenizer([self._prefix + text for text in texts], context_length=limit)
+        with self._lock:
+            ids: torch.Tensor = self._tokenizer([self._prefix + text for text in texts], context_length=limit)
         inner = getattr(self._tokenizer, "tokenizer", None)
         padding = 0 if inner is None else int(inner.pad_token_id)
         return torch.nn.functional.pad(ids, (0, self._context - ids.shape[1]), value=padding)
@@ -123,9 +133,10 @@ def _create(folder: Path, dtype: str, device: str) -> Any:
     if not list(folder.glob("*.safetensors")):  # open_clip would take a pickle
         raise CheckpointError(f"{folder}: expected open_clip_model.safetensors, found no *.safetensors")
     try:
-        model = library.create_model(
-            f"local-dir:{folder}", precision=_PRECISION[dtype], device=device, require_pretrained=True, **options
-        )
+        with memory_is_said(f"{folder.name} (open_clip)", SMALLER):
+            model = library.create_model(
+                f"local-dir:{folder}", precision=_PRECISION[dtype], device=device, require_pretrained=True, **options
+            )
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AssertionError) as error:
         raise CheckpointError(f"open_clip cannot load {folder}: {' '.join(str(error).split())[:400]}") from error
     return model.eval()

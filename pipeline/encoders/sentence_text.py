@@ -1,12 +1,16 @@
 """Text models of sentence-transformers: the folder's own modules decide pooling and normalisation."""
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
 
 from pipeline.config.schema import EncoderSpec
+from pipeline.encoders.hf_weights import SMALLER
 from pipeline.encoders.manifest import Description
+from pipeline.encoders.memory import memory_is_said
+from pipeline.encoders.precision import mixed_precision
 from pipeline.encoders.text import TokenFeatures
 from pipeline.encoders.text_limits import own_limit, positions, token_limit
 from pipeline.encoders.torchvision_mend import ensure_torchvision
@@ -17,22 +21,25 @@ def describe_sentence(folder: Path, trust_remote_code: bool) -> Description:
     """Describe a sentence-transformers folder; it is loaded, so one that does not work is found here.
 
     Raises:
-        CheckpointError: sentence-transformers cannot load the folder.
+        CheckpointError: sentence-transformers cannot load the folder, or its first module is no transformer.
     """
     model = _load(folder, trust_remote_code, torch.float32, "cpu")
     most = positions(model[0].config)
+    preprocessing: dict[str, Any] = {
+        "modules": [type(module).__name__ for module in model],
+        "pooling": _pooling(model),
+        "max_tokens": own_limit(model.max_seq_length, most),
+        "positions": most,
+    }
+    if prompts := {name: text for name, text in model.prompts.items() if text}:  # absent otherwise
+        preprocessing |= {"prompts": prompts, "default_prompt": model.default_prompt_name}
     return Description(
         architecture=type(model[0].auto_model).__name__,
         width=model.get_embedding_dimension(),
         patch_size=None,
         layers=None,
         prefix_tokens=None,
-        preprocessing={
-            "modules": [type(module).__name__ for module in model],
-            "pooling": _pooling(model),
-            "max_tokens": own_limit(model.max_seq_length, most),
-            "positions": most,
-        },
+        preprocessing=preprocessing,
     )
 
 
@@ -43,7 +50,8 @@ class SentenceText:
         """Load the folder.
 
         Raises:
-            CheckpointError: the folder does not load, `pooling` is not `model`, or max_tokens is above its positions.
+            CheckpointError: the folder does not load, has no such prompt, `pooling` is not `model`, or max_tokens is
+                above its positions.
         """
         if spec.pooling != "model":
             raise CheckpointError(
@@ -56,11 +64,18 @@ class SentenceText:
         self._model.max_seq_length = self.max_tokens
         self.width: int = self._model.get_embedding_dimension()
         self.token_width: int = self._model[0].auto_model.config.hidden_size
+        self.device = device
+        self.backbone: torch.nn.Module = self._model
         self._prefix = spec.prefix
+        self._prompt = _prompt(self._model, spec, folder.name)
+        self._autocast = spec.autocast
+        self._lock = Lock()
 
     def lengths(self, texts: list[str]) -> list[int]:
         """See `TextEncoder`."""
-        batch = self._model.tokenizer(self._prefixed(texts), truncation=True, max_length=self.max_tokens)
+        prefixed = [(self._prompt or self._prefix) + text for text in texts]
+        with self._lock:
+            batch = self._model.tokenizer(prefixed, truncation=True, max_length=self.max_tokens)
         return [len(ids) for ids in batch["input_ids"]]
 
     @torch.inference_mode()
@@ -78,35 +93,61 @@ class SentenceText:
         )
 
     def _forward(self, texts: list[str], max_tokens: int | None = None) -> dict[str, torch.Tensor]:
-        self._model.max_seq_length = min(max_tokens or self.max_tokens, self.max_tokens)  # the tokenizer reads it
-        features = self._model.preprocess(self._prefixed(texts))
+        with self._lock:  # the tokenizer reads the limit from the model, and is not for two threads at once
+            self._model.max_seq_length = min(max_tokens or self.max_tokens, self.max_tokens)
+            features = self._model.preprocess([self._prefix + text for text in texts], prompt=self._prompt)
+            self._model.max_seq_length = self.max_tokens
         on_device = {
-            key: value.to(self._model.device) if isinstance(value, torch.Tensor) else value
-            for key, value in features.items()
+            key: value.to(self.device) if isinstance(value, torch.Tensor) else value for key, value in features.items()
         }
-        out: dict[str, torch.Tensor] = self._model(on_device)
+        with mixed_precision(self.device, self._autocast):
+            out: dict[str, torch.Tensor] = self._model(on_device)
         return out
 
-    def _prefixed(self, texts: list[str]) -> list[str]:
-        return [self._prefix + text for text in texts]
+
+def _prompt(model: Any, spec: EncoderSpec, where: str) -> str | None:
+    """The prompt that `SentenceTransformer.encode` would use; None with a prefix, which stands instead of it.
+
+    Raises:
+        CheckpointError: the folder has no prompt of that name.
+    """
+    if spec.prompt is None:
+        default = model.default_prompt_name
+        return None if spec.prefix or default is None else str(model.prompts[default])
+    if spec.prompt and spec.prompt not in model.prompts:
+        named = ", ".join(sorted(model.prompts)) or "none"
+        raise CheckpointError(
+            f"{where}: the folder has no prompt {spec.prompt!r}, it has: {named}; or write the string as `prefix`"
+        )
+    return str(model.prompts[spec.prompt]) if spec.prompt else ""
 
 
 def _load(folder: Path, trust_remote_code: bool, dtype: torch.dtype, device: str) -> Any:
     ensure_torchvision()
+    from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
 
     if not (folder / "modules.json").is_file():
         raise CheckpointError(f"{folder}: expected modules.json of sentence-transformers; use `loader: transformers`")
     try:
-        return SentenceTransformer(
-            str(folder),
-            device=device,
-            local_files_only=True,
-            trust_remote_code=trust_remote_code,
-            model_kwargs={"use_safetensors": True, "dtype": dtype},
-        ).eval()
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise CheckpointError(f"sentence-transformers cannot load {folder}: {error}") from error
+        with memory_is_said(folder.name, SMALLER):
+            model = SentenceTransformer(
+                str(folder),
+                device=device,
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
+                model_kwargs={"use_safetensors": True, "dtype": dtype},
+            ).eval()
+    except (OSError, RuntimeError, ValueError, TypeError, ImportError, KeyError, SafetensorError) as error:
+        raise CheckpointError(
+            f"sentence-transformers cannot load {folder}: {' '.join(str(error).split())[:400]}"
+        ) from error
+    if not hasattr(model[0], "auto_model"):
+        raise CheckpointError(
+            f"{folder}: its first module is a {type(model[0]).__name__}; sentence-transformers folders over a "
+            "transformer are supported"
+        )
+    return model
 
 
 def _pooling(model: Any) -> str | None:

@@ -37,11 +37,17 @@ class TextEncoder(Protocol):
         width: D.
         token_width: H.
         max_tokens: where a text is cut, special tokens included.
+        device: as PyTorch names it.
+        backbone: the library's own module.
+
+    Its methods may be called from several threads at once.
     """
 
     width: int
     token_width: int
     max_tokens: int
+    device: str
+    backbone: torch.nn.Module
 
     def lengths(self, texts: list[str]) -> list[int]:
         """Number of tokens of each text after truncation, prefix and special tokens included."""
@@ -63,9 +69,10 @@ class TextEncoder(Protocol):
 def load_text_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: str) -> TextEncoder:
     """Load a text encoder from its checkpoint folder, in evaluation mode, without touching the network.
 
-    A sentence-transformers folder pools and normalises as its own modules say (prompts stored in the folder are not
-    used; `prefix` is). With loader transformers, `pooling` is `mean`, `cls` or `last` over all tokens but padding, or
-    `model` for the projected `text_features` of a dual encoder.
+    A sentence-transformers folder pools and normalises as its own modules say, and puts before each text the prompt
+    that `prompt` names, or its default one where it has one and no `prefix` is set. With loader transformers, `pooling`
+    is `mean`, `cls` or `last` over all tokens but padding, or `model` for the model's own pooled output; of a dual
+    encoder those are its projected `text_features`.
 
     Args:
         folder: written by `checkpoint.materialise`.

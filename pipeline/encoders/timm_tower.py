@@ -1,5 +1,9 @@
-"""Image models of timm: Vision Transformers (patch and prefix tokens) and CNNs (the final feature map)."""
+"""Image models of timm: Vision Transformers by layer, and every other model by its last features.
 
+Those are a map (CNNs, Swin) or tokens in rows (mixers): its positions are the patches, row-major.
+"""
+
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +11,9 @@ import torch
 from PIL import Image
 
 from pipeline.config.schema import EncoderSpec
+from pipeline.encoders.hf_weights import SMALLER
 from pipeline.encoders.manifest import Description
+from pipeline.encoders.memory import memory_is_said
 from pipeline.encoders.torchvision_mend import ensure_torchvision
 from pipeline.encoders.tower import Tokens, Tower, check_patches, count_layers
 from pipeline.errors import CheckpointError
@@ -40,14 +46,15 @@ def describe_timm(folder: Path) -> Description:
     )
 
 
-def load_timm(folder: Path, spec: EncoderSpec, resolution: int | None, device: str) -> Tower:
-    """Load a timm model for the layers, the resolution and the dtype of `spec`.
+def load_timm(folder: Path, spec: EncoderSpec, resolution: int | None, device: str, whole: bool = False) -> Tower:
+    """Load a timm model for the layers, the resolution and the dtype of `spec`; `whole` as of `fit`.
 
     Raises:
         CheckpointError: timm cannot load the folder, or layers or resolution do not exist.
     """
     model = _create(folder)
     data = _data_config(model, resolution)
+    data |= {"crop_pct": 1.0, "crop_mode": "squash"} if whole else {}
     side = data["input_size"][-1]
     dtype = getattr(torch, spec.dtype)
     if _is_vit(model):
@@ -59,12 +66,16 @@ def load_timm(folder: Path, spec: EncoderSpec, resolution: int | None, device: s
                 "set `layers: [-1]`, or pooling cls or mean"
             )
         model.set_input_size(img_size=(side, side))
-        return TimmViT(model.to(device, dtype), data, layers, count, spec.pooling == "model")
+        with memory_is_said(folder.name, SMALLER):
+            model = model.to(device, dtype)
+        return TimmViT(model, data, layers, count, spec.pooling == "model")
     if set(spec.layers) != {-1}:
         raise CheckpointError(
             f"{folder.name}: a CNN has its last layer only, found layers {list(spec.layers)}; set `layers: [-1]`"
         )
-    return TimmCNN(model.to(device, dtype, memory_format=torch.channels_last), data, folder.name)
+    with memory_is_said(folder.name, SMALLER):
+        model = model.to(device, dtype, memory_format=torch.channels_last)
+    return TimmMap(model, data, folder.name)
 
 
 class _TimmModel:
@@ -72,6 +83,7 @@ class _TimmModel:
         from timm.data import create_transform
 
         self.width: int = model.num_features
+        self.backbone: torch.nn.Module = model
         self._model = model
         self._dtype = next(model.parameters()).dtype
         self._transform = create_transform(**data, is_training=False)
@@ -115,41 +127,73 @@ class TimmViT(_TimmModel):
         return Tokens(prefix[:, 0] if self.has_cls and prefix is not None else None, patch)
 
 
-class TimmCNN(_TimmModel):
-    """A `Tower` over a CNN of timm: positions of the final feature map are the patches."""
-
-    has_cls = False
+class TimmMap(_TimmModel):
+    """A `Tower` over any other model of timm: positions of its last features are the patches."""
 
     def __init__(self, model: Any, data: dict[str, Any], where: str) -> None:
+        """Find out how the model lays out its features.
+
+        Raises:
+            CheckpointError: it does not take the resolution, or gives no square of positions.
+        """
         super().__init__(model, data)
         device = next(model.parameters()).device
-        with torch.inference_mode():
-            blank = torch.zeros(1, *data["input_size"], dtype=self._dtype, device=device)
-            features = model.forward_features(blank)
-            pooled = model.forward_head(features, pre_logits=True)
-        if features.ndim != 4 or features.shape[1] != self.width:
+        side = data["input_size"][-1]
+        try:
+            if hasattr(model, "set_input_size"):
+                model.set_input_size(img_size=(side, side))
+            with torch.inference_mode():
+                blank = torch.zeros(1, *data["input_size"], dtype=self._dtype, device=device)
+                features = model.forward_features(blank)
+                pooled = model.forward_head(features, pre_logits=True)
+        except (AssertionError, RuntimeError, ValueError) as error:
             raise CheckpointError(
-                f"{where}: expected a feature map (1, {self.width}, height, width), found {tuple(features.shape)}; "
-                "of timm, Vision Transformers and CNNs are supported"
+                f"{where}: the model does not take inputs of {side} pixels: {' '.join(str(error).split())[:200]}; "
+                f"set its own `resolution`, {resolution_of(model)}"
+            ) from error
+        self._prefix = int(getattr(model, "num_prefix_tokens", 0)) if features.ndim == 3 else 0
+        self.has_cls = self._prefix > 0 and getattr(model, "cls_token", None) is not None
+        self._last = features.shape[-1] == self.width and (features.ndim == 3 or features.shape[1] != self.width)
+        positions = features.shape[1] - self._prefix if features.ndim == 3 else 0
+        rows = math.isqrt(positions)
+        if not (features.ndim == 4 and self.width in (features.shape[1], features.shape[3])) and not (
+            features.ndim == 3 and self._last and rows > 0 and rows * rows == positions
+        ):
+            raise CheckpointError(
+                f"{where}: expected a feature map (1, {self.width}, height, width) or tokens of a square, found "
+                f"{tuple(features.shape)}; such a model of timm is not supported"
             )
         self.layers: tuple[int, ...] = (1,)
-        self.patch_grid = (features.shape[2], features.shape[3])
+        grid = features.shape[1:3] if self._last else features.shape[2:4]
+        self.patch_grid = (rows, rows) if features.ndim == 3 else (int(grid[0]), int(grid[1]))
         self.has_pooled = pooled.shape == (1, self.width)  # some CNNs widen their features after pooling
 
     def forward(self, pixels: torch.Tensor) -> tuple[list[Tokens], torch.Tensor | None]:
         """See `Tower`."""
         features = self._model.forward_features(pixels.to(self._dtype, memory_format=torch.channels_last))
         pooled = self._model.forward_head(features, pre_logits=True) if self.has_pooled else None
-        return [Tokens(None, features.flatten(2).transpose(1, 2))], pooled
+        if features.ndim == 3:
+            return [Tokens(features[:, 0] if self.has_cls else None, features[:, self._prefix :])], pooled
+        return [Tokens(None, features.flatten(1, 2) if self._last else features.flatten(2).transpose(1, 2))], pooled
+
+
+def resolution_of(model: Any) -> int:
+    """The side of the input that a model of timm was made for."""
+    return int(_data_config(model, None)["input_size"][-1])
 
 
 def _create(folder: Path) -> Any:
     import timm
+    from safetensors import SafetensorError
 
     try:
-        return timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"timm cannot load {folder}: {' '.join(str(error).split())[:400]}") from error
+        with memory_is_said(folder.name, SMALLER):
+            return timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"timm cannot load {folder} as the architecture that its config.json names: "
+            f"{' '.join(str(error).split())[:400]}"
+        ) from error
 
 
 def _data_config(model: Any, resolution: int | None) -> dict[str, Any]:

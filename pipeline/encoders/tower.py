@@ -33,6 +33,7 @@ class Tower(Protocol):
         patch_grid: rows and columns of patches.
         width: D.
         has_cls, has_pooled: whether there is a CLS token, and a pooled output of the model's own.
+        backbone: the library's own module.
     """
 
     layers: tuple[int, ...]
@@ -40,13 +41,17 @@ class Tower(Protocol):
     width: int
     has_cls: bool
     has_pooled: bool
+    backbone: torch.nn.Module
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """An RGB image of any size -> (3, H, W) float32."""
         ...
 
     def forward(self, pixels: torch.Tensor) -> tuple[list[Tokens], torch.Tensor | None]:
-        """(B, 3, H, W) -> tokens of each kept layer, and the pooled output (B, D) if the tower was loaded for it."""
+        """(B, 3, H, W) -> tokens of each kept layer, and the pooled output (B, D) if the tower was loaded for it.
+
+        It may be called from several threads at once.
+        """
         ...
 
 

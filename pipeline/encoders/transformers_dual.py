@@ -4,6 +4,7 @@ Features are those of `get_image_features` and `get_text_features`.
 """
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -12,7 +13,9 @@ from pipeline.config.schema import EncoderSpec, ViewSpec
 from pipeline.encoders.dual import check_text_view, check_view, dual_class
 from pipeline.encoders.dual_tower import DualTower
 from pipeline.encoders.hf_processor import Processor
+from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.manifest import Description
+from pipeline.encoders.precision import mixed_precision
 from pipeline.encoders.text import TokenFeatures
 from pipeline.encoders.text_limits import own_limit, positions, token_limit
 from pipeline.encoders.torchvision_mend import ensure_torchvision
@@ -65,7 +68,7 @@ def load_dual_tower(folder: Path, spec: EncoderSpec, view: ViewSpec, device: str
     def encode(pixels: torch.Tensor) -> torch.Tensor:
         return _features(model.get_image_features(pixel_values=pixels.to(dtype)))
 
-    return DualTower(processor, encode, _width(_config(folder)))
+    return DualTower(processor, encode, _width(_config(folder)), model)
 
 
 class DualText:
@@ -88,18 +91,25 @@ class DualText:
         self._full = limit or self.max_tokens
         self._model = _load(folder, spec, device)
         del self._model.vision_model  # half of the memory
+        self.backbone: torch.nn.Module = self._model
+        self.device = device
+        self._autocast = spec.autocast
         self._prefix = spec.prefix
+        self._lock = Lock()
 
     def lengths(self, texts: list[str]) -> list[int]:
         """See `TextEncoder`."""
-        ids = self._tokenizer(self._prefixed(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        with self._lock:
+            ids = self._tokenizer(self._prefixed(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
         return [len(row) for row in ids]
 
     @torch.inference_mode()
     def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
         """See `TextEncoder`."""
-        batch = self._padded(self._prefixed(texts), min(max_tokens or self.max_tokens, self.max_tokens))
-        return _features(self._model.get_text_features(**batch.to(self._model.device))).float()
+        with self._lock:
+            batch = self._padded(self._prefixed(texts), min(max_tokens or self.max_tokens, self.max_tokens))
+        with mixed_precision(self.device, self._autocast):
+            return _features(self._model.get_text_features(**batch.to(self.device))).float()
 
     def encode_tokens(self, texts: list[str]) -> TokenFeatures:
         """See `TextEncoder`; a view that asks for it is refused when it is loaded."""
@@ -154,20 +164,7 @@ def _padding(config: Any) -> str:
 def _load(folder: Path, spec: EncoderSpec, device: str) -> Any:
     import transformers
 
-    name = str(dual_class(folder))
-    try:
-        model, report = getattr(transformers, name).from_pretrained(
-            folder,
-            dtype=getattr(torch, spec.dtype),
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"transformers cannot load {folder}: {' '.join(str(error).split())[:400]}") from error
-    if missing := sorted(report["missing_keys"]):
-        raise CheckpointError(f"{folder} lacks weights that {name} needs: {', '.join(missing[:4])}")
-    return model.eval().to(device)
+    return load_weights(getattr(transformers, str(dual_class(folder))), folder, spec, device, unused=lambda _key: False)
 
 
 def _logit_scale(folder: Path) -> float:

@@ -1,20 +1,29 @@
-"""Text models of transformers with one of three poolings over their last hidden state."""
+"""Text models of transformers: encoders, decoders (LLMs) and the text towers of CLIP and SigLIP.
+
+Texts are padded on the right whatever side the tokenizer prefers: a decoder's tokens do not see what follows them, an
+encoder's are masked, and absolute positions then start at the text. So a text's features do not depend on its batch.
+"""
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
 
 from pipeline.config.schema import EncoderSpec
 from pipeline.encoders.dual import dual_class
+from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.manifest import Description
+from pipeline.encoders.precision import mixed_precision
 from pipeline.encoders.text import TokenFeatures
 from pipeline.encoders.text_limits import own_limit, positions, token_limit
 from pipeline.encoders.torchvision_mend import ensure_torchvision
 from pipeline.errors import CheckpointError
 
-_POOLINGS = ("mean", "cls", "last")
-_UNUSED_WEIGHTS = ("pooler.",)  # on top of the last hidden state, which is what is pooled here
+_POOLINGS = ("mean", "cls", "last", "model")
+_POOLERS = ("pooler.", "head.")  # on top of the last hidden state, used with `pooling: model` alone
+_TOWERS = {"clip_text_model": "CLIPTextModel", "siglip_text_model": "SiglipTextModel"}  # pool as the model says
+_PADDED = {"siglip_text_model"}  # trained on texts that are padded to the full length, without a mask
 
 
 def describe_text(folder: Path, trust_remote_code: bool) -> Description:
@@ -33,7 +42,7 @@ def describe_text(folder: Path, trust_remote_code: bool) -> Description:
         prefix_tokens=None,
         preprocessing={
             "tokenizer": type(tokenizer).__name__,
-            "padding_side": tokenizer.padding_side,
+            "padding_side": "right",  # whatever the tokenizer prefers
             "pooling": None,
             "max_tokens": own_limit(tokenizer.model_max_length, most),
             "positions": most,
@@ -48,23 +57,33 @@ class TransformersText:
         """Load model and tokenizer.
 
         Raises:
-            CheckpointError: they do not load, weights are missing, `pooling` is `model`, or max_tokens is above the
-                model's positions.
+            CheckpointError: they do not load, weights are missing, the model lacks the pooling that is asked for, or
+                max_tokens is above the model's positions.
         """
-        if spec.pooling not in _POOLINGS:
-            raise CheckpointError(
-                f"{folder.name}: expected pooling {', '.join(_POOLINGS)} with loader transformers, found {spec.pooling}"
-            )
         config, self._tokenizer = _parts(folder, spec.trust_remote_code)
+        self._tokenizer.padding_side = "right"
+        self._full = _pads_to(config, self._tokenizer)
+        if self._tokenizer.pad_token is None:  # padding is masked, so any token will do
+            self._tokenizer.pad_token = self._tokenizer.eos_token or self._tokenizer.unk_token
         if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token  # padding is masked, so any token will do
+            raise CheckpointError(
+                f"{folder.name}: its tokenizer names no token for padding; set pad_token in its files"
+            )
+        if self._full and spec.pooling != "model":
+            raise CheckpointError(
+                f"{folder.name}: {config.model_type} was trained without a mask over its padding; set `pooling: model`"
+            )
         most = positions(config)
         self.max_tokens = token_limit(max_tokens, own_limit(self._tokenizer.model_max_length, most), most, folder.name)
         self.width: int = config.hidden_size
         self.token_width: int = config.hidden_size
-        self._model = _load(folder, spec, device)
+        self.device = device
+        self._model = _load(folder, config, spec, device)
+        self.backbone: torch.nn.Module = self._model
         self._pooling = spec.pooling
         self._prefix = spec.prefix
+        self._autocast = spec.autocast
+        self._lock = Lock()
 
     def lengths(self, texts: list[str]) -> list[int]:
         """See `TextEncoder`."""
@@ -73,23 +92,35 @@ class TransformersText:
     @torch.inference_mode()
     def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
         """See `TextEncoder`."""
-        return pool(*self._hidden(texts, max_tokens), self._pooling)
+        return self._forward(texts, max_tokens).pooled
 
     @torch.inference_mode()
     def encode_tokens(self, texts: list[str]) -> TokenFeatures:
         """See `TextEncoder`."""
-        hidden, mask = self._hidden(texts)
-        return TokenFeatures(pool(hidden, mask, self._pooling), hidden, mask.bool())
+        return self._forward(texts)
 
-    def _hidden(self, texts: list[str], max_tokens: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Last hidden state (B, T, H) float32 and attention mask (B, T)."""
-        limit = min(max_tokens or self.max_tokens, self.max_tokens)
-        batch = self._tokenize(texts, limit, padding=True, return_tensors="pt").to(self._model.device)
-        return self._model(**batch).last_hidden_state.float(), batch["attention_mask"]
+    def _forward(self, texts: list[str], max_tokens: int | None = None) -> TokenFeatures:
+        batch = self._batch(texts, min(max_tokens or self.max_tokens, self.max_tokens)).to(self.device)
+        with mixed_precision(self.device, self._autocast):
+            output = self._model(**batch)
+        hidden = output.last_hidden_state.float()
+        mask = batch["attention_mask"] if "attention_mask" in batch else torch.ones_like(batch["input_ids"])
+        own = self._pooling == "model"
+        pooled = output.pooler_output.float() if own else pool(hidden, mask, self._pooling)
+        return TokenFeatures(pooled, hidden, mask.bool())
+
+    def _batch(self, texts: list[str], limit: int) -> Any:
+        if not self._full:
+            return self._tokenize(texts, limit, padding=True, return_tensors="pt", return_attention_mask=True)
+        cut = self._tokenize(texts, limit)  # cut here, padded to the length it was trained at
+        with self._lock:
+            options = {"padding": "max_length", "max_length": self._full, "return_attention_mask": False}
+            return self._tokenizer.pad({"input_ids": cut["input_ids"]}, return_tensors="pt", **options)
 
     def _tokenize(self, texts: list[str], limit: int, **options: Any) -> Any:
         prefixed = [self._prefix + text for text in texts]
-        return self._tokenizer(prefixed, truncation=True, max_length=limit, **options)
+        with self._lock:  # fast tokenizers are not for two threads at once
+            return self._tokenizer(prefixed, truncation=True, max_length=limit, **options)
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
@@ -119,29 +150,50 @@ def _parts(folder: Path, trust_remote_code: bool) -> tuple[Any, Any]:
     try:
         config = AutoConfig.from_pretrained(folder, **options)
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-    except (OSError, ValueError, ImportError) as error:
-        raise CheckpointError(f"transformers cannot load configuration and tokenizer of {folder}: {error}") from error
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise CheckpointError(
+            f"transformers cannot load configuration and tokenizer of {folder}: {' '.join(str(error).split())[:400]}"
+        ) from error
     if dual_class(folder) is not None:
         raise CheckpointError(f"{folder}: {config.model_type} is a dual encoder; its text tower needs `pooling: model`")
     if config.is_encoder_decoder:
         raise CheckpointError(
             f"{folder}: {config.model_type} is an encoder-decoder; use a sentence-transformers folder of it"
         )
+    config = config.get_text_config()
+    if getattr(config, "hidden_size", None) is None or getattr(config, "vocab_size", None) is None:
+        raise CheckpointError(f"{folder}: {config.model_type} is no model of texts that transformers gives features of")
     return config, tokenizer
 
 
-def _load(folder: Path, spec: EncoderSpec, device: str) -> Any:
-    from transformers import AutoModel
+def _pads_to(config: Any, tokenizer: Any) -> int | None:
+    """The length to which every text is padded; None where padding is masked and any length will do."""
+    if config.model_type not in _PADDED:
+        return None
+    return own_limit(tokenizer.model_max_length, positions(config))
 
-    model, report = AutoModel.from_pretrained(
+
+def _load(folder: Path, config: Any, spec: EncoderSpec, device: str) -> Any:
+    import transformers
+
+    if spec.pooling not in _POOLINGS:
+        raise CheckpointError(
+            f"{folder.name}: expected pooling {', '.join(_POOLINGS)} with loader transformers, found {spec.pooling}"
+        )
+    own = spec.pooling == "model"
+    model_class = getattr(transformers, _TOWERS.get(config.model_type, "AutoModel"))
+    model = load_weights(
+        model_class,
         folder,
-        dtype=getattr(torch, spec.dtype),
-        local_files_only=True,
-        use_safetensors=True,
-        trust_remote_code=spec.trust_remote_code,
-        output_loading_info=True,
+        spec,
+        device,
+        unused=lambda key: not own and key.startswith(_POOLERS),
+        wanted=" for pooling model" * own,
+        **({} if config.model_type in _TOWERS else {"trust_remote_code": spec.trust_remote_code}),
     )
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(_UNUSED_WEIGHTS))
-    if missing:
-        raise CheckpointError(f"{folder} lacks weights that {type(model).__name__} needs: {', '.join(missing[:4])}")
-    return model.eval().to(device)
+    if own and config.model_type not in _TOWERS and getattr(model, "pooler", None) is None:
+        raise CheckpointError(
+            f"{folder.name}: {type(model).__name__} has no pooled output of its own; set `pooling` to mean, cls or last"
+        )
+    model.config.use_cache = False  # keys and values of a decoder, for generating
+    return model

@@ -5,6 +5,7 @@ CLIP normalises only its CLS token on the way out; here its final norm goes over
 
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 
 from pipeline.config.schema import EncoderSpec
 from pipeline.encoders.hf_processor import Processor
+from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.torchvision_mend import ensure_torchvision
 from pipeline.encoders.tower import Tokens, check_patches, count_layers
@@ -20,20 +22,26 @@ from pipeline.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Family:
-    """Class, path of the blocks and of the final norm, and whether positions are interpolated only on demand."""
+    """Class, path of the blocks and of the final norm, and whether positions are interpolated only on demand.
+
+    `distilled`: a distillation token follows the CLS token. `pooler`: the pooling layer is built only if asked for.
+    """
 
     model: str
     blocks: str
     norm: str
     has_cls: bool = True
     on_demand: bool = False
+    distilled: bool = False
+    pooler: bool = False
 
 
 FAMILIES = {
     "dinov2": Family("Dinov2Model", "encoder.layer", "layernorm"),
     "dinov2_with_registers": Family("Dinov2WithRegistersModel", "encoder.layer", "layernorm"),
     "dinov3_vit": Family("DINOv3ViTModel", "model.layer", "norm"),
-    "vit": Family("ViTModel", "layers", "layernorm", on_demand=True),
+    "vit": Family("ViTModel", "layers", "layernorm", on_demand=True, pooler=True),
+    "deit": Family("DeiTModel", "layers", "layernorm", on_demand=True, distilled=True, pooler=True),
     "clip_vision_model": Family("CLIPVisionModel", "encoder.layers", "post_layernorm", on_demand=True),
     "siglip_vision_model": Family(
         "SiglipVisionModel", "encoder.layers", "post_layernorm", has_cls=False, on_demand=True
@@ -60,8 +68,10 @@ def describe_tower(folder: Path) -> Description:
     )
 
 
-def load_tower(folder: Path, spec: EncoderSpec, resolution: int | None, device: str) -> "TransformersTower":
-    """Load an image model of transformers for the layers, the pooling and the dtype of `spec`.
+def load_tower(
+    folder: Path, spec: EncoderSpec, resolution: int | None, device: str, whole: bool = False
+) -> "TransformersTower":
+    """Load an image model of transformers for the layers, the pooling and the dtype of `spec`; `whole` as of `fit`.
 
     Raises:
         CheckpointError: the checkpoint lacks weights, or layers or resolution do not exist.
@@ -76,23 +86,18 @@ def load_tower(folder: Path, spec: EncoderSpec, resolution: int | None, device: 
             f"{folder.name}: pooling model exists for the last layer only, found layers {list(spec.layers)}; "
             "set `layers: [-1]`, or pooling cls or mean"
         )
-    processor = Processor(folder, resolution)
+    processor = Processor(folder, resolution, whole)
     side = check_patches(processor.resolution, config.patch_size, folder.name)
-    model, report = getattr(transformers, family.model).from_pretrained(
+    model = load_weights(
+        getattr(transformers, family.model),
         folder,
-        dtype=getattr(torch, spec.dtype),
-        local_files_only=True,
-        use_safetensors=True,
-        output_loading_info=True,
-        **({"add_pooling_layer": pooled} if family.model == "ViTModel" else {}),
+        spec,
+        device,
+        unused=lambda key: key.endswith(_UNUSED_WEIGHTS),
+        wanted=" for pooling model" * pooled,
+        **({"add_pooling_layer": pooled} if family.pooler else {}),
     )
-    missing = sorted(key for key in report["missing_keys"] if not key.endswith(_UNUSED_WEIGHTS))
-    if missing:
-        raise CheckpointError(
-            f"{folder} lacks weights that {family.model} needs{' for pooling model' * pooled}: {', '.join(missing[:4])}"
-        )
-    prefix = _prefix_tokens(config, family)
-    return TransformersTower(model.eval().to(device), family, processor, layers, prefix, side, pooled)
+    return TransformersTower(model, family, processor, layers, _prefix_tokens(config, family), side, pooled)
 
 
 class TransformersTower:
@@ -113,13 +118,14 @@ class TransformersTower:
         self.width: int = model.config.hidden_size
         self.has_cls = family.has_cls
         self.has_pooled = getattr(model.config, "vision_use_head", True)
+        self.backbone: torch.nn.Module = model
         self._model = model
         self._family = family
         self._processor = processor
         self._prefix_tokens = prefix_tokens
         self._pooled = pooled
         self._norm = model.get_submodule(family.norm)
-        self._outputs: dict[int, torch.Tensor] = {}
+        self._outputs: dict[tuple[int, int], torch.Tensor] = {}  # of a thread and a layer
         blocks = model.get_submodule(family.blocks)
         for layer in set(layers):
             blocks[layer - 1].register_forward_hook(self._keep(layer))
@@ -134,8 +140,8 @@ class TransformersTower:
         """See `Tower`."""
         options = {"interpolate_pos_encoding": True} if self._family.on_demand else {}
         output = self._model(pixel_values=pixels.to(self._model.dtype), **options)
-        tokens = [self._split(self._norm(self._outputs[layer])) for layer in self.layers]
-        self._outputs.clear()
+        kept = {layer: self._outputs.pop((get_ident(), layer)) for layer in set(self.layers)}
+        tokens = [self._split(self._norm(kept[layer])) for layer in self.layers]
         return tokens, output.pooler_output if self._pooled else None
 
     def _split(self, hidden: torch.Tensor) -> Tokens:
@@ -143,7 +149,7 @@ class TransformersTower:
 
     def _keep(self, layer: int) -> Any:
         def hook(_module: Any, _inputs: Any, output: Any) -> None:
-            self._outputs[layer] = output[0] if isinstance(output, tuple) else output
+            self._outputs[get_ident(), layer] = output[0] if isinstance(output, tuple) else output
 
         return hook
 
@@ -165,4 +171,4 @@ def _family(folder: Path) -> tuple[Any, Family]:
 
 
 def _prefix_tokens(config: Any, family: Family) -> int:
-    return int(family.has_cls) + int(getattr(config, "num_register_tokens", 0))
+    return int(family.has_cls) + int(family.distilled) + int(getattr(config, "num_register_tokens", 0))

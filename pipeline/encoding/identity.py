@@ -27,6 +27,8 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> 
         "stored_dtype": view.dtype,
         "preprocessing": digest_of(manifest.preprocessing),
     }
+    if encoder.autocast is not None:
+        compared["autocast"] = encoder.autocast
     if encoder.modality == "image":
         compared |= {
             "layers": list(encoder.layers),
@@ -34,8 +36,12 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> 
             "tier": view.tier,
             "grid": view.grid if view.tier == "grid" else None,
         }
+        if view.fit != "model":  # absent otherwise, so that stores keep the fingerprint they had
+            compared["fit"] = view.fit
     else:
         compared |= {"prefix": encoder.prefix, "max_tokens": view.max_tokens}
+        if encoder.prompt is not None:  # absent otherwise, as autocast
+            compared["prompt"] = encoder.prompt
         if view.tier == "full":  # absent otherwise, as truncations
             compared["tokens"] = "last hidden state"
         if view.truncations:  # absent otherwise, so that stores without them keep the fingerprint they had

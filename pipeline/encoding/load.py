@@ -1,14 +1,24 @@
 """Bringing a backbone up: the only place of the encode room that loads one."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from pipeline.config.schema import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.datasets.decode import ImageTable
 from pipeline.device import choose_device
 from pipeline.encoders.image import load_image_encoder
+from pipeline.encoders.manifest import read_manifest
+from pipeline.encoders.precision import compile_blocks
 from pipeline.encoders.text import load_text_encoder
+from pipeline.encoding.batch_size import find_batch_size
+from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.rows import ImageRows, TextRows
+
+_TRIED = 64  # of the longest texts, on which sizes are tried
 
 
 def image_rows(checkpoint: Path, encoder: EncoderSpec, view: ViewSpec, index: Path, params: EncodeParams) -> ImageRows:
@@ -17,10 +27,24 @@ def image_rows(checkpoint: Path, encoder: EncoderSpec, view: ViewSpec, index: Pa
     Raises:
         CheckpointError: the checkpoint cannot be loaded or lacks what the view asks for.
     """
-    loaded = load_image_encoder(checkpoint, encoder, view, choose_device(params.device))
+    device = choose_device(params.device)
+    loaded = load_image_encoder(checkpoint, encoder, view, device)
+    loaded.hurry(params.compile, params.channels_last)
     images = ImageTable(index)
     position = {identifier: row for row, identifier in enumerate(images.ids)}
-    return ImageRows(loaded, view, lambda identifier: images.load(position[identifier]), params)
+    if params.batch_size == "auto":
+        blank = loaded.preprocess(Image.new("RGB", (256, 256)))
+
+        def run(size: int) -> None:
+            ImageRows(loaded, view, _none, params.model_copy(update={"batch_size": size, "workers": 0})).forward(
+                list(range(size)), [blank] * size
+            )
+
+        size = find_batch_size(_subject(checkpoint, encoder, view, params), device, run)
+        params = params.model_copy(update={"batch_size": size})
+    rows = ImageRows(loaded, view, lambda identifier: images.load(position[identifier]), params)
+    rows.notes |= _options(params)
+    return rows
 
 
 def text_rows(
@@ -31,5 +55,35 @@ def text_rows(
     Raises:
         CheckpointError: as `image_rows`.
     """
-    loaded = load_text_encoder(checkpoint, encoder, view, choose_device(params.device))
-    return TextRows(loaded, view, strings, params)
+    device = choose_device(params.device)
+    loaded = load_text_encoder(checkpoint, encoder, view, device)
+    if params.compile:
+        compile_blocks(loaded.backbone, varying_length=True)
+    if params.text_batch_size == "auto":
+        longest = sorted(strings.values(), key=len)[-_TRIED:]
+
+        def run(size: int) -> None:
+            texts = dict(zip(map(str, range(size)), cycle(longest), strict=False))
+            trial = params.model_copy(update={"text_batch_size": size, "workers": 0})
+            list(TextRows(loaded, view, texts, trial).encode(list(texts)))
+
+        size = find_batch_size(_subject(checkpoint, encoder, view, params), device, run)
+        params = params.model_copy(update={"text_batch_size": size})
+    rows = TextRows(loaded, view, strings, params)
+    rows.notes |= _options(params)
+    return rows
+
+
+def _subject(checkpoint: Path, encoder: EncoderSpec, view: ViewSpec, params: EncodeParams) -> dict[str, Any]:
+    """What decides which size of a batch is best."""
+    fingerprint = fingerprint_of(read_manifest(checkpoint), encoder, view)
+    return {"model": encoder.model, "features": fingerprint.digest, "workers": params.workers} | _options(params)
+
+
+def _options(params: EncodeParams) -> dict[str, object]:
+    """What is recorded of how it was computed; nothing by default."""
+    return {name: True for name in ("compile", "channels_last") if getattr(params, name)}
+
+
+def _none(identifier: str) -> Image.Image:
+    raise AssertionError(f"image {identifier} is prepared already")

@@ -43,3 +43,12 @@ class RaggedRowEncoder(RowEncoder, Protocol):
     def tokens(self, ids: Sequence[str]) -> list[int]:
         """How many tokens each sample has, known without a forward pass."""
         ...
+
+
+@runtime_checkable
+class ForesightedRowEncoder(RowEncoder, Protocol):
+    """A `RowEncoder` that begins rows before they are asked for."""
+
+    def expect(self, later: Sequence[Sequence[str]]) -> None:
+        """Say which ids will be asked for after those of the next `encode`, one sequence per call."""
+        ...

@@ -1,9 +1,6 @@
-"""Encoding the rows of one shard: images through decoding threads, texts in batches of like length."""
+"""Encoding the rows of one shard: images in batches side by side, texts in batches of like length."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
-from threading import Barrier
 
 import numpy as np
 import torch
@@ -11,8 +8,11 @@ from PIL import Image
 
 from pipeline.config.schema import EncodeParams, ViewSpec
 from pipeline.encoders.image import ImageEncoder
+from pipeline.encoders.memory import memory_is_said
 from pipeline.encoders.text import TextEncoder
+from pipeline.encoding.batch_size import settled
 from pipeline.encoding.chunks import chunks
+from pipeline.encoding.lanes import Lanes, Turns, count_workers, stacked, to_host
 from pipeline.encoding.protocol import Batch
 from pipeline.encoding.regions import region_means
 from pipeline.errors import CheckpointError, DataError
@@ -20,6 +20,8 @@ from pipeline.features import ArraySpec
 from pipeline.features.ragged import LENGTH
 
 TOKENS, CHUNKED = "tokens", "chunked"
+Placed = tuple[tuple[int, ...], tuple[str, ...]]  # where the rows of a batch belong, and their ids
+PlacedTexts = tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...]]  # the same with texts and their lengths
 NOT_FINITE = "the encoder gave NaN or infinite features"
 
 
@@ -33,7 +35,10 @@ class ImageRows:
         self, encoder: ImageEncoder, view: ViewSpec, load: Callable[[str], Image.Image], params: EncodeParams
     ) -> None:
         self._encoder, self._view, self._load = encoder, view, load
-        self._batch_size, self._workers = params.batch_size, params.workers
+        self._batch_size = settled(params.batch_size)
+        self._turns = Turns(encoder.device)
+        self._lanes = Lanes(self._encode, count_workers(params.workers, encoder.device))
+        self._later: Sequence[Sequence[str]] = ()
         layers, width = len(encoder.layers), encoder.width
         height, breadth = encoder.patch_grid
         specs = [ArraySpec("cls", (layers, width), view.dtype)]
@@ -45,21 +50,25 @@ class ImageRows:
         if view.tier == "full":
             specs.append(ArraySpec("patch", (height * breadth, width), view.dtype))
         self.specs = tuple(specs)
-        self.notes: dict[str, object] = {"patch_grid": [height, breadth], "batch_size": params.batch_size}
+        self.notes: dict[str, object] = {"patch_grid": [height, breadth], "batch_size": self._batch_size}
+
+    def expect(self, later: Sequence[Sequence[str]]) -> None:
+        """See `ForesightedRowEncoder`."""
+        self._later = later
 
     def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
         """See `RowEncoder`. A sample that cannot be read is a row with a reason."""
-        if self._workers == 0:
-            yield from self._batches(ids, map(self._prepare, ids))
-            return
-        with ThreadPoolExecutor(self._workers) as pool:
-            _leave_cores_to_the_backbone(pool, self._workers)
-            yield from self._batches(ids, _prefetched(pool, self._prepare, ids, ahead=self._batch_size * 2))
+        following = (batch for shard in self._later for batch in self._batches(shard))
+        return self._lanes.results(list(self._batches(ids)), following)
 
-    def _batches(self, ids: Sequence[str], prepared: Iterator[torch.Tensor | str]) -> Iterator[Batch]:
+    def _batches(self, ids: Sequence[str]) -> Iterator[Placed]:
         for start in range(0, len(ids), self._batch_size):
-            positions = list(range(start, min(start + self._batch_size, len(ids))))
-            yield self.forward(positions, list(islice(prepared, len(positions))))
+            part = tuple(ids[start : start + self._batch_size])
+            yield tuple(range(start, start + len(part))), part
+
+    def _encode(self, placed: Placed) -> Batch:
+        positions, ids = placed
+        return self.forward(list(positions), [self._prepare(identifier) for identifier in ids])
 
     def _prepare(self, identifier: str) -> torch.Tensor | str:
         try:
@@ -67,15 +76,23 @@ class ImageRows:
             return pixels
         except DataError as error:
             return str(error)
+        except ValueError as error:  # a model's own processor may refuse a shape that any other takes
+            return f"the image processor refuses it: {error}"
 
     def forward(self, positions: list[int], inputs: Sequence[torch.Tensor | str]) -> Batch:
         """Encode prepared images (3, H, W); a string in place of one is the reason why it could not be read."""
         readable = [row for row, item in enumerate(inputs) if isinstance(item, torch.Tensor)]
-        arrays = {s.name: np.full((len(inputs), *s.row_shape), np.nan, dtype=np.float32) for s in self.specs}
+        arrays: dict[str, np.ndarray] = {}
         if readable:
-            pixels = torch.stack([item for item in inputs if isinstance(item, torch.Tensor)])
-            for name, values in self._arrays(pixels).items():
-                arrays[name][readable] = values.float().cpu().numpy()
+            pixels = stacked([item for item in inputs if isinstance(item, torch.Tensor)], self._encoder.device)
+            advice = "lower encode.batch_size, the resolution, or compute in `dtype: bfloat16`"
+            with self._turns.turn(), memory_is_said(f"A batch of {len(pixels)} images", advice):
+                arrays = {name: to_host(values) for name, values in self._arrays(pixels).items()}
+        if len(readable) < len(inputs):
+            spread = {s.name: np.full((len(inputs), *s.row_shape), np.nan, dtype=np.float32) for s in self.specs}
+            for name, values in arrays.items():
+                spread[name][readable] = values
+            arrays = spread
         reasons = [None if isinstance(item, torch.Tensor) else item for item in inputs]
         return _checked(Batch(positions, arrays, reasons))
 
@@ -105,7 +122,10 @@ class TextRows:
         Raises:
             CheckpointError: a truncation goes beyond what the encoder reads, or a piece is not shorter.
         """
-        self._encoder, self._strings, self._batch_size = encoder, strings, params.text_batch_size
+        self._encoder, self._strings, self._batch_size = encoder, strings, settled(params.text_batch_size)
+        self._lanes = Lanes(self._encode, count_workers(params.workers, encoder.device))
+        self._turns = Turns(encoder.device)
+        self._later: Sequence[Sequence[str]] = ()
         self._truncations, self._templates = view.truncations, view.templates
         if self._truncations and self._truncations[-1] > encoder.max_tokens:
             raise CheckpointError(
@@ -127,21 +147,33 @@ class TextRows:
         if self._keeps_tokens:
             specs.append(ArraySpec(TOKENS, (encoder.token_width,), view.dtype, most=encoder.max_tokens))
         self.specs: tuple[ArraySpec, ...] = tuple(specs)
-        self.notes: dict[str, object] = {"max_tokens": encoder.max_tokens, "batch_size": params.text_batch_size}
+        self.notes: dict[str, object] = {"max_tokens": encoder.max_tokens, "batch_size": self._batch_size}
+
+    def expect(self, later: Sequence[Sequence[str]]) -> None:
+        """See `ForesightedRowEncoder`."""
+        self._later = later
 
     def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
         """See `RowEncoder`. Texts of like length share a batch, so little is padded."""
-        texts = [self._strings[identifier] for identifier in ids]
-        lengths = np.array(self._encoder.lengths(texts), dtype=np.int64)
-        order = np.argsort(lengths, kind="stable").tolist()
+        following = (batch for shard in self._later for batch in self._batches(shard))
+        return self._lanes.results(list(self._batches(ids)), following)
+
+    def _batches(self, ids: Sequence[str]) -> Iterator[PlacedTexts]:
+        lengths = np.array(self.tokens(ids), dtype=np.int64)
+        order = np.argsort(lengths, kind="stable")
         for start in range(0, len(order), self._batch_size):
             positions = order[start : start + self._batch_size]
-            batch = [texts[position] for position in positions]
+            texts = tuple(self._strings[ids[position]] for position in positions)
+            yield tuple(positions.tolist()), texts, tuple(lengths[positions].tolist())
+
+    def _encode(self, placed: PlacedTexts) -> Batch:
+        positions, texts, lengths = list(placed[0]), list(placed[1]), np.array(placed[2], dtype=np.int64)
+        advice = "lower encode.text_batch_size, max_tokens of the view, or compute in `dtype: bfloat16`"
+        with self._turns.turn(), memory_is_said(f"A batch of {len(texts)} texts", advice):
             if self._keeps_tokens:
-                yield self._with_tokens(positions, batch, lengths[positions])
-                continue
-            arrays = {"pooled": self._pooled(batch)}
-            yield _checked(Batch(positions, self._extended(arrays, batch, lengths[positions]), [None] * len(batch)))
+                return self._with_tokens(positions, texts, lengths)
+            arrays = {"pooled": self._pooled(texts)}
+            return _checked(Batch(positions, self._extended(arrays, texts, lengths), [None] * len(texts)))
 
     def tokens(self, ids: Sequence[str]) -> list[int]:
         """See `RaggedRowEncoder`."""
@@ -150,17 +182,17 @@ class TextRows:
     def _pooled(self, texts: list[str]) -> np.ndarray:
         """Sentence embeddings (B, D); with templates the mean over them, one forward pass each."""
         if not self._templates:
-            return self._encoder.encode(texts).float().cpu().numpy()
+            return to_host(self._encoder.encode(texts))
         filled = [[template.replace("{}", text) for text in texts] for template in self._templates]
-        mean: np.ndarray = np.mean([self._encoder.encode(batch).float().cpu().numpy() for batch in filled], axis=0)
+        mean: np.ndarray = np.mean([to_host(self._encoder.encode(batch)) for batch in filled], axis=0)
         return mean
 
     def _with_tokens(self, positions: list[int], texts: list[str], lengths: np.ndarray) -> Batch:
         features = self._encoder.encode_tokens(texts)
         mask = features.mask.cpu().numpy()
-        tokens = features.tokens.float().cpu().numpy()
+        tokens = to_host(features.tokens)
         finite = np.isfinite(tokens).all(axis=2) | ~mask
-        arrays = {"pooled": features.pooled.float().cpu().numpy()}
+        arrays = {"pooled": to_host(features.pooled)}
         reasons = [None if row.all() else NOT_FINITE for row in finite]
         checked = _checked(Batch(positions, self._extended(arrays, texts, lengths), reasons))
         ragged = {TOKENS: tokens[mask], TOKENS + LENGTH: mask.sum(axis=1)}
@@ -180,7 +212,7 @@ class TextRows:
             pieces = chunks(texts[row], self._encoder.lengths, limit)
             weights = np.array(self._encoder.lengths(pieces), dtype=np.float64)
             parts = [
-                self._encoder.encode(pieces[start : start + self._batch_size], limit).float().cpu().numpy()
+                to_host(self._encoder.encode(pieces[start : start + self._batch_size], limit))
                 for start in range(0, len(pieces), self._batch_size)
             ]
             out[row] = np.average(np.concatenate(parts), axis=0, weights=weights)
@@ -199,7 +231,7 @@ class TextRows:
             cut = np.flatnonzero(lengths > limit)
             if cut.size:
                 values = self._encoder.encode([texts[row] for row in cut], limit)
-                out[cut, place] = values.float().cpu().numpy()
+                out[cut, place] = to_host(values)
             longer = out[:, place]
         return out
 
@@ -210,35 +242,3 @@ def _checked(batch: Batch) -> Batch:
         if reason is None and not all(np.isfinite(values[row]).all() for values in batch.arrays.values()):
             batch.reasons[row] = NOT_FINITE
     return batch
-
-
-def _leave_cores_to_the_backbone(pool: ThreadPoolExecutor, workers: int) -> None:
-    """Let each preparing thread use one core.
-
-    Processors of torchvision's kind run tensor operations, which would otherwise start as many threads as the forward
-    pass that they compete with: 40 ms an image instead of 2 on two cores. OpenMP's limit belongs to the calling thread,
-    MKL's to the process, hence the second call.
-    """
-    for_forward = torch.get_num_threads()
-    together = Barrier(workers)
-
-    def limit() -> None:
-        torch.set_num_threads(1)
-        together.wait()
-
-    for pinned in [pool.submit(limit) for _ in range(workers)]:
-        pinned.result()
-    torch.set_num_threads(for_forward)
-
-
-def _prefetched(
-    pool: ThreadPoolExecutor, work: Callable[[str], torch.Tensor | str], ids: Sequence[str], ahead: int
-) -> Iterator[torch.Tensor | str]:
-    """Results of `work` in order, with at most `ahead` items in preparation."""
-    pending: list[Future[torch.Tensor | str]] = []
-    remaining = iter(ids)
-    pending.extend(pool.submit(work, identifier) for identifier in islice(remaining, ahead))
-    while pending:
-        result = pending.pop(0).result()
-        pending.extend(pool.submit(work, identifier) for identifier in islice(remaining, 1))
-        yield result

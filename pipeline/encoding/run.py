@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from pipeline.encoding.assembly import ShardRows
 from pipeline.encoding.plan import Plan, require_space
-from pipeline.encoding.protocol import RaggedRowEncoder, RowEncoder
+from pipeline.encoding.protocol import ForesightedRowEncoder, RaggedRowEncoder, RowEncoder
 from pipeline.encoding.remembered import recall, remember
 from pipeline.encoding.rowcache import RowCache
 from pipeline.errors import SourceError
@@ -75,6 +75,7 @@ class StoreEncoder:
         self._encoder: RowEncoder | None = None
         self._max_failure_rate = max_failure_rate
         self._reasons: list[str] = []
+        self._later: Sequence[Sequence[str]] = ()
         self.summary = EncodeSummary(name, fingerprint.digest)
 
     def run(self, plan: Plan, out: Path) -> EncodeSummary:
@@ -133,7 +134,9 @@ class StoreEncoder:
                 tqdm(total=rows, desc=self.name, unit="row", smoothing=0.1, mininterval=1.0) as progress,
             ):
                 before: Future[ScratchShard] | None = None
-                for ids in missing:
+                unknown = [_unknown(ids, cache) for ids in missing]
+                for number, ids in enumerate(missing):
+                    self._later = unknown[number + 1 :]
                     shard = self._write(ids, plan, made, specs, cache, progress, beside)
                     if before is not None:
                         cache.add(before.result())
@@ -182,7 +185,10 @@ class StoreEncoder:
                 progress.update(int(known.sum()))
         unknown = np.flatnonzero(~known)
         if unknown.size:
-            for batch in self._row_encoder().encode([ids[int(row)] for row in unknown]):
+            encoder = self._row_encoder()
+            if isinstance(encoder, ForesightedRowEncoder):
+                encoder.expect(self._later)
+            for batch in encoder.encode([ids[int(row)] for row in unknown]):
                 rows_here = unknown[batch.positions]
                 failed = np.array([reason is not None for reason in batch.reasons], dtype=bool)
                 arrays.put(rows_here, stored_rows(batch.arrays, made, failed))
@@ -209,6 +215,10 @@ class StoreEncoder:
     def _write_journal(self) -> None:
         with open(self.scratch.parent / JOURNAL, "a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(self.summary), sort_keys=True) + "\n")
+
+
+def _unknown(ids: Sequence[str], cache: RowCache) -> list[str]:
+    return [identifier for identifier, known in zip(ids, cache.known(ids), strict=True) if not known]
 
 
 def bounded_shard_rows(specs: Sequence[ArraySpec], shard_rows: int, limit: int = 512 << 20) -> int:

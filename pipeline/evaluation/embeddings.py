@@ -79,6 +79,11 @@ class TrainedAligner:
 
         return self._vectors(repeat, store, ids, embed)
 
+    def text_features(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
+        """Frozen sentence embeddings (n, D) of stored texts, before any head; errors as `image_vectors`."""
+        features: np.ndarray = self._store(group, self.spec.text, dataset).read("pooled", ids)
+        return features
+
     def text_vectors(self, repeat: int, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
         """Unit vectors (n, K) float32 of texts, each computed once per repeat; errors as `image_vectors`."""
         store, heads = self._store(group, self.spec.text, dataset), self.heads(repeat)

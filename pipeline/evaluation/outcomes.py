@@ -10,6 +10,8 @@ from pipeline.evaluation.cohorts import Cohort, Measured
 from pipeline.evaluation.results import Difference, Row
 from pipeline.evaluation.statistics import ClusterBootstrap, FamilyBootstrap, Outcomes, spread
 
+PROJECTOR = "projector"  # of an aligner with a dense head, its plain projector of local tokens is a method beside it
+
 
 @dataclass(frozen=True)
 class Comparisons:
@@ -29,8 +31,11 @@ class Comparisons:
         return cls(params.control, params.versus)
 
     def partners(self, aligner: str) -> tuple[str, ...]:
-        """The aligners that `aligner` is compared with, the control first; never itself."""
-        named = (self.control, self.versus.get(aligner, self.control))
+        """The aligners that `aligner` is compared with, the control first; never itself.
+
+        A second method of an aligner (`<aligner>-projector`) is one of them.
+        """
+        named = (self.control, self.versus.get(aligner, self.control), f"{aligner}-{PROJECTOR}")
         return tuple(dict.fromkeys(other for other in named if other != aligner))
 
 

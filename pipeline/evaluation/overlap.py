@@ -60,6 +60,18 @@ def mean_iou(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.n
     return mean
 
 
+def mean_iou_of_all(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Mean IoU over all classes but those that are neither there nor predicted: (..., C) each, to (...).
+
+    A class that is predicted without being there counts as 0. As torchmetrics' `MulticlassJaccardIndex` (macro).
+    """
+    union = truth + predicted - hits
+    counted = union > 0
+    iou = np.divide(hits, union, out=np.zeros_like(union), where=counted)
+    mean: np.ndarray = iou.sum(axis=-1) / np.maximum(counted.sum(axis=-1), 1)
+    return mean
+
+
 def pixel_accuracy(hits: np.ndarray, truth: np.ndarray, _predicted: np.ndarray) -> np.ndarray:
     """Share of the pixels that are right: (..., C) each, to (...)."""
     share: np.ndarray = hits.sum(axis=-1) / truth.sum(axis=-1)
@@ -103,6 +115,6 @@ class OverlapBootstrap(ClusterBootstrap[Overlap]):
 
     def draws(self, outcomes: Overlap) -> np.ndarray:
         """See `ClusterBootstrap`."""
-        seen = outcomes.truth.any(axis=(0, 1))  # classes without a true pixel are in no mean
+        seen = (outcomes.truth + outcomes.predicted).any(axis=(0, 1))  # other classes are in no mean
         counts = (outcomes.hits, outcomes.truth, outcomes.predicted)
         return self._measure(*(self.times @ count.sum(axis=0)[:, seen] for count in counts))

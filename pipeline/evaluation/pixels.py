@@ -4,9 +4,7 @@ Scores are interpolated bilinearly, as `torch.nn.functional.interpolate(..., ali
 the pixels asked for, and only for the classes that can win there.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -30,19 +28,6 @@ class PatchCells:
     def renumbered(self, corners: np.ndarray) -> "PatchCells":
         """The same cells where patches have other numbers: `corners` (k, 4) are the new ones."""
         return PatchCells(corners, self.cell_of, self.weights)
-
-
-def visible_share(preprocessing: Mapping[str, Any]) -> float:
-    """Share of the side of a square picture that a centre crop leaves to the encoder, 1 without a crop.
-
-    Args:
-        preprocessing: as a checkpoint's manifest describes it (`resize` and `crop`, or `crop_pct`).
-    """
-    if preprocessing.get("crop_pct"):
-        return float(preprocessing["crop_pct"])
-    resize, crop = preprocessing.get("resize") or {}, preprocessing.get("crop") or {}
-    side = resize.get("shortest_edge", resize.get("height"))
-    return float(crop["height"]) / float(side) if crop and side else 1.0
 
 
 def locate(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.config.schema import EvaluateParams
+from pipeline.datasets.prompts import ENGLISH
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
 from pipeline.paths import index_folder
@@ -17,26 +18,29 @@ class PromptTable:
     def __init__(self, dataset: str) -> None:
         """Read data/index/prompts/<dataset>/prompts.parquet; errors as `read_table`."""
         self._path = index_folder("prompts", dataset) / "prompts.parquet"
-        columns = ["dataset", "label", "value", "set", "text_id", "classname"]
+        columns = ["dataset", "label", "value", "set", "text_id", "classname", "language"]
         table = read_table(self._path, columns)
         self._ids: dict[tuple[str, ...], list[str]] = {}
         self._names: dict[tuple[str, str], dict[str, str]] = {}
-        for *key, text_id, name in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
-            self._ids.setdefault(tuple(key), []).append(text_id)
+        for *key, text_id, name, language in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
+            self._ids.setdefault((*key, language or ENGLISH), []).append(text_id)
             self._names.setdefault((key[0], key[1]), {}).setdefault(text_id, name)
 
-    def texts(self, dataset: str, label: str, values: Sequence[str], prompt_set: str) -> list[tuple[str, ...]]:
+    def texts(
+        self, dataset: str, label: str, values: Sequence[str], prompt_set: str, language: str = ENGLISH
+    ) -> list[tuple[str, ...]]:
         """Text ids of the prompts of each class, in sorted order without repeats.
 
         Raises:
-            DataError: a class has no prompt in that set.
+            DataError: a class has no prompt in that set and language.
         """
-        found = [tuple(sorted(set(self._ids.get((dataset, label, value, prompt_set), ())))) for value in values]
+        found = [tuple(sorted(set(self._ids.get((dataset, label, v, prompt_set, language), ())))) for v in values]
         lacking = [value for value, ids in zip(values, found, strict=True) if not ids]
         if lacking:
             raise DataError(
-                f"{self._path} has no prompt of set {prompt_set!r} for {len(lacking)} of {len(values)} classes "
-                f"({label} of {dataset}), the first {lacking[0]!r}. Write the prompts again with: dvc repro"
+                f"{self._path} has no prompt of set {prompt_set!r} in language {language!r} for {len(lacking)} of "
+                f"{len(values)} classes ({label} of {dataset}), the first {lacking[0]!r}. Write the prompts again "
+                "with: dvc repro"
             )
         return found
 

@@ -14,6 +14,7 @@ from pipeline.evaluation.multilingual import evaluate_multilingual
 from pipeline.evaluation.results import Evaluated, TaskResult
 from pipeline.evaluation.retrieval import evaluate_retrieval
 from pipeline.evaluation.segmentation import evaluate_segmentation
+from pipeline.evaluation.segmentation_benchmarks import evaluate_segmentation_benchmarks
 from pipeline.paths import RESULTS
 
 Task = Callable[[Sequence[TrainedAligner], EvaluateParams, int, int], Evaluated]
@@ -23,6 +24,7 @@ TASKS: dict[str, Task] = {
     "multilingual": evaluate_multilingual,
     "segmentation": evaluate_segmentation,
     "long_text": evaluate_long_text,
+    "segmentation_benchmarks": evaluate_segmentation_benchmarks,
 }
 
 

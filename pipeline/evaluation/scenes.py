@@ -1,43 +1,42 @@
 """Composed scenes through a trained aligner: other views of the very encoders that its heads were trained on."""
 
 from collections.abc import Collection
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from pipeline.alignment.dense.head import OTHER_IMAGES
 from pipeline.alignment.views import read_images
 from pipeline.encoding.regions import region_means
 from pipeline.errors import DataError
 from pipeline.evaluation.embeddings import TrainedAligner
-from pipeline.evaluation.pixels import visible_share
 from pipeline.features import FeatureStore
 from pipeline.features.fingerprint import require_same_encoder
+from pipeline.features.visible import seen_share
 from pipeline.paths import SCENES, store_folder
 
 GROUP, DATASET = SCENES.parts[-2:]
-_OTHER_IMAGES = ("resolution", "tier", "grid")  # what a dense view may change
 _OTHER_TEXTS = ("max_tokens", "truncations", "chunk_tokens", "templates")  # what a view of long texts may change
 
 
-class SceneImages:
-    """Scenes through the dense view of an aligner: every patch token of the last kept layer.
-
-    With head identity there are no patch tokens, and only whole scenes have vectors.
+class DenseStore:
+    """A data set of group `scenes` through a view of an aligner's image encoder.
 
     Attributes:
-        patch_grid: (height, width) in patches.
-        share: of the side of a scene that the encoder sees, in the centre.
+        patch_grid: (height, width) in patches; zeros where head identity has none.
+        share: of the side of a picture that the encoder sees, in the centre.
     """
 
-    def __init__(self, aligner: TrainedAligner, view: str) -> None:
+    def __init__(self, aligner: TrainedAligner, view: str, dataset: str) -> None:
         """Open the store.
 
         Raises:
             StoreError: there is none, or it is damaged.
             FingerprintMismatch: it holds features of another encoder than the heads were trained on.
+            DataError: it has no patch tokens.
         """
-        self._aligner = aligner
-        self._store = _open(aligner, view, aligner.spec.image, _OTHER_IMAGES)
+        self._store = _open(aligner, store_folder(GROUP, view, dataset), aligner.spec.image, OTHER_IMAGES)
         lacking = "patch" not in self._store.names or "patch_grid" not in self._store.attributes
         if lacking and aligner.config.local_tokens != "none":
             raise DataError(
@@ -46,29 +45,45 @@ class SceneImages:
             )
         height, width = self._store.attributes.get("patch_grid", (0, 0))
         self.patch_grid: tuple[int, int] = (int(height), int(width))
-        self.share = visible_share(self._store.fingerprint["described"].get("preprocessing") or {})
-        self._patches: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.share = seen_share(self._store.fingerprint)
 
     def servable(self, ids: np.ndarray) -> np.ndarray:
-        """Which scenes could be encoded, (n,) bool; errors as `FeatureStore.servable`."""
+        """Which rows could be encoded, (n,) bool; errors as `FeatureStore.servable`."""
         return self._store.servable(ids)
 
-    def patch_vectors(self, repeat: int, ids: np.ndarray, patches: np.ndarray) -> np.ndarray:
-        """Unit vectors (n, K) float32 of single patches, through the projector of local tokens alone.
+    def patches(self, ids: np.ndarray) -> np.ndarray:
+        """Patch tokens (n, P, D) of rows, row-major."""
+        patch: np.ndarray = self._store.read("patch", ids)
+        return patch
+
+
+class SceneImages(DenseStore):
+    """Composed scenes through a view of an aligner: every patch token of the last kept layer.
+
+    With head identity there are no patch tokens, and only whole scenes have vectors.
+    """
+
+    def __init__(self, aligner: TrainedAligner, view: str) -> None:
+        """Open the store; errors as `DenseStore`."""
+        super().__init__(aligner, view, DATASET)
+        self._aligner = aligner
+        self._chosen: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def chosen_patches(self, repeat: int, ids: np.ndarray, patches: np.ndarray) -> np.ndarray:
+        """Tokens (n, D) of single patches, those last asked for in a repeat remembered.
 
         Args:
             ids: (N,) str, scenes.
             patches: (n,) int64, rising: patches numbered through the scenes of `ids`, row-major within one.
         """
-        known = self._patches.get(repeat)
+        known = self._chosen.get(repeat)
         if known is None or not np.array_equal(known[0], patches):  # labels of one data set ask for the same patches
             per_scene = self.patch_grid[0] * self.patch_grid[1]
             scenes = np.unique(patches // per_scene)
-            tokens = self._store.read("patch", ids[scenes])
+            tokens = self.patches(ids[scenes])
             rows = np.searchsorted(scenes, patches // per_scene)
-            chosen = tokens[rows, patches % per_scene]
-            self._patches[repeat] = (patches, self._aligner.heads(repeat).embed_patches(chosen[:, None])[:, 0])
-        return self._patches[repeat][1]
+            known = self._chosen[repeat] = (patches, tokens[rows, patches % per_scene])
+        return known[1]
 
     def image_vectors(self, repeat: int, ids: np.ndarray) -> np.ndarray:
         """Unit vectors (n, K) float32 of whole scenes, through both projectors.
@@ -86,18 +101,18 @@ class SceneImages:
         return heads.embed_image(images.cls.numpy(), local.numpy())
 
 
-class SceneTexts:
-    """Long captions of scenes through the view `long_text` of an aligner.
+class LongTexts:
+    """Long captions through the view `long_text` of an aligner.
 
     Attributes:
         truncations: rising, T numbers of tokens, special tokens included.
         chunk_tokens: tokens of the pieces over which whole texts are pooled; None where the view has none.
     """
 
-    def __init__(self, aligner: TrainedAligner, view: str) -> None:
+    def __init__(self, aligner: TrainedAligner, view: str, group: str, dataset: str) -> None:
         """Open the store; errors as for `SceneImages`."""
         self._aligner = aligner
-        self._store = _open(aligner, view, aligner.spec.text, _OTHER_TEXTS)
+        self._store = _open(aligner, store_folder(group, view, dataset), aligner.spec.text, _OTHER_TEXTS)
         self.truncations = tuple(int(limit) for limit in self._store.fingerprint["compared"].get("truncations", ()))
         chunk = self._store.fingerprint["compared"].get("chunk_tokens")
         self.chunk_tokens = None if chunk is None else int(chunk)
@@ -122,8 +137,8 @@ class SceneTexts:
         return self._aligner.heads(repeat).embed_text(self._store.read("chunked", ids))
 
 
-def _open(aligner: TrainedAligner, view: str, trained_on: str, but_for: Collection[str]) -> FeatureStore:
-    store = FeatureStore.open(store_folder(GROUP, view, DATASET))
-    what = f"{store.folder}, through which aligner {aligner.name!r} is to see scenes,"
+def _open(aligner: TrainedAligner, folder: Path, trained_on: str, but_for: Collection[str]) -> FeatureStore:
+    store = FeatureStore.open(folder)
+    what = f"{folder}, which aligner {aligner.name!r} is to be evaluated on,"
     require_same_encoder(store.fingerprint, aligner.config.fingerprints[trained_on], what, but_for)
     return store

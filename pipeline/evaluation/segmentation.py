@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.schema import EvaluateParams
+from pipeline.datasets.prompts import ENGLISH
 from pipeline.datasets.scenes import read_scenes
 from pipeline.evaluation.area_examples import segmentation_examples
 from pipeline.evaluation.cohorts import Cohort
+from pipeline.evaluation.dense import PatchMethod, classifier, methods_of
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import showcase
 from pipeline.evaluation.findings import Findings
@@ -23,7 +25,7 @@ from pipeline.evaluation.overlap import (
     pixel_accuracy,
 )
 from pipeline.evaluation.pixels import PatchCells, best_class, locate
-from pipeline.evaluation.prompts import PromptTable, class_vectors
+from pipeline.evaluation.prompts import PromptTable
 from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.scenes import SceneImages
 from pipeline.evaluation.statistics import spread
@@ -33,10 +35,12 @@ from pipeline.paths import SCENES
 PROTOCOL = (
     "Composed scenes, not photographs: cut-outs on a plain background with exact masks. Per repeat, the pixels of "
     "those objects count whose concept family is in the test split; background and other objects are void. Each patch "
-    "token goes through the projector of local tokens alone; its cosines with one vector per class, the mean of the "
-    "unit vectors of the prompts brought back to unit length, are interpolated bilinearly to the pixels, and the "
-    "highest wins. Candidates are all classes of the label in the data set, trained ones included. Intersections and "
-    "unions are summed over the scenes of all repeats; mIoU is the mean over the classes with test pixels. Chance "
+    "token goes through the dense head of the aligner, fitted to the train objects of other composed scenes; in rows "
+    "that end in `-projector`, and of aligners without a dense head, through the projector of local tokens alone. Its "
+    "cosines with one vector per class, the mean of the unit vectors of the prompts brought back to unit length, are "
+    "interpolated bilinearly to the pixels, and the highest wins. In other languages than English a class is its bare "
+    "translated name. Candidates are all classes of the label in the data set, trained ones included. Intersections "
+    "and unions are summed over the scenes of all repeats; mIoU is the mean over the classes with test pixels. Chance "
     "draws a class for each pixel evenly: expected intersection over expected union. Intervals resample concept "
     "families with all their pixels; differences are paired by pixel. A centre crop of the encoder's preprocessing is "
     "taken into account: pixels beyond it take the nearest patch."
@@ -62,6 +66,7 @@ def evaluate_segmentation(
     for seen in images.values():
         usable &= seen.servable(scenes.ids)
     examples: list[dict[str, Any]] = []
+    methods = [method for aligner in dense for method in methods_of(aligner)]
     for task in params.segmentation:
         targets = Targets.of(scenes, usable, task, repeats) if images else None
         tests = targets.tests() if targets else {}
@@ -71,22 +76,27 @@ def evaluate_segmentation(
             findings.left_out.append(f"{task.dataset} by {task.label}: {reason}")
             continue
         tables = {name: PromptTable(name) for name in {aligner.spec.prompts for aligner in dense}}
-        classes = {name: targets.classes(table, params.prompt_sets[-1]) for name, table in tables.items()}
-        maps: dict[str, dict[int, np.ndarray]] = {aligner.name: {} for aligner in dense}
-        for repeat, test in tests.items():
-            located: dict[tuple[tuple[int, int], float], Located] = {}  # aligners mostly share one grid
-            for a in dense:
-                grid = (images[a.name].patch_grid, images[a.name].share)
-                if grid not in located:
-                    located[grid] = _locate(test, scenes.instances.shape[-1], *grid)
-                chosen = classes[a.spec.prompts]
-                maps[a.name][repeat] = _label(a, images[a.name], repeat, scenes.ids, located[grid], chosen)
-        overlaps = {a.name: _overlap(targets.families, tests, maps[a.name], classes[a.spec.prompts]) for a in dense}
-        _report(findings, targets, tests, overlaps, params, seed)
-        shown = showcase(dense, params)
-        if not examples and shown is not None and 0 in tests:
-            found = (maps[shown.name][0], classes[shown.spec.prompts])
-            examples = segmentation_examples(scenes, task, tests[0], *found, params.examples)
+        located: dict[tuple[int, tuple[int, int], float], Located] = {}  # aligners mostly share one grid
+        for language in (ENGLISH, *task.languages):
+            classes = {n: targets.classes(table, params.prompt_sets[-1], language) for n, table in tables.items()}
+            maps: dict[str, dict[int, np.ndarray]] = {method.name: {} for method in methods}
+            for repeat, test in tests.items():
+                for method in methods:
+                    a = method.aligner
+                    grid = (repeat, images[a.name].patch_grid, images[a.name].share)
+                    if grid not in located:
+                        located[grid] = _locate(test, scenes.instances.shape[-1], *grid[1:])
+                    seen, chosen = images[a.name], classes[a.spec.prompts]
+                    maps[method.name][repeat] = _label(method, seen, repeat, scenes.ids, located[grid], chosen)
+            overlaps = {
+                method.name: _overlap(targets.families, tests, maps[method.name], classes[method.aligner.spec.prompts])
+                for method in methods
+            }
+            _report(findings, targets, tests, overlaps, params, seed, language)
+            shown = showcase(dense, params)
+            if not examples and shown is not None and 0 in tests:
+                found = (maps[shown.name][0], classes[shown.spec.prompts])
+                examples = segmentation_examples(scenes, task, tests[0], *found, params.examples)
     return findings.evaluated("segmentation", PROTOCOL, "object", examples)
 
 
@@ -98,14 +108,12 @@ def _locate(test: HeldOutPixels, size: int, patch_grid: tuple[int, int], share: 
 
 
 def _label(
-    aligner: TrainedAligner, images: SceneImages, repeat: int, scenes: np.ndarray, located: Located, classes: Classes
+    method: PatchMethod, images: SceneImages, repeat: int, scenes: np.ndarray, located: Located, classes: Classes
 ) -> np.ndarray:
     """The predicted class of each test pixel, (n,) int64."""
     needed, cells = located
-    patches = images.patch_vectors(repeat, scenes, needed)
-    ids = np.array([identifier for prompts in classes.prompts for identifier in prompts])
-    owner = np.repeat(np.arange(len(classes.prompts)), [len(prompts) for prompts in classes.prompts])
-    weights = class_vectors(aligner.text_vectors(repeat, "prompts", aligner.spec.prompts, ids), owner)
+    patches = method.patch_vectors(repeat, images.chosen_patches(repeat, scenes, needed)[:, None])[:, 0]
+    weights = classifier(method, repeat, ("prompts", method.aligner.spec.prompts), classes.prompts, "unit")
     return best_class(patches @ weights.T, cells)
 
 
@@ -128,6 +136,7 @@ def _report(
     overlaps: Mapping[str, Overlap],
     params: EvaluateParams,
     seed: int,
+    language: str,
 ) -> None:
     """Add rows and differences of every measure."""
     truth = next(iter(overlaps.values())).truth
@@ -138,7 +147,7 @@ def _report(
         repeat=np.array(list(tests)),
         candidates=(candidates,) * len(tests),
         prompt_set=params.prompt_sets[-1],
-        language="en",
+        language=language,
     )
     objects = sum(test.objects for test in tests.values())
     for name, measure in _MEASURES.items():

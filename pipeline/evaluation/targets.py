@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.alignment.pairs import read_samples
 from pipeline.config.schema import ClassificationSet
+from pipeline.datasets.prompts import ENGLISH
 from pipeline.datasets.scenes import Scenes
 from pipeline.errors import DataError
 from pipeline.evaluation.prompts import PromptTable
@@ -117,13 +118,13 @@ class Targets:
                 )
         return found
 
-    def classes(self, table: PromptTable, prompt_set: str) -> Classes:
+    def classes(self, table: PromptTable, prompt_set: str, language: str = ENGLISH) -> Classes:
         """Every value of the label as a class; those with identical prompts are one.
 
         Raises:
-            DataError: a value has no prompt in that set.
+            DataError: a value has no prompt in that set and language.
         """
-        texts = table.texts(self.task.dataset, self.task.label, self.values.tolist(), prompt_set)
+        texts = table.texts(self.task.dataset, self.task.label, self.values.tolist(), prompt_set, language)
         prompts = tuple(dict.fromkeys(texts))
         number = {ids: place for place, ids in enumerate(prompts)}
         names = tuple(str(self.values[texts.index(ids)]) for ids in prompts)

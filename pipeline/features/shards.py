@@ -1,6 +1,5 @@
 """One shard: a run of rows of every array, written once into the scratch folder, whole or not at all."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -53,12 +52,17 @@ class ShardRecord:
     rows_xxh3_128: str = ""
 
 
-def shard_key(ids: Sequence[str], shard_rows: int) -> str:
-    """Name of the shard that holds exactly these ids in this order."""
-    lengths = np.fromiter(map(len, ids), "<i8", len(ids))
-    digest = hashlib.sha256(np.array([shard_rows, len(ids)], "<i8").tobytes() + lengths.tobytes())
-    digest.update("".join(ids).encode("utf-8"))
-    return digest.hexdigest()[:32]
+def shard_key(ids: Sequence[str] | pa.Array, shard_rows: int) -> str:
+    """Name of the shard that holds exactly these ids in this order: XXH3-128 of where each begins, and of them."""
+    if not isinstance(ids, pa.Array):
+        ids = pa.array(ids, pa.string())
+    digest = xxhash.xxh3_128(np.array([shard_rows, len(ids)], "<i8").tobytes())
+    if len(ids):
+        _, offsets, joined = ids.buffers()
+        starts = np.frombuffer(offsets, "<i4", len(ids) + 1)
+        digest.update(starts.tobytes())
+        digest.update(memoryview(joined)[: int(starts[-1])])
+    return digest.hexdigest()
 
 
 class ShardWriter:
@@ -68,10 +72,10 @@ class ShardWriter:
     """
 
     def __init__(self, scratch: Path, specs: Sequence[ArraySpec], ids: Sequence[str], shard_rows: int) -> None:
-        self._ids = list(ids)
+        self._ids = pa.array(ids, pa.string())
         self._specs = [*specs, VALID]
         self._shard_rows = shard_rows
-        self._final = scratch / shard_key(ids, shard_rows)
+        self._final = scratch / shard_key(self._ids, shard_rows)
         self._partial = scratch / f"{self._final.name}.partial"
         self._written = 0
         self._counts = dict.fromkeys((spec.name for spec in self._specs), 0)
@@ -199,7 +203,7 @@ def _make_durable(file: IO[bytes]) -> None:
     file.close()
 
 
-def row_list(ids: Sequence[str], reasons: Sequence[str | None]) -> pa.Table:
+def row_list(ids: Sequence[str] | pa.Array, reasons: Sequence[str | None]) -> pa.Table:
     """Columns `id` and `reason` (null where the row was encoded) of rows in order."""
     return pa.table({"id": pa.array(ids, pa.string()), "reason": pa.array(reasons, pa.string())})
 

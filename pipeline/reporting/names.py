@@ -29,6 +29,7 @@ TASK_TITLES = {
     "classification": "Zero-shot classification",
     "multilingual": "Languages",
     "segmentation": "Segmentation of composed scenes",
+    "segmentation_benchmarks": "Segmentation of pictures with label maps",
     "long_text": "Text length on composed scenes",
 }
 _METRICS = (
@@ -43,6 +44,8 @@ _METRICS = (
     (re.compile(r"^(\w+)_pixel_accuracy$"), r"\1 pixel accuracy"),
     (re.compile(r"^(\w+)_text_ceiling$"), r"\1, text alone (ceiling)"),
     (re.compile(r"^(\w+)_mIoU$"), r"\1 mIoU"),
+    (re.compile(r"^(\w+)_with_background$"), r"\1 with background"),
+    (re.compile(r"^freeze_align_IoU$"), "Freeze-Align's IoU of present classes (no mIoU)"),
 )
 
 

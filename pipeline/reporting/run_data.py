@@ -13,7 +13,7 @@ from pipeline.paths import ACCOUNTING, COMPARE, DATA, MODELS, RESULTS, TOY
 from pipeline.reporting.inputs import Node, read_curves, read_json
 from pipeline.reporting.pictures import Library
 
-TASKS = ("retrieval", "classification", "multilingual", "segmentation", "long_text")
+TASKS = (*("retrieval", "classification", "multilingual", "segmentation", "segmentation_benchmarks", "long_text"),)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class RunData:
     def encoder_of(self, view: str) -> str:
         """The model behind a view, as its own library names it; the view's name where params.yaml does not say."""
         encoder = self.params.get("views", {}).get(view, {}).get("encoder", "")
-        return str(self.params.get("encoders", {}).get(encoder, {}).get("model", view))
+        entry = self.params.get("encoders", {}).get(encoder, {})
+        return str(entry.get("model", entry.get("catalogue", view)))
 
 
 def _each(folder: str, name: str) -> list[Path]:

@@ -90,7 +90,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     store(data / "features/pairs/eye/mine", "digest-eye", 10)
     store(data / "features/pairs/words/mine", "digest-words", 20)
     store(data / "features/pairs/words/other", "digest-words", 5)
-    for index in ("pairs/mine", "pairs/other", "prompts/classnames", "scenes/composed"):
+    for index in ("pairs/mine", "pairs/other", "prompts/classnames", "scenes/composed", "scenes/training"):
         put(data / "index" / index / "about.json", {})
     put(data / "splits/summary.json", {})
     for task in ("retrieval", "long_text"):

@@ -9,8 +9,9 @@ from PIL import Image
 
 from pipeline.aligner import Hit
 from pipeline.aligner.search import best_rows
-from pipeline.aligner.segment import argmax_map, centred, crop_margin
+from pipeline.aligner.segment import argmax_map, centred, crop_margin, segment_image
 from pipeline.alignment import ProjectionHeads
+from pipeline.alignment.dense import DenseHead
 from pipeline.datasets.decode import ImageTable
 from pipeline.encoders.image import ImageEncoder
 from pipeline.errors import DataError, FingerprintMismatch, StoreError
@@ -189,6 +190,37 @@ def test_segmentation_by_its_definition(project: Project, monkeypatch: pytest.Mo
     expected = wide.argmax(dim=0).numpy()[top : top + picture.height, : picture.width]
     assert (found == expected).mean() > 0.995  # rounding where two classes are equal
     assert len(np.unique(expected)) > 1
+
+
+def test_segmentation_by_a_dense_head(project: Project, tmp_path: Path) -> None:
+    """The same map from other vectors: those of the dense head, for patches and for texts."""
+    model, generator = aligner(project), np.random.default_rng(0)
+    config = model.config
+    prints = {"image": config.fingerprints[config.image_view], "text": config.fingerprints[config.text_view]}
+    head = DenseHead.fit(generator.normal(size=(40, 16)), generator.normal(size=(40, 16)), 0.3, prints)
+    head.save(tmp_path / "own", 0)
+    picture = Image.open(project.pictures[9]).convert("RGB")
+    found = model.segment(picture, list(WORDS), resolution=84, dense_head=tmp_path / "own")
+    seen: list[np.ndarray] = []
+    segment_image(
+        model._encoders, lambda patch: seen.append(patch) or head.embed_patches(patch), picture, np.ones((1, 16)), 84
+    )
+    prompts = [f"a picture of a{'n' * (w[0] in 'aei')} {w}." for w in WORDS]
+    pooled = model._encoders.text_features(prompts, 64).tokens[:, 0].float().numpy()
+    unit = pooled / np.linalg.norm(pooled, axis=1, keepdims=True) - head.text_mean
+    raw = (seen[0][0].astype(np.float32) - head.image_mean) @ head.weight
+    cosines = (raw / np.linalg.norm(raw, axis=1, keepdims=True)) @ (
+        unit / np.linalg.norm(unit, axis=1, keepdims=True)
+    ).T
+    side = max(picture.size)
+    box = ((side - picture.height) // 2, 0, picture.height, picture.width)
+    expected = argmax_map(cosines.T.reshape(len(WORDS), 6, 6), side, box)
+    assert (found == expected).mean() > 0.995
+    assert (found != model.segment(picture, list(WORDS), resolution=84)).any()
+    other = {side: {**p, "compared": p["compared"] | {"weights": "x"}} for side, p in prints.items()}
+    DenseHead.fit(np.eye(16), np.eye(16), 0.3, other).save(tmp_path / "other", 0)
+    with pytest.raises(FingerprintMismatch, match="weights"):
+        model.segment(picture, list(WORDS), dense_head=tmp_path / "other")
 
 
 def test_the_margin_takes_up_what_the_crop_removes() -> None:

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.dag
 
 STAGES = (
     "checkpoint@eye",
+    "listing",
     "index@mine",
     "scenes",
     "splits",
@@ -24,12 +25,14 @@ STAGES = (
     "encode@mine-words",
     "encode@scenes-eye",
     "encode@scenes-words",
+    "encode@training-eye",
     "compare",
     "toy",
     "curate@all",
     "curate@balanced",
     "train@default",
     "train@curated",
+    "dense@eye",
     "evaluate@retrieval",
     "evaluate@classification",
     "evaluate@multilingual",
@@ -41,7 +44,7 @@ STAGES = (
 WITHOUT_BACKBONES = tuple(
     name
     for name in STAGES
-    if name.split("@")[0] in ("compare", "toy", "curate", "train", "evaluate", "accounting", "report")
+    if name.split("@")[0] in ("compare", "toy", "curate", "train", "dense", "evaluate", "accounting", "report")
 )
 WITH_TORCH = ("train@default", "evaluate@retrieval")
 SPY = """

@@ -2,8 +2,10 @@
 
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.dag.project import Project
 from tests.dag.reruns import CURATION, DOWNSTREAM, EVALUATION, STUDIES, edited, first_rows, rerun
@@ -39,7 +41,8 @@ def test_another_text_encoder_and_back_again(project: Project) -> None:
     with edited(project, "encoders.words.model", str(project.outside / "words-b")):
         stages, rows = rerun(project)
         stores = {"mine-words", "classnames-words", "scenes-words"}
-        assert stages == {"checkpoint@words", *(f"encode@{name}" for name in stores), *STUDIES, *DOWNSTREAM}
+        encoding = {"checkpoint@words", *(f"encode@{name}" for name in stores)}
+        assert stages == encoding | STUDIES | DOWNSTREAM | {"dense@eye"}
         assert set(rows) == stores
     assert rerun(project) == (set(), Counter()), "A -> B -> A is restored"
     with edited(project, "encoders.words.model", str(project.outside / "words-b")):
@@ -49,9 +52,9 @@ def test_another_text_encoder_and_back_again(project: Project) -> None:
 def test_another_image_encoder_runs_no_text_encoder(project: Project) -> None:
     with edited(project, "encoders.eye.model", str(project.outside / "eye-c")):
         stages, rows = rerun(project)
-    encoding = {"checkpoint@eye", "encode@mine-eye", "encode@scenes-eye"}
-    assert stages == encoding | STUDIES | CURATION | EVALUATION | {"train@default", "train@curated"}
-    assert set(rows) == {"mine-eye", "scenes-eye"}
+    encoding = {"checkpoint@eye", "encode@mine-eye", "encode@scenes-eye", "encode@training-eye"}
+    assert stages == encoding | STUDIES | CURATION | EVALUATION | {"train@default", "train@curated", "dense@eye"}
+    assert set(rows) == {"mine-eye", "scenes-eye", "training-eye"}
 
 
 def test_one_more_sample_encodes_one_more_row(project: Project) -> None:
@@ -76,8 +79,15 @@ def test_one_more_scene_encodes_one_more_row(project: Project) -> None:
     with edited(project, "scenes.count", project.params()["scenes"]["count"] + 1):
         stages, rows = rerun(project)
     stores = {"scenes-eye", "scenes-blind", "scenes-words"}
-    assert stages == {"scenes", *(f"encode@{name}" for name in stores), *EVALUATION}
+    assert stages == {"scenes", "prompts", *(f"encode@{name}" for name in stores), *EVALUATION}
     assert rows == Counter(dict.fromkeys(stores, 1))
+
+
+def test_more_training_scenes_encode_themselves_and_fit_dense_heads_alone(project: Project) -> None:
+    with edited(project, "scenes.training", project.params()["scenes"]["training"] + 2):
+        stages, rows = rerun(project)
+    assert stages == {"scenes", "prompts", "encode@training-eye", "dense@eye", *EVALUATION}
+    assert rows == Counter({"training-eye": 2})
 
 
 def test_lost_scratch_is_restored_from_the_cache(project: Project) -> None:
@@ -101,3 +111,20 @@ def test_there_is_one_copy_of_every_shard(project: Project) -> None:
         others = [p for p in (project.folder / ".dvc").rglob("*") if p.is_file() and p.stat().st_ino == inode]
         places = {p.relative_to(project.folder / ".dvc").parts[0] for p in others}
         assert places == {"cache", "permafrost"}, f"{shard} is not one inode with cache and scratch"
+
+
+def test_a_folder_that_changes_is_noticed_and_one_that_is_away_is_not_missed(project: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    shutil.copytree(project.outside / "pictures", folder)
+    spec = project.params()["datasets"]["mine"]
+    with edited(project, "datasets.mine", spec | {"path": str(folder), "limit": 0}):
+        assert "index@mine" in rerun(project, "encode@mine-eye")[0]
+        Image.new("RGB", (40, 40), (1, 2, 3)).save(folder / "new.png")
+        with open(folder / "captions.csv", "a", encoding="utf-8") as table:
+            table.write("new.png,a new thing,en,new thing,new thing,tool\n")
+        stages, rows = rerun(project, "encode@mine-eye")
+        assert stages == {"index@mine", "encode@mine-eye"}
+        assert rows == Counter({"mine-eye": 1})
+        folder.rename(tmp_path / "away")
+        assert rerun(project, "encode@mine-eye") == (set(), Counter())
+    assert rerun(project, "encode@mine-eye")[1] == Counter()

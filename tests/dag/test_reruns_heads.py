@@ -19,7 +19,7 @@ def test_the_split_seed_runs_no_backbone(project: Project) -> None:
     with edited(project, "seed", 7):
         stages, rows = rerun(project)
     assert stages >= DOWNSTREAM | STUDIES | CURATION
-    assert stages - DOWNSTREAM - STUDIES - CURATION <= {"splits", "prompts"}
+    assert stages - DOWNSTREAM - STUDIES - CURATION <= {"splits", "prompts", "dense@eye"}
     assert rows == Counter()
 
 
@@ -28,6 +28,11 @@ def test_a_curation_trains_only_its_aligner(project: Project) -> None:
         stages, rows = rerun(project)
     assert stages == {"curate@balanced", "train@curated", *EVALUATION}
     assert rows == Counter()
+
+
+def test_a_dense_head_is_fitted_alone(project: Project) -> None:
+    with edited(project, "dense_heads.eye.regularisation", 1.0):
+        assert rerun(project) == ({"dense@eye", *EVALUATION}, Counter())
 
 
 def test_a_study_trains_nothing(project: Project) -> None:

@@ -155,9 +155,10 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             "classnames-words": store("prompts", "classnames", "words"),
             "scenes-eye": store("scenes", "composed", "eye-dense"),
             "scenes-blind": store("scenes", "composed", "blind-dense"),
+            "training-eye": store("scenes", "training", "eye-dense"),
             "scenes-words": store("scenes", "composed", "words-long"),
         },
-        "scenes": {"pieces": ["mine"], "count": 6, "size": 56, "objects": [2, 4]},
+        "scenes": {"pieces": ["mine"], "count": 6, "size": 56, "objects": [2, 4], "training": 9},
         "curations": {
             "all": {"method": "all", "view": "eye", "pool": ["mine"]},
             "balanced": {
@@ -170,10 +171,11 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             },
         },
         "aligners": {
-            "default": aligner("eye", "all", dense="eye-dense", long_text="words-long"),
+            "default": aligner("eye", "all", dense="eye-dense", dense_head="eye", long_text="words-long"),
             "control": aligner("blind", "all", dense="blind-dense", long_text="words-long"),
             "curated": aligner("eye", "balanced"),
         },
+        "dense_heads": {"eye": {"image": "eye-dense", "text": "words"}},
         "splits": {"repeats": 1, "validation": 0.2, "test": 0.3, "largest_family": 0.2},
         "prompts": {
             "classes": [{"dataset": "mine", "label": "concept"}, {"dataset": "mine", "label": "category"}],

@@ -49,8 +49,8 @@ def test_good_and_bad_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("file,caption\nabsent.png,x\n", "none of 1 rows"),
-        ("file,caption\n", "none of 0 rows"),
+        ("file,caption\nabsent.png,x\n", "none of 1 samples"),
+        ("file,caption\n", "none of 0 samples"),
         ("", "expected file,caption"),
         ("image,caption\n0.png,x\n", "expected file,caption"),
         ("file,caption,clas\n0.png,x,y\n", "expected file,caption"),

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.schema import ClassificationSet, PromptsParams, SplitsParams
+from pipeline.config.schema import ClassificationSet, PromptsParams, SegmentationSource, SplitsParams, Translation
+from pipeline.datasets.index import build_index
 from pipeline.datasets.prompts import build_prompts, fill
 from pipeline.datasets.splits import build_splits
 from pipeline.datasets.tables import read_table
 from pipeline.datasets.templates import templates_digest
 from pipeline.errors import DataError
+from tests.datasets.label_maps import write_mask_folder
 
 CLASSES = tuple(ClassificationSet(dataset="made", label=label) for label in ("concept", "category"))
 NAMES = [f"gadget{chr(97 + number)}" for number in range(20)]
@@ -53,8 +55,10 @@ def test_an_edit_changes_its_own_strings_only(splits: Path, tmp_path: Path) -> N
 
 
 def test_named_template_sets(splits: Path, tmp_path: Path) -> None:
-    own = tmp_path / "index/made/about.json"
-    own.write_text(json.dumps(json.loads(own.read_text()) | {"templates": ["the {} itself"]}))
+    own = tmp_path / "index/pairs/made/about.json"
+    own.parent.mkdir(parents=True)
+    made = json.loads((tmp_path / "index/made/about.json").read_text())
+    own.write_text(json.dumps(made | {"templates": ["the {} itself"]}))
     params = PromptsParams(classes=CLASSES[:1], sets={"own": "own", "openai": "openai-80", "few": "openai-7"})
     about = build_prompts(splits, params, tmp_path / "out", tmp_path / "index")
     assert {name: found["made"]["templates"] for name, found in about["sets"].items()} == {
@@ -83,3 +87,29 @@ def test_named_template_sets(splits: Path, tmp_path: Path) -> None:
 def test_articles(classname: str, text: str) -> None:
     assert fill("a photo of a {}", classname) == f"a photo of {text}"
     assert fill("the {}", classname) == f"the {classname}"
+
+
+def test_translations_stand_as_they_are(splits: Path, tmp_path: Path) -> None:
+    german = Translation(dataset="made", label="category", language="de", names={"things": "Dinge"})
+    params = PromptsParams(classes=CLASSES, sets={"both": ("a {}.", "the {}")}, translations=(german,))
+    build_prompts(splits, params, tmp_path / "out")
+    texts = {row["text_id"]: row for row in read_table(tmp_path / "out" / "texts.parquet").to_pylist()}
+    rows = read_table(tmp_path / "out" / "prompts.parquet").to_pylist()
+    (own,) = [texts[row["text_id"]] for row in rows if row["language"] == "de"]
+    assert (own["text"], own["language"]) == ("Dinge", "de")
+    lacking = german.model_copy(update={"names": {"others": "andere"}})
+    with pytest.raises(DataError, match="no name in 'de' for category 'things'"):
+        build_prompts(splits, params.model_copy(update={"translations": (lacking,)}), tmp_path / "out")
+
+
+def test_classes_of_label_maps(splits: Path, tmp_path: Path) -> None:
+    spec = SegmentationSource(source="mask-folder", group="scenes", path=str(write_mask_folder(tmp_path)), windows=None)
+    build_index(spec, tmp_path / "index/scenes/own", tmp_path)
+    params = PromptsParams(classes=CLASSES, sets={"both": ("a {}.", "the {}")}, segmentation=("own",))
+    build_prompts(splits, params, tmp_path / "out", tmp_path / "index")
+    texts = {row["text_id"]: row["text"] for row in read_table(tmp_path / "out" / "texts.parquet").to_pylist()}
+    rows = [row for row in read_table(tmp_path / "out" / "prompts.parquet").to_pylist() if row["label"] == "segment"]
+    found = {(row["value"], row["language"], texts[row["text_id"]]) for row in rows}
+    stem = {("9", "en", "a stem."), ("9", "en", "a stalk."), ("9", "en", "the stem"), ("9", "en", "the stalk")}
+    leaf = {("7", "en", "a leaf."), ("7", "en", "the leaf"), ("7", "de", "Blatt")}
+    assert found == stem | leaf | {("9", "de", "Stiel")}, "every name is a prompt, and the background is none"

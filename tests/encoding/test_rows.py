@@ -82,6 +82,19 @@ def test_an_unreadable_image_has_a_reason_and_harms_no_other(eye: ImageEncoder) 
     np.testing.assert_allclose(np.delete(with_bad["cls"], 1, axis=0), without["cls"], atol=1e-5)
 
 
+def test_an_image_that_the_processor_refuses_has_a_reason(eye: ImageEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = eye.preprocess
+
+    def particular(image: Image.Image) -> torch.Tensor:
+        if image.getpixel((0, 0)) == picture("1").getpixel((0, 0)):
+            raise ValueError("Unable to infer channel dimension format")
+        return honest(image)
+
+    monkeypatch.setattr(eye, "preprocess", particular)
+    reasons = gathered(ImageRows(eye, GRID, picture, PARAMS), ["0", "1", "2"])[1]
+    assert reasons == [None, "the image processor refuses it: Unable to infer channel dimension format", None]
+
+
 def test_non_finite_features_are_refused(eye: ImageEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = ImageRows(eye, GRID, picture, PARAMS)
     honest = eye.forward
@@ -115,6 +128,7 @@ class Counting:
     def __init__(self, encoder: TextEncoder) -> None:
         self._encoder = encoder
         self.width, self.max_tokens, self.lengths = encoder.width, encoder.max_tokens, encoder.lengths
+        self.device = encoder.device
         self.asked: list[tuple[int | None, list[str]]] = []
 
     def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:

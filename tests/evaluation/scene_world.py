@@ -11,7 +11,7 @@ import zarr
 
 from pipeline.alignment.model import HeadConfig, save_heads
 from pipeline.alignment.projectors import FreezeAlign
-from pipeline.config.schema import AlignerSpec, ClassificationSet, EvaluateParams, ScenesParams
+from pipeline.config.schema import AlignerSpec, EvaluateParams, SceneLabels, ScenesParams
 from pipeline.datasets.scenes import Scenes, build_scenes, read_scenes
 from pipeline.datasets.tables import PROMPTS, SAMPLES, text_id, write_table
 from pipeline.evaluation.embeddings import TrainedAligner
@@ -29,8 +29,8 @@ PARAMS = EvaluateParams(
     recall_at=(1, 5),
     prompt_sets=("first", "both"),
     segmentation=(
-        ClassificationSet(dataset="cut", label="category"),
-        ClassificationSet(dataset="cut", label="concept"),
+        SceneLabels(dataset="cut", label="category"),
+        SceneLabels(dataset="cut", label="concept"),
     ),
     examples=3,
     bootstrap=200,

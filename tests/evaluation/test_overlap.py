@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.evaluation.overlap import Overlap, OverlapBootstrap, chance_of, count_overlap, mean_iou, pixel_accuracy
-from pipeline.evaluation.pixels import best_class, locate, visible_share
+from pipeline.evaluation.pixels import best_class, locate
+from pipeline.features.visible import seen_share, visible_share
 
 
 def slow_iou(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -122,3 +123,6 @@ def test_visible_share() -> None:
     assert visible_share({"resize": {"height": 224, "width": 224}, "crop": None}) == 1
     assert visible_share({"crop_pct": 0.9, "crop_mode": "center"}) == 0.9
     assert visible_share({}) == 1
+    described = {"preprocessing": {"crop_pct": 0.9}}
+    assert seen_share({"compared": {}, "described": described}) == 0.9
+    assert seen_share({"compared": {"fit": "whole"}, "described": described}) == 1

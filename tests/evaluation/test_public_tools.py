@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.evaluation.metrics import first_hit_ranks, hits_at
-from pipeline.evaluation.overlap import count_overlap, mean_iou
+from pipeline.evaluation.overlap import count_overlap, mean_iou, mean_iou_of_all
 from pipeline.evaluation.prompts import class_vectors
 from pipeline.interop.clip_benchmark import benchmark_command
 
@@ -168,3 +168,19 @@ def test_miou(jaccard: Callable[..., torch.Tensor], absent: bool) -> None:
     present = np.isin(np.arange(6), truth)
     assert present.sum() == 6 - absent
     assert mean_iou(hits, true, taken)[0] == pytest.approx(float(each.numpy()[present].mean()), abs=1e-6)
+
+
+@pytest.mark.parametrize("absent", [0, 2])
+def test_miou_of_all(jaccard: Callable[..., torch.Tensor], absent: int) -> None:
+    """A class that is predicted and not there counts as 0, one that is neither is in no mean."""
+    generator = np.random.default_rng(6)
+    truth = generator.integers(0, 6 - absent, size=(4, 20, 30))
+    predicted = np.where(
+        generator.random(truth.shape) < 0.5, truth, generator.integers(0, 6 - absent // 2, truth.shape)
+    )
+    truth[generator.random(truth.shape) < 0.1] = 255
+    counted = truth != 255
+    one = np.zeros(int(counted.sum()), dtype=np.int64)
+    counts = np.stack(count_overlap(one, truth[counted], predicted[counted], (1, 6)))[:, 0]
+    theirs = jaccard(torch.from_numpy(predicted), torch.from_numpy(truth), num_classes=6, ignore_index=255)
+    assert mean_iou_of_all(*counts) == pytest.approx(float(theirs), abs=1e-6)

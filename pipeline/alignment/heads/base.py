@@ -38,8 +38,8 @@ class Head(nn.Module, ABC):
         """Unit vectors of images, (B, K) float32."""
 
     @abstractmethod
-    def patch_features(self, patch_BPD: Tensor) -> Tensor:
-        """Unit vectors of single patch tokens, (B, P, K) float32."""
+    def patch_features(self, patch_BPD: Tensor, unit: bool = True) -> Tensor:
+        """Vectors of single patch tokens, (B, P, K) float32, of unit length unless `unit` is false."""
 
     @abstractmethod
     def text_features(self, texts: TextInput) -> Tensor:

@@ -28,9 +28,9 @@ class Ensemble(Head):
         """See `Head`."""
         return self._joined([member.image_features(images) for member in self._heads()])
 
-    def patch_features(self, patch_BPD: Tensor) -> Tensor:
+    def patch_features(self, patch_BPD: Tensor, unit: bool = True) -> Tensor:
         """See `Head`."""
-        return self._joined([member.patch_features(patch_BPD) for member in self._heads()])
+        return self._joined([member.patch_features(patch_BPD, unit) for member in self._heads()])
 
     def text_features(self, texts: TextInput) -> Tensor:
         """See `Head`."""

@@ -94,14 +94,15 @@ class FreezeAlign(Head):
             summed_BK = summed_BK + self.vision_local.mean(images.local.float())
         return F.normalize(summed_BK, dim=-1)
 
-    def patch_features(self, patch_BPD: Tensor) -> Tensor:
+    def patch_features(self, patch_BPD: Tensor, unit: bool = True) -> Tensor:
         """See `Head`: through the projector of local tokens alone, or that of the CLS token where there is no other.
 
-        As in the paper's segmentation, where a text is compared with every patch; its code leaves them unnormalised,
-        which changes no comparison between classes.
+        As in the paper's segmentation, where a text is compared with every patch; its code does not bring them to unit
+        length, which changes no comparison between classes, but does change those between patches.
         """
         projector = self.vision_cls if self.vision_local is None else self.vision_local
-        return F.normalize(projector(patch_BPD.float()), dim=-1)
+        projected_BPK: Tensor = projector(patch_BPD.float())
+        return F.normalize(projected_BPK, dim=-1) if unit else projected_BPK
 
     def text_features(self, texts: TextInput) -> Tensor:
         """See `Head`."""

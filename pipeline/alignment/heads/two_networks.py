@@ -32,9 +32,10 @@ class TwoNetworks(Head):
         """See `Head`."""
         return F.normalize(self.image(image_vector(images, self.image_kind)), dim=-1)
 
-    def patch_features(self, patch_BPD: Tensor) -> Tensor:
+    def patch_features(self, patch_BPD: Tensor, unit: bool = True) -> Tensor:
         """See `Head`."""
-        return F.normalize(self.image(patch_vector(patch_BPD, self.image_kind)), dim=-1)
+        projected_BPK: Tensor = self.image(patch_vector(patch_BPD, self.image_kind))
+        return F.normalize(projected_BPK, dim=-1) if unit else projected_BPK
 
     def text_features(self, texts: TextInput) -> Tensor:
         """See `Head`."""

@@ -47,9 +47,10 @@ class Whitened(Head):
             images = ImageInput(self.cls_map(images.cls.float()), self.local_map(images.local.float()))
         return self.head.image_features(images)
 
-    def patch_features(self, patch_BPD: Tensor) -> Tensor:
+    def patch_features(self, patch_BPD: Tensor, unit: bool = True) -> Tensor:
         """See `Head`."""
-        return self.head.patch_features(patch_BPD if self.local_map is None else self.local_map(patch_BPD.float()))
+        mapped_BPD = patch_BPD if self.local_map is None else self.local_map(patch_BPD.float())
+        return self.head.patch_features(mapped_BPD, unit)
 
     def text_features(self, texts: TextInput) -> Tensor:
         """See `Head`."""

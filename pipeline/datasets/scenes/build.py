@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm import trange
+from tqdm import tqdm
 
 from pipeline.config.schema import ScenesParams
 from pipeline.datasets.builder import IndexBuilder
@@ -28,8 +28,13 @@ OBJECTS_FILE = "objects.parquet"
 ROLE = "long"
 
 
-def build_scenes(indexes: Mapping[str, Path], params: ScenesParams, out: Path) -> dict[str, Any]:
-    """Compose `params.count` scenes and write their index into `out`.
+TRAINING = 1_000_000  # number of the first training scene; those that are tested have lower ones
+
+
+def build_scenes(
+    indexes: Mapping[str, Path], params: ScenesParams, out: Path, numbers: range | None = None
+) -> dict[str, Any]:
+    """Compose scenes and write their index into `out`.
 
     Beside the usual tables (images.parquet with images.tar, texts.parquet and pairs.parquet with one caption per scene
     of role "long", about.json with `composed: true`) come masks.npz (`instances`, (N, size, size) uint8 in the order of
@@ -40,6 +45,7 @@ def build_scenes(indexes: Mapping[str, Path], params: ScenesParams, out: Path) -
         indexes: data set name -> its index, in the order of `params.pieces`.
         params: how many, how large, how many objects (from, to).
         out: the folder to write.
+        numbers: of the scenes, each of which looks different; `params.count` from 0 where None.
 
     Returns:
         What about.json holds; without a single cut-out the tables are empty and `available` is false, with a reason.
@@ -62,13 +68,14 @@ def build_scenes(indexes: Mapping[str, Path], params: ScenesParams, out: Path) -
         about |= {"available": False, "reason": reason}
     masks: list[np.ndarray] = []
     objects: list[dict[str, Any]] = []
+    numbers = range(params.count) if numbers is None else numbers
     with IndexBuilder(out) as builder:
-        for number in trange(params.count if pieces else 0, desc="scenes", unit="scene", mininterval=1.0):
+        for number in tqdm(numbers if pieces else (), desc=out.name, unit="scene", mininterval=1.0):
             count = low + int(uniform(number, "objects") * (high - low + 1))
             scene = compose(number, pieces, count, params.size)
             image = builder.add_image(_png(scene), f"scene-{number}")
             if builder.counts["images"] == len(masks):
-                raise DataError(f"Scene {number} equals an earlier one. Lower scenes.count or add cut-outs.")
+                raise DataError(f"Scene {number} equals an earlier one. Lower the number of scenes or add cut-outs.")
             text = builder.add_text(long_caption(number, scene), "en", ROLE)
             builder.link(image, text, "en", ROLE)
             masks.append(scene.instances)

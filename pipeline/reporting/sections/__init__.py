@@ -9,7 +9,7 @@ from pipeline.reporting.sections.curation import curation
 from pipeline.reporting.sections.findings import findings, main_finding, subtitle, title
 from pipeline.reporting.sections.languages import languages
 from pipeline.reporting.sections.provenance import provenance
-from pipeline.reporting.sections.segmentation import segmentation
+from pipeline.reporting.sections.segmentation import benchmarks, segmentation
 from pipeline.reporting.sections.similarity import similarity
 from pipeline.reporting.sections.stages import stages
 from pipeline.reporting.sections.tasks import classification, retrieval
@@ -24,6 +24,7 @@ _SECTIONS: tuple[Callable[[RunData], Section], ...] = (
     classification,
     languages,
     segmentation,
+    benchmarks,
     text_length,
     training,
     similarity,

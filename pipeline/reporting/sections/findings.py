@@ -48,7 +48,8 @@ def headlines(run: RunData) -> list[Headline]:
                 "retrieval": measure.endswith("recall@1"),
                 "classification": measure.endswith("top1_accuracy") and prompts == last_prompts,
                 "multilingual": code == "average" and measure.endswith("top1_accuracy"),
-                "segmentation": measure.endswith("mIoU"),
+                "segmentation": measure.endswith("mIoU") and code in ("", "en"),
+                "segmentation_benchmarks": "mIoU" in measure and code in ("", "en"),
                 "long_text": measure == "t2i_recall@1" and tokens == str(most_tokens),
             }
             if leads[task]:

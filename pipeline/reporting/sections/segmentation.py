@@ -43,6 +43,18 @@ def segmentation(run: RunData) -> Section:
     return Section("segmentation", TASK_TITLES["segmentation"], "Segmentation", blocks)
 
 
+def benchmarks(run: RunData) -> Section:
+    """The table of data sets with label maps, where params.yaml names any."""
+    result = run.results.get("segmentation_benchmarks")
+    title = TASK_TITLES["segmentation_benchmarks"]
+    if result is None:
+        words = (
+            "No data set with label maps was evaluated: none comes with the default. docs/segmentation.md adds some."
+        )
+        return Section("segmentation-benchmarks", title, "Label maps", [Text(words, "note")])
+    return Section("segmentation-benchmarks", title, "Label maps", task_blocks(result, run.cast))
+
+
 def _card(node: Node, run: RunData) -> Card:
     scene = run.library.image(node["scene"])
     truth, predicted = class_map(node["truth"]), class_map(node["predicted"])

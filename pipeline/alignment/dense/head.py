@@ -1,0 +1,139 @@
+"""A dense head: one linear map from patch tokens into the space of frozen sentence embeddings. Nothing is pickled.
+
+Shapes: n regions, D the width of the image encoder, T that of the text encoder.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from pipeline.alignment.model import HeadConfig
+from pipeline.errors import ModelError
+from pipeline.features.fingerprint import require_same_encoder
+from pipeline.files import write_json
+from pipeline.paths import DENSE_HEADS
+
+FORMAT = 1
+OTHER_IMAGES = ("resolution", "fit", "tier", "grid")  # in which a dense view may differ from that of training
+CONFIG_FILE = "config.json"
+_CHUNK_VALUES = 1 << 24
+
+
+@dataclass(frozen=True)
+class DenseHead:
+    """Ridge regression from the mean patch token of a region to its text; linear, so it holds for single patches too.
+
+    Attributes:
+        image_mean: (D,) float32, of the regions it was fitted to.
+        text_mean: (T,) float32, of their texts, which is taken from class vectors as well: what all texts share tells
+            no classes apart.
+        weight: (D, T) float32.
+        scale: what cosines are multiplied by before a softmax over classes.
+        fingerprints: of the stores it was fitted to, "image" and "text", as `Fingerprint.as_dict` gives them.
+    """
+
+    image_mean: np.ndarray
+    text_mean: np.ndarray
+    weight: np.ndarray
+    scale: float
+    fingerprints: dict[str, dict[str, Any]]
+
+    @classmethod
+    def fit(
+        cls, regions: np.ndarray, texts: np.ndarray, regularisation: float, fingerprints: dict[str, dict[str, Any]]
+    ) -> "DenseHead":
+        """Least squares with `regularisation` times the mean variance of a feature added to the diagonal.
+
+        Args:
+            regions: (n, D) mean patch tokens.
+            texts: (n, T) unit vectors, the text of each region.
+        """
+        image_mean, text_mean = (values.mean(axis=0, dtype=np.float64) for values in (regions, texts))
+        centred = regions.astype(np.float64) - image_mean
+        gram = centred.T @ centred
+        gram[np.diag_indices_from(gram)] += regularisation * np.trace(gram) / len(gram)
+        weight = np.linalg.solve(gram, centred.T @ (texts.astype(np.float64) - text_mean))
+        means = image_mean.astype(np.float32), text_mean.astype(np.float32)
+        return cls(*means, weight.astype(np.float32), SCALE, fingerprints)
+
+    def embed_patches(self, patch: np.ndarray, unit: bool = True) -> np.ndarray:
+        """Vectors (..., T) float32 of patch tokens (..., D) of any float dtype, of unit length unless `unit` is false.
+
+        Raises:
+            ValueError: the width does not fit.
+        """
+        if patch.shape[-1] != len(self.image_mean):
+            raise ValueError(f"patch features are {patch.shape[-1]} wide; the dense head takes {len(self.image_mean)}")
+        flat = patch.reshape(-1, patch.shape[-1])
+        out = np.empty((len(flat), self.weight.shape[1]), dtype=np.float32)
+        step = max(1, _CHUNK_VALUES // flat.shape[1])
+        for start in range(0, len(flat), step):
+            out[start : start + step] = (flat[start : start + step].astype(np.float32) - self.image_mean) @ self.weight
+        return (_unit(out) if unit else out).reshape(*patch.shape[:-1], -1)
+
+    def embed_text(self, texts: np.ndarray) -> np.ndarray:
+        """Unit vectors (n, T) float32 of sentence embeddings (n, T), the mean text taken away."""
+        return _unit(_unit(texts.astype(np.float32)) - self.text_mean)
+
+    def require_encoders_of(self, config: HeadConfig, what: str) -> None:
+        """Check that the head was fitted to features of the encoders of an aligner.
+
+        Args:
+            config: of the aligner.
+            what: is to be used, for the message.
+
+        Raises:
+            FingerprintMismatch: it was not; lists the fields that differ.
+        """
+        images, texts = (config.fingerprints[view] for view in (config.image_view, config.text_view))
+        require_same_encoder(self.fingerprints["image"], images, what, OTHER_IMAGES)
+        require_same_encoder(self.fingerprints["text"], texts, what, ("tokens",))
+
+    def save(self, folder: Path, repeat: int) -> None:
+        """Write the weights of one repeat, and config.json."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {"image_mean": self.image_mean, "text_mean": self.text_mean, "weight": self.weight}
+        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, _path(folder, repeat))
+        config = {"format": FORMAT, "scale": self.scale, "fingerprints": self.fingerprints}
+        write_json(config, folder / CONFIG_FILE)
+
+    @classmethod
+    def from_folder(cls, name: str, repeat: int, root: Path = DENSE_HEADS) -> "DenseHead":
+        """Load the dense head `name` of one repeat.
+
+        Raises:
+            ModelError: it is missing or damaged, or was made by another version.
+        """
+        folder = root / name
+        mend = f"Fit it again with: dvc repro dense@{name}"
+        try:
+            config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+            if config["format"] != FORMAT:
+                raise ModelError(f"{folder} has format {config['format']}; this version reads format {FORMAT}. {mend}")
+            return cls(**load_file(_path(folder, repeat)), scale=config["scale"], fingerprints=config["fingerprints"])
+        except FileNotFoundError as error:
+            raise ModelError(f"No dense head at {folder} for repeat {repeat}. {mend}") from error
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise ModelError(f"{folder} is no dense head ({type(error).__name__}: {error}). {mend}") from error
+
+
+SCALE = 1 / 0.07  # CLIP's initial temperature: nothing is learned here
+
+
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    """Rows of any array brought to unit length; rows of zeros stay."""
+    return _unit(values.astype(np.float32))
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    unit: np.ndarray = values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+    return unit
+
+
+def _path(folder: Path, repeat: int) -> Path:
+    return folder / f"repeat_{repeat}.safetensors"

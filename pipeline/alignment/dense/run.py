@@ -1,0 +1,111 @@
+"""Fitting a dense head: every repeat, to the objects of training scenes whose families that repeat trains on."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.alignment.dense.head import CONFIG_FILE, FORMAT, DenseHead, unit_rows
+from pipeline.alignment.dense.regions import object_tokens
+from pipeline.alignment.pairs import read_caption_pairs, read_samples
+from pipeline.config.schema import DenseHeadSpec
+from pipeline.datasets.scenes import SceneObject, Scenes, read_scenes
+from pipeline.errors import DataError, FingerprintMismatch
+from pipeline.features import FeatureStore
+from pipeline.features.visible import seen_share
+from pipeline.files import write_json
+from pipeline.paths import DENSE_HEADS, TRAINING_SCENES, store_folder
+
+log = logging.getLogger(__name__)
+_SCENES = 64  # whose patch tokens are read at once
+
+
+def fit_dense_head(name: str, spec: DenseHeadSpec, repeats: int) -> Path:
+    """Fit the dense head `name` once per split and write data/dense/<name>.
+
+    A training example is an object of a composed training scene: the mean of its patch tokens by its exact mask, and
+    the mean of the unit sentence embeddings of the English captions of the picture that it was cut from. Only objects
+    count whose family is in the train split. Scenes that are evaluated are others, and are not read.
+
+    Raises:
+        DataError: tables, masks and stores do not fit each other, or a repeat has too few objects.
+        StoreError: a store is missing or damaged, or has no patch tokens.
+        FingerprintMismatch: the texts of several data sets are of different encoders.
+    """
+    folder = DENSE_HEADS / name
+    scenes = read_scenes(TRAINING_SCENES)
+    if not len(scenes):
+        log.warning("warning: %s: no training scene was composed, so no dense head is fitted", name)
+        write_json({"format": FORMAT, "scale": 1.0, "fingerprints": {}}, folder / CONFIG_FILE)
+        return folder
+    store = FeatureStore.open(store_folder("scenes", spec.image, TRAINING_SCENES.name))
+    if "patch" not in store.names:
+        raise DataError(f"{store.folder} holds {', '.join(store.names)}; a dense head needs a view of `tier: full`.")
+    objects = _usable(scenes, store)
+    tokens, large = _tokens(scenes, objects, store)
+    objects, tokens = [o for o, enough in zip(objects, large, strict=True) if enough], tokens[large]
+    texts, fingerprint = _texts(objects, spec.text, repeats)
+    split_of = {row[:2]: row[2:] for row in read_samples(("dataset", "image_id"), repeats)}
+    captioned = np.isfinite(texts).all(axis=1)
+    for repeat in range(repeats):
+        train = [split_of[o.dataset, o.piece_id][repeat] == "train" for o in objects]
+        chosen = np.array(train, dtype=bool) & captioned
+        if chosen.sum() < 2:
+            raise DataError(
+                f"Dense head {name!r}: repeat {repeat} has {chosen.sum()} objects to train on; 2 are needed."
+            )
+        prints = {"image": store.fingerprint, "text": fingerprint}
+        head = DenseHead.fit(tokens[chosen], texts[chosen], spec.regularisation, prints)
+        head.save(folder, repeat)
+        log.info("%s repeat %d: fitted to %d objects of %d scenes", name, repeat, chosen.sum(), len(scenes))
+    return folder
+
+
+def _usable(scenes: Scenes, store: FeatureStore) -> list[SceneObject]:
+    """The visible objects of scenes that could be encoded, scene by scene."""
+    served = store.servable(scenes.ids)
+    return sorted((o for o in scenes.objects if served[o.scene] and o.pixels), key=lambda o: (o.scene, o.instance))
+
+
+def _tokens(scenes: Scenes, objects: Sequence[SceneObject], store: FeatureStore) -> tuple[np.ndarray, np.ndarray]:
+    """See `object_tokens`."""
+    height, width = store.attributes["patch_grid"]
+    numbers: dict[int, list[int]] = defaultdict(list)
+    for thing in objects:
+        numbers[thing.scene].append(thing.instance)
+    order = sorted(numbers)
+    parts = []
+    for start in range(0, len(order), _SCENES):
+        some = order[start : start + _SCENES]
+        patches = store.read("patch", scenes.ids[some])
+        wanted = [np.array(numbers[scene], dtype=np.uint8) for scene in some]
+        share = seen_share(store.fingerprint)
+        parts.append(object_tokens(list(patches), scenes.instances[some], wanted, (int(height), int(width)), share))
+    return np.concatenate([tokens for tokens, _ in parts]), np.concatenate([large for _, large in parts])
+
+
+def _texts(objects: Sequence[SceneObject], view: str, repeats: int) -> tuple[np.ndarray, dict[str, object]]:
+    """The text of each object (n, T), NaN where its picture has no caption, and the fingerprint of the texts."""
+    datasets = tuple(dict.fromkeys(thing.dataset for thing in objects))
+    pairs = read_caption_pairs(datasets, repeats)
+    of: dict[tuple[str, str], np.ndarray] = {}
+    stores = {dataset: FeatureStore.open(store_folder("pairs", view, dataset)) for dataset in datasets}
+    if len({store.digest for store in stores.values()}) > 1:
+        raise FingerprintMismatch(
+            f"The stores of view {view!r} of {', '.join(datasets)} are of different encoders or settings. "
+            "Bring them up to date with: dvc repro"
+        )
+    for dataset, store in stores.items():
+        own = pairs.where(pairs.dataset == dataset)
+        own = own.where(store.servable(own.text_id.astype(str)))
+        vectors = unit_rows(store.read("pooled", own.text_id.astype(str)))
+        rows: dict[str, list[int]] = defaultdict(list)
+        for row, image in enumerate(own.image_id.tolist()):
+            rows[image].append(row)
+        of |= {(dataset, image): vectors[found].mean(axis=0) for image, found in rows.items()}
+    width = stores[datasets[0]].shape("pooled")[-1]
+    nothing = np.full(width, np.nan, dtype=np.float32)
+    texts = np.stack([of.get((thing.dataset, thing.piece_id), nothing) for thing in objects])
+    return texts, stores[datasets[0]].fingerprint

@@ -1,0 +1,39 @@
+"""Well-known encoders by short name: `{catalogue: dinov2-large}` stands for the keys below.
+
+Names, loaders and poolings are as their authors publish them. Revisions are not written here: without one the stage
+`checkpoint` takes the commit of the day, records it in the checkpoint and says what to write to keep it.
+"""
+
+from difflib import get_close_matches
+from typing import Any
+
+_DINO = {"modality": "image", "source": "hub", "loader": "transformers"}
+_SENTENCE = {"modality": "text", "source": "hub", "loader": "sentence-transformers", "pooling": "model"}
+
+CATALOGUE: dict[str, dict[str, Any]] = {
+    "dinov2-small": _DINO | {"model": "facebook/dinov2-small"},
+    "dinov2-base": _DINO | {"model": "facebook/dinov2-base"},
+    "dinov2-large": _DINO | {"model": "facebook/dinov2-large"},
+    "dinov2-giant": _DINO | {"model": "facebook/dinov2-giant"},
+    "all-roberta-large-v1": _SENTENCE | {"model": "sentence-transformers/all-roberta-large-v1"},
+    "all-mpnet-base-v2": _SENTENCE | {"model": "sentence-transformers/all-mpnet-base-v2"},
+    "paraphrase-multilingual-mpnet-base-v2": _SENTENCE
+    | {"model": "sentence-transformers/paraphrase-multilingual-mpnet-base-v2"},
+}
+
+
+def from_catalogue(given: dict[str, Any]) -> dict[str, Any]:
+    """The keys of an entry of `encoders`, those of the catalogue entry that it names filled in; written keys win.
+
+    Raises:
+        ValueError: the catalogue has no such entry; the message names the nearest.
+    """
+    if "catalogue" not in given:
+        return given
+    written = {key: value for key, value in given.items() if key != "catalogue"}
+    name = given["catalogue"]
+    if not isinstance(name, str) or name not in CATALOGUE:
+        near = get_close_matches(str(name), CATALOGUE, 1)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"the catalogue has no {name!r}.{guess} It has: {', '.join(sorted(CATALOGUE))}")
+    return CATALOGUE[name] | written

@@ -1,0 +1,44 @@
+"""Babel-ImageNet (Geigle et al. 2023, arXiv 2306.08658): the classes of ImageNet named in other languages.
+
+Its file maps a language in capitals to two lists, numbers of classes and their names; a language has some of the
+thousand classes. Numbers are those of ImageNet, which are those of CLIP_benchmark's `imagenet1k` and of sorted folders.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.datasets.raw_files import read_json
+from pipeline.datasets.samples import Caption
+from pipeline.errors import ConfigError, SourceError
+
+
+def names_in_languages(path: Path, languages: Sequence[str], classes: int) -> list[list[Caption]]:
+    """For each of the `classes` its names, as captions.
+
+    Args:
+        languages: ISO codes; all there are, if none is given. English is left out: the data set has its own.
+
+    Raises:
+        ConfigError: a language is not in the file.
+        SourceError: the file is not of this form, or numbers more classes than there are.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise SourceError(f"{path}: expected a mapping of languages, found a {type(content).__name__}.")
+    there = {str(code).lower(): entry for code, entry in content.items()}
+    if unknown := [code for code in languages if code.lower() not in there]:
+        raise ConfigError(f"`languages` names {unknown}, which {path} lacks; it has: {', '.join(sorted(there))}.")
+    names: list[list[Caption]] = [[] for _ in range(classes)]
+    for code in [code.lower() for code in languages] or sorted(there):
+        if code == "en":
+            continue
+        try:
+            numbers, words = there[code]
+            pairs = [(int(number), str(word)) for number, word in zip(numbers, words, strict=True)]
+        except (TypeError, ValueError) as error:
+            raise SourceError(f"{path}: {code} should have a list of numbers and one of names: {error}.") from error
+        for number, word in pairs:
+            if not 0 <= number < classes:
+                raise SourceError(f"{path}: {code} names class {number}, but the data set has 0 to {classes - 1}.")
+            names[number].append(Caption(word, code))
+    return names

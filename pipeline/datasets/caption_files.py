@@ -1,0 +1,126 @@
+"""COCO captions and Flickr30k: pictures in a folder, several captions each, in the files that everybody has.
+
+Karpathy's dataset_coco.json and dataset_flickr30k.json (with his splits), COCO's captions_*.json, and Flickr30k's
+results_20130124.token and results.csv.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.schema import CaptionFileSource
+from pipeline.datasets.raw_files import located, matching, read_json, shown
+from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, split_named
+from pipeline.errors import SourceError
+
+_COCO_NAME = re.compile(r"(train|val|test)\d{4}")
+_TOKEN = re.compile(r"(?P<file>.+)#\d+\t(?P<caption>.*)")
+_RESULTS = re.compile(r"(?P<file>[^|]+)\|\s*\d+\s*\|(?P<caption>.*)")
+
+
+def caption_files(spec: CaptionFileSource) -> Source:
+    """The pictures of all annotation files, in their order, each with all its captions.
+
+    Raises:
+        SourceError: a file or the folder of pictures is missing, or a file is of none of these forms.
+    """
+    folder = located(spec.images)
+    if not folder.is_dir():
+        raise SourceError(f"No folder of pictures at {folder}. See `images` of this data set in params.yaml.")
+    files = matching(spec.annotations)
+    about = {"annotations": [str(file) for file in files], "images": str(folder), "packages": {}}
+    return Source(shown(spec.annotations), _samples(files, folder, spec.split), about)
+
+
+def _samples(files: list[Path], folder: Path, split: str | None) -> Iterator[Sample | Failure]:
+    for file in files:
+        if file.suffix.lower() != ".json":
+            yield from _lines(file, folder, split)
+            continue
+        content = read_json(file)
+        if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+            raise SourceError(f"{file}: expected Karpathy's or COCO's JSON, with a list of `images`.")
+        if isinstance(content.get("annotations"), list):
+            yield from _official(content, file, folder, split)
+        else:
+            yield from _karpathy(content, file, folder, split)
+
+
+def _karpathy(content: Mapping[str, Any], file: Path, folder: Path, split: str | None) -> Iterator[Sample | Failure]:
+    for number, image in enumerate(content["images"]):
+        place = f"{file.name}, image {number}"
+        try:
+            name, written = str(image["filename"]), str(image.get("split", ""))
+            texts = [str(sentence["raw"]) for sentence in image["sentences"]]
+        except (KeyError, TypeError, AttributeError) as error:
+            yield Failure(place, f"expected filename, split and sentences with raw: {type(error).__name__} {error}")
+            continue
+        path = folder / str(image.get("filepath", "")) / name
+        captions = [Caption(text) for text in texts]
+        known = split or split_named(written)
+        yield Sample(
+            name, Picture(path if path.exists() else folder / name), captions, (), known, place=f"{place}: {name}"
+        )
+
+
+def _official(content: Mapping[str, Any], file: Path, folder: Path, split: str | None) -> Iterator[Sample | Failure]:
+    captions: dict[Any, list[Caption]] = defaultdict(list)
+    for number, entry in enumerate(content["annotations"]):
+        try:
+            captions[entry["image_id"]].append(Caption(str(entry["caption"])))
+        except (KeyError, TypeError) as error:
+            yield Failure(f"{file.name}, annotation {number}", f"expected image_id and caption: {error}")
+    named = _COCO_NAME.search(file.name)
+    known = split or (split_named(named[1]) if named else None)
+    seen = set()
+    for number, image in enumerate(content["images"]):
+        place = f"{file.name}, image {number}"
+        try:
+            identity, name = image["id"], str(image["file_name"])
+            again = identity in seen
+        except (KeyError, TypeError) as error:
+            yield Failure(place, f"expected id and file_name: {error}")
+            continue
+        if again:
+            yield Failure(f"{place}: {name}", f"a second image of id {identity}; the first is taken")
+            continue
+        seen.add(identity)
+        inside = _COCO_NAME.search(name) or named
+        path = folder / name
+        if inside and not path.exists() and (folder / inside[0] / name).exists():
+            path = folder / inside[0] / name
+        yield Sample(name, Picture(path), captions.pop(identity, []), (), known, place=f"{place}: {name}")
+    for identity in captions:
+        yield Failure(f"{file.name}, image id {identity}", "captions of an image that is not listed")
+
+
+def _lines(file: Path, folder: Path, split: str | None) -> Iterator[Sample | Failure]:
+    """Flickr30k's own: `name.jpg#0<tab>caption` or `name.jpg| 0| caption`, an image's lines one after another."""
+    form = _RESULTS if file.suffix.lower() == ".csv" else _TOKEN
+    try:
+        with open(file, encoding="utf-8-sig", errors="surrogateescape") as opened:
+            for name, group in groupby(_parsed(opened, form, file.name), key=lambda entry: entry[0]):
+                if name is None:
+                    yield from (Failure(place, said) for _, said, place in group)
+                    continue
+                entries = list(group)
+                captions = [Caption(said) for _, said, _ in entries]
+                yield Sample(name, Picture(folder / name), captions, (), split, place=f"{entries[0][2]}: {name}")
+    except OSError as error:
+        raise SourceError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _parsed(lines: Any, form: re.Pattern[str], where: str) -> Iterator[tuple[str | None, str, str]]:
+    """(file or None, caption or reason, place) of each line."""
+    for number, line in enumerate(lines, start=1):
+        place = f"{where}, line {number}"
+        if not line.strip() or (number == 1 and line.lower().startswith("image_name")):
+            continue
+        found = form.fullmatch(line.rstrip("\r\n"))
+        if found is None:
+            yield None, f"expected a file, its number and a caption, found {line.strip()[:60]!a}", place
+        else:
+            yield found["file"].strip(), found["caption"], place

@@ -1,0 +1,72 @@
+"""Data sets of the Hugging Face hub, or local folders in one of its formats, streamed through `datasets`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.schema import HubSource
+from pipeline.datasets.raw_files import located
+from pipeline.datasets.samples import Failure, Sample, Source, split_named
+from pipeline.datasets.table import named_columns, require_columns, sample_of
+from pipeline.errors import SourceError
+
+
+def hub(spec: HubSource) -> Source:
+    """The rows of the named splits in their order; pictures stay encoded, class numbers become names.
+
+    Nothing of a data set is run: `datasets` has dropped loading scripts.
+
+    Raises:
+        SourceError: `datasets` is not installed, cannot load it, or a column is missing.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise SourceError("source hub needs a package that is not installed: pip install datasets") from error
+    local = located(spec.path)
+    path = str(local) if local.exists() else spec.path
+    parts = []
+    for split in spec.splits:
+        try:
+            part = datasets.load_dataset(path, spec.name, split=split, streaming=True, revision=spec.revision)
+            part = part if part.features is not None else part._resolve_features()
+        except Exception as error:  # it raises its own, pyarrow's, the hub's and the network's
+            raise SourceError(
+                f"`datasets` cannot load {path!r}, split {split!r}: {type(error).__name__}: {error}"
+            ) from error
+        require_columns(f"{path}, split {split}", list(part.features), spec.columns)
+        parts.append((split, _undecoded(part)))
+    about: dict[str, Any] = {"path": path, "name": spec.name, "revision": spec.revision, "packages": {}}
+    return Source(path, _samples(parts, spec), about)
+
+
+def _undecoded(part: Any) -> Any:
+    """The same data set whose pictures come as bytes and paths."""
+    from datasets import Image
+
+    for name, feature in part.features.items():
+        if isinstance(feature, Image):
+            part = part.cast_column(name, Image(decode=False))
+    return part
+
+
+def _samples(parts: list[tuple[str, Any]], spec: HubSource) -> Iterator[Sample | Failure]:
+    from datasets import ClassLabel
+
+    columns = named_columns(spec.columns)
+    wanted = sorted({name for names in columns.values() for name in names})
+    for split, part in parts:
+        names = {name: feature.names for name, feature in part.features.items() if isinstance(feature, ClassLabel)}
+        number = 0
+        try:
+            for row in part.select_columns(wanted):
+                number += 1
+                values = {
+                    name: names[name][value] if name in names and value is not None and value >= 0 else value
+                    for name, value in row.items()
+                }
+                yield sample_of(
+                    values, columns, f"{split}, row {number}", Path.cwd(), spec.language, split_named(split)
+                )
+        except Exception as error:  # as above; what was read so far is good
+            yield Failure(f"{split}, row {number + 1}", f"cannot be read from here on: {type(error).__name__}: {error}")

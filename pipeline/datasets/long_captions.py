@@ -1,0 +1,102 @@
+"""Pictures with captions of a hundred words and more: DCI, DOCCI and Urban1k, each as its authors distribute it.
+
+DCI (Urbanek et al. 2024): annotations/*.json with a short and a long caption, photos/, splits.json. DOCCI (Onoe et al.
+2024): docci_descriptions.jsonlines and images/. Urban1k (Zhang et al. 2024, Long-CLIP): caption/N.txt and image/N.jpg.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.schema import LongCaptionSource
+from pipeline.datasets.raw_files import located, read_json, read_text
+from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, split_named
+from pipeline.datasets.table_rows import rows_of
+from pipeline.datasets.tar_samples import PICTURES
+from pipeline.errors import SourceError
+
+_DESCRIPTIONS = "docci_descriptions.jsonlines"
+
+
+def long_captions(spec: LongCaptionSource) -> Source:
+    """The pictures of one of the three, each with its whole caption, in the roles that params.yaml says.
+
+    Of DCI the short caption is one more; the long one begins with it, as in the authors' own evaluation.
+
+    Raises:
+        SourceError: the folder is not laid out as theirs.
+    """
+    root = located(spec.path)
+    samples = {"dci": _dci, "docci": _docci, "urban1k": _urban1k}[spec.source](root, spec.roles)
+    return Source(str(root), samples, {"path": str(root), "roles": list(spec.roles), "packages": {}})
+
+
+def _dci(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
+    inner = root / "densely_captioned_images"
+    folder = inner if inner.is_dir() else root
+    annotations = folder / "annotations"
+    _require(annotations, folder / "photos")
+    split_of = {}
+    if (folder / "splits.json").is_file():
+        splits = read_json(folder / "splits.json")
+        if not isinstance(splits, dict) or not all(isinstance(files, list) for files in splits.values()):
+            raise SourceError(f"{folder / 'splits.json'}: expected a mapping of splits to lists of files.")
+        split_of = {Path(str(file)).stem: split_named(name) for name, files in splits.items() for file in files}
+    for path in sorted(annotations.glob("*.json"), key=_natural):
+        try:
+            entry = read_json(path)
+            short, extra = str(entry["short_caption"]).strip(), str(entry["extra_caption"]).strip()
+            picture = Picture(folder / "photos" / str(entry["image"]))
+        except (SourceError, KeyError, TypeError) as error:
+            yield Failure(path.name, f"expected image, short_caption and extra_caption: {error}")
+            continue
+        said = _in_roles(f"{short}\n{extra}".strip(), roles) + ([Caption(short)] if short and extra else [])
+        yield Sample(path.stem, picture, said, (), split_of.get(path.stem), place=path.name)
+
+
+def _docci(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
+    _require(root / _DESCRIPTIONS, root / "images")
+    for row in rows_of(root / _DESCRIPTIONS, ()):
+        missing = [name for name in ("image_file", "description") if not isinstance(row.values.get(name), str)]
+        if row.reason is not None or missing:
+            yield Failure(f"{_DESCRIPTIONS}, {row.place}", row.reason or f"without {' and '.join(missing)}")
+            continue
+        name: Any = row.values["image_file"]
+        split = split_named(str(row.values.get("split", "")).removeprefix("qual_"))
+        said = _in_roles(row.values["description"], roles)
+        yield Sample(name, Picture(root / "images" / name), said, (), split, place=f"{row.place}: {name}")
+
+
+def _urban1k(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
+    inner = root / "Urban1k"
+    folder = inner if inner.is_dir() else root
+    _require(folder / "caption", folder / "image")
+    pictures = {path.stem: path for path in (folder / "image").iterdir() if path.suffix[1:].lower() in PICTURES}
+    texts = {path.stem: path for path in (folder / "caption").glob("*.txt")}
+    for stem in sorted(pictures.keys() | texts.keys(), key=_natural):
+        if stem not in pictures or stem not in texts:
+            yield Failure(stem, "a caption without a picture" if stem in texts else "a picture without a caption")
+            continue
+        try:
+            said = _in_roles(read_text(texts[stem]), roles)
+        except SourceError as error:
+            yield Failure(stem, str(error))
+            continue
+        yield Sample(stem, Picture(pictures[stem]), said, (), "test")
+
+
+def _in_roles(text: str, roles: Sequence[str]) -> list[Caption]:
+    return [Caption(text, role=role) for role in roles]
+
+
+def _require(*paths: Path) -> None:
+    for path in paths:
+        if not path.exists():
+            raise SourceError(f"Expected {path}; see `path` of this data set in params.yaml.")
+
+
+def _natural(name: str | Path) -> tuple[tuple[int, str], ...]:
+    """Numbers inside names count as numbers: 2 comes before 10."""
+    parts = re.findall(r"\d+|\D+", name.name if isinstance(name, Path) else name)
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)

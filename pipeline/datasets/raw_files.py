@@ -1,0 +1,154 @@
+"""Raw files as params.yaml names them: paths, globs and braces, and a listing that says whether any has changed."""
+
+import glob
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from pipeline.config.schema import DatasetSpec, HubSource
+from pipeline.errors import SourceError
+
+_PATHS = ("path", "images", "annotations", "classnames", "babel", "captions")
+_MISSING = "missing"
+
+
+def located(written: str) -> Path:
+    """The absolute path that params.yaml means; `~` is the user's folder."""
+    return Path(written).expanduser().resolve()
+
+
+def shown(written: str | Sequence[str]) -> str:
+    """One or several paths of params.yaml, for messages."""
+    return written if isinstance(written, str) else ", ".join(written)
+
+
+def matching(written: str | Sequence[str]) -> list[Path]:
+    """All files that paths, globs (`*`, `**`, `?`, `[ab]`) and braces (`{000..099}.tar`) name, each once.
+
+    Patterns keep their order; what a pattern matches is sorted, so that a file whose name sorts last is appended.
+
+    Raises:
+        SourceError: a pattern matches no file, or a brace is not closed.
+    """
+
+    found: dict[Path, None] = {}
+    for pattern in (written,) if isinstance(written, str) else written:
+        found |= dict.fromkeys(file for one in _expanded(pattern) for file in _globbed(one))
+    return list(found)
+
+
+def _expanded(pattern: str) -> list[str]:
+    from braceexpand import braceexpand
+
+    try:
+        return [pattern] if Path(pattern).expanduser().exists() else list(braceexpand(pattern))
+    except ValueError as error:
+        raise SourceError(f"{pattern!r} in params.yaml has a brace that is not closed: {error}") from error
+
+
+def _globbed(pattern: str) -> list[Path]:
+    path = located(pattern)
+    files = [path] if path.is_file() else []
+    if not files and glob.has_magic(pattern):
+        names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        files = [Path(name) for name in names if Path(name).is_file()]
+    if not files:
+        hint = f" It is a folder; write a pattern, such as {path}/*.tar" if path.is_dir() else ""
+        raise SourceError(f"No file matches {str(path)!r}.{hint} See this data set in params.yaml.")
+    return files
+
+
+def read_text(path: Path, default: str | None = None) -> str:
+    """A small file as UTF-8 text, without a byte order mark; `default` if it is not there.
+
+    Raises:
+        SourceError: it cannot be read, or is no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        if default is not None:
+            return default
+        raise SourceError(f"No file at {path}. See this data set in params.yaml.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} cannot be read as UTF-8 text: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """A file as JSON.
+
+    Raises:
+        SourceError: it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise SourceError(f"{path} is no JSON: {error}") from error
+
+
+def walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[os.DirEntry[str]]:
+    """Every file under `folder`: of each folder its files by name, then its subfolders.
+
+    Links are followed, but not in circles. What is hidden is left out, and so is what is neither file nor folder, such
+    as a pipe; a link to nothing is given as a file.
+    """
+    stat = folder.stat()
+    if (stat.st_dev, stat.st_ino) in above:
+        return
+    try:
+        entries = os.scandir(folder)
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be listed: {error.strerror}") from error
+    with entries:
+        listed = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in listed:
+        if entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists()):
+            yield entry
+    for entry in listed:
+        if entry.is_dir():
+            yield from walk(Path(entry.path), above | {(stat.st_dev, stat.st_ino)})
+
+
+def listing(spec: DatasetSpec) -> dict[str, Any] | None:
+    """Number, bytes and digest of the raw files of a data set: of their paths, sizes and modification times.
+
+    No file is opened. None if they are not on this machine; a data set without raw files has an empty listing.
+    """
+    digest, files, size = xxhash.xxh3_128(), 0, 0
+    for root in _roots(spec):
+        if not root.exists():
+            return None
+        for path, stat in _stats(root):
+            line = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+            files += 1
+            size += stat.st_size
+    return {"source": spec.source, "files": files, "bytes": size, "digest": digest.hexdigest()}
+
+
+def _stats(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+    if root.is_dir():
+        for entry in walk(root):
+            yield entry.path, entry.stat(follow_symlinks=Path(entry.path).exists())
+    else:
+        yield str(root), root.stat()
+
+
+def _roots(spec: DatasetSpec) -> Iterator[Path]:
+    """The files and folders that an entry of params.yaml names."""
+    for name in _PATHS:
+        written = getattr(spec, name, None)
+        for one in (written,) if isinstance(written, str) else written or ():
+            if name == "captions" or (isinstance(spec, HubSource) and not located(one).exists()):
+                continue  # a table inside `path`, or a name on the hub
+            if located(one).exists():
+                yield located(one)
+                continue
+            try:
+                yield from matching(one)
+            except SourceError:
+                yield Path(_MISSING)

@@ -1,0 +1,99 @@
+"""The index of a segmentation data set: windows or whole pictures as rows, label maps and classes beside them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from pipeline.config.schema import SegmentationSource
+from pipeline.datasets.builder import IndexBuilder
+from pipeline.datasets.decode import decode_labels, decode_rgb
+from pipeline.datasets.segmentation.layouts import ClassName, Layout, Sample, read_layout
+from pipeline.datasets.segmentation.windows import window_boxes
+from pipeline.datasets.tables import CLASSES, MASKS, image_id, write_table
+from pipeline.errors import DataError, SourceError
+
+MASKS_FILE = "masks.parquet"
+CLASSES_FILE = "classes.parquet"
+
+
+def index_segmentation(spec: SegmentationSource, builder: IndexBuilder, folder: Path) -> dict[str, Any]:
+    """Feed every good picture, and write masks.parquet and classes.parquet into `folder`; a bad one is a failure.
+
+    Pictures and label maps are indexed where they lie. With windows, rows of images.parquet are windows (`parent_id`,
+    `box`) and pictures are no rows of their own; `masks.image_id` is that of the picture either way.
+
+    Raises:
+        SourceError: a file of the layout is missing or wrong, or no picture is good.
+    """
+    layout = read_layout(spec)
+    known = _checked(layout, spec.path)
+    masks: dict[str, dict[str, Any]] = {}
+    samples = layout.samples[: spec.limit or None]
+    for sample in tqdm(samples, desc=f"{Path(spec.path).name}/{layout.split}", unit="image", mininterval=1):
+        try:
+            row = _feed(sample, spec, builder, known)
+            if row["image_id"] in masks:
+                raise DataError(f"the same picture as {masks[row['image_id']]['key']}")
+        except (DataError, OSError) as error:
+            builder.fail(sample.key, str(error))
+            continue
+        masks[row["image_id"]] = row
+    if not masks:
+        raise SourceError(
+            f"{spec.path}: none of {len(samples)} pictures could be indexed. Reasons: {builder.first_failures()}"
+        )
+    write_table(pa.Table.from_pylist(list(masks.values()), schema=MASKS), folder / MASKS_FILE)
+    rows = [vars(named) for named in layout.classes]
+    write_table(pa.Table.from_pylist(rows, schema=CLASSES), folder / CLASSES_FILE)
+    windows = spec.windows.model_dump() if spec.windows else None
+    path = str(Path(spec.path).expanduser().resolve())
+    return {"path": path, "split": layout.split, "windows": windows, "pictures": len(masks), "packages": {}}
+
+
+def _feed(sample: Sample, spec: SegmentationSource, builder: IndexBuilder, known: np.ndarray) -> dict[str, Any]:
+    """Index one picture; gives its row of masks.parquet."""
+    for path, what in ((sample.picture, "picture"), (sample.mask, "label map")):
+        if not path.is_file():
+            raise DataError(f"no {what} at {path}")
+    content, written = sample.picture.read_bytes(), sample.mask.read_bytes()
+    size = decode_rgb(content).size
+    labels = decode_labels(written)
+    if labels.shape != size[::-1]:
+        raise DataError(f"the picture is {size[0]} x {size[1]}, its label map {labels.shape[1]} x {labels.shape[0]}")
+    strange = np.setdiff1d(labels, known)
+    if strange.size:
+        raise DataError(f"the label map holds the values {strange[:5].tolist()}, which no class has")
+    if spec.windows is None:
+        identity = builder.refer_to(sample.picture, content, size, sample.key)
+    else:
+        boxes = window_boxes(*size, spec.windows)
+        identity = builder.refer_to_windows(sample.picture, content, sample.key, boxes, spec.windows.side)
+    return {
+        "image_id": identity,
+        "path": str(sample.mask),
+        "offset": 0,
+        "length": -1,
+        "mask_id": image_id(written),
+        "width": size[0],
+        "height": size[1],
+        "key": sample.key,
+        "scene": sample.scene,
+    }
+
+
+def _checked(layout: Layout, where: str) -> np.ndarray:
+    """The values that classes name.
+
+    Raises:
+        SourceError: a value is of two kinds, or nothing is a class.
+    """
+    kinds: dict[int, ClassName] = {}
+    for named in layout.classes:
+        if kinds.setdefault(named.value, named).kind != named.kind:
+            raise SourceError(f"{where}: value {named.value} is both {kinds[named.value].kind} and {named.kind}.")
+    if not any(named.kind == "class" for named in kinds.values()):
+        raise SourceError(f"{where}: no value of its classes is of kind class.")
+    return np.array(sorted(kinds), dtype=np.int64)

@@ -1,0 +1,150 @@
+"""How segmentation data sets lie on disk: which picture goes with which label map, and what the values mean."""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config.schema import SegmentationSource
+from pipeline.datasets.segmentation.names import CONTEXT, LANGUAGES, VOC
+from pipeline.errors import SourceError
+
+KINDS = ("class", "background", "void")
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+_ADE20K_SPLITS = {"val": "validation", "train": "training"}
+
+
+@dataclass(frozen=True)
+class ClassName:
+    """What a value of the label maps means: a row of classes.parquet."""
+
+    value: int
+    classname: str
+    kind: str = "class"
+    language: str = "en"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture and its label map, which may turn out to be missing; `scene` is a category of the whole picture."""
+
+    key: str
+    picture: Path
+    mask: Path
+    scene: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Samples in the order of the data set's own list, and the names of its values."""
+
+    split: str
+    samples: Sequence[Sample]
+    classes: Sequence[ClassName]
+
+
+def read_layout(spec: SegmentationSource) -> Layout:
+    """The samples and classes of a data set, by the layout that `spec.source` names.
+
+    Raises:
+        SourceError: the folder, its list or its table of classes is missing or wrong.
+    """
+    folder = Path(spec.path).expanduser().resolve()
+    layouts: dict[str, Callable[[SegmentationSource, Path], Layout]] = {
+        "voc": _voc,
+        "pascal-context": _context,
+        "ade20k": _ade20k,
+        "mask-folder": _mask_folder,
+    }
+    return layouts[spec.source](spec, folder)
+
+
+def _voc(spec: SegmentationSource, folder: Path) -> Layout:
+    """`VOCdevkit/VOC2012`: 0 is background, 1 to 20 the classes, 255 the border around objects."""
+    classes = [ClassName(0, "background", "background"), ClassName(255, "border", "void")]
+    for value, names in enumerate(VOC, start=1):
+        classes += [ClassName(value, name, language=code) for code, name in zip(LANGUAGES, names, strict=True)]
+    return _listed(folder, "Segmentation", "SegmentationClass", spec.split or "val", classes)
+
+
+def _context(spec: SegmentationSource, folder: Path) -> Layout:
+    """`VOCdevkit/VOC2010` with label maps of 59 classes, as mmsegmentation's conversion writes them: 0 is the rest."""
+    classes = [ClassName(0, "background", "background"), ClassName(255, "border", "void")]
+    classes += [ClassName(value, name) for value, name in enumerate(CONTEXT, start=1)]
+    return _listed(folder, "SegmentationContext", "SegmentationClassContext", spec.split or "val", classes)
+
+
+def _ade20k(spec: SegmentationSource, folder: Path) -> Layout:
+    """`ADEChallengeData2016`: 1 to 150 are the classes of objectInfo150.txt, 0 is the rest and does not count."""
+    split = _ADE20K_SPLITS.get(spec.split or "val", spec.split or "")
+    classes = [ClassName(0, "other", "void")]
+    table = folder / "objectInfo150.txt"
+    for line in _lines(table, "a line per class: Idx, Ratio, Train, Val, Name, with tabs between them")[1:]:
+        value, *_, names = line.split("\t")
+        if not value.strip().isdecimal():
+            raise SourceError(f"{table}: expected a class number at the start of {line!r}")
+        written = [name.strip() for name in names.split(",")]
+        classes += [ClassName(int(value), name) for name in (written if spec.synonyms else written[:1])]
+    scenes: dict[str, str] = {}
+    if (folder / "sceneCategories.txt").is_file():
+        scenes = dict(line.split()[:2] for line in _lines(folder / "sceneCategories.txt", "") if len(line.split()) > 1)
+    masks = folder / "annotations" / split
+    pictures = sorted((folder / "images" / split).glob("*.jpg"))
+    if not pictures:
+        raise SourceError(_expected(folder, f"images/{split}/*.jpg and annotations/{split}/*.png", "no picture there"))
+    samples = [Sample(p.stem, p, masks / f"{p.stem}.png", scenes.get(p.stem)) for p in pictures]
+    return Layout(split, samples, classes)
+
+
+def _mask_folder(spec: SegmentationSource, folder: Path) -> Layout:
+    """`images/`, `masks/<the same name>.png` and `classes.csv` (value,classname and optionally kind,language)."""
+    classes = list(_class_table(folder / "classes.csv"))
+    names = set(_lines(folder / f"{spec.split}.txt", "a file name without its ending per line")) if spec.split else None
+    pictures = [p for p in sorted((folder / "images").glob("*")) if p.suffix.lower() in _PICTURES]
+    samples = [
+        Sample(p.stem, p, folder / "masks" / f"{p.stem}.png") for p in pictures if names is None or p.stem in names
+    ]
+    if not samples:
+        raise SourceError(_expected(folder, "images/, masks/ and classes.csv", f"{len(pictures)} pictures in images/"))
+    return Layout(spec.split or "all", samples, classes)
+
+
+def _listed(folder: Path, lists: str, masks: str, split: str, classes: Sequence[ClassName]) -> Layout:
+    """VOC's form: ImageSets/<lists>/<split>.txt names the pictures."""
+    path = folder / "ImageSets" / lists / f"{split}.txt"
+    if not path.is_file():
+        there = sorted(found.stem for found in path.parent.glob("*.txt"))
+        form = f"JPEGImages/, {masks}/ and ImageSets/{lists}/{split}.txt"
+        raise SourceError(_expected(folder, form, f"the splits {', '.join(there) or 'none'}"))
+    keys = [line.split()[0] for line in _lines(path, "a picture per line")]
+    samples = [Sample(key, folder / "JPEGImages" / f"{key}.jpg", folder / masks / f"{key}.png") for key in keys]
+    return Layout(split, samples, classes)
+
+
+def _class_table(path: Path) -> Iterator[ClassName]:
+    lines = _lines(path, "the columns value,classname and optionally kind,language")
+    reader = csv.DictReader(lines)
+    header = [name.strip() for name in reader.fieldnames or ()]
+    if not {"value", "classname"} <= set(header) <= {"value", "classname", "kind", "language"}:
+        raise SourceError(f"{path} has the columns {header}; expected value,classname and optionally kind,language.")
+    reader.fieldnames = header
+    for row in reader:
+        value, kind = (row["value"] or "").strip(), (row.get("kind") or "").strip() or "class"
+        if not value.isdecimal() or kind not in KINDS or not (row["classname"] or "").strip():
+            raise SourceError(
+                f"{path}: {value!r}, {row['classname']!r}, {kind!r} is not a whole number, a name and one of "
+                f"{', '.join(KINDS)}."
+            )
+        yield ClassName(int(value), row["classname"].strip(), kind, (row.get("language") or "").strip() or "en")
+
+
+def _lines(path: Path, form: str) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} cannot be read ({error}); expected {form}.") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _expected(folder: Path, form: str, found: str) -> str:
+    return f"{folder}: expected {form}; found {found}. See `path` and `split` of this data set in params.yaml."

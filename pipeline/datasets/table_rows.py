@@ -1,0 +1,199 @@
+"""Rows of CSV, TSV, JSON lines, JSON and Parquet; a row that cannot be read says so and raises nothing."""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.datasets.raw_files import read_json
+from pipeline.errors import SourceError
+
+KINDS = (".csv", ".tsv", ".jsonl", ".jsonlines", ".ndjson", ".json", ".parquet")
+_BATCH = 256  # rows of Parquet that are in memory at a time; they may hold pictures
+_BREAKS_OFF = (OSError, EOFError, zlib.error)  # what reading a file raises, compressed or not
+_FIELD = 16 << 20  # characters of a CSV field, bytes of a line of JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: where it is written and its values by column, or the reason why it has none."""
+
+    place: str
+    values: dict[str, Any]
+    reason: str | None = None
+
+
+def kind_of(path: Path) -> str:
+    """How a table is written, by its name; `.gz` behind it is allowed for text.
+
+    Raises:
+        SourceError: by none of `KINDS`.
+    """
+    names = path.suffixes[:-1] if path.suffix.lower() == ".gz" else path.suffixes
+    kind = names[-1].lower() if names else ""
+    if kind not in KINDS or (kind == ".parquet" and path.suffix.lower() == ".gz"):
+        raise SourceError(f"{path} is a table of an unknown kind; its name should end in {', '.join(KINDS)}.")
+    return kind
+
+
+def columns_of(path: Path) -> list[str] | None:
+    """The columns of a table with a header; None where every row names its own.
+
+    Raises:
+        SourceError: the table is missing or not of the kind that its name says.
+    """
+    kind = kind_of(path)
+    if kind == ".parquet":
+        with _parquet(path) as file:
+            return list(file.schema_arrow.names)
+    if kind in (".csv", ".tsv"):
+        with _text(path) as file:
+            return _header(path, csv.reader(file, delimiter=_delimiter(kind)))
+    return None
+
+
+def rows_of(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of a table; of Parquet only `columns` are read.
+
+    Raises:
+        SourceError: as `columns_of`.
+    """
+    kind = kind_of(path)
+    if kind == ".parquet":
+        yield from _parquet_rows(path, columns)
+    elif kind in (".csv", ".tsv"):
+        yield from _csv_rows(path, _delimiter(kind))
+    elif kind == ".json":
+        yield from _json_rows(path)
+    else:
+        yield from _line_rows(path)
+
+
+def _delimiter(kind: str) -> str:
+    return "\t" if kind == ".tsv" else ","
+
+
+def _text(path: Path) -> TextIO:
+    """The file as text; bytes that are no UTF-8 become lone surrogates, so that their row can be named."""
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        return cast(TextIO, opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline=""))
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _header(path: Path, reader: Iterator[list[str]]) -> list[str]:
+    csv.field_size_limit(_FIELD)
+    try:
+        names = [name.strip() for name in next(reader, [])]
+    except (csv.Error, *_BREAKS_OFF) as error:
+        raise SourceError(f"{path} cannot be read as a table: {error}") from error
+    if any(_no_utf8(name) or "\0" in name for name in names):
+        raise SourceError(f"{path} is no UTF-8 table. Convert it, for example with: iconv -t UTF-8")
+    return names
+
+
+def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
+    with _text(path) as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        names = _header(path, reader)
+        while True:
+            start = reader.line_num + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:  # a quote may stay open over many lines
+                lines = f"line {start}" if start >= reader.line_num else f"lines {start} to {reader.line_num}"
+                yield Row(lines, {}, f"cannot be read: {error}")
+                continue
+            except _BREAKS_OFF as error:  # a compressed file that breaks off
+                yield Row(f"line {reader.line_num}", {}, f"the table breaks off: {error}")
+                return
+            if not cells:
+                continue
+            cells = [cell.strip() for cell in cells]
+            values: dict[str, Any] = dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=False))
+            reason = None
+            if any(cells[len(names) :]):
+                reason = f"{len(cells)} cells, but {len(names)} columns; put quotes around what holds a {delimiter!r}"
+            elif any(map(_no_utf8, cells)):
+                reason = "the row is no UTF-8"
+            yield Row(f"line {reader.line_num}", values, reason)
+
+
+def _line_rows(path: Path) -> Iterator[Row]:
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opener(path, "rb") as file:
+            number = 0
+            while line := file.readline(_FIELD):
+                number += 1
+                if not line.endswith(b"\n") and len(line) == _FIELD:
+                    while (rest := file.readline(_FIELD)) and not rest.endswith(b"\n"):
+                        pass
+                    yield Row(f"line {number}", {}, f"longer than {_FIELD} bytes")
+                elif line.strip():
+                    yield _object(line, f"line {number}")
+    except _BREAKS_OFF as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
+
+
+def _object(line: bytes, place: str) -> Row:
+    try:
+        content = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return Row(place, {}, f"the line is no UTF-8: {error}")
+    except (ValueError, RecursionError) as error:
+        return Row(place, {}, f"the line is no JSON: {error}")
+    if not isinstance(content, dict):
+        return Row(place, {}, f"expected an object {{...}}, found a {type(content).__name__}")
+    return Row(place, content)
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise SourceError(f"{path}: expected a list of objects, found a {type(content).__name__}.")
+    for number, entry in enumerate(content, start=1):
+        good = isinstance(entry, dict)
+        yield Row(
+            f"row {number}", entry if good else {}, None if good else f"expected an object, not {type(entry).__name__}"
+        )
+
+
+def _parquet(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    with _parquet(path) as file:
+        number = 0
+        try:
+            for batch in file.iter_batches(batch_size=_BATCH, columns=list(columns)):
+                for place in range(len(batch)):
+                    number += 1
+                    yield Row(f"row {number}", *_values(batch, place))
+        except (pa.ArrowException, OSError) as error:
+            yield Row(f"row {number + 1}", {}, f"the file is damaged from here on: {error}")
+
+
+def _values(batch: pa.RecordBatch, row: int) -> tuple[dict[str, Any], str | None]:
+    try:
+        return {name: batch.column(name)[row].as_py() for name in batch.schema.names}, None
+    except UnicodeDecodeError as error:
+        return {}, f"the row is no UTF-8: {error}"
+
+
+def _no_utf8(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text) if not text.isascii() else False

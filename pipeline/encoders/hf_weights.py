@@ -1,0 +1,59 @@
+"""Weights of a local folder into a class of transformers, and every way in which that fails said in words."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.config.schema import EncoderSpec
+from pipeline.encoders.memory import memory_is_said
+from pipeline.errors import CheckpointError
+
+SMALLER = "choose a smaller model, `dtype: bfloat16`, or a device with more memory"
+
+
+def load_weights(
+    model_class: Any,
+    folder: Path,
+    spec: EncoderSpec,
+    device: str,
+    unused: Callable[[str], bool],
+    wanted: str = "",
+    **options: Any,
+) -> Any:
+    """A model in evaluation mode on `device`, all of whose weights come from safetensors in `folder`.
+
+    Args:
+        model_class: of transformers, with `from_pretrained`.
+        unused: whether a weight of that name decides nothing that is kept, and may be missing.
+        wanted: what the weights are needed for, for the message.
+        options: for `from_pretrained`.
+
+    Raises:
+        CheckpointError: weights are missing, of other shapes or damaged, or do not fit into memory.
+    """
+    from safetensors import SafetensorError
+
+    with memory_is_said(f"{folder.name} ({model_class.__name__})", SMALLER):
+        try:
+            model, report = model_class.from_pretrained(
+                folder,
+                dtype=getattr(torch, spec.dtype),
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                **options,
+            )
+        except (OSError, RuntimeError, ValueError, KeyError, ImportError, SafetensorError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise CheckpointError(
+                f"{folder}: its weights do not load into {model_class.__name__}, the architecture that its config.json "
+                f"names: {' '.join(str(error).split())[:400]}. Look whether config.json and weights belong together, "
+                "and fetch the checkpoint again."
+            ) from error
+        name = type(model).__name__
+        if missing := sorted(key for key in report["missing_keys"] if not unused(key)):
+            raise CheckpointError(f"{folder} lacks weights that {name} needs{wanted}: {', '.join(missing[:4])}")
+        return model.eval().to(device)

@@ -1,0 +1,100 @@
+"""The size of a batch, found once by trying and remembered beside the scratch folder.
+
+A batch's size moves features by rounding only, but a run that goes on where another was killed shall end in the same
+bytes. What was found is therefore kept for the encoder, its view and the device, and recorded in the store.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+
+from pipeline.encoders.memory import is_out_of_memory
+from pipeline.encoding.lanes import Lanes
+from pipeline.errors import CheckpointError
+from pipeline.features.fingerprint import digest_of
+from pipeline.features.scratch import work_folder
+
+log = logging.getLogger(__name__)
+FOUND = "batch_sizes.json"
+_SIZES = {"cpu": (4, 8, 16, 32, 64), "cuda": (16, 32, 64, 128, 256, 512, 1024)}
+_WORTH = 1.03  # a larger batch must be faster by as much
+_AT_LEAST = 0.3  # seconds over which a size is timed, once warm
+
+
+def settled(size: int | Literal["auto"]) -> int:
+    """A size that `find_batch_size` was asked for before it reaches the rows."""
+    if size == "auto":
+        raise CheckpointError("batch_size auto was not settled: make rows with pipeline.encoding.load")
+    return size
+
+
+def find_batch_size(subject: dict[str, Any], device: str, run: Callable[[int], None]) -> int:
+    """The smallest size of the highest throughput to within 3 %, tried only where no earlier trial is known.
+
+    Args:
+        subject: what decides the cost: weights, resolution or length, dtype, modality.
+        run: encodes a batch of that size and waits for the end.
+
+    Raises:
+        CheckpointError: not even the smallest size fits into memory.
+    """
+    kind = torch.device(device).type
+    name = torch.cuda.get_device_name(device) if kind == "cuda" else kind
+    key = digest_of(subject | {"device": name})
+    path = work_folder() / FOUND
+    known = _read(path)
+    if key in known:
+        return known[key]
+    size = _fastest(_SIZES.get(kind, _SIZES["cpu"]), run if kind != "cpu" else _on_one_core(run))
+    log.info("batch size %d found for %s on %s", size, subject.get("model", "the encoder"), name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".partial-{os.getpid()}")
+    partial.write_text(json.dumps(_read(path) | {key: size}, indent=1, sort_keys=True), encoding="utf-8")
+    os.replace(partial, path)
+    return size
+
+
+def _fastest(sizes: tuple[int, ...], run: Callable[[int], None]) -> int:
+    best, rate = 0, 0.0
+    for size in sizes:
+        try:
+            run(size)
+            found = size / _seconds(run, size)
+        except (MemoryError, RuntimeError, OSError, CheckpointError) as error:
+            cause = error.__cause__ or error
+            if not is_out_of_memory(cause):
+                raise
+            if best == 0:
+                raise CheckpointError(f"Not even a batch of {size} fits into memory ({cause}).") from error
+            return max(sizes[0], best // 2)  # two batches are on the device at once
+        if found < rate * _WORTH:
+            return best
+        best, rate = size, found
+    return best
+
+
+def _on_one_core(run: Callable[[int], None]) -> Callable[[int], None]:
+    """The same in a thread that uses one core, as lanes do."""
+    lane = Lanes(run, workers=1)
+    return lambda size: next(lane.results([size]))
+
+
+def _seconds(run: Callable[[int], None], size: int) -> float:
+    """Seconds per batch."""
+    started, times = time.perf_counter(), 0
+    while times == 0 or time.perf_counter() - started < _AT_LEAST:
+        run(size)
+        times += 1
+    return (time.perf_counter() - started) / times
+
+
+def _read(path: Any) -> dict[str, int]:
+    try:
+        return {str(key): int(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}

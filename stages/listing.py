@@ -1,0 +1,38 @@
+"""List the raw files of every data set, at every `dvc repro`: python -m stages.listing.
+
+A listing (number, bytes, digest of paths, sizes and times) takes a second where hashing the files would take hours. The
+index of a data set depends on its listing, and so runs when a file has come, gone or changed.
+"""
+
+import json
+import logging
+
+from pipeline.config import Config
+from pipeline.datasets.raw_files import listing as listing_of
+from pipeline.files import write_json
+from pipeline.paths import LISTINGS, listing_file
+from stages.entry import run
+
+log = logging.getLogger(__name__)
+
+
+def listing(config: Config, _: str) -> None:
+    """Write data/listing/<data set>.json, one per data set.
+
+    Where raw files are not on this machine, as after `dvc pull`, the listing stays, so that nothing is indexed anew.
+    """
+    datasets = config.section("datasets")
+    for name, spec in datasets.items():
+        path = listing_file(name)
+        found = listing_of(spec)
+        if found is None and path.is_file():
+            log.warning("%s: its raw files are not here; its index stays as it is", name)
+        elif not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != found:
+            write_json(found, path)
+    for path in LISTINGS.glob("*.json"):
+        if path.stem not in datasets:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    run(listing)
