@@ -60,11 +60,11 @@ TRAINED: dict[str, dict[str, Any]] = {
     BASELINE: {"head": "freeze-align"},
     "linear from CCA + InfoNCE": {"head": "linear", "local_tokens": "mean", "init": "cca"},
     "SAIL": {
-        "head": "gated-unit", "local_tokens": "mean", "loss": {"kind": "sigmoid", "positives": "own"},
+        "head": "gated-unit", "local_tokens": "mean", "image_input": "sum", "loss": {"kind": "sigmoid", "positives": "own"},
         "train": {"temperature": 0.05},
     },
     "SAIL, multi-positive": {
-        "head": "gated-unit", "local_tokens": "mean", "loss": {"kind": "sigmoid"}, "train": {"temperature": 0.05},
+        "head": "gated-unit", "local_tokens": "mean", "image_input": "sum", "loss": {"kind": "sigmoid"}, "train": {"temperature": 0.05},
     },
     "FuseMix": {
         "head": "inverted-bottleneck", "local_tokens": "none", "image_input": "cls", "embed_dim": 512,
@@ -186,12 +186,12 @@ def _served(pairs: CaptionPairs, images: Any, texts: Any) -> CaptionPairs:
     return pairs.where(images.servable(pairs.image_id) & texts.servable(pairs.text_id))
 
 
-def run(seconds: float) -> None:
-    """Fit and test what is missing, until the time is over."""
+def run(seconds: float, share: int, shares: int) -> None:
+    """Fit and test what is missing of the given share of repeats, until the time is over."""
     started, bench = time.perf_counter(), Bench()
     PARTS.mkdir(parents=True, exist_ok=True)
     for name, keys in sorted(recipes().items(), key=lambda row: row[0].startswith(SLOW)):
-        for repeat in range(bench.repeats):
+        for repeat in range(share, bench.repeats, shares):
             path = PARTS / f"{name.replace(' | ', '--').replace(' ', '_')}-{repeat}.json"
             if path.is_file() and json.loads(path.read_text())["keys"] == keys:
                 continue
@@ -287,12 +287,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["encode", "run", "table"])
     parser.add_argument("--seconds", type=float, default=330.0, help="start no further part after this long")
+    parser.add_argument("--share", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="repeats I, I + N, ...")
     given = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(2 if given.share[1] == 1 else 1)
     if given.what == "encode":
         encode_prompted()
     elif given.what == "run":
-        run(given.seconds)
+        run(given.seconds, *given.share)
     else:
         table()
 
