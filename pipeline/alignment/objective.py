@@ -27,8 +27,7 @@ class Objective:
 
     It holds no state, reads nothing back from the device, and no branch depends on data, so that it may be captured,
     compiled, or mapped over stacked heads (`torch.func.functional_call` inside `vmap`, with `randomness="different"`
-    where dropout or noise are on). Mixup and blocks of rows together are not for `vmap`: what is mixed would differ
-    between members, and blocks take one batch.
+    where dropout, noise or mixup are on): all of it, blocks of rows included (tested).
 
     Args:
         spec: kind of loss, terms and regularisers.

@@ -33,8 +33,9 @@ def mixed(batch: PairBatch, alpha: float) -> tuple[PairBatch, Tensor]:
     """
     images, texts = batch.images, batch.texts
     order = torch.randperm(len(batch), device=batch.image_ids.device)
-    shape = torch.full((), alpha, device=images.cls.device)
-    share = torch.distributions.Beta(shape, shape, validate_args=False).sample()
+    gamma = torch.distributions.Gamma(torch.full((2,), alpha, device=images.cls.device), 1.0, validate_args=False)
+    first, second = gamma.sample().unbind()
+    share = first / (first + second)  # Beta(alpha, alpha), in a form that maps over stacked heads
 
     def mix(x: Tensor) -> Tensor:
         x = x.float()

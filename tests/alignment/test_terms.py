@@ -1,6 +1,7 @@
 """STRUCTURE's term, the patch-text term and the regularisers, against slow versions and by hand."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from pipeline.alignment.batches import PairBatch
+from pipeline.alignment.heads import build_head
 from pipeline.alignment.heads.freeze_align import FreezeAlign
 from pipeline.alignment.inputs import ImageInput, TextInput
 from pipeline.alignment.losses import patch_text as module
@@ -15,7 +17,8 @@ from pipeline.alignment.losses import patch_text_logits, structure_loss
 from pipeline.alignment.losses.structure import neighbours
 from pipeline.alignment.objective import Objective
 from pipeline.alignment.regularisers import mixed, noisy
-from pipeline.config.schema import LossSpec
+from pipeline.alignment.stacked import StackedLosses
+from pipeline.config.schema import AlignerSpec, LossSpec, TrainParams
 
 B, T, D, K = 9, 3, 6, 4
 
@@ -123,6 +126,48 @@ def test_blocks_change_nothing_of_the_objective_and_noise_is_for_training_alone(
         torch.testing.assert_close(Objective(LossSpec(kind=kind))(head, batch(), 0.0)["loss"], whole)
         head.train()
         assert not torch.allclose(Objective(spec)(head, batch(), 0.0)["loss"], whole)
+
+
+@pytest.mark.parametrize(
+    ("head", "loss"),
+    [
+        ("freeze-align", {"patch_text": 0.1}),
+        ("gated-unit", {"kind": "sigmoid"}),
+        ("gated-low-rank", {"structure": 10.0}),
+        ("linear", {"chunk_rows": 4}),
+        ("linear", {"chunk_rows": 4, "kind": "sigmoid"}),
+        ("mlp", {"noise": 0.1, "mixup": 1.0, "chunk_rows": 4}),
+    ],
+)
+def test_every_loss_maps_over_stacked_heads(head: str, loss: dict[str, Any]) -> None:
+    spec = AlignerSpec.model_validate(
+        {"image": "vit", "text": "minilm", "data": ("toy",), "head": head, "embed_dim": K, "loss": loss}
+    )
+    heads = [build_head(spec, D, D, TrainParams(dropout=0.0)).train() for _ in range(2)]
+    objective = Objective(spec.loss)
+    alone = torch.stack([objective(one, batch(), 0.5)["loss"].detach() for one in heads])
+    losses = StackedLosses(heads, objective, [0.0, 0.0])
+    together = losses(batch(), 0.5)["loss"]
+    assert torch.isfinite(together).all()
+    if "noise" not in loss:
+        torch.testing.assert_close(together.detach(), alone)
+    together.sum().backward()  # type: ignore[no-untyped-call]
+    losses.hand_out_gradients()
+    assert all(weight.grad is not None for one in heads for weight in one.parameters())
+
+
+def test_shares_of_mixed_pairs_follow_the_beta_distribution() -> None:
+    torch.manual_seed(0)
+    plain = PairBatch(
+        ImageInput(torch.tensor([[0.0], [1.0]]), torch.zeros(2, 0, 1)),
+        TextInput(torch.zeros(2, 1, 1)),
+        torch.arange(2),
+        torch.arange(2),
+    )
+    drawn = [mixed(plain, 0.5) for _ in range(600)]
+    shares = torch.stack([together.images.cls[1, 0] for together, order in drawn if order[0] == 1])
+    assert float(shares.mean()) == pytest.approx(0.5, abs=0.07)
+    assert float(shares.var()) == pytest.approx(1 / (4 * (2 * 0.5 + 1)), abs=0.03)
 
 
 def test_what_counts_as_right() -> None:
