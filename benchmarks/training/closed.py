@@ -39,10 +39,9 @@ def stores(folder: Path, rows: int) -> AlignmentData:
     def tile(side: int, start: int, stop: int) -> np.ndarray:
         return tiles[side][np.arange(start, stop) % len(hidden)]
 
-    images = write(folder / "images", rows, lambda a, b: {"cls": tile(0, a, b), "mean": tile(0, a, b)[:, :1]})
+    images = write(folder / "images", rows, lambda a, b: {"cls": tile(0, a, b)})
     texts = write(folder / "texts", rows, lambda a, b: {"pooled": tile(1, a, b)})
-    (cls, _), text = image_columns([images], "cls"), text_columns([texts])
-    features = StreamedFeatures((cls, cls), text, CPU, BLOCK, 64 * 10**6)
+    features = StreamedFeatures(image_columns([images], "none"), text_columns([texts]), CPU, BLOCK, 64 * 10**6)
     pairs = torch.arange(rows)[:, None].repeat(1, 2)
     return AlignmentData(features, (pairs,), (pairs[:256],), {}, ("synthetic",))
 
@@ -70,7 +69,7 @@ def measure(sizes: list[int]) -> list[dict[str, Any]]:
         local_tokens="none",
         image_input="cls",
         embed_dim=WIDTH,
-        closed=[FORMS["cca"]],
+        closed=(FORMS["cca"],),
     )
     table = []
     for rows in sizes:
