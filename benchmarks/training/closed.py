@@ -77,12 +77,13 @@ def measure(sizes: list[int]) -> list[dict[str, Any]]:
             data = stores(Path(temporary), rows)
             row: dict[str, Any] = {"rows": rows, "bytes": rows * 2 * WIDTH * 2, "read_seconds": read(data)}
             row["read_seconds"] = min(row["read_seconds"], read(data))
-            row["seconds"] = {}
+            row["seconds"], row["cpu_seconds"] = {}, {}
             for name, form in FORMS.items():
                 own = AlignerSpec(**spec.model_dump() | {"closed": (form,)})
-                started = time.perf_counter()
+                started, busy = time.perf_counter(), time.process_time()
                 fit_closed(own, data, 0, 0)
                 row["seconds"][name] = time.perf_counter() - started
+                row["cpu_seconds"][name] = time.process_time() - busy
             table.append(row)
     return table
 
