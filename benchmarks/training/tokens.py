@@ -118,7 +118,8 @@ def table(found: dict[str, Any]) -> list[str]:
     lines = [f"(f) default's head and steps, {found['repeats']} repeats; test scores beside chance"]
     for name, row in found["variants"].items():
         lines.append(
-            f"  {name:10} {row['bytes_per_image']:6} bytes an image, {row['seconds']:6.1f} s ({row['cpu_seconds']:.1f} of processors), validation R@1 "
+            f"  {name:10} {row['bytes_per_image']:6} bytes an image, {row['seconds']:6.1f} s "
+            f"({row['cpu_seconds']:.1f} of processors), validation R@1 "
             f"{row['validation_recall']['mean']:.4f} ± {row['validation_recall']['sd'] or 0:.4f}, mean of 4 test R@1 "
             f"{row['mean_recall_at_1']:.4f}"
         )
