@@ -201,7 +201,8 @@ class TextRows:
     def _pooled(self, texts: list[str]) -> np.ndarray:
         """Sentence embeddings (B, D); with templates the mean over them, one forward pass each."""
         if not self._templates:
-            return to_host(self._encoder.encode(texts))
+            pooled: np.ndarray = to_host(self._encoder.encode(texts))
+            return pooled
         filled = [[template.replace("{}", text) for text in texts] for template in self._templates]
         mean: np.ndarray = np.mean([to_host(self._encoder.encode(batch)) for batch in filled], axis=0)
         return mean
