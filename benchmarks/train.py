@@ -41,6 +41,12 @@ def merged(before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]], key:
     return [rows[value] for value in sorted(rows)]
 
 
+def results() -> dict[str, Any]:
+    """What was written by earlier runs, by part."""
+    found: dict[str, Any] = json.loads(OUT.read_text(encoding="utf-8")) if OUT.is_file() else {}
+    return found
+
+
 def main() -> None:
     """Measure the parts asked for, print, merge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,7 +58,7 @@ def main() -> None:
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     small, project = given.small, Path.cwd()
-    found: dict[str, Any] = json.loads(OUT.read_text(encoding="utf-8")) if OUT.is_file() and not small else {}
+    found = {} if small else results()
 
     def part_b() -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as temporary:
@@ -80,10 +86,10 @@ def main() -> None:
     }
     for name in given.parts:
         measure, table = parts[name]
-        found[name] = measure()
-        print("\n".join(table(found[name])), flush=True)
+        part = measure()
+        print("\n".join(table(part)), flush=True)
         if not small:
-            found["machine"] = describe_machine() | {"threads": torch.get_num_threads()}
+            found = results() | {"machine": describe_machine() | {"threads": torch.get_num_threads()}, name: part}
             OUT.parent.mkdir(parents=True, exist_ok=True)
             OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

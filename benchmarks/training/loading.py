@@ -35,7 +35,7 @@ def trained(data: AlignmentData, params: TrainParams) -> float:
 
 def measure(small: bool) -> dict[str, Any]:
     """Rates of the three, in short turns whose order rotates, after one warm-up, and their ratios in the same turn."""
-    rows, trained_rows, runs = (4_000, 2_000, 1) if small else (200_000, 10_240, 15)
+    rows, trained_rows, runs = (4_000, 2_000, 1) if small else (200_000, 10_240, 11)
     params = TrainParams(epochs=1, batch_size=BATCH, device="cpu", checkpoint_seconds=0.0)
     with tempfile.TemporaryDirectory() as temporary:
         stores = noise_stores(Path(temporary), rows)

@@ -32,7 +32,7 @@ def measure(small: bool) -> dict[str, Any]:
     for name, (width, batch_size, batches) in SETTINGS.items():
         turns = [
             [seconds(width, batch_size, 2 if small else batches, members) for members in (1, MEMBERS)]
-            for _ in range(1 if small else 5)
+            for _ in range(1 if small else 3)
         ]
         found[name] = {
             "width": width,

@@ -69,6 +69,8 @@ def _views(params: Params, names: _Names) -> Iterator[str]:
             yield f"`views.{name}.templates` is for texts; {view.encoder!r} is an encoder of images."
         if encoder.modality == "image" and view.truncations:
             yield f"`views.{name}.truncations` is for texts; {view.encoder!r} is an encoder of images."
+        if encoder.modality == "text" and view.crops:
+            yield f"`views.{name}.crops` is for images; {view.encoder!r} is an encoder of texts."
         if encoder.modality == "image" and view.chunk_tokens:
             yield f"`views.{name}.chunk_tokens` is for texts; {view.encoder!r} is an encoder of images."
 

@@ -71,6 +71,9 @@ class EncoderSpec(Section):
 class ViewSpec(Section):
     """What is kept of an encoder's output, and of which input.
 
+    `crops` keeps the features of as many random crops of each image beside its own; each has a share of its area
+    between the two of `crop_scale`.
+
     `fit: whole` resizes all of an image to the square that the encoder sees, as windows of a picture need it; `model`
     resizes and crops as the encoder's own library does.
 
@@ -83,6 +86,8 @@ class ViewSpec(Section):
     fit: Literal["model", "whole"] = "model"
     tier: Literal["cls", "grid", "full"] = "grid"
     grid: Positive = 3
+    crops: NonNegative = 0
+    crop_scale: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.4, 1.0)
     max_tokens: Positive | None = None
     truncations: tuple[Positive, ...] = ()
     chunk_tokens: Positive | None = None
@@ -92,6 +97,8 @@ class ViewSpec(Section):
 
     @model_validator(mode="after")
     def _rising(self) -> "ViewSpec":
+        if self.crop_scale[0] > self.crop_scale[1]:
+            raise ValueError(f"crop_scale goes from {self.crop_scale[0]:g} down to {self.crop_scale[1]:g}")
         if list(self.truncations) != sorted(set(self.truncations)):
             raise ValueError(f"truncations must rise, each once, found {list(self.truncations)}")
         if self.max_tokens is not None and any(length > self.max_tokens for length in self.truncations):
@@ -140,13 +147,15 @@ class RawSource(Section):
     `transfer` says that it is for evaluation alone: no concept is held out because of it, and none of it is trained on.
     `limit` takes the first samples only. `check` decodes every picture, or reads headers alone and leaves damage behind
     them to encode. A source is given up once more than `max_failure_rate` of its samples cannot
-    be used; one of fewer than a hundred may have as many failures as one of a hundred.
+    be used; one of fewer than a hundred may have as many failures as one of a hundred. `descriptions` is a JSON file
+    with sentences for each class name, for the prompt set `descriptions`.
     """
 
     group: Name
     transfer: bool = False
     limit: NonNegative = 0
     check: Literal["decode", "header"] = "decode"
+    descriptions: str | None = None
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
@@ -605,13 +614,14 @@ class Translation(Section):
         return self
 
 
-NamedTemplates = Literal["openai-80", "openai-7", "own"]
+NamedTemplates = Literal["openai-80", "openai-7", "own", "descriptions"]
 
 
 class PromptsParams(Section):
     """Which classes get prompts, and named template sets; `{}` stands for the class name.
 
-    A set may be a name: OpenAI's 80 or 7 templates for ImageNet, or those that came with each data set. `segmentation`
+    A set may be a name: OpenAI's 80 or 7 templates for ImageNet, those that came with each data set (own), or sentences
+    for each class (descriptions, of data sets that name such a file; others take the bare class name). `segmentation`
     names data sets with label maps whose classes get prompts too. Names in other languages than English, their own or
     those of `translations`, are prompts as they are, without a template.
     """

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.alignment import memory
 from pipeline.alignment.batches import AlignerFeatures, PairBatch
-from pipeline.alignment.columns import LastLayer, image_columns
+from pipeline.alignment.columns import LastLayers, image_columns
 from pipeline.alignment.data import AlignmentData, load_alignment_data, report_mixing
 from pipeline.alignment.inputs import ImageInput, TextInput
 from pipeline.alignment.memory import choose_mode, free_host_memory
@@ -156,7 +156,7 @@ def test_batches_for_another_device_are_gathered_ahead_with_the_same_rows() -> N
 def test_the_last_of_several_layers(tmp_path: Path) -> None:
     values = normal(300, 3, 700)  # a megabyte is 249 rows, so that pieces have a border
     store = FeatureStore.open(write_store(tmp_path, {"cls": values}, 128))
-    column = LastLayer(store.array("cls"))
+    column = LastLayers(store.array("cls"), 1)
     rows = np.random.default_rng(0).integers(0, 300, 280)
     out = np.empty((280, 700), np.float16)
     assert column.shape == (300, 700)
