@@ -84,5 +84,6 @@ def test_templates_are_for_views_of_one_text_embedding(raw: dict[str, Any]) -> N
 def test_the_default_and_its_control_differ_in_the_images_alone() -> None:
     aligners = yaml.safe_load((ROOT / "params.yaml").read_text())["aligners"]
     default, control = (AlignerSpec.model_validate_json(json.dumps(aligners[name])) for name in ("default", "control"))
-    assert control.model_copy(update={"image": default.image, "dense": default.dense}) == default
+    images = {key: getattr(default, key) for key in ("image", "dense", "dense_head")}
+    assert control.model_copy(update=images) == default
     assert control.image != default.image
