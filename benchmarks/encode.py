@@ -352,7 +352,7 @@ def matmul_rate(device: str) -> float:
 def works_of(given: argparse.Namespace, folder: Path) -> list[Work]:
     if not given.gpu:
         return cpu_works(32, 128) if given.small else cpu_works(128, 1536)
-    return gpu_works(folder, 48, 128, scale=6) if given.small else gpu_works(folder, 8192, 65536)
+    return gpu_works(folder, 8, 32, scale=12) if given.small else gpu_works(folder, 8192, 65536)
 
 
 def text_flops(folder: Path, work: Work, index: Path) -> float:

@@ -82,12 +82,12 @@ def gpu_works(folder: Path, images: int, texts: int, scale: int = 1) -> list[Wor
             write_vit(origin, width, layers // scale, heads)
         flops = transformer_flops(257, width, layers // scale) + 2 * 3 * 14**2 * width * 256
         spec = local("image", "transformers", origin, dtype="bfloat16")
-        works.append(Work(name, spec, view, images, 256 // scale, flops))
+        works.append(Work(name, spec, view, images, 256 if scale == 1 else 4, flops))
     origin = folder / "origin" / "roberta-large"
     if not origin.is_dir():
         write_roberta(origin, layers=24 // scale)
     spec = local("text", "sentence-transformers", origin, dtype="bfloat16", pooling="model")
-    works.append(Work("roberta-large", spec, ViewSpec(encoder="x"), texts, 256 // scale, math.nan))
+    works.append(Work("roberta-large", spec, ViewSpec(encoder="x"), texts, 256 if scale == 1 else 4, math.nan))
     return works
 
 

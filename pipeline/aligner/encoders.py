@@ -78,7 +78,7 @@ class FrozenEncoders:
             CheckpointError, FingerprintMismatch: as `obtain_checkpoint`.
             DataError: an image cannot be read, or the encoder gives it NaN.
         """
-        view = view or self.view("image")
+        view = (view or self.view("image")).model_copy(update={"crops": 0})
         rows = ImageRows(
             self._image_encoder(view), view, lambda number: open_image(images[int(number)]), _params(batch_size)
         )
@@ -91,7 +91,7 @@ class FrozenEncoders:
 
     def pixel_features(self, pixels: torch.Tensor) -> dict[str, np.ndarray]:
         """Features of prepared images (N, 3, H, W) in one batch: as `image_features`."""
-        view = self.view("image")
+        view = self.view("image").model_copy(update={"crops": 0})
         rows = ImageRows(self._image_encoder(view), view, _none_to_load, _params(max(1, len(pixels))))
         batch = rows.forward(list(range(len(pixels))), list(pixels))
         _require_encoded(batch.reasons, [str(number) for number in batch.positions], "image")

@@ -43,10 +43,14 @@ def recorded_specs(
         kept: dict[str, Any] = {"dtype": compared["stored_dtype"]}
         if image:
             kept |= {"resolution": compared["resolution"], "tier": compared["tier"]}
+            kept |= {"fit": compared.get("fit", "model")}
             kept |= {"grid": compared["grid"]} if compared["grid"] is not None else {}
+            if "crops" in compared:
+                kept |= {"crops": compared["crops"], "crop_scale": tuple(compared["crop_scale"])}
         else:
             kept |= {"max_tokens": compared["max_tokens"], "truncations": tuple(compared.get("truncations") or ())}
             kept |= {"chunk_tokens": compared.get("chunk_tokens")}
+            kept |= {"templates": tuple(compared.get("templates") or ())}
             kept |= {"tier": "full"} if "tokens" in compared else {}
         return encoder, ViewSpec(encoder="recorded", **kept)
     except (KeyError, TypeError, ValidationError) as error:

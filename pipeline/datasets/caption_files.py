@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.schema import CaptionFileSource
-from pipeline.datasets.raw_files import located, matching, read_json
+from pipeline.datasets.raw_files import located, matching, read_json, shown
 from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, split_named
 from pipeline.errors import SourceError
 
@@ -32,7 +32,7 @@ def caption_files(spec: CaptionFileSource) -> Source:
         raise SourceError(f"No folder of pictures at {folder}. See `images` of this data set in params.yaml.")
     files = matching(spec.annotations)
     about = {"annotations": [str(file) for file in files], "images": str(folder), "packages": {}}
-    return Source(str(spec.annotations), _samples(files, folder, spec.split), about)
+    return Source(shown(spec.annotations), _samples(files, folder, spec.split), about)
 
 
 def _samples(files: list[Path], folder: Path, split: str | None) -> Iterator[Sample | Failure]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline.datasets.tables import read_table
+from pipeline.datasets.tables import image_id, read_table
 from pipeline.errors import DataError
 
 _BACKGROUND = (255, 255, 255, 255)  # what transparent pixels are laid on
@@ -190,10 +190,15 @@ class ImageTable:
         """Image number `position` as RGB; of a window, the pixels in its box of the parent, resized to its own size.
 
         Raises:
-            DataError: it cannot be read or decoded, or the box reaches beyond the parent.
+            DataError: it cannot be read or decoded, a raw file is no longer what was indexed, or the box reaches beyond
+                the parent.
         """
         row = self.row(position)
-        picture = decode_rgb(read_bytes(row, self._folder))
+        content = read_bytes(row, self._folder)
+        indexed = row["parent_id"] or row["image_id"]  # of a window, the picture that it is cut from
+        if Path(row["path"]).is_absolute() and image_id(content) != indexed:
+            raise DataError(f"{row['path']} has changed since it was indexed; run: dvc repro")
+        picture = decode_rgb(content)
         return picture if row["parent_id"] is None else _window(picture, row)
 
 

@@ -36,8 +36,8 @@ def hub(spec: HubSource) -> Source:
             ) from error
         require_columns(f"{path}, split {split}", list(part.features), spec.columns)
         parts.append((split, _undecoded(part)))
-    about = {"path": path, "name": spec.name, "revision": spec.revision, "packages": {"datasets": datasets.__version__}}
-    return Source(path, _samples(parts, spec), about | {"packages": {}})
+    about: dict[str, Any] = {"path": path, "name": spec.name, "revision": spec.revision, "packages": {}}
+    return Source(path, _samples(parts, spec), about)
 
 
 def _undecoded(part: Any) -> Any:

@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 FILE = "known-images.sqlite"
 _SETTLED = 2.0  # seconds; a file that was written later than this ago may change once more within its time stamp
-_COMMIT = 20000
+_VERSION = 1  # to be raised when other images are refused than before
+_TOGETHER = 2000  # rows that are written in one transaction
 _COLUMNS = "place BLOB PRIMARY KEY, id BLOB, width INT, height INT, form TEXT"
 _TABLE = f"CREATE TABLE IF NOT EXISTS images ({_COLUMNS}) WITHOUT ROWID"
 
@@ -37,12 +38,14 @@ class Checked:
 class KnownImages:
     """The images that were found good before, by where they lie; a context manager."""
 
-    def __init__(self, folder: Path | None) -> None:
-        """Open the memory in `folder`; None remembers nothing."""
+    def __init__(self, folder: Path | None, check: str = "decode") -> None:
+        """Open the memory in `folder`; None remembers nothing. What was checked otherwise is not known."""
+        self._check = check
         self._path = None if folder is None else folder / FILE
         self._database: sqlite3.Connection | None = None
         self._stats: tuple[Path, tuple[int, int] | None] | None = None
-        self._added = 0
+        self._waiting: list[tuple[bytes, bytes, int, int, str]] = []
+        self._empty = True  # then nothing need be looked up
 
     def __enter__(self) -> Self:
         if self._path is None:
@@ -50,6 +53,7 @@ class KnownImages:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._database = _opened(self._path)
+            self._empty = not self._database.execute("SELECT EXISTS (SELECT 1 FROM images)").fetchone()[0]
         except sqlite3.DatabaseError as error:
             log.warning("%s is damaged (%s) and is begun anew; images are read once more", self._path, error)
             self._path.unlink(missing_ok=True)
@@ -60,8 +64,7 @@ class KnownImages:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._database is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._database.commit()
+            self._write()
             self._database.close()
             self._database = None
 
@@ -74,12 +77,13 @@ class KnownImages:
         stats = self._stats[1]
         if stats is None:
             return None
-        written = f"{picture.path}\0{stats[0]}\0{stats[1]}\0{picture.offset}\0{picture.length}"
+        place = (_VERSION, self._check, picture.path, *stats, picture.offset, picture.length)
+        written = "\0".join(map(str, place))
         return hashlib.blake2b(written.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
     def get(self, place: bytes | None) -> Checked | None:
         """What was found there."""
-        if place is None or self._database is None:
+        if place is None or self._database is None or self._empty:
             return None
         with contextlib.suppress(sqlite3.Error):
             row = self._database.execute("SELECT id, width, height, form FROM images WHERE place = ?", (place,))
@@ -91,18 +95,22 @@ class KnownImages:
         """Remember what was found there."""
         if place is None or self._database is None:
             return
-        with contextlib.suppress(sqlite3.Error):  # another process may be writing for long; the file is read again then
-            values = (place, bytes.fromhex(checked.identity), *checked.size, checked.form)
-            self._database.execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)", values)
-            self._added += 1
-            if self._added % _COMMIT == 0:
-                self._database.commit()
+        self._waiting.append((place, bytes.fromhex(checked.identity), *checked.size, checked.form))
+        if len(self._waiting) >= _TOGETHER:
+            self._write()
+
+    def _write(self) -> None:
+        assert self._database is not None
+        with contextlib.suppress(sqlite3.Error):  # another process may be writing for long; files are read again then
+            self._database.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)", self._waiting)
+            self._database.commit()
+        self._waiting = []
 
 
 def _opened(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=10)
     database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = OFF")
+    database.execute("PRAGMA synchronous = NORMAL")
     database.execute(_TABLE)
     return database
 

@@ -5,7 +5,7 @@ DCI (Urbanek et al. 2024): annotations/*.json with a short and a long caption, p
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ _DESCRIPTIONS = "docci_descriptions.jsonlines"
 
 
 def long_captions(spec: LongCaptionSource) -> Source:
-    """The pictures of one of the three, each with its whole caption, in the role that params.yaml says.
+    """The pictures of one of the three, each with its whole caption, in the roles that params.yaml says.
 
     Of DCI the short caption is one more; the long one begins with it, as in the authors' own evaluation.
 
@@ -28,11 +28,11 @@ def long_captions(spec: LongCaptionSource) -> Source:
         SourceError: the folder is not laid out as theirs.
     """
     root = located(spec.path)
-    samples = {"dci": _dci, "docci": _docci, "urban1k": _urban1k}[spec.source](root, spec.role)
-    return Source(str(root), samples, {"path": str(root), "role": spec.role, "packages": {}})
+    samples = {"dci": _dci, "docci": _docci, "urban1k": _urban1k}[spec.source](root, spec.roles)
+    return Source(str(root), samples, {"path": str(root), "roles": list(spec.roles), "packages": {}})
 
 
-def _dci(root: Path, role: str) -> Iterator[Sample | Failure]:
+def _dci(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
     inner = root / "densely_captioned_images"
     folder = inner if inner.is_dir() else root
     annotations = folder / "annotations"
@@ -51,11 +51,11 @@ def _dci(root: Path, role: str) -> Iterator[Sample | Failure]:
         except (SourceError, KeyError, TypeError) as error:
             yield Failure(path.name, f"expected image, short_caption and extra_caption: {error}")
             continue
-        said = [Caption(f"{short}\n{extra}".strip(), role=role)] + ([Caption(short)] if short and extra else [])
+        said = _in_roles(f"{short}\n{extra}".strip(), roles) + ([Caption(short)] if short and extra else [])
         yield Sample(path.stem, picture, said, (), split_of.get(path.stem), place=path.name)
 
 
-def _docci(root: Path, role: str) -> Iterator[Sample | Failure]:
+def _docci(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
     _require(root / _DESCRIPTIONS, root / "images")
     for row in rows_of(root / _DESCRIPTIONS, ()):
         missing = [name for name in ("image_file", "description") if not isinstance(row.values.get(name), str)]
@@ -64,11 +64,11 @@ def _docci(root: Path, role: str) -> Iterator[Sample | Failure]:
             continue
         name: Any = row.values["image_file"]
         split = split_named(str(row.values.get("split", "")).removeprefix("qual_"))
-        said = [Caption(row.values["description"], role=role)]
+        said = _in_roles(row.values["description"], roles)
         yield Sample(name, Picture(root / "images" / name), said, (), split, place=f"{row.place}: {name}")
 
 
-def _urban1k(root: Path, role: str) -> Iterator[Sample | Failure]:
+def _urban1k(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
     inner = root / "Urban1k"
     folder = inner if inner.is_dir() else root
     _require(folder / "caption", folder / "image")
@@ -79,11 +79,15 @@ def _urban1k(root: Path, role: str) -> Iterator[Sample | Failure]:
             yield Failure(stem, "a caption without a picture" if stem in texts else "a picture without a caption")
             continue
         try:
-            said = [Caption(read_text(texts[stem]), role=role)]
+            said = _in_roles(read_text(texts[stem]), roles)
         except SourceError as error:
             yield Failure(stem, str(error))
             continue
         yield Sample(stem, Picture(pictures[stem]), said, (), "test")
+
+
+def _in_roles(text: str, roles: Sequence[str]) -> list[Caption]:
+    return [Caption(text, role=role) for role in roles]
 
 
 def _require(*paths: Path) -> None:

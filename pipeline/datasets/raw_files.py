@@ -9,16 +9,21 @@ from typing import Any
 
 import xxhash
 
-from pipeline.config.schema import DatasetSpec, HubSource, RawSource
+from pipeline.config.schema import DatasetSpec, HubSource
 from pipeline.errors import SourceError
 
-_PATHS = ("path", "images", "annotations", "classnames", "babel", "captions")
+_PATHS = ("path", "images", "annotations", "classnames", "babel", "captions", "descriptions")
 _MISSING = "missing"
 
 
 def located(written: str) -> Path:
     """The absolute path that params.yaml means; `~` is the user's folder."""
     return Path(written).expanduser().resolve()
+
+
+def shown(written: str | Sequence[str]) -> str:
+    """One or several paths of params.yaml, for messages."""
+    return written if isinstance(written, str) else ", ".join(written)
 
 
 def matching(written: str | Sequence[str]) -> list[Path]:
@@ -52,7 +57,8 @@ def _globbed(pattern: str) -> list[Path]:
         names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
         files = [Path(name) for name in names if Path(name).is_file()]
     if not files:
-        raise SourceError(f"No file matches {str(path)!r}. See this data set in params.yaml.")
+        hint = f" It is a folder; write a pattern, such as {path}/*.tar" if path.is_dir() else ""
+        raise SourceError(f"No file matches {str(path)!r}.{hint} See this data set in params.yaml.")
     return files
 
 
@@ -93,7 +99,11 @@ def walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Itera
     stat = folder.stat()
     if (stat.st_dev, stat.st_ino) in above:
         return
-    with os.scandir(folder) as entries:
+    try:
+        entries = os.scandir(folder)
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be listed: {error.strerror}") from error
+    with entries:
         listed = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in listed:
         if entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists()):
@@ -109,7 +119,7 @@ def listing(spec: DatasetSpec) -> dict[str, Any] | None:
     No file is opened. None if they are not on this machine; a data set without raw files has an empty listing.
     """
     digest, files, size = xxhash.xxh3_128(), 0, 0
-    for root in _roots(spec) if isinstance(spec, RawSource) else ():
+    for root in _roots(spec):
         if not root.exists():
             return None
         for path, stat in _stats(root):
@@ -128,7 +138,7 @@ def _stats(root: Path) -> Iterator[tuple[str, os.stat_result]]:
         yield str(root), root.stat()
 
 
-def _roots(spec: RawSource) -> Iterator[Path]:
+def _roots(spec: DatasetSpec) -> Iterator[Path]:
     """The files and folders that an entry of params.yaml names."""
     for name in _PATHS:
         written = getattr(spec, name, None)

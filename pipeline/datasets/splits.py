@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline.config.schema import SplitsParams
 from pipeline.datasets.families import Concept, find_families
+from pipeline.datasets.samples import SPLITS
 from pipeline.datasets.tables import JOINT_PAIRS, SAMPLES, read_table, write_table
 from pipeline.errors import DataError
 from pipeline.files import write_json
@@ -19,7 +20,6 @@ from pipeline.files import write_json
 log = logging.getLogger(__name__)
 
 HELD_OUT = ("test", "validation")  # in the order in which they are filled, and in which they win a conflict
-SPLITS = ("train", "validation", "test")
 
 
 def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: int, out: Path) -> dict[str, Any]:

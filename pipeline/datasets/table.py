@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.config.schema import Columns, FolderSource, TableSource
 from pipeline.datasets.concepts import concept_key
-from pipeline.datasets.raw_files import located, matching
+from pipeline.datasets.raw_files import located, matching, shown
 from pipeline.datasets.samples import SPLITS, Caption, Failure, Label, Picture, Sample, Source, split_named
 from pipeline.datasets.table_rows import columns_of, rows_of
 from pipeline.datasets.webdataset import texts_in
@@ -53,7 +53,7 @@ def table(spec: TableSource) -> Source:
         require_columns(str(file), columns_of(file), spec.columns)
     root = None if spec.images is None else located(spec.images)
     reader = _Reader(root, spec.columns, spec.language, spec.split)
-    return Source(str(spec.path), reader.samples(files), {"tables": len(files), "packages": {}})
+    return Source(shown(spec.path), reader.samples(files), {"tables": len(files), "packages": {}})
 
 
 def named_columns(columns: Columns) -> dict[str, tuple[str, ...]]:

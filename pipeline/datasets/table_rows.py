@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.errors import SourceError
 
 KINDS = (".csv", ".tsv", ".jsonl", ".jsonlines", ".ndjson", ".json", ".parquet")
 _BATCH = 256  # rows of Parquet that are in memory at a time; they may hold pictures
+_BREAKS_OFF = (OSError, EOFError, zlib.error)  # what reading a file raises, compressed or not
 _FIELD = 16 << 20  # characters of a CSV field, bytes of a line of JSON
 
 
@@ -91,7 +93,7 @@ def _header(path: Path, reader: Iterator[list[str]]) -> list[str]:
     csv.field_size_limit(_FIELD)
     try:
         names = [name.strip() for name in next(reader, [])]
-    except (csv.Error, OSError, EOFError) as error:
+    except (csv.Error, *_BREAKS_OFF) as error:
         raise SourceError(f"{path} cannot be read as a table: {error}") from error
     if any(_no_utf8(name) or "\0" in name for name in names):
         raise SourceError(f"{path} is no UTF-8 table. Convert it, for example with: iconv -t UTF-8")
@@ -100,17 +102,19 @@ def _header(path: Path, reader: Iterator[list[str]]) -> list[str]:
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
     with _text(path) as file:
-        reader = csv.reader(file, delimiter=delimiter)
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
         names = _header(path, reader)
         while True:
+            start = reader.line_num + 1
             try:
                 cells = next(reader)
             except StopIteration:
                 return
-            except csv.Error as error:
-                yield Row(f"line {reader.line_num}", {}, f"cannot be read: {error}")
+            except csv.Error as error:  # a quote may stay open over many lines
+                lines = f"line {start}" if start >= reader.line_num else f"lines {start} to {reader.line_num}"
+                yield Row(lines, {}, f"cannot be read: {error}")
                 continue
-            except (OSError, EOFError) as error:  # a compressed file that breaks off
+            except _BREAKS_OFF as error:  # a compressed file that breaks off
                 yield Row(f"line {reader.line_num}", {}, f"the table breaks off: {error}")
                 return
             if not cells:
@@ -138,7 +142,7 @@ def _line_rows(path: Path) -> Iterator[Row]:
                     yield Row(f"line {number}", {}, f"longer than {_FIELD} bytes")
                 elif line.strip():
                     yield _object(line, f"line {number}")
-    except (OSError, EOFError) as error:
+    except _BREAKS_OFF as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
 
 

@@ -3,7 +3,7 @@
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pipeline.datasets.samples import Failure, Picture
@@ -145,8 +145,7 @@ def _ends_here(file: Any, offset: int) -> bool:
 def _refused(entry: tarfile.TarInfo) -> str | None:
     if entry.type in _NO_FILES:
         return f"refused: {_NO_FILES[entry.type]}, not a file"
-    path = PurePosixPath(entry.name)
-    if path.is_absolute() or ".." in path.parts:
+    if entry.name.startswith("/") or ".." in entry.name.split("/"):
         return "refused: its name leads out of the archive"
     if _shown(entry.name) != entry.name:
         return "refused: its name is no UTF-8"
@@ -154,7 +153,7 @@ def _refused(entry: tarfile.TarInfo) -> str | None:
 
 
 def _shown(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _reading(file: Any, offset: int, length: int) -> Callable[[], bytes]:

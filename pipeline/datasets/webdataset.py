@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.config.schema import WebdatasetSource
 from pipeline.datasets.clip_benchmark import Class, class_number, named_classes
-from pipeline.datasets.raw_files import located, matching, read_text
+from pipeline.datasets.raw_files import located, matching, read_text, shown
 from pipeline.datasets.samples import Caption, Failure, Sample, Source
 from pipeline.datasets.tar_samples import TarSample, tar_samples
 from pipeline.errors import ConfigError, DataError, SourceError
@@ -24,12 +24,12 @@ def webdataset(spec: WebdatasetSource) -> Source:
     """
     for name in spec.captions:
         if not name or name == _JSON:
-            raise ConfigError(f"`captions` of {spec.path!r} holds {name!r}; write a member (txt) or json.FIELD.")
+            raise ConfigError(f"`captions` of {shown(spec.path)} holds {name!r}; write a member (txt) or json.FIELD.")
     archives = matching(spec.path)
     names = [] if spec.classnames is None else read_text(located(spec.classnames)).splitlines()
     classes = named_classes([name.strip() for name in names if name.strip()])
     about = {"archives": len(archives), "classnames": [label.classname for label, _ in classes], "packages": {}}
-    return Source(str(spec.path), _samples(archives, spec, classes), about)
+    return Source(shown(spec.path), _samples(archives, spec, classes), about)
 
 
 def _samples(archives: Sequence[Path], spec: WebdatasetSource, classes: Sequence[Class]) -> Iterator[Sample | Failure]:

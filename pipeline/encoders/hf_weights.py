@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pipeline.config.schema import EncoderSpec
-from pipeline.encoders.memory import memory_is_said
+from pipeline.encoders.memory import is_out_of_memory, memory_is_said
 from pipeline.errors import CheckpointError
 
 SMALLER = "choose a smaller model, `dtype: bfloat16`, or a device with more memory"
@@ -46,7 +46,7 @@ def load_weights(
                 **options,
             )
         except (OSError, RuntimeError, ValueError, KeyError, ImportError, SafetensorError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
+            if is_out_of_memory(error):
                 raise
             raise CheckpointError(
                 f"{folder}: its weights do not load into {model_class.__name__}, the architecture that its config.json "

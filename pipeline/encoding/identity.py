@@ -36,6 +36,8 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> 
             "tier": view.tier,
             "grid": view.grid if view.tier == "grid" else None,
         }
+        if view.crops:  # absent otherwise, so that stores without them keep the fingerprint they had
+            compared |= {"crops": view.crops, "crop_scale": list(view.crop_scale)}
         if view.fit != "model":  # absent otherwise, so that stores keep the fingerprint they had
             compared["fit"] = view.fit
     else:
@@ -48,6 +50,8 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> 
             compared["truncations"] = list(view.truncations)
         if view.chunk_tokens:
             compared["chunk_tokens"] = view.chunk_tokens
+        if view.templates:
+            compared["templates"] = list(view.templates)
     described = {
         "model": manifest.model,
         "source": manifest.source,

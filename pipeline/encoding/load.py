@@ -36,9 +36,12 @@ def image_rows(checkpoint: Path, encoder: EncoderSpec, view: ViewSpec, index: Pa
         blank = loaded.preprocess(Image.new("RGB", (256, 256)))
 
         def run(size: int) -> None:
-            ImageRows(loaded, view, _none, params.model_copy(update={"batch_size": size, "workers": 0})).forward(
-                list(range(size)), [blank] * size
-            )
+            ImageRows(
+                loaded,
+                view.model_copy(update={"crops": 0}),
+                _none,
+                params.model_copy(update={"batch_size": size, "workers": 0}),
+            ).forward(list(range(size)), [blank] * size)
 
         size = find_batch_size(_subject(checkpoint, encoder, view, params), device, run)
         params = params.model_copy(update={"batch_size": size})

@@ -12,6 +12,7 @@ from pipeline.encoders.memory import memory_is_said
 from pipeline.encoders.text import TextEncoder
 from pipeline.encoding.batch_size import settled
 from pipeline.encoding.chunks import chunks
+from pipeline.encoding.crops import crops
 from pipeline.encoding.lanes import Lanes, Turns, count_workers, stacked, to_host
 from pipeline.encoding.protocol import Batch
 from pipeline.encoding.regions import region_means
@@ -19,7 +20,7 @@ from pipeline.errors import CheckpointError, DataError
 from pipeline.features import ArraySpec
 from pipeline.features.ragged import LENGTH
 
-TOKENS, CHUNKED = "tokens", "chunked"
+TOKENS, CHUNKED, CROP = "tokens", "chunked", "crop_"
 Placed = tuple[tuple[int, ...], tuple[str, ...]]  # where the rows of a batch belong, and their ids
 PlacedTexts = tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...]]  # the same with texts and their lengths
 NOT_FINITE = "the encoder gave NaN or infinite features"
@@ -28,7 +29,8 @@ NOT_FINITE = "the encoder gave NaN or infinite features"
 class ImageRows:
     """CLS (or pooled) and patch-mean tokens of each kept layer, and local tokens of the last, by tier.
 
-    Of an encoder without patches there is the pooled output alone.
+    Of an encoder without patches there is the pooled output alone. With `crops: N` of the view there are the same of N
+    crops, `crop_cls` and `crop_mean` (N, L, D) and with tier grid `crop_grid` (N, G, D), but no patch tokens.
     """
 
     def __init__(
@@ -49,6 +51,9 @@ class ImageRows:
             specs.append(ArraySpec("grid", (view.grid**2, width), view.dtype))
         if view.tier == "full":
             specs.append(ArraySpec("patch", (height * breadth, width), view.dtype))
+        if view.crops:
+            of_crops = [spec for spec in specs if spec.name != "patch"]
+            specs += [ArraySpec(CROP + s.name, (view.crops, *s.row_shape), s.dtype) for s in of_crops]
         self.specs = tuple(specs)
         self.notes: dict[str, object] = {"patch_grid": [height, breadth], "batch_size": self._batch_size}
 
@@ -72,13 +77,22 @@ class ImageRows:
 
     def _prepare(self, identifier: str) -> torch.Tensor | str:
         try:
-            pixels: torch.Tensor = self._encoder.preprocess(self._load(identifier))
-            return pixels
+            image = self._load(identifier)
+            pixels: torch.Tensor = self._encoder.preprocess(image)
+            if not self._view.crops:
+                return pixels
+            parts = crops(image, identifier, self._view.crops, self._view.crop_scale)
+            return torch.stack([pixels, *map(self._encoder.preprocess, parts)])
         except DataError as error:
             return str(error)
+        except ValueError as error:  # a model's own processor may refuse a shape that any other takes
+            return f"the image processor refuses it: {error}"
 
     def forward(self, positions: list[int], inputs: Sequence[torch.Tensor | str]) -> Batch:
-        """Encode prepared images (3, H, W); a string in place of one is the reason why it could not be read."""
+        """Encode prepared images (3, H, W); a string in place of one is the reason why it could not be read.
+
+        With `crops: N` of the view an image is (1 + N, 3, H, W), itself and then its crops.
+        """
         readable = [row for row, item in enumerate(inputs) if isinstance(item, torch.Tensor)]
         arrays: dict[str, np.ndarray] = {}
         if readable:
@@ -95,6 +109,13 @@ class ImageRows:
         return _checked(Batch(positions, arrays, reasons))
 
     def _arrays(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        if not self._view.crops:
+            return self._whole(pixels)
+        whole, *parts = (self._whole(pixels[:, number]) for number in range(pixels.shape[1]))
+        named = [name for name in whole if name != "patch"]
+        return whole | {CROP + name: torch.stack([part[name] for part in parts], dim=1) for name in named}
+
+    def _whole(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         features = self._encoder.forward(pixels)
         arrays = {"cls": features.cls}
         if self._has_patches:
@@ -124,7 +145,7 @@ class TextRows:
         self._lanes = Lanes(self._encode, count_workers(params.workers, encoder.device))
         self._turns = Turns(encoder.device)
         self._later: Sequence[Sequence[str]] = ()
-        self._truncations = view.truncations
+        self._truncations, self._templates = view.truncations, view.templates
         if self._truncations and self._truncations[-1] > encoder.max_tokens:
             raise CheckpointError(
                 f"The view truncates texts at {self._truncations[-1]} tokens, its encoder reads {encoder.max_tokens}: "
@@ -170,12 +191,21 @@ class TextRows:
         with self._turns.turn(), memory_is_said(f"A batch of {len(texts)} texts", advice):
             if self._keeps_tokens:
                 return self._with_tokens(positions, texts, lengths)
-            arrays = {"pooled": to_host(self._encoder.encode(texts))}
+            arrays = {"pooled": self._pooled(texts)}
             return _checked(Batch(positions, self._extended(arrays, texts, lengths), [None] * len(texts)))
 
     def tokens(self, ids: Sequence[str]) -> list[int]:
         """See `RaggedRowEncoder`."""
         return self._encoder.lengths([self._strings[identifier] for identifier in ids])
+
+    def _pooled(self, texts: list[str]) -> np.ndarray:
+        """Sentence embeddings (B, D); with templates the mean over them, one forward pass each."""
+        if not self._templates:
+            pooled: np.ndarray = to_host(self._encoder.encode(texts))
+            return pooled
+        filled = [[template.replace("{}", text) for text in texts] for template in self._templates]
+        mean: np.ndarray = np.mean([to_host(self._encoder.encode(batch)) for batch in filled], axis=0)
+        return mean
 
     def _with_tokens(self, positions: list[int], texts: list[str], lengths: np.ndarray) -> Batch:
         features = self._encoder.encode_tokens(texts)

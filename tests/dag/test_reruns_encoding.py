@@ -2,8 +2,10 @@
 
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.dag.project import Project
 from tests.dag.reruns import CURATION, DOWNSTREAM, EVALUATION, STUDIES, edited, first_rows, rerun
@@ -109,3 +111,22 @@ def test_there_is_one_copy_of_every_shard(project: Project) -> None:
         others = [p for p in (project.folder / ".dvc").rglob("*") if p.is_file() and p.stat().st_ino == inode]
         places = {p.relative_to(project.folder / ".dvc").parts[0] for p in others}
         assert places == {"cache", "permafrost"}, f"{shard} is not one inode with cache and scratch"
+
+
+def test_a_folder_that_changes_is_noticed_and_one_that_is_away_is_not_missed(project: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    shutil.copytree(project.outside / "pictures", folder)
+    spec = project.params()["datasets"]["mine"]
+    with edited(project, "datasets.mine", spec | {"path": str(folder), "limit": 0}):
+        assert "index@mine" in rerun(project, "encode@mine-eye")[0]
+        Image.new("RGB", (40, 40), (1, 2, 3)).save(folder / "new.png")
+        with open(folder / "captions.csv", "a", encoding="utf-8") as table:
+            table.write("new.png,a new thing,en,new thing,new thing,tool\n")
+        stages, rows = rerun(project, "encode@mine-eye")
+        assert stages == {"index@mine", "encode@mine-eye"}
+        assert rows == Counter({"mine-eye": 1})
+        folder.rename(tmp_path / "away")
+        assert rerun(project, "encode@mine-eye") == (set(), Counter())
+        shutil.rmtree(project.folder / "data" / "listing")
+        assert rerun(project, "encode@mine-eye") == (set(), Counter()), "the listing comes from DVC's cache"
+    assert rerun(project, "encode@mine-eye")[1] == Counter()

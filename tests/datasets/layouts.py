@@ -37,6 +37,12 @@ def row(key: str, *captions: str, classname: str | None = None, split: str | Non
     return Row(key, frozenset(said), classname, split)
 
 
+def long_row(key: str, text: str, *others: str, split: str) -> Row:
+    """A row with a caption that is also a long one."""
+    plain = row(key, text, *others, split=split)
+    return Row(key, plain.captions | {("en", text, "long")}, None, split)
+
+
 def indexed(index: Path) -> list[Row]:
     """The rows of an index, in its order."""
     texts = {entry["text_id"]: entry["text"] for entry in read_table(index / "texts.parquet").to_pylist()}
@@ -379,7 +385,7 @@ def dci(root: Path) -> list[Row]:
     }
     write(folder / "annotations/sa_1.json", json.dumps(entry))
     write(folder / "splits.json", json.dumps({"train": [], "valid": ["sa_1.json"], "test": []}))
-    return [row("sa_1", "A kite", "A kite\n" + ("It is red, " * 200).strip(), split="validation")]
+    return [long_row("sa_1", "A kite\n" + ("It is red, " * 200).strip(), "A kite", split="validation")]
 
 
 def docci(root: Path) -> list[Row]:
@@ -401,8 +407,8 @@ def docci(root: Path) -> list[Row]:
     ]
     write(root / "docci_descriptions.jsonlines", "".join(json.dumps(line) + "\n" for line in lines))
     return [
-        row("train_00000.jpg", ("An indoor view. " * 30).strip(), split="train"),
-        row("qual_test_00001.jpg", "A saw.", split="test"),
+        long_row("train_00000.jpg", ("An indoor view. " * 30).strip(), split="train"),
+        long_row("qual_test_00001.jpg", "A saw.", split="test"),
     ]
 
 
@@ -410,7 +416,7 @@ def urban1k(root: Path) -> list[Row]:
     for number in (1, 2, 10):
         write(root / f"Urban1k/image/{number}.jpg", photo(number))
         write(root / f"Urban1k/caption/{number}.txt", f"Street {number}. " * 40)
-    return [row(str(number), (f"Street {number}. " * 40).strip(), split="test") for number in (1, 2, 10)]
+    return [long_row(str(number), (f"Street {number}. " * 40).strip(), split="test") for number in (1, 2, 10)]
 
 
 LAYOUTS: dict[str, Callable[[Path], list[Row]]] = {

@@ -165,11 +165,23 @@ def test_rows_of_a_csv(tmp_path: Path) -> None:
     assert texts == ["fine", 'a "quoted" word', "a way round"]
 
 
-def test_an_open_quote_costs_the_rows_behind_it_and_says_so(tmp_path: Path) -> None:
-    write(tmp_path / "raw/a.jpg", photo(0))
+def test_an_open_quote_costs_the_rows_behind_it_and_says_which(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        write(tmp_path / "raw" / name, photo(ord(name[0]) - 97))
     write(tmp_path / "raw/captions.csv", 'file,caption\na.jpg,fine\nb.jpg,"open\na.jpg,lost\n')
-    _, failures = build(FolderSource(source="folder", path=str(tmp_path / "raw"), **SHARED), tmp_path / "index")
-    assert len(failures) == 1
+    keys, failures = build(FolderSource(source="folder", path=str(tmp_path / "raw"), **SHARED), tmp_path / "index")
+    assert keys == ["a.jpg"]
+    assert failures == {"lines 3 to 4": "cannot be read: unexpected end of data"}
+
+
+def test_a_compressed_table_that_is_damaged(tmp_path: Path) -> None:
+    write(tmp_path / "a.jpg", photo(0))
+    lines = "".join(f"a.jpg,caption {number} {'x' * (number % 77)}\n" for number in range(5000))
+    whole = gzip.compress(f"image,caption\n{lines}".encode())
+    for name, content in (("cut", cut(whole)), ("noise", whole[:9000] + b"\xff" * 99 + whole[9099:])):
+        write(tmp_path / f"{name}.csv.gz", content)
+        _, failures = build(TableSource(source="table", path=f"{tmp_path}/{name}.csv.gz", **SHARED), tmp_path / name)
+        assert any("breaks off" in reason or "cannot be read" in reason for reason in failures.values())
 
 
 JSON_LINES: dict[bytes, str | None] = {
@@ -200,6 +212,29 @@ def test_lines_of_json(tmp_path: Path) -> None:
     assert by_line.keys() == expected.keys()
     assert all(expected[line] in by_line[line] for line in expected)
     assert read_table(tmp_path / "index/texts.parquet")["text"].to_pylist() == ["fine", "one", "two"]
+
+
+ODD_TEXTS = (
+    "\u0000",
+    "\u202eright to left",
+    "\U0001f9d1\u200d\U0001f33e",
+    "x" * 99_000,
+    "\u0e01\u0e34" * 500,
+    "[CLS] [PAD]",
+    "\ufffd",
+)
+
+
+def test_odd_texts_are_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WORK_VARIABLE, str(tmp_path / "work"))
+    write(tmp_path / "a.jpg", photo(0))
+    lines = [json.dumps({"image": "a.jpg", "caption": text}) for text in ODD_TEXTS]
+    write(tmp_path / "data.jsonl", "\n".join(lines))
+    _, failures = build(TableSource(source="table", path=str(tmp_path / "data.jsonl"), **SHARED), tmp_path / "index")
+    assert failures == {}
+    store, summary = TinyEncoders(tmp_path / "encoders").texts(tmp_path / "index", tmp_path / "words")
+    assert summary.rows == len(ODD_TEXTS)
+    assert store.valid.all()
 
 
 def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.config.schema import EmojiSource, FolderSource, HubSource, ImageFolderSource, RawSource, WebdatasetSource
+from pipeline.config.schema import (
+    EmojiSource,
+    EncodeParams,
+    FolderSource,
+    HubSource,
+    ImageFolderSource,
+    RawSource,
+    WebdatasetSource,
+)
 from pipeline.datasets import check
 from pipeline.datasets.index import build_index
 from pipeline.datasets.known import FILE
@@ -141,6 +149,21 @@ def test_a_picture_that_changes_is_read_again(reads: list[int], tmp_path: Path) 
     reads.clear()
     build_index(spec, tmp_path / "three", tmp_path, tmp_path / "work")
     assert len(reads) == 1, "a file of this very moment may still change and is not remembered"
+
+
+def test_a_picture_that_changes_behind_the_index_is_not_encoded_under_its_old_id(
+    encoders: TinyEncoders, tmp_path: Path
+) -> None:
+    add_pictures(tmp_path / "raw", range(4))
+    spec = ImageFolderSource(
+        source="image-folder", group="pairs", path=str(tmp_path / "raw"), captions="beside", labels="none"
+    )
+    build_index(spec, tmp_path / "index", tmp_path)
+    write(tmp_path / "raw/002.jpg", photo(40))
+    params = EncodeParams(batch_size=4, shard_rows=4, max_failure_rate=0.5)
+    store, _ = encoders.images(tmp_path / "index", tmp_path / "store", params)
+    assert store.valid.tolist() == [True, True, False, True]
+    assert "has changed since it was indexed" in store.reasons[ids(tmp_path / "index")[2]]
 
 
 def test_a_lost_or_damaged_memory_costs_reading_alone(

@@ -246,3 +246,17 @@ def test_processor_without_fixed_size(tmp_path: Path) -> None:
     hf.BitImageProcessor(size={"shortest_edge": 32}, do_center_crop=False).save_pretrained(tmp_path / "origin")
     with pytest.raises(CheckpointError, match="square of fixed size"):
         materialise(spec("image", "transformers", str(tmp_path / "origin")), tmp_path / "x")
+
+
+def test_timm_tokens_without_a_class_token(tmp_path: Path) -> None:
+    folder = timm_folder(tmp_path, "mixer_s32_224")
+    encoder = load(folder, 224, "timm", pooling="model")
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
+    pixels = encoder.preprocess(picture())[None]
+    features = encoder.forward(pixels)
+    with torch.inference_mode():
+        torch.testing.assert_close(features.cls[:, 0], model(pixels), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(features.patch[:, 0], model.forward_features(pixels), rtol=1e-4, atol=1e-5)
+    assert encoder.patch_grid == (7, 7)
+    with pytest.raises(CheckpointError, match="does not take inputs of 64 pixels.*set its own `resolution`, 224"):
+        load(folder, 64, "timm", pooling="model")

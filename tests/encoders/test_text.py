@@ -9,7 +9,19 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2Model,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3Model,
+    SiglipTextConfig,
+    SiglipTextModel,
+)
 
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.text import TextEncoder, load_text_encoder
@@ -17,6 +29,8 @@ from pipeline.encoders.text_limits import own_limit, positions
 from pipeline.encoders.transformers_text import pool
 from pipeline.errors import CheckpointError
 from tests.encoders.conftest import spec, view
+from tests.encoders.dual_models import LENGTH, PIECES, write_pieces
+from tests.encoders.tiny_models import words
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "kite", "over", "the", "sea", ":", "query"]
 TEXTS = ["a red kite", "the sea", "a red kite over the sea : the sea over a kite", "sea"]
@@ -192,3 +206,109 @@ def test_e5_puts_translations_together(embedded: Callable[[str], Path]) -> None:
         assert (encoder.encode(texts) @ features.T).argmax(dim=1).tolist() == [0, 1, 2, 3], language
     alone = torch.cat([encoder.encode([text]) for text in english])
     torch.testing.assert_close(alone, features, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("kind", ["Qwen3", "GPT2"])
+def test_a_decoder_gives_a_text_the_same_features_in_any_batch(
+    kind: str, side: str, pooling: str, tmp_path: Path
+) -> None:
+    """GPT-2 has learned absolute positions, which padding on the left would shift."""
+    torch.manual_seed(0)
+    if kind == "GPT2":
+        model: Any = GPT2Model(GPT2Config(vocab_size=30, n_embd=16, n_layer=2, n_head=2, n_positions=32))
+    else:
+        body = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 8}
+        model = Qwen3Model(Qwen3Config(**body, num_key_value_heads=1, intermediate_size=32))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(5 if weight.ndim > 1 else 1)
+    model.eval().save_pretrained(tmp_path / "origin")
+    words(side, end=True).save_pretrained(tmp_path / "origin")
+    materialise(spec("text", "transformers", str(tmp_path / "origin"), pooling=pooling), tmp_path / "made")
+    encoder = load(tmp_path / "made", "transformers", pooling=pooling)
+    texts = ["a red kite of the green bowl", "cats", "soup with two cats"]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "origin")
+    for row, text in zip(encoder.encode(texts), texts, strict=True):
+        with torch.inference_mode():
+            hidden = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        torch.testing.assert_close(row, hidden[-1] if pooling == "last" else hidden.mean(dim=0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("include", [True, False])
+@pytest.mark.parametrize("default", [None, "query"])
+def test_prompts_of_the_folder(default: str | None, include: bool, tmp_path: Path) -> None:
+    plain = bert(tmp_path / "plain")
+    modules = [Transformer(str(plain), max_seq_length=12), Pooling(16, pooling_mode="mean", include_prompt=include)]
+    prompts = {"query": "query : ", "sea": "the sea : ", "document": ""}
+    made = SentenceTransformer(modules=modules, device="cpu", prompts=prompts, default_prompt_name=default)
+    made.save_pretrained(str(tmp_path / "origin"))
+    manifest = materialise(spec("text", "sentence-transformers", str(tmp_path / "origin")), tmp_path / "made")
+    assert manifest.preprocessing["prompts"] == {"query": "query : ", "sea": "the sea : "}
+    assert manifest.preprocessing["default_prompt"] == default
+    own = SentenceTransformer(str(tmp_path / "origin"), device="cpu")
+
+    def found(**options: Any) -> torch.Tensor:
+        return load(tmp_path / "made", "sentence-transformers", pooling="model", **options).encode(TEXTS)
+
+    def expected(**options: Any) -> torch.Tensor:
+        return own.encode(list(TEXTS), convert_to_tensor=True, **options)
+
+    torch.testing.assert_close(found(), expected(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found(prompt="sea"), expected(prompt_name="sea"), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found(prompt=""), expected(prompt=""), rtol=1e-4, atol=1e-5)
+    prefixed = own.encode(["red " + text for text in TEXTS], convert_to_tensor=True, prompt="")
+    torch.testing.assert_close(found(prefix="red "), prefixed, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(found(prompt="sea"), found(prompt=""))
+    with pytest.raises(CheckpointError, match="no prompt 'passage', it has: document, query, sea"):
+        found(prompt="passage")
+
+
+def test_a_caption_that_looks_like_an_address_is_a_text(sentence_folder: Path) -> None:
+    encoder = load(sentence_folder, "sentence-transformers", pooling="model")
+    own = SentenceTransformer(str(sentence_folder), device="cpu")
+    text = "https://example.org/a.png"
+    tokens = own.tokenizer(text, return_tensors="pt", truncation=True, max_length=8)
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(own[0].auto_model(**tokens).last_hidden_state[:, 0])
+    torch.testing.assert_close(encoder.encode([text]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_pooled_output_of_an_encoder(tmp_path: Path) -> None:
+    model = BertModel.from_pretrained(bert(tmp_path / "origin"))  # with a pooler, random
+    model.eval().save_pretrained(tmp_path / "origin")
+    materialise(spec("text", "transformers", str(tmp_path / "origin"), pooling="model"), tmp_path / "made")
+    encoder = load(tmp_path / "made", "transformers", pooling="model")
+    tokens = AutoTokenizer.from_pretrained(tmp_path / "origin")(
+        TEXTS, padding=True, truncation=True, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        torch.testing.assert_close(encoder.encode(TEXTS), model(**tokens).pooler_output, rtol=1e-4, atol=1e-5)
+
+
+def test_a_siglip_text_tower_alone(tmp_path: Path) -> None:
+    write_pieces(tmp_path / "origin")
+    config = SiglipTextConfig(vocab_size=PIECES, hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+                              num_attention_heads=2, max_position_embeddings=LENGTH)  # fmt: skip
+    model = SiglipTextModel(config).eval()
+    model.save_pretrained(tmp_path / "origin")
+    materialise(spec("text", "transformers", str(tmp_path / "origin"), pooling="model"), tmp_path / "made")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "origin")
+    tokens = tokenizer(TEXTS, padding="max_length", truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        expected = model(**tokens).pooler_output
+    found = load(tmp_path / "made", "transformers", pooling="model").encode(TEXTS)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(CheckpointError, match="without a mask over its padding; set `pooling: model`"):
+        load(tmp_path / "made", "transformers", pooling="mean")
+
+
+def test_a_decoder_has_no_pooled_output(tmp_path: Path) -> None:
+    Qwen3Model(Qwen3Config(vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, head_dim=8,
+                           num_key_value_heads=1, intermediate_size=32)).save_pretrained(
+        tmp_path / "origin")  # fmt: skip
+    words().save_pretrained(tmp_path / "origin")
+    materialise(spec("text", "transformers", str(tmp_path / "origin"), pooling="model"), tmp_path / "made")
+    with pytest.raises(CheckpointError, match="has no pooled output of its own; set `pooling` to mean, cls or last"):
+        load(tmp_path / "made", "transformers", pooling="model")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.aligner.recorded import recorded_specs
 from pipeline.config.schema import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
@@ -79,6 +80,19 @@ def test_an_unreadable_image_has_a_reason_and_harms_no_other(eye: ImageEncoder) 
     without, _ = gathered(ImageRows(eye, GRID, picture, PARAMS), ["0", "1", "2", "3", "4"])
     assert reasons == [None, "not an image of a known format", None, None, None, None]
     np.testing.assert_allclose(np.delete(with_bad["cls"], 1, axis=0), without["cls"], atol=1e-5)
+
+
+def test_an_image_that_the_processor_refuses_has_a_reason(eye: ImageEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = eye.preprocess
+
+    def particular(image: Image.Image) -> torch.Tensor:
+        if image.getpixel((0, 0)) == picture("1").getpixel((0, 0)):
+            raise ValueError("Unable to infer channel dimension format")
+        return honest(image)
+
+    monkeypatch.setattr(eye, "preprocess", particular)
+    reasons = gathered(ImageRows(eye, GRID, picture, PARAMS), ["0", "1", "2"])[1]
+    assert reasons == [None, "the image processor refuses it: Unable to infer channel dimension format", None]
 
 
 def test_non_finite_features_are_refused(eye: ImageEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,3 +226,23 @@ def test_truncations_enter_the_fingerprint_only_where_there_are_any(folder: Path
     cut = fingerprint_of(manifest, spec, ViewSpec(encoder="words", max_tokens=8, truncations=(4, 8)))
     assert "truncations" not in plain.compared
     assert cut.compared == plain.compared | {"truncations": [4, 8]}
+
+
+def test_with_templates_a_text_is_the_mean_over_them(folder: Path) -> None:
+    spec = EncoderSpec(
+        modality="text", source="local", model=str(folder / "words"), loader="transformers", pooling="mean"
+    )
+    manifest = materialise(spec, folder / "made-words-five")
+    view = ViewSpec(encoder="words", templates=("{}", "a picture of a {} .", "a drawing of {}"))
+    loaded = load_text_encoder(folder / "made-words-five", spec, view, "cpu")
+    strings = {"one": "red anchor", "two": "kettle", "three": "blue bridge of a green island", "four": "guitar"}
+    rows = TextRows(loaded, view, strings, PARAMS)
+    assert [(s.name, s.row_shape) for s in rows.specs] == [("pooled", (16,))]
+    arrays, _ = gathered(rows, list(strings))
+    for row, text in enumerate(strings.values()):
+        filled = [text, f"a picture of a {text} .", f"a drawing of {text}"]
+        expected = np.mean([loaded.encode([one])[0].numpy() for one in filled], axis=0)
+        np.testing.assert_allclose(arrays["pooled"][row], expected, atol=1e-5)
+    plain, averaged = (fingerprint_of(manifest, spec, one) for one in (ViewSpec(encoder="words"), view))
+    assert averaged.compared == plain.compared | {"templates": list(view.templates)}
+    assert recorded_specs(averaged.as_dict(), "a test")[1].templates == view.templates
