@@ -104,6 +104,10 @@ def main() -> None:
         },
     }
     images = {name: SceneImages(aligner, str(aligner.spec.dense))}
+    if showcase != name:
+        other = TrainedAligner(showcase, params.aligners[showcase], repeats, torch.device("cpu"))
+        images[showcase] = SceneImages(other, str(other.spec.dense))
+        ways[f"head of {showcase}, trained on whole pictures"] = lambda: LocalProjector(other, "other")
     task = ClassificationSet(dataset=params.scenes.pieces[0], label="category")
     targets = Targets.of(scenes, images[name].servable(scenes.ids), task, repeats, "validation")
     tests = targets.tests()
