@@ -36,7 +36,7 @@ from pipeline.alignment.data import AlignmentData
 from pipeline.alignment.resident import ResidentFeatures
 from pipeline.alignment.streaming import StreamedFeatures
 from pipeline.alignment.trainer import train_repeat
-from pipeline.config.schema import TrainParams
+from pipeline.config.schema import AlignerSpec, TrainParams
 from pipeline.features import ArraySpec, FeatureStore, Fingerprint
 from pipeline.features.publish import publish
 from pipeline.features.shards import ShardWriter
@@ -47,6 +47,7 @@ WIDTH, REGIONS, SHARD_ROWS = 384, 4, 16384
 IMAGE_BYTES, TEXT_BYTES = (1 + REGIONS) * WIDTH * 2, WIDTH * 2
 PAIR_BYTES = IMAGE_BYTES + TEXT_BYTES
 BATCH, BLOCK = 1024, 128
+SPEC = AlignerSpec(image="images", text="texts", data=("synthetic",), embed_dim=WIDTH)
 
 
 def write(folder: Path, rows: int, make: Callable[[int, int], dict[str, np.ndarray]]) -> FeatureStore:
@@ -125,7 +126,7 @@ def training_rate(features: AlignerFeatures, pairs: Tensor) -> float:
     """Pairs per second of an epoch of training at width 384."""
     data = AlignmentData(features, (pairs,), (pairs[:64],), {}, ("synthetic",))
     params = TrainParams(epochs=1, batch_size=BATCH, device=str(features.device))
-    result = train_repeat(data, params, repeat=0, seed=0, embed_dim=WIDTH, on_epoch=lambda _: None)
+    result = train_repeat(data, params, spec=SPEC, repeat=0, seed=0, on_epoch=lambda _: None)
     return result.history[0].samples_per_second
 
 
@@ -158,9 +159,11 @@ def speed(folder: Path, rows: int, trained: int, runs: int, device: torch.device
 class InStoreOrder(ResidentFeatures):
     """No shuffle at all."""
 
-    def epoch(self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int) -> Iterator[PairBatch]:
+    def epoch(
+        self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int, skip: int = 0
+    ) -> Iterator[PairBatch]:
         """As `AlignerFeatures.epoch`, in the order of `pairs`."""
-        del generator, number
+        del generator, number, skip
         for part in torch.tensor_split(pairs, math.ceil(len(pairs) / batch_size)):
             yield PairBatch(self.images.take(part[:, 0]), self.texts.take(part[:, 1]), part[:, 0], part[:, 1])
 
@@ -179,13 +182,12 @@ def quality(folder: Path, classes: int, each: int, seeds: Sequence[int]) -> list
         shuffles[f"streamed, window of 1/{parts}"] = streamed(images, texts, device, block, 2 * window * pair_bytes)
     shuffles["in the order of the store"] = InStoreOrder(held.images, held.texts, device)
     params = TrainParams(epochs=4, batch_size=128, lr=2e-3, device="cpu")
+    narrow = SPEC.model_copy(update={"embed_dim": 32})
     table = []
     for name, features in shuffles.items():
         data = AlignmentData(features, (train,), (rows[held_out],), {}, ("synthetic",))
         scores = [
-            train_repeat(data, params, repeat=0, seed=seed, embed_dim=32, on_epoch=lambda _: None)
-            .history[-1]
-            .val_recall
+            train_repeat(data, params, spec=narrow, repeat=0, seed=seed, on_epoch=lambda _: None).history[-1].val_recall
             for seed in seeds
         ]
         window_rows = features.shuffle(train).window_rows if isinstance(features, StreamedFeatures) else None

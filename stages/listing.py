@@ -6,6 +6,7 @@ index of a data set depends on its listing, and so runs when a file has come, go
 
 import json
 import logging
+from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.datasets.raw_files import listing as listing_of
@@ -20,18 +21,32 @@ def listing(config: Config, _: str) -> None:
     """Write data/listing/<data set>.json, one per data set.
 
     Where raw files are not on this machine, as after `dvc pull`, the listing stays, so that nothing is indexed anew.
+    One that was fetched and not checked out comes from DVC's cache.
     """
     datasets = config.section("datasets")
     for name, spec in datasets.items():
         path = listing_file(name)
         found = listing_of(spec)
-        if found is None and path.is_file():
+        if found is None and (path.is_file() or _restored(path)):
             log.warning("%s: its raw files are not here; its index stays as it is", name)
         elif not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != found:
             write_json(found, path)
     for path in LISTINGS.glob("*.json"):
         if path.stem not in datasets:
             path.unlink()
+
+
+def _restored(path: Path) -> bool:
+    """Bring a listing back from DVC's cache, as dvc.lock names it."""
+    from pipeline.features.dvc_cache import cached_output
+    from pipeline.features.scratch import link
+
+    cached = cached_output("listing", LISTINGS)
+    known = None if cached is None else cached.files.get(path.name)
+    if known is None or not known.present:
+        return False
+    link(known.path, path)
+    return True
 
 
 if __name__ == "__main__":

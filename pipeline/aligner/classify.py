@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.datasets.prompts import fill
+from pipeline.datasets.templates import fill
 from pipeline.errors import DataError
 
 

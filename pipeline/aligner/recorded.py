@@ -50,6 +50,7 @@ def recorded_specs(
         else:
             kept |= {"max_tokens": compared["max_tokens"], "truncations": tuple(compared.get("truncations") or ())}
             kept |= {"chunk_tokens": compared.get("chunk_tokens")}
+            kept |= {"templates": tuple(compared.get("templates") or ())}
             kept |= {"tier": "full"} if "tokens" in compared else {}
         return encoder, ViewSpec(encoder="recorded", **kept)
     except (KeyError, TypeError, ValidationError) as error:

@@ -59,7 +59,9 @@ class AlignerFeatures(Protocol):
     def read_texts(self, rows: Tensor) -> TextInput:
         """The given captions (n,), on the device."""
 
-    def epoch(self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int) -> Iterator[PairBatch]:
+    def epoch(
+        self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int, skip: int = 0
+    ) -> Iterator[PairBatch]:
         """The pairs (P, 2), image row and text row, each exactly once, in batches of sizes equal to within 1.
 
         Equal sizes keep the number of negatives the same for every pair.
@@ -67,13 +69,14 @@ class AlignerFeatures(Protocol):
         Args:
             generator: fixes the order; the same one is given for every epoch of a training.
             number: of the epoch; each has another order.
+            skip: leave out that many batches at the beginning, as far as possible without reading them.
         """
 
 
-def epoch_batches(pairs: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Positions in full permutation, in batches: every pair exactly once, sizes equal to within 1."""
+def epoch_batches(pairs: int, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Tensor]:
+    """Positions in full permutation, in batches: every pair exactly once, sizes equal to within 1; less the first."""
     order = torch.randperm(pairs, generator=generator)
-    yield from torch.split(order, batch_sizes(pairs, batch_size))
+    yield from torch.split(order, batch_sizes(pairs, batch_size))[skip:]
 
 
 def sent(batches: Iterable[PairBatch], device: torch.device) -> Iterator[PairBatch]:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pipeline.alignment.inputs import ImageInput, TextInput
-from pipeline.alignment.views import require_tokens
+from pipeline.alignment.views import last_layers, require_tokens
+from pipeline.errors import StoreError
 from pipeline.features import FeatureStore
 from pipeline.features.ragged import RaggedArray
 from pipeline.features.span import Rows, Span
@@ -16,12 +17,17 @@ from pipeline.features.span import Rows, Span
 _PIECE_BYTES = 1 << 20
 
 
-class LastLayer:
-    """Of rows (L, D) of several kept layers, the last: rows (D,)."""
+class LastLayers:
+    """Of rows (L, D) of several kept layers, the last `count` in a row: rows (count * D,)."""
 
-    def __init__(self, layers: Rows) -> None:
-        self._layers = layers
-        self.shape: tuple[int, ...] = (layers.shape[0], *layers.shape[2:])
+    def __init__(self, layers: Rows, count: int = 1) -> None:
+        if count > layers.shape[1]:
+            raise StoreError(
+                f"The aligner asks for {count} layers, its image view keeps {layers.shape[1]}: lower `layers` of the "
+                "aligner, or keep more `layers` of the encoder in params.yaml"
+            )
+        self._layers, self._count = layers, count
+        self.shape: tuple[int, ...] = (layers.shape[0], count * layers.shape[2])
         self.dtype: np.dtype[Any] = layers.dtype
         row_bytes = int(np.prod(layers.shape[1:])) * layers.dtype.itemsize
         self._piece = max(1, _PIECE_BYTES // max(1, row_bytes))  # all layers are read, so a piece at a time
@@ -31,7 +37,7 @@ class LastLayer:
         out = np.empty((len(rows), *self.shape[1:]), self.dtype) if out is None else out
         for start in range(0, len(rows), self._piece):
             part = slice(start, start + self._piece)
-            out[part] = self._layers.take(rows[part])[:, -1]
+            out[part] = last_layers(self._layers.take(rows[part]), self._count)
         return out
 
     def read_range(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
@@ -39,23 +45,27 @@ class LastLayer:
         out = np.empty((stop - start, *self.shape[1:]), self.dtype) if out is None else out
         for first in range(start, stop, self._piece):
             last = min(stop, first + self._piece)
-            out[first - start : last - start] = self._layers.read_range(first, last)[:, -1]
+            out[first - start : last - start] = last_layers(self._layers.read_range(first, last), self._count)
         return out
 
 
-def image_columns(stores: Sequence[FeatureStore], local_tokens: str) -> tuple[Span, Span]:
+def image_columns(stores: Sequence[FeatureStore], local_tokens: str, layers: int = 1) -> tuple[Span, ...]:
     """CLS token (N, D) and local tokens, (N, T, D) or (N, D) for "mean", of the images of all stores in turn.
 
     Args:
-        local_tokens: "grid", "patch", or "mean" (the mean patch token).
+        local_tokens: "grid", "patch", "mean" (the mean patch token), or "none": then there is the CLS token alone.
+        layers: how many of the last kept layers of "cls" and "mean" are joined, each row D times as wide.
 
     Raises:
         DataError: a store does not hold those tokens.
         StoreError: the stores differ in shape or dtype.
     """
+    cls = _column(stores, "cls", layers)
+    if local_tokens == "none":
+        return (cls,)
     for store in stores:
         require_tokens(store, local_tokens)
-    return _column(stores, "cls", layered=True), _column(stores, local_tokens, layered=local_tokens == "mean")
+    return cls, _column(stores, local_tokens, layers if local_tokens == "mean" else None)
 
 
 class PaddedTokens:
@@ -103,7 +113,7 @@ def text_columns(stores: Sequence[FeatureStore], text_tokens: str = "pooled") ->
         StoreError: the stores differ in shape or dtype, or keep no tokens.
     """
     if text_tokens == "pooled":
-        return (_column(stores, "pooled", layered=False),)
+        return (_column(stores, "pooled"),)
     ragged = [store.ragged("tokens") for store in stores]
     width = max(int(tokens.lengths.max(initial=1)) for tokens in ragged)
     return (
@@ -114,8 +124,8 @@ def text_columns(stores: Sequence[FeatureStore], text_tokens: str = "pooled") ->
 
 def as_images(arrays: Sequence[np.ndarray]) -> ImageInput:
     """What `image_columns` serves, as the input of a head; shares the arrays' memory."""
-    cls, local = (torch.from_numpy(array) for array in arrays)
-    return ImageInput(cls, _tokens(local))
+    cls, *local = (torch.from_numpy(array) for array in arrays)
+    return ImageInput(cls, _tokens(local[0]) if local else cls[:, None][:, :0])
 
 
 def as_texts(arrays: Sequence[np.ndarray]) -> TextInput:
@@ -136,6 +146,9 @@ def _into(out: np.ndarray | None, values: np.ndarray) -> np.ndarray:
     return out
 
 
-def _column(stores: Sequence[FeatureStore], name: str, layered: bool) -> Span:
+def _column(stores: Sequence[FeatureStore], name: str, layers: int | None = None) -> Span:
+    """An array of all stores; of one with several kept layers, the last `layers`."""
     arrays: list[Rows] = [store.array(name) for store in stores]
-    return Span([LastLayer(array) if layered and len(array.shape) == 3 else array for array in arrays])
+    if layers is None or (layers == 1 and len(arrays[0].shape) == 2):
+        return Span(arrays)
+    return Span([LastLayers(array, layers) for array in arrays])

@@ -16,7 +16,7 @@ from pipeline.alignment.batches import AlignerFeatures
 from pipeline.alignment.columns import as_images, as_texts, image_columns, text_columns
 from pipeline.alignment.curated import curated_pairs
 from pipeline.alignment.memory import choose_mode
-from pipeline.alignment.pairs import CaptionPairs, read_caption_pairs
+from pipeline.alignment.pairs import CaptionPairs, read_caption_pairs, read_samples
 from pipeline.alignment.resident import ResidentFeatures
 from pipeline.alignment.streaming import StreamedFeatures, in_reading_order
 from pipeline.alignment.views import open_view
@@ -40,6 +40,7 @@ class AlignmentData:
             `train` holds what the curation of the aligner selected; validation pairs are all there.
         fingerprints: fingerprint of the stores behind each view, by view.
         datasets: the data sets that had captions.
+        concepts: (N,) int64 by image row, equal for images of one concept; where `positives: concept` asks for it.
     """
 
     features: AlignerFeatures
@@ -47,6 +48,7 @@ class AlignmentData:
     validation: tuple[Tensor, ...]
     fingerprints: dict[str, dict[str, Any]]
     datasets: tuple[str, ...]
+    concepts: Tensor | None = None
 
 
 def load_alignment_data(
@@ -85,7 +87,7 @@ def load_alignment_data(
     curated = curated_pairs(spec.curation, pairs, repeats)
 
     features, joined = _load(
-        image_columns(list(images.values()), spec.local_tokens),
+        image_columns(list(images.values()), spec.local_tokens, spec.layers),
         text_columns(list(texts.values()), spec.text_tokens),
         _positions(pairs, pairs.image_id, images),
         _positions(pairs, pairs.text_id, texts),
@@ -108,6 +110,7 @@ def load_alignment_data(
         ),
         fingerprints={spec.image: images[datasets[0]].fingerprint, spec.text: texts[datasets[0]].fingerprint},
         datasets=datasets,
+        concepts=_concepts(pairs, joined) if spec.loss.positives == "concept" else None,
     )
 
 
@@ -135,7 +138,7 @@ def _positions(pairs: CaptionPairs, ids: np.ndarray, stores: Mapping[str, Featur
 
 
 def _load(
-    images: tuple[Span, Span],
+    images: tuple[Span, ...],
     texts: tuple[Span, ...],
     image_rows: np.ndarray,
     text_rows: np.ndarray,
@@ -157,6 +160,15 @@ def _load(
         device,
     )
     return features, torch.from_numpy(np.stack([image_P, text_P], axis=1)).to(place)
+
+
+def _concepts(pairs: CaptionPairs, joined: Tensor) -> Tensor:
+    """The concept of each image row of `joined` as a number, (N,) int64; images of one concept share it."""
+    concept_of = {(d, i): c for d, i, c in read_samples(("dataset", "image_id", "concept"), 0)}
+    names = [concept_of[key] or "/".join(key) for key in zip(pairs.dataset, pairs.image_id, strict=True)]
+    codes = torch.from_numpy(np.unique(np.array(names, dtype=str), return_inverse=True)[1]).to(joined.device)
+    by_row = torch.zeros(int(joined[:, 0].max()) + 1, dtype=torch.int64, device=joined.device)
+    return by_row.index_put((joined[:, 0],), codes)
 
 
 def _rows(joined: Tensor, mask: np.ndarray, name: str, repeat: int, split: str) -> Tensor:

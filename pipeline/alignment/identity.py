@@ -4,13 +4,14 @@ Shapes: B rows, P patches, K the width of the features of both sides.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.alignment.heads.base import Head
 from pipeline.alignment.inputs import ImageInput, TextInput
 
 
-class Identity(nn.Module):
+class Identity(Head):
     """Takes the place of trained projectors.
 
     Args:
@@ -19,7 +20,9 @@ class Identity(nn.Module):
 
     def __init__(self, logit_scale: float) -> None:
         super().__init__()
-        self.register_buffer("logit_scale", torch.tensor(logit_scale))
+        with torch.no_grad():
+            self.logit_scale.fill_(logit_scale)
+        self.requires_grad_(False)
 
     def image_features(self, images: ImageInput) -> Tensor:
         """Unit vectors of images, (B, K) float32; local tokens are not used."""
@@ -32,7 +35,3 @@ class Identity(nn.Module):
     def text_features(self, texts: TextInput) -> Tensor:
         """Unit vectors of texts of one token, (B, K) float32."""
         return F.normalize(texts.tokens[:, 0].float(), dim=-1)
-
-    def scale(self) -> Tensor:
-        """exp(logit_scale), a scalar."""
-        return torch.as_tensor(self.logit_scale).exp()

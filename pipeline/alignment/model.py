@@ -1,23 +1,26 @@
 """A trained aligner on disk: `config.json` and one safetensors file of heads per repeat. Nothing is pickled."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pipeline.alignment.heads.base import Head
+from pipeline.alignment.heads.build import empty_head
 from pipeline.alignment.identity import Identity
 from pipeline.alignment.inputs import ImageInput, TextInput
-from pipeline.alignment.projectors import FreezeAlign
+from pipeline.config.schema import AlignerSpec
 from pipeline.errors import ModelError
 from pipeline.files import write_json
 
-FORMAT = 2
+FORMAT = 3
 CONFIG_FILE = "config.json"
 HEADS_FILE = "heads.safetensors"
 _CHUNK_ROWS = 4096
@@ -33,7 +36,8 @@ class HeadConfig:
             and enough to load the encoders again. Features with another digest do not fit.
         data: data sets that it was trained on.
         seeds, best_epochs: one per repeat; empty for head "identity", which has no weights.
-        parameters: trained scalars of one head, the temperature included.
+        parameters: trained scalars of one head, the temperature included; of one in closed form the numbers in it.
+        recipe: what decides the form of the head, as `recipe_of` gives it; by default of one on its own inputs.
     """
 
     aligner: str
@@ -51,7 +55,13 @@ class HeadConfig:
     best_epochs: tuple[int, ...]
     parameters: int
     text_tokens: str = "pooled"
+    recipe: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+
+    @property
+    def layers(self) -> int:
+        """How many of the last kept layers of the image view are joined."""
+        return int(self.recipe.get("layers", 1))
 
     def write(self, folder: Path) -> None:
         """Write config.json into `folder`."""
@@ -82,16 +92,25 @@ class HeadConfig:
             ) from error
 
 
+_RECIPE = ("head", "embed_dim", "local_tokens", "layers", "image_input", "whiten", "closed", "loss")
+
+
+def recipe_of(spec: AlignerSpec) -> dict[str, Any]:
+    """What of an aligner decides the form of its head, as plain data for JSON."""
+    return spec.model_dump(mode="json", include=set(_RECIPE))
+
+
 def heads_path(folder: Path, repeat: int) -> Path:
     """The weights of one repeat inside the folder of an aligner."""
     return folder / f"repeat_{repeat}" / HEADS_FILE
 
 
-def save_heads(head: FreezeAlign, folder: Path, repeat: int) -> None:
+def save_heads(head: Head, folder: Path, repeat: int) -> None:
     """Write the weights of one repeat."""
     path = heads_path(folder, repeat)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.cpu().contiguous() for name, value in head.state_dict().items()}, path)
+    weights = {name: value.cpu().clone().contiguous() for name, value in head.state_dict().items()}
+    save_file(weights, path)  # clones, since members of an ensemble may share maps
 
 
 class ProjectionHeads:
@@ -101,7 +120,7 @@ class ProjectionHeads:
         config: the `HeadConfig` they were saved with.
     """
 
-    def __init__(self, config: HeadConfig, head: FreezeAlign | Identity, device: torch.device) -> None:
+    def __init__(self, config: HeadConfig, head: Head, device: torch.device) -> None:
         self.config = config
         self._head = head.to(device).eval()
         self._device = device
@@ -116,7 +135,7 @@ class ProjectionHeads:
         config = HeadConfig.read(folder)
         if config.head == "identity":
             return cls(config, Identity(_own_scale(config)), torch.device(device))
-        head = FreezeAlign(config.vision_dim, config.text_dim, config.embed_dim, dropout=0.0)
+        head = _head_of(config, folder)
         path = heads_path(folder, repeat)
         if not path.is_file():
             raise ModelError(
@@ -212,6 +231,20 @@ class ProjectionHeads:
                 f"{what} features of shape {tuple(array.shape)} do not fit aligner {self.config.aligner!r}: it takes "
                 f"{rank} axes, the last of width {width}"
             )
+
+
+def _head_of(config: HeadConfig, folder: Path) -> Head:
+    """A head of the recorded form, without its weights."""
+    own = {"head": config.head, "embed_dim": config.embed_dim, "local_tokens": config.local_tokens}
+    views = {"image": config.image_view, "text": config.text_view, "data": config.data}
+    try:
+        spec = AlignerSpec.model_validate_json(json.dumps({**own, **config.recipe, **views}))
+    except ValidationError as error:
+        raise ModelError(
+            f"{folder / CONFIG_FILE} records a head that this version does not know "
+            f"({error.errors(include_url=False)[0]['msg']}). Train it again with: dvc repro"
+        ) from error
+    return empty_head(spec, config.vision_dim, config.text_dim)
 
 
 def _own_scale(config: HeadConfig) -> float:

@@ -46,10 +46,12 @@ class ResidentFeatures:
         """The given captions (n,), on the device."""
         return self.texts.take(rows.to(self.texts.tokens.device)).to(self.device)
 
-    def epoch(self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int) -> Iterator[PairBatch]:
+    def epoch(
+        self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int, skip: int = 0
+    ) -> Iterator[PairBatch]:
         """As `AlignerFeatures.epoch`; the order comes from the state of `generator`, which each epoch moves on."""
         del number
-        orders = epoch_batches(len(pairs), batch_size, generator)
+        orders = epoch_batches(len(pairs), batch_size, generator, skip)
         if self.images.cls.device == self.device:
             for rows in orders:
                 yield self._gather(pairs[rows.to(pairs.device)])

@@ -1,17 +1,19 @@
 """Training an aligner: every repeat, and what is written about it."""
 
-import csv
 import logging
-import statistics
-from dataclasses import asdict, fields
-from pathlib import Path
 
 import torch
 
+from pipeline.alignment.closed.aligner import fit_aligner
+from pipeline.alignment.curves import curves
 from pipeline.alignment.data import load_alignment_data
-from pipeline.alignment.model import HeadConfig, save_heads
-from pipeline.alignment.projectors import parameter_count
-from pipeline.alignment.trainer import EpochRecord, TrainedRepeat, train_repeat
+from pipeline.alignment.heads import parameter_count
+from pipeline.alignment.members import Member, members_of
+from pipeline.alignment.model import HeadConfig, recipe_of, save_heads
+from pipeline.alignment.records import EpochRecord
+from pipeline.alignment.resume import Checkpoint, forget, training_folder
+from pipeline.alignment.summary import chosen, summary
+from pipeline.alignment.trainer import train_members
 from pipeline.alignment.untrained import record_identity
 from pipeline.config.schema import AlignerSpec, TrainParams
 from pipeline.device import choose_device
@@ -21,52 +23,70 @@ from pipeline.paths import MODELS
 log = logging.getLogger(__name__)
 
 CURVES_FILE = "curves.csv"
+MEMBERS_FILE = "members.csv"
 METRICS_FILE = "metrics.json"
 
 
 def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: int, seed: int) -> HeadConfig:
     """Train the aligner `name` once per split and write data/models/<name>.
 
-    With head `identity` nothing is trained, and no weights are written (see `record_identity`).
+    With head `identity` nothing is trained, and no weights are written (see `record_identity`); with head `closed` they
+    are computed (see `fit_aligner`). Keys that the aligner's own `train` changes are changed in `params`.
 
-    Repeat i is initialised with seed `seed * repeats + i`, as its split was drawn. Written are repeat_<i>/
-    heads.safetensors, curves.csv (a line per epoch, as it ends), metrics.json and, last, config.json.
+    Repeat i is initialised with seed `seed * repeats + i`, as its split was drawn. Written are curves.csv (a line per
+    epoch, as it ends), repeat_<i>/heads.safetensors, metrics.json and, last, config.json. Of several members, one is
+    kept; all are in metrics.json and, as they go, in members.csv. A run that was killed goes on where it stopped.
 
     Raises:
         DataError, StoreError, FingerprintMismatch: as `load_alignment_data` and `record_identity`.
-        ModelError: training diverged.
+        ModelError: training diverged, or the member to keep did.
+        ConfigError: a captured step is asked for without a GPU.
     """
     if spec.head == "identity":
         return record_identity(name, spec, repeats)
+    if spec.head == "closed":
+        return fit_aligner(name, spec, params, repeats, seed)
+    params = params.changed(spec.train)
     data = load_alignment_data(name, spec, repeats, torch.device(choose_device(params.device)), params)
     vision_dim, text_dim = data.features.vision_dim, data.features.text_dim
     folder = MODELS / name
     folder.mkdir(parents=True, exist_ok=True)
-    results = []
-    with open(folder / CURVES_FILE, "w", encoding="utf-8", newline="") as file:
-        curves = csv.DictWriter(file, [field.name for field in fields(EpochRecord)], lineterminator="\n")
-        curves.writeheader()
+    kept_at = training_folder(spec, params, data, seed) if params.checkpoint_seconds else None
+    trained = []
+    with curves(folder / (MEMBERS_FILE if params.members else CURVES_FILE)) as write:
 
-        def write(record: EpochRecord) -> None:
-            curves.writerow(asdict(record))
-            file.flush()
+        def report(member: Member, record: EpochRecord) -> None:
+            write(record, **({"member": member.name} if params.members else {}))
 
         for repeat in range(repeats):
-            result = train_repeat(
-                data,
-                params,
-                repeat=repeat,
-                seed=seed * repeats + repeat,
-                embed_dim=spec.embed_dim or text_dim,
-                on_epoch=write,
+            trained.append(
+                train_members(
+                    data,
+                    members_of(params, seed, repeats, repeat),
+                    spec=spec,
+                    repeat=repeat,
+                    seed=seed * repeats + repeat,
+                    on_record=report,
+                    checkpoint=Checkpoint(kept_at / f"{repeat}.safetensors", params.checkpoint_seconds)
+                    if kept_at
+                    else None,
+                )
             )
-            save_heads(result.head, folder, repeat)
-            results.append(result)
-            log.info(
-                "%s repeat %d: validation R@1 %.4f at epoch %d, %.1f s",
-                name, repeat, result.val_recall, result.best_epoch, result.seconds,
-            )  # fmt: skip
-    _write_metrics(folder, results, [len(pairs) for pairs in data.train])
+            for result in trained[-1]:
+                log.info(
+                    "%s repeat %d%s: validation R@1 %.4f at epoch %d, %.1f s",
+                    name, repeat, f" {result.member.name}" if params.members else "", result.val_recall,
+                    result.best_epoch, result.seconds,
+                )  # fmt: skip
+    results = chosen(params, trained)
+    if params.members:
+        log.info("%s: member %s is kept (train.member: %s)", name, results[0].member.name, params.member)
+        with curves(folder / CURVES_FILE) as write:
+            for record in (record for result in results for record in result.history):
+                write(record)
+    for repeat, result in enumerate(results):
+        save_heads(result.head, folder, repeat)
+    write_json(summary(results, trained, [len(pairs) for pairs in data.train]), folder / METRICS_FILE)
     config = HeadConfig(
         aligner=name,
         head=spec.head,
@@ -83,30 +103,9 @@ def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: in
         seeds=tuple(result.seed for result in results),
         best_epochs=tuple(result.best_epoch for result in results),
         parameters=parameter_count(results[0].head),
+        recipe=recipe_of(spec),
     )
     config.write(folder)
+    if kept_at:
+        forget(kept_at)
     return config
-
-
-def _write_metrics(folder: Path, results: list[TrainedRepeat], training_pairs: list[int]) -> None:
-    recalls = [result.val_recall for result in results]
-    summary = {
-        "validation_recall": {
-            "mean": statistics.fmean(recalls),
-            "sd": statistics.stdev(recalls) if len(recalls) > 1 else None,
-        },
-        "seconds": sum(result.seconds for result in results),
-        "samples_seen": sum(result.samples_seen for result in results),
-        "parameters": parameter_count(results[0].head),
-        "repeats": {
-            f"repeat_{i}": {
-                "validation_recall": result.val_recall,
-                "best_epoch": result.best_epoch,
-                "seconds": result.seconds,
-                "samples_seen": result.samples_seen,
-                "training_pairs": training_pairs[i],
-            }
-            for i, result in enumerate(results)
-        },
-    }
-    write_json(summary, folder / METRICS_FILE)

@@ -34,7 +34,7 @@ class StreamedFeatures:
         memory: bytes that the windows in which pairs are mixed may take, the one in use and the next together.
     """
 
-    image_columns: tuple[Span, Span]
+    image_columns: tuple[Span, ...]
     text_columns: tuple[Span, ...]
     device: torch.device
     block: int
@@ -62,7 +62,9 @@ class StreamedFeatures:
         """How these pairs are mixed."""
         return BlockShuffle(len(pairs), self.block, window_blocks(self._sides(pairs), self.block, self.memory))
 
-    def epoch(self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int) -> Iterator[PairBatch]:
+    def epoch(
+        self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int, skip: int = 0
+    ) -> Iterator[PairBatch]:
         """As `AlignerFeatures.epoch`; the order comes from the seed of `generator` and `number`.
 
         Any order of `pairs` is right; that of `in_reading_order` is fast.
@@ -73,6 +75,7 @@ class StreamedFeatures:
             batch_size,
             seed=generator.initial_seed(),
             epoch=number,
+            skip=skip,
             allocate=self._allocate,
         )
         with closing(batches):

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from pipeline.alignment.model import HeadConfig
+from pipeline.alignment.model import HeadConfig, recipe_of
 from pipeline.alignment.views import open_view
 from pipeline.config.schema import AlignerSpec
 from pipeline.errors import DataError
@@ -41,6 +41,7 @@ def record_identity(name: str, spec: AlignerSpec, repeats: int) -> HeadConfig:
         seeds=(),
         best_epochs=(),
         parameters=0,
+        recipe=recipe_of(spec),
     )
     folder = MODELS / name
     folder.mkdir(parents=True, exist_ok=True)

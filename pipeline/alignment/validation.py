@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pipeline.alignment.data import AlignmentData
+from pipeline.alignment.heads import Head
 from pipeline.alignment.inputs import ImageInput, TextInput
-from pipeline.alignment.projectors import FreezeAlign
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def read_validation(data: AlignmentData, repeat: int, largest: int = LARGEST) ->
 
 
 @torch.no_grad()
-def validation_recall(head: FreezeAlign, validation: ValidationSet) -> float:
+def validation_recall(head: Head, validation: ValidationSet) -> float:
     """R@1, mean of image to text and text to image. Leaves the head in evaluation mode."""
     head.eval()
     device = validation.right_NM.device

@@ -12,23 +12,24 @@ from pipeline.features.views import open_view
 __all__ = ["open_view", "read_images", "read_texts", "require_tokens"]
 
 
-def read_images(store: FeatureStore, ids: np.ndarray, local_tokens: str) -> ImageInput:
-    """Features of images in the dtype of the store; of several kept layers, the last.
+def read_images(store: FeatureStore, ids: np.ndarray, local_tokens: str, layers: int = 1) -> ImageInput:
+    """Features of images in the dtype of the store.
 
     Args:
         local_tokens: "grid", "patch", "mean" (the mean patch token, as a single token) or "none" (no token at all).
+        layers: how many of the last kept layers of "cls" and "mean" are joined.
 
     Raises:
         DataError: the store does not hold those tokens.
         MissingRows: an id is absent or not valid.
     """
     if local_tokens == "none":
-        cls = _last_layer(store.read("cls", ids))
+        cls = _joined(store.read("cls", ids), layers)
         return ImageInput(cls, cls[:, None, :][:, :0])
     require_tokens(store, local_tokens)
     return ImageInput(
-        cls=_last_layer(store.read("cls", ids)),
-        local=_last_layer(store.read("mean", ids))[:, None, :]
+        cls=_joined(store.read("cls", ids), layers),
+        local=_joined(store.read("mean", ids), layers)[:, None, :]
         if local_tokens == "mean"
         else torch.from_numpy(store.read(local_tokens, ids)),
     )
@@ -68,5 +69,10 @@ def read_texts(store: FeatureStore, ids: np.ndarray, text_tokens: str = "pooled"
     return TextInput.from_pooled(torch.from_numpy(store.read("pooled", ids)))
 
 
-def _last_layer(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(array if array.ndim == 2 else np.ascontiguousarray(array[:, -1]))
+def last_layers(array: np.ndarray, count: int) -> np.ndarray:
+    """Of kept layers (n, L, D) the last `count` in a row, (n, count * D)."""
+    return array[:, -count:].reshape(len(array), -1)
+
+
+def _joined(array: np.ndarray, layers: int) -> Tensor:
+    return torch.from_numpy(array if array.ndim == 2 else np.ascontiguousarray(last_layers(array, layers)))

@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from pipeline.config.catalogue import from_catalogue
 from pipeline.config.references import dangling
-from pipeline.config.schema import Params
+from pipeline.config.schema import Params, StoreSpec, ViewSpec
 from pipeline.errors import ConfigError
 
 DEFAULT_FILE = Path("params.yaml")
@@ -45,6 +45,11 @@ class Config:
             walked = f"{walked}.{part}" if walked else part
         _trace(key)
         return value
+
+    def with_store(self, name: str, store: StoreSpec, view: ViewSpec) -> "Config":
+        """These parameters and one more store, through a view of its own; for features beside the DAG."""
+        views, stores = {**self._params.views, store.view: view}, {**self._params.stores, name: store}
+        return Config(self._params.model_copy(update={"views": views, "stores": stores}))
 
 
 def load_config(source: DictConfig | Path | None = None) -> Config:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
+from pydantic import ValidationError
+
 from pipeline.config.schema import AlignerSpec, Params, SegmentationBenchmark
 
 Suggest = Callable[[str, list[str]], str]
@@ -63,6 +65,8 @@ def _views(params: Params, names: _Names) -> Iterator[str]:
             yield f"`views.{name}.resolution` is missing: an image view needs the side of its input in pixels."
         if encoder.modality == "image" and encoder.loader == "open_clip" and view.tier != "cls":
             yield f"`views.{name}.tier` is {view.tier}; of the dual encoder {view.encoder!r} only `tier: cls` is kept."
+        if encoder.modality == "image" and view.templates:
+            yield f"`views.{name}.templates` is for texts; {view.encoder!r} is an encoder of images."
         if encoder.modality == "image" and view.truncations:
             yield f"`views.{name}.truncations` is for texts; {view.encoder!r} is an encoder of images."
         if encoder.modality == "text" and view.crops:
@@ -112,6 +116,12 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, names: _Names) -> 
             yield from _found(names.unstored(where, "pairs", dataset, trained_on))
     for dataset in aligner.data:
         yield from _found(names.missing(f"{where}.data", dataset, "datasets"))
+    try:
+        params.train.changed(aligner.train)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            key = ".".join(map(str, problem["loc"]))
+            yield f"`{where}.train{f'.{key}' if key else ''}`: {problem['msg'][0].lower()}{problem['msg'][1:]}."
     if aligner.text_tokens == "full":
         if aligner.text in params.views and params.views[aligner.text].tier != "full":
             yield f"`{where}.text_tokens` is full, so its view {aligner.text!r} needs `tier: full`."

@@ -3,6 +3,7 @@
 Everything a stage may read is here; the library receives these objects and never a raw mapping.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -75,6 +76,9 @@ class ViewSpec(Section):
 
     `fit: whole` resizes all of an image to the square that the encoder sees, as windows of a picture need it; `model`
     resizes and crops as the encoder's own library does.
+
+    With `templates` a text is put in place of {} in each, and its embedding is the mean over them: prompt averaging as
+    of class names (CLIP), for captions as well.
     """
 
     encoder: Name
@@ -87,6 +91,7 @@ class ViewSpec(Section):
     max_tokens: Positive | None = None
     truncations: tuple[Positive, ...] = ()
     chunk_tokens: Positive | None = None
+    templates: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
     dtype: Literal["float16", "float32", "int8"] = "float16"
 
@@ -100,6 +105,15 @@ class ViewSpec(Section):
             raise ValueError(f"truncations {list(self.truncations)} go beyond max_tokens {self.max_tokens}")
         if self.chunk_tokens is not None and self.max_tokens is not None and self.chunk_tokens >= self.max_tokens:
             raise ValueError(f"chunk_tokens {self.chunk_tokens} must be below max_tokens {self.max_tokens}")
+        return self
+
+    @model_validator(mode="after")
+    def _of_templates(self) -> "ViewSpec":
+        for template in self.templates:
+            if template.count("{}") != 1:
+                raise ValueError(f"template {template!r} needs exactly one {{}}")
+        if self.templates and (self.tier == "full" or self.truncations or self.chunk_tokens):
+            raise ValueError("templates give one embedding per text; leave out tier full, truncations, chunk_tokens")
         return self
 
 
@@ -133,13 +147,15 @@ class RawSource(Section):
     `transfer` says that it is for evaluation alone: no concept is held out because of it, and none of it is trained on.
     `limit` takes the first samples only. `check` decodes every picture, or reads headers alone and leaves damage behind
     them to encode. A source is given up once more than `max_failure_rate` of its samples cannot
-    be used; one of fewer than a hundred may have as many failures as one of a hundred.
+    be used; one of fewer than a hundred may have as many failures as one of a hundred. `descriptions` is a JSON file
+    with sentences for each class name, for the prompt set `descriptions`.
     """
 
     group: Name
     transfer: bool = False
     limit: NonNegative = 0
     check: Literal["decode", "header"] = "decode"
+    descriptions: str | None = None
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
@@ -327,12 +343,71 @@ class StoreSpec(Section):
     encoder: Name
 
 
+class LossSpec(Section):
+    """What the training of a head makes small, and what keeps it from learning the training pairs by heart.
+
+    `kind`: `info-nce` (CLIP), or `sigmoid` (SigLIP), divided by the pairs of the batch squared (`pairs`, as SAIL does)
+    or by their number (`batch`); `bias` is where its bias starts. `positives`: what counts as right beside the pair
+    itself: nothing (`own`), every caption that some pair joins with the image (`pairs`), or every one of the same
+    concept (`concept`). Above `chunk_rows` pairs the matrix of similarities is computed so many rows at a time.
+
+    Weights of added terms: `structure` keeps the neighbourhoods of each side as they were before the head (STRUCTURE),
+    growing over the share `structure_warmup` of the steps; `patch_text` compares texts with local tokens. `mixup` is
+    the parameter of the Beta distribution by which pairs are mixed (FuseMix; 0 for none), `noise` the size of Gaussian
+    noise on features, in units of their root mean square.
+    """
+
+    kind: Literal["info-nce", "sigmoid"] = "info-nce"
+    positives: Literal["own", "pairs", "concept"] = "pairs"
+    normalise: Literal["batch", "pairs"] = "pairs"
+    bias: float = -10.0
+    chunk_rows: Positive = 2048
+    structure: Annotated[float, Field(ge=0)] = 0.0
+    structure_temperature: Annotated[float, Field(gt=0)] = 0.05
+    structure_levels: Positive = 1
+    structure_warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    patch_text: Annotated[float, Field(ge=0)] = 0.0
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    noise: Annotated[float, Field(ge=0)] = 0.0
+
+
+class ClosedForm(Section):
+    """A head that is computed, not trained; of several in an aligner, the cosines add, each times its `weight`.
+
+    `procrustes`: orthogonal maps. `ridge`: linear regression of one side on the other (`direction`). `cca`: canonical
+    correlations, weighted by a power of theirs (`power`). `asif`: similarities to training pairs, the `neighbours`
+    largest to the power `exponent`. `kernel-ridge`: regression with a Gaussian kernel, exact (it keeps every training
+    image and costs their number cubed), or with `size` random Fourier features or Nystrom landmarks, which stream.
+
+    Of `shrink` (whitening inside cca; added variance, in units of the mean), `power`, `ridge` (penalty) and `bandwidth`
+    (of the kernel, in units of the mean squared distance) several values may be given: validation recall chooses.
+    """
+
+    form: Literal["procrustes", "ridge", "cca", "asif", "kernel-ridge"]
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    direction: Literal["image-to-text", "text-to-image"] = "image-to-text"
+    features: Literal["exact", "fourier", "nystrom"] = "exact"
+    size: Positive = 2048
+    shrink: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.3,)
+    power: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (1.0,)
+    ridge: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.3,)
+    bandwidth: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+    neighbours: Annotated[tuple[Positive, ...], Field(min_length=1)] = (400,)
+    exponent: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (8.0,)
+
+
 class AlignerSpec(Section):
     """Two views and the head between them.
 
     Head `identity` trains nothing: the views are the two towers of a dual encoder, whose features are only brought to
     unit length. They must be of one model, unless `two_models` says that both models share a space. Its `curation` is
     not read.
+
+    `layers` is how many of the last kept layers of the image view are joined. Heads other than freeze-align take one
+    vector per image, `image_input`: the CLS token, the mean over local tokens, their sum, or both in a row. `whiten`
+    puts a fixed whitening before the head, measured on the training split, with `whiten_shrink` times the mean variance
+    added to every direction. `init` starts head linear from a closed form. `train` changes keys of the section `train`
+    for this aligner.
 
     `curation` names the selection of training images; `dense` is a view of the same image encoder with every patch
     token, through which composed scenes are seen; `long_text` a view of the same text encoder with truncations.
@@ -341,16 +416,46 @@ class AlignerSpec(Section):
     image: Name
     text: Name
     data: Annotated[tuple[Name, ...], Field(min_length=1)]
-    head: Literal["freeze-align", "identity"] = "freeze-align"
+    head: Literal[
+        "freeze-align", "linear", "mlp", "gated-unit", "inverted-bottleneck", "gated-low-rank", "closed", "identity"
+    ] = "freeze-align"
     two_models: bool = False
     embed_dim: Positive | None = None
-    local_tokens: Literal["grid", "patch", "mean"] = "grid"
+    local_tokens: Literal["grid", "patch", "mean", "none"] = "grid"
+    layers: Positive = 1
+    image_input: Literal["cls", "mean", "sum", "concat"] = "concat"
+    whiten: Literal["none", "image", "text", "both"] = "none"
+    whiten_shrink: Annotated[float, Field(gt=0)] = 0.3
+    closed: tuple[ClosedForm, ...] = ()
+    init: Literal["random", "procrustes", "ridge", "cca"] = "random"
     text_tokens: Literal["pooled", "full"] = "pooled"
     prompts: Name = "classnames"
     curation: Name = "all"
     dense: Name | None = None
     dense_head: Name | None = None
     long_text: Name | None = None
+    loss: LossSpec = LossSpec()
+    train: dict[str, int | float | str] = {}
+
+    @model_validator(mode="after")
+    def _fits_its_head(self) -> "AlignerSpec":
+        if (self.head == "closed") != bool(self.closed):
+            raise ValueError("head closed needs `closed`, the forms to compute, and no other head takes it")
+        if self.init != "random" and self.head != "linear":
+            raise ValueError(f"init {self.init} is for head linear, found {self.head}")
+        if self.init != "random" and self.image_input == "sum" and self.whiten in ("image", "both"):
+            raise ValueError("init of the sum of two whitened vectors is no linear map of it: set image_input: concat")
+        if self.layers > 1 and self.local_tokens not in ("mean", "none"):
+            raise ValueError("several layers are kept of cls and mean alone: set local_tokens to mean or none")
+        if self.layers > 1 and self.dense is not None:
+            raise ValueError("patch tokens are kept of one layer: leave out `dense`, or set layers: 1")
+        if self.local_tokens == "none" and self.image_input != "cls" and self.head not in ("freeze-align", "identity"):
+            raise ValueError(f"image_input {self.image_input} takes local tokens; with local_tokens none it is cls")
+        if self.loss.patch_text and self.local_tokens not in ("grid", "patch"):
+            raise ValueError("loss.patch_text compares texts with local tokens: set local_tokens to grid or patch")
+        if self.loss.mixup and self.text_tokens == "full":
+            raise ValueError("loss.mixup mixes sentence embeddings: set text_tokens: pooled")
+        return self
 
     @model_validator(mode="after")
     def _of_one_head(self) -> "AlignerSpec":
@@ -509,13 +614,14 @@ class Translation(Section):
         return self
 
 
-NamedTemplates = Literal["openai-80", "openai-7", "own"]
+NamedTemplates = Literal["openai-80", "openai-7", "own", "descriptions"]
 
 
 class PromptsParams(Section):
     """Which classes get prompts, and named template sets; `{}` stands for the class name.
 
-    A set may be a name: OpenAI's 80 or 7 templates for ImageNet, or those that came with each data set. `segmentation`
+    A set may be a name: OpenAI's 80 or 7 templates for ImageNet, those that came with each data set (own), or sentences
+    for each class (descriptions, of data sets that name such a file; others take the bare class name). `segmentation`
     names data sets with label maps whose classes get prompts too. Names in other languages than English, their own or
     those of `translations`, are prompts as they are, without a template.
     """
@@ -554,11 +660,29 @@ class EncodeParams(Section):
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
 
 
+class MemberParams(Section):
+    """What one member of a training of many has for itself; what is left out is as in `train`.
+
+    `seed` is added to the seed of params.yaml for initialisation and dropout; splits and batches are shared.
+    """
+
+    lr: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    seed: NonNegative = 0
+
+
 class TrainParams(Section):
     """Optimisation of the heads on cached features.
 
     `features` says where those are: on the device, in host memory, or streamed from the store; auto goes by what is
     free. Streamed pairs are read in blocks of `shuffle_block`, and mixed in windows that take `shuffle_buffer_mb`.
+
+    Every `validate_every` steps (0: at the end of each epoch) the heads are judged on the validation split; after
+    `patience` judgements without a better one training ends (0: never early). `ema` is the decay of an average of the
+    weights, which is then what is judged and kept (0: none). `members` train side by side on the same batches; `member`
+    names the one to keep, or is best. Every `checkpoint_seconds` all is saved for a killed run to go on from (0: not).
     """
 
     epochs: Positive = 30
@@ -574,11 +698,39 @@ class TrainParams(Section):
     features: Literal["auto", "device", "host", "stream"] = "auto"
     shuffle_block: Positive = 128
     shuffle_buffer_mb: Positive = 256
+    precision: Literal["float32", "bfloat16"] = "float32"
+    step: Literal["eager", "compiled", "captured"] = "eager"
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    validate_every: NonNegative = 0
+    patience: NonNegative = 0
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
+    members: dict[Name, MemberParams] = {}
+    member: Name = "best"
+
+    def changed(self, changes: Mapping[str, int | float | str]) -> "TrainParams":
+        """These parameters with some keys changed, as `train` of an aligner asks.
+
+        Raises:
+            pydantic.ValidationError: an unknown key or an impossible value.
+        """
+        return TrainParams.model_validate({**self.model_dump(), **changes})
 
     @model_validator(mode="after")
     def _rates(self) -> "TrainParams":
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr {self.min_lr:g} is above lr {self.lr:g}; the cosine goes from lr down to min_lr")
+        for name, member in self.members.items():
+            if member.lr is not None and self.min_lr > member.lr:
+                raise ValueError(f"min_lr {self.min_lr:g} is above lr {member.lr:g} of member {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _named(self) -> "TrainParams":
+        if "best" in self.members:
+            raise ValueError("no member may be called best: `member: best` keeps the best on validation")
+        if self.member != "best" and self.member not in self.members:
+            known = ", ".join(self.members) or "none"
+            raise ValueError(f"member is {self.member!r}; write best or one of members ({known})")
         return self
 
 

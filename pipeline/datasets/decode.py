@@ -195,8 +195,8 @@ class ImageTable:
         """
         row = self.row(position)
         content = read_bytes(row, self._folder)
-        own = row["parent_id"] is None and Path(row["path"]).is_absolute()
-        if own and image_id(content) != row["image_id"]:
+        indexed = row["parent_id"] or row["image_id"]  # of a window, the picture that it is cut from
+        if Path(row["path"]).is_absolute() and image_id(content) != indexed:
             raise DataError(f"{row['path']} has changed since it was indexed; run: dvc repro")
         picture = decode_rgb(content)
         return picture if row["parent_id"] is None else _window(picture, row)

@@ -22,12 +22,14 @@ from pipeline.config.schema import (
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.caption_files import caption_files
 from pipeline.datasets.clip_benchmark import clip_benchmark
+from pipeline.datasets.descriptions import read_descriptions
 from pipeline.datasets.emoji import index_emoji
 from pipeline.datasets.feed import feed
 from pipeline.datasets.hub import hub
 from pipeline.datasets.image_folder import image_folder
 from pipeline.datasets.known import KnownImages
 from pipeline.datasets.long_captions import long_captions
+from pipeline.datasets.raw_files import located
 from pipeline.datasets.samples import Source
 from pipeline.datasets.segmentation import index_segmentation
 from pipeline.datasets.stamps import index_stamps
@@ -65,6 +67,8 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path, known: Path | 
             source = _source(spec)
             feed(source.samples, builder, spec, source.where, memory)
             about = source.about
+            if spec.descriptions is not None:
+                about = {**about, "descriptions": read_descriptions(located(spec.descriptions))}
         return builder.finish({"source": spec.source, "transfer": getattr(spec, "transfer", False), **about})
 
 

@@ -1,6 +1,5 @@
 """Class names in templates: texts like any other, so that evaluation needs no text encoder."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,14 +9,10 @@ import pyarrow as pa
 from pipeline.config.schema import PromptsParams
 from pipeline.datasets.segmentation.build import CLASSES_FILE
 from pipeline.datasets.tables import PROMPTS, TEXTS, read_table, text_id, write_table
-from pipeline.datasets.templates import templates_digest, templates_of
+from pipeline.datasets.templates import prompt_set
 from pipeline.errors import DataError
 from pipeline.files import write_json
 from pipeline.paths import DATA
-
-_ARTICLE = re.compile(r"\b([Aa]) \{\}")
-_VOWEL = re.compile(r"[aeiou](?!ni[cqtv]|uro|ne\b|ne-)", re.IGNORECASE)  # by letter, less "unicorn", "euro", "one-"
-
 
 SEGMENT = "segment"  # the label of classes of label maps
 ENGLISH = "en"
@@ -46,7 +41,7 @@ def build_prompts(splits: Path, params: PromptsParams, out: Path, indexes: Path 
 
     Raises:
         DataError: there are no samples, none has a class name, a data set has no templates of its own, or no classes.
-        ConfigError: as `templates_of`.
+        ConfigError: as `prompt_set`.
     """
     samples = read_table(splits / "samples.parquet", ["dataset", "concept", "classname", "category"]).to_pylist()
     folders = {entry.dataset: indexes / "pairs" / entry.dataset for entry in params.classes}
@@ -60,14 +55,17 @@ def build_prompts(splits: Path, params: PromptsParams, out: Path, indexes: Path 
     prompts: list[dict[str, Any]] = []
     sets: dict[str, dict[str, dict[str, Any]]] = {}
     for set_name, written in params.sets.items():
-        of = {d: templates_of(written, folders[d]) for d in dict.fromkeys(named.dataset for named in classes)}
-        sets[set_name] = {d: {"templates": len(found), "sha256": templates_digest(found)} for d, found in of.items()}
-        for position in range(max(map(len, of.values()))):
-            for named in classes:
-                if position >= (len(of[named.dataset]) if named.language == ENGLISH else 1):
+        of = {d: prompt_set(written, folders[d]) for d in dict.fromkeys(named.dataset for named in classes)}
+        sets[set_name] = {dataset: found.about() for dataset, found in of.items()}
+        said = [
+            of[named.dataset].prompts(named.classname) if named.language == ENGLISH else (named.classname,)
+            for named in classes
+        ]
+        for position in range(max(map(len, said))):
+            for named, strings in zip(classes, said, strict=True):
+                if position >= len(strings):
                     continue
-                foreign = named.language != ENGLISH
-                text = named.classname if foreign else fill(of[named.dataset][position], named.classname)
+                text = strings[position]
                 identity = text_id(text)
                 row = {"text_id": identity, "modality": "text", "text": text, "role": "prompt"}
                 texts.setdefault((identity, named.language), row | {"language": named.language})
@@ -84,13 +82,6 @@ def build_prompts(splits: Path, params: PromptsParams, out: Path, indexes: Path 
     }
     write_json(about, out / "about.json")
     return about
-
-
-def fill(template: str, classname: str) -> str:
-    """Put a class name into a template; "a {}" becomes "an {}" before a vowel."""
-    if _VOWEL.match(classname):
-        template = _ARTICLE.sub(r"\1n {}", template)
-    return template.replace("{}", classname)
 
 
 def _classes(samples: list[dict[str, Any]], params: PromptsParams) -> Iterator[PromptClass]:

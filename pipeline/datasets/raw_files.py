@@ -12,7 +12,7 @@ import xxhash
 from pipeline.config.schema import DatasetSpec, HubSource
 from pipeline.errors import SourceError
 
-_PATHS = ("path", "images", "annotations", "classnames", "babel", "captions")
+_PATHS = ("path", "images", "annotations", "classnames", "babel", "captions", "descriptions")
 _MISSING = "missing"
 
 

@@ -1,22 +1,63 @@
-"""Named template sets: those that the field quotes, and those that a data set brings itself."""
+"""Prompt sets: templates that the field quotes, or that a data set brings itself, and sentences for each class."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import ConfigError, DataError
 
 OPEN_CLIP = {"openai-80": "OPENAI_IMAGENET_TEMPLATES", "openai-7": "SIMPLE_IMAGENET_TEMPLATES"}
-OWN = "own"
+OWN, DESCRIPTIONS = "own", "descriptions"
+_ABOUT = "about.json"
+_ARTICLE = re.compile(r"\b([Aa]) \{\}")
+_VOWEL = re.compile(r"[aeiou](?!ni[cqtv]|uro|ne\b|ne-)", re.IGNORECASE)  # by letter, less "unicorn", "euro", "one-"
 
 
-def templates_of(written: str | Sequence[str], index_folder: Path) -> tuple[str, ...]:
-    """The templates of one set for one data set, with {} for the class name.
+def fill(template: str, classname: str) -> str:
+    """Put a class name into a template; "a {}" becomes "an {}" before a vowel."""
+    if _VOWEL.match(classname):
+        template = _ARTICLE.sub(r"\1n {}", template)
+    return template.replace("{}", classname)
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """What is said of a class.
+
+    Attributes:
+        templates: with {} for the class name.
+        sentences: by class name; classes that have some take them in place of templates.
+    """
+
+    templates: tuple[str, ...]
+    sentences: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def prompts(self, classname: str) -> tuple[str, ...]:
+        """The texts for one class."""
+        own = self.sentences.get(classname)
+        return tuple(own) if own else tuple(fill(template, classname) for template in self.templates)
+
+    def about(self) -> dict[str, Any]:
+        """How many prompts a class has at most, and their SHA-256: two sets with one name are told apart by it."""
+        number = max([len(self.templates), *map(len, self.sentences.values())])
+        content: list[Any] = list(self.templates)
+        if self.sentences:
+            content.append({name: list(said) for name, said in sorted(self.sentences.items())})
+        digest = hashlib.sha256(json.dumps(content).encode("utf-8")).hexdigest()
+        return {"templates": number, "sha256": digest}
+
+
+def prompt_set(written: str | Sequence[str], index_folder: Path) -> PromptSet:
+    """The prompts of one set for one data set.
 
     Args:
         written: templates, or a name: `openai-80` and `openai-7` are OpenAI's for ImageNet (Radford et al. 2021) as
-            open_clip publishes them; `own` are those that came with the data set.
+            open_clip publishes them; `own` are those that came with the data set; `descriptions` its sentences for
+            each class, as Freeze-Align's own evaluation has them, or the bare class name where it has none.
         index_folder: the index of the data set.
 
     Raises:
@@ -24,13 +65,10 @@ def templates_of(written: str | Sequence[str], index_folder: Path) -> tuple[str,
         DataError: the data set has no templates of its own.
     """
     if not isinstance(written, str):
-        return tuple(written)
-    return _own(index_folder) if written == OWN else _published(OPEN_CLIP[written])
-
-
-def templates_digest(templates: Sequence[str]) -> str:
-    """SHA-256 of templates in order, in hex: two sets with one name are told apart by it."""
-    return hashlib.sha256(json.dumps(list(templates)).encode("utf-8")).hexdigest()
+        return PromptSet(tuple(written))
+    if written == DESCRIPTIONS:
+        return PromptSet(("{}",), _about(index_folder).get("descriptions") or {})
+    return PromptSet(_own(index_folder) if written == OWN else _published(OPEN_CLIP[written]))
 
 
 def _published(name: str) -> tuple[str, ...]:
@@ -48,11 +86,15 @@ def _published(name: str) -> tuple[str, ...]:
 
 
 def _own(index_folder: Path) -> tuple[str, ...]:
-    about = index_folder / "about.json"
-    found = json.loads(about.read_text(encoding="utf-8")).get("templates") if about.is_file() else None
+    found = _about(index_folder).get("templates")
     if not found:
         raise DataError(
-            f"{about} names no templates, so there is no prompt set `{OWN}` for this data set. Write templates for it "
-            "under prompts.sets in params.yaml."
+            f"{index_folder / _ABOUT} names no templates, so there is no prompt set `{OWN}` for this data set. "
+            "Write templates for it under prompts.sets in params.yaml."
         )
     return tuple(found)
+
+
+def _about(index_folder: Path) -> dict[str, Any]:
+    path = index_folder / _ABOUT
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

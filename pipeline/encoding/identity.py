@@ -50,6 +50,8 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> 
             compared["truncations"] = list(view.truncations)
         if view.chunk_tokens:
             compared["chunk_tokens"] = view.chunk_tokens
+        if view.templates:
+            compared["templates"] = list(view.templates)
     described = {
         "model": manifest.model,
         "source": manifest.source,

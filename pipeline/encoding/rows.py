@@ -145,7 +145,7 @@ class TextRows:
         self._lanes = Lanes(self._encode, count_workers(params.workers, encoder.device))
         self._turns = Turns(encoder.device)
         self._later: Sequence[Sequence[str]] = ()
-        self._truncations = view.truncations
+        self._truncations, self._templates = view.truncations, view.templates
         if self._truncations and self._truncations[-1] > encoder.max_tokens:
             raise CheckpointError(
                 f"The view truncates texts at {self._truncations[-1]} tokens, its encoder reads {encoder.max_tokens}: "
@@ -191,12 +191,21 @@ class TextRows:
         with self._turns.turn(), memory_is_said(f"A batch of {len(texts)} texts", advice):
             if self._keeps_tokens:
                 return self._with_tokens(positions, texts, lengths)
-            arrays = {"pooled": to_host(self._encoder.encode(texts))}
+            arrays = {"pooled": self._pooled(texts)}
             return _checked(Batch(positions, self._extended(arrays, texts, lengths), [None] * len(texts)))
 
     def tokens(self, ids: Sequence[str]) -> list[int]:
         """See `RaggedRowEncoder`."""
         return self._encoder.lengths([self._strings[identifier] for identifier in ids])
+
+    def _pooled(self, texts: list[str]) -> np.ndarray:
+        """Sentence embeddings (B, D); with templates the mean over them, one forward pass each."""
+        if not self._templates:
+            pooled: np.ndarray = to_host(self._encoder.encode(texts))
+            return pooled
+        filled = [[template.replace("{}", text) for text in texts] for template in self._templates]
+        mean: np.ndarray = np.mean([to_host(self._encoder.encode(batch)) for batch in filled], axis=0)
+        return mean
 
     def _with_tokens(self, positions: list[int], texts: list[str], lengths: np.ndarray) -> Batch:
         features = self._encoder.encode_tokens(texts)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.alignment.model import HeadConfig, ProjectionHeads
+from pipeline.alignment.model import HeadConfig, ProjectionHeads, recipe_of
 from pipeline.alignment.stored import embed_stored_texts
 from pipeline.alignment.views import read_images
 from pipeline.config.schema import AlignerSpec
@@ -34,11 +34,12 @@ class TrainedAligner:
         self.config = HeadConfig.read(MODELS / name)
         config = self.config
         views, kept = (config.image_view, config.text_view), (config.local_tokens, config.text_tokens)
-        found = (config.head, *views, *kept, config.repeats)
-        expected = (spec.head, spec.image, spec.text, spec.local_features, spec.text_tokens, repeats)
+        recipe = recipe_of(spec)
+        found = (config.head, config.recipe or recipe, *views, *kept, config.repeats)
+        expected = (spec.head, recipe, spec.image, spec.text, spec.local_features, spec.text_tokens, repeats)
         if found != expected:
             raise ModelError(
-                f"{MODELS / name} was made with head, image view, text view, local and text tokens, repeats {found}; "
+                f"{MODELS / name} was made with head, recipe, views, tokens of either side, repeats {found}; "
                 f"params.yaml says {expected}. Train it again with: dvc repro train@{name}"
             )
         self._stores: dict[tuple[str, str, str], FeatureStore] = {}
@@ -73,7 +74,7 @@ class TrainedAligner:
         store, heads = self._store("pairs", self.spec.image, dataset), self.heads(repeat)
 
         def embed(wanted: np.ndarray) -> np.ndarray:
-            images = read_images(store, wanted, self.config.local_tokens)
+            images = read_images(store, wanted, self.config.local_tokens, self.config.layers)
             return heads.embed_image(images.cls.numpy(), images.local.numpy())
 
         return self._vectors(repeat, store, ids, embed)

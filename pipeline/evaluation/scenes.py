@@ -17,7 +17,7 @@ from pipeline.features.visible import seen_share
 from pipeline.paths import SCENES, store_folder
 
 GROUP, DATASET = SCENES.parts[-2:]
-_OTHER_TEXTS = ("max_tokens", "truncations", "chunk_tokens")  # what a view of long texts may change
+_OTHER_TEXTS = ("max_tokens", "truncations", "chunk_tokens", "templates")  # what a view of long texts may change
 
 
 class DenseStore:
@@ -92,7 +92,8 @@ class SceneImages(DenseStore):
         regions of the training view's grid.
         """
         heads, kind = self._aligner.heads(repeat), self._aligner.config.local_tokens
-        images = read_images(self._store, ids, "patch" if kind == "grid" else kind)
+        layers = self._aligner.config.layers
+        images = read_images(self._store, ids, "patch" if kind == "grid" else kind, layers)
         local = images.local
         if kind == "grid":
             compared = self._aligner.config.fingerprints[self._aligner.spec.image]["compared"]

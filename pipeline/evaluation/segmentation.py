@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.config.schema import EvaluateParams
 from pipeline.datasets.prompts import ENGLISH
-from pipeline.datasets.scenes import read_scenes
+from pipeline.datasets.scenes import Scenes, read_scenes
 from pipeline.evaluation.area_examples import segmentation_examples
 from pipeline.evaluation.cohorts import Cohort
 from pipeline.evaluation.dense import PatchMethod, classifier, methods_of
@@ -46,6 +46,7 @@ PROTOCOL = (
     "taken into account: pixels beyond it take the nearest patch."
 )
 Located = tuple[np.ndarray, PatchCells]
+Place = tuple[int, tuple[int, int], float]  # repeat, patch grid and visible share: aligners mostly share them
 _MEASURES: dict[str, Measure] = {"mIoU": mean_iou, "pixel_accuracy": pixel_accuracy}
 
 
@@ -76,20 +77,14 @@ def evaluate_segmentation(
             findings.left_out.append(f"{task.dataset} by {task.label}: {reason}")
             continue
         tables = {name: PromptTable(name) for name in {aligner.spec.prompts for aligner in dense}}
-        located: dict[tuple[int, tuple[int, int], float], Located] = {}  # aligners mostly share one grid
+        located: dict[Place, Located] = {}
         for language in (ENGLISH, *task.languages):
             classes = {n: targets.classes(table, params.prompt_sets[-1], language) for n, table in tables.items()}
-            maps: dict[str, dict[int, np.ndarray]] = {method.name: {} for method in methods}
-            for repeat, test in tests.items():
-                for method in methods:
-                    a = method.aligner
-                    grid = (repeat, images[a.name].patch_grid, images[a.name].share)
-                    if grid not in located:
-                        located[grid] = _locate(test, scenes.instances.shape[-1], *grid[1:])
-                    seen, chosen = images[a.name], classes[a.spec.prompts]
-                    maps[method.name][repeat] = _label(method, seen, repeat, scenes.ids, located[grid], chosen)
+            maps = label_objects(methods, images, scenes, tests, classes, located)
             overlaps = {
-                method.name: _overlap(targets.families, tests, maps[method.name], classes[method.aligner.spec.prompts])
+                method.name: overlap_of(
+                    targets.families, tests, maps[method.name], classes[method.aligner.spec.prompts]
+                )
                 for method in methods
             }
             _report(findings, targets, tests, overlaps, params, seed, language)
@@ -98,6 +93,32 @@ def evaluate_segmentation(
                 found = (maps[shown.name][0], classes[shown.spec.prompts])
                 examples = segmentation_examples(scenes, task, tests[0], *found, params.examples)
     return findings.evaluated("segmentation", PROTOCOL, "object", examples)
+
+
+def label_objects(
+    methods: Sequence[PatchMethod],
+    images: Mapping[str, SceneImages],
+    scenes: Scenes,
+    tests: Mapping[int, HeldOutPixels],
+    classes: Mapping[str, Classes],
+    located: dict[Place, Located],
+) -> dict[str, dict[int, np.ndarray]]:
+    """The predicted class of each held-out pixel, (n,) int64, by method and repeat.
+
+    Args:
+        images: the scenes through each aligner.
+        classes: by name of the prompts.
+        located: where the pixels lie, by place; what is not in it is added.
+    """
+    maps: dict[str, dict[int, np.ndarray]] = {method.name: {} for method in methods}
+    for repeat, test in tests.items():
+        for method in methods:
+            seen, chosen = images[method.aligner.name], classes[method.aligner.spec.prompts]
+            place = (repeat, seen.patch_grid, seen.share)
+            if place not in located:
+                located[place] = _locate(test, scenes.instances.shape[-1], *place[1:])
+            maps[method.name][repeat] = _label(method, seen, repeat, scenes.ids, located[place], chosen)
+    return maps
 
 
 def _locate(test: HeldOutPixels, size: int, patch_grid: tuple[int, int], share: float) -> Located:
@@ -117,9 +138,10 @@ def _label(
     return best_class(patches @ weights.T, cells)
 
 
-def _overlap(
+def overlap_of(
     families: np.ndarray, tests: Mapping[int, HeldOutPixels], maps: Mapping[int, np.ndarray], classes: Classes
 ) -> Overlap:
+    """Hits, truth and predicted pixels of one method by repeat, family and class."""
     shape = (len(families), len(classes.prompts))
     counts = [
         count_overlap(test.families, classes.of_value[test.values], maps[repeat], shape)

@@ -61,11 +61,13 @@ class Targets:
     _scenes: Scenes
     _numbers: tuple[np.ndarray, np.ndarray, np.ndarray]  # scene, instance, value of each labelled object
     _family_number: np.ndarray  # position in `families`
-    _split: np.ndarray  # (objects, repeats)
+    _held_out: np.ndarray  # (objects, repeats) bool
 
     @classmethod
-    def of(cls, scenes: Scenes, usable: np.ndarray, task: ClassificationSet, repeats: int) -> "Targets":
-        """The labelled objects of `task` in the usable scenes.
+    def of(
+        cls, scenes: Scenes, usable: np.ndarray, task: ClassificationSet, repeats: int, held_out: str = "test"
+    ) -> "Targets":
+        """The labelled objects of `task` in the usable scenes; those of the split `held_out` are to be segmented.
 
         Raises:
             DataError: a scene holds a picture that data/splits does not name.
@@ -91,17 +93,17 @@ class Targets:
             np.array([o.instance for o, _ in labelled], dtype=np.int64),
             np.searchsorted(values, np.array([sample[0] for _, sample in labelled], dtype=values.dtype)),
         )
-        tested = (split == "test").any(axis=1) & (np.array([o.pixels for o, _ in labelled], dtype=np.int64) > 0)
+        tested = (split == held_out).any(axis=1) & (np.array([o.pixels for o, _ in labelled], dtype=np.int64) > 0)
         families = np.unique(family[tested])
-        return cls(task, values, families, scenes, numbers, np.searchsorted(families, family), split)
+        return cls(task, values, families, scenes, numbers, np.searchsorted(families, family), split == held_out)
 
     def tests(self) -> dict[int, HeldOutPixels]:
-        """The test pixels of each repeat that has any."""
+        """The held-out pixels of each repeat that has any."""
         found: dict[int, HeldOutPixels] = {}
         scenes, rows, columns = self._scenes.instances.nonzero()
         instances = self._scenes.instances[scenes, rows, columns]
-        for repeat in range(self._split.shape[1]):
-            chosen = np.flatnonzero(self._split[:, repeat] == "test")
+        for repeat in range(self._held_out.shape[1]):
+            chosen = np.flatnonzero(self._held_out[:, repeat])
             object_at = np.full((len(self._scenes), 256), -1, dtype=np.int32)
             object_at[self._numbers[0][chosen], self._numbers[1][chosen]] = chosen
             owners = object_at[scenes, instances]

@@ -42,8 +42,12 @@ class BlockShuffle:
         """The most rows that a window holds."""
         return min(self.rows, self.block * self.window)
 
-    def windows(self, seed: int, epoch: int) -> Iterator[np.ndarray]:
-        """The positions of an epoch, window by window: int64, (n,) with n up to `window_rows`, in their mixed order."""
+    def windows(self, seed: int, epoch: int, skip: int = 0) -> Iterator[np.ndarray]:
+        """The positions of an epoch, window by window: int64, (n,) with n up to `window_rows`, in their mixed order.
+
+        Args:
+            skip: leave out that many positions at the beginning.
+        """
         generator = np.random.default_rng([seed, epoch])
         # The blocks begin elsewhere in every epoch, or the rows on either side of a border would hardly ever meet.
         shift = int(generator.integers(self.block))
@@ -52,8 +56,10 @@ class BlockShuffle:
             starts = blocks[first : first + self.window] * self.block - shift
             positions = (starts[:, None] + np.arange(self.block)).ravel()
             positions = positions[(positions >= 0) & (positions < self.rows)]
-            if positions.size:
-                yield generator.permutation(positions)
+            positions = generator.permutation(positions) if positions.size else positions
+            if positions.size > skip:
+                yield positions[skip:]
+            skip = max(0, skip - positions.size)
 
     def batches(self, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
         """The same positions in batches whose sizes are those of `batch_sizes`."""

@@ -60,6 +60,7 @@ def stream(
     *,
     seed: int,
     epoch: int,
+    skip: int = 0,
     allocate: Allocate = np.empty,
 ) -> Generator[StreamedBatch, None, None]:
     """The batches of one epoch, each pair exactly once, in the order of `shuffle.batches`.
@@ -69,13 +70,15 @@ def stream(
 
     Args:
         sides: their `rows` have as many entries as `shuffle` has.
+        skip: leave out that many batches at the beginning; their windows are not read.
         allocate: makes the arrays of a batch from shape and dtype, for example in pinned memory.
     """
     for side in sides:
         if len(side.rows) != shuffle.rows:
             raise ValueError(f"a side names {len(side.rows)} rows for {shuffle.rows} pairs")
-    windows = ahead(_windows(sides, shuffle, seed, epoch), depth=1)
-    return ahead(_batches(windows, sides, batch_sizes(shuffle.rows, batch_size), allocate), depth=_BATCHES_AHEAD)
+    sizes = batch_sizes(shuffle.rows, batch_size)
+    windows = ahead(_windows(sides, shuffle.windows(seed, epoch, sum(sizes[:skip])), shuffle.window_rows), depth=1)
+    return ahead(_batches(windows, sides, sizes[skip:], allocate), depth=_BATCHES_AHEAD)
 
 
 @dataclass(frozen=True)
@@ -87,13 +90,13 @@ class _Window:
     held: tuple[tuple[np.ndarray, ...], ...]
 
 
-def _windows(sides: Sequence[Side], shuffle: BlockShuffle, seed: int, epoch: int) -> Iterator[_Window]:
-    """The windows of an epoch, read into two sets of buffers by turns."""
+def _windows(sides: Sequence[Side], windows: Iterator[np.ndarray], largest: int) -> Iterator[_Window]:
+    """The windows of an epoch, of at most `largest` pairs, read into two sets of buffers by turns."""
     buffers = [
-        [[np.empty((shuffle.window_rows, *array.shape[1:]), array.dtype) for array in side.arrays] for side in sides]
+        [[np.empty((largest, *array.shape[1:]), array.dtype) for array in side.arrays] for side in sides]
         for _ in range(2)
     ]
-    for number, pairs in enumerate(shuffle.windows(seed, epoch)):
+    for number, pairs in enumerate(windows):
         places, held = [], []
         for side, buffer in zip(sides, buffers[number % 2], strict=True):
             rows, place = np.unique(side.rows[pairs], return_inverse=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.alignment import memory
 from pipeline.alignment.batches import AlignerFeatures, PairBatch
-from pipeline.alignment.columns import LastLayer, image_columns
+from pipeline.alignment.columns import LastLayers, image_columns
 from pipeline.alignment.data import AlignmentData, load_alignment_data, report_mixing
 from pipeline.alignment.inputs import ImageInput, TextInput
 from pipeline.alignment.memory import choose_mode, free_host_memory
@@ -31,6 +31,7 @@ from tests.features.stores import normal, write_store
 
 CPU = torch.device("cpu")
 SPEC = AlignerSpec(image="vit", text="minilm", data=("emoji", "stamps"))
+NARROW = SPEC.model_copy(update={"embed_dim": 6})
 PARAMS = TrainParams(epochs=3, batch_size=16, warmup_steps=3, lr=5e-3, device="cpu", shuffle_block=4)
 
 
@@ -88,7 +89,7 @@ def test_streamed_epochs_differ_and_equal_seeds_repeat_them() -> None:
 
 
 def weights(data: AlignmentData, seed: int = 0) -> dict[str, Tensor]:
-    return train_repeat(data, PARAMS, repeat=0, seed=seed, embed_dim=6, on_epoch=lambda _: None).head.state_dict()
+    return train_repeat(data, PARAMS, spec=NARROW, repeat=0, seed=seed, on_epoch=lambda _: None).head.state_dict()
 
 
 @pytest.mark.usefixtures("world")
@@ -102,7 +103,7 @@ def test_host_memory_gives_the_weights_of_the_device_and_a_stream_repeats_its_ow
 
 @pytest.mark.usefixtures("world")
 def test_every_mode_is_judged_on_the_same_validation_set() -> None:
-    head = train_repeat(load("device"), PARAMS, repeat=1, seed=0, embed_dim=6, on_epoch=lambda _: None).head
+    head = train_repeat(load("device"), PARAMS, spec=NARROW, repeat=1, seed=0, on_epoch=lambda _: None).head
     for largest in (8192, 7):
         recalls = {
             mode: validation_recall(head, read_validation(load(mode), 1, largest))
@@ -155,7 +156,7 @@ def test_batches_for_another_device_are_gathered_ahead_with_the_same_rows() -> N
 def test_the_last_of_several_layers(tmp_path: Path) -> None:
     values = normal(300, 3, 700)  # a megabyte is 249 rows, so that pieces have a border
     store = FeatureStore.open(write_store(tmp_path, {"cls": values}, 128))
-    column = LastLayer(store.array("cls"))
+    column = LastLayers(store.array("cls"), 1)
     rows = np.random.default_rng(0).integers(0, 300, 280)
     out = np.empty((280, 700), np.float16)
     assert column.shape == (300, 700)
@@ -235,8 +236,10 @@ def sorted_store(seed: int, classes: int = 12, each: int = 60) -> tuple[ImageInp
 class Unshuffled(ResidentFeatures):
     """Batches in the order of the store: what a shuffle is for."""
 
-    def epoch(self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int) -> Iterator[PairBatch]:
-        del generator, number
+    def epoch(
+        self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int, skip: int = 0
+    ) -> Iterator[PairBatch]:
+        del generator, number, skip
         for part in torch.tensor_split(pairs, math.ceil(len(pairs) / batch_size)):
             yield PairBatch(self.images.take(part[:, 0]), self.texts.take(part[:, 1]), part[:, 0], part[:, 1])
 
@@ -244,7 +247,8 @@ class Unshuffled(ResidentFeatures):
 def score(features: AlignerFeatures, pairs: Tensor, validation: Tensor, seed: int) -> float:
     data = AlignmentData(features, (pairs,), (validation,), {}, ("toy",))
     params = TrainParams(epochs=6, batch_size=48, warmup_steps=5, lr=3e-3, device="cpu")
-    result = train_repeat(data, params, repeat=0, seed=seed, embed_dim=16, on_epoch=lambda _: None)
+    wide = SPEC.model_copy(update={"embed_dim": 16})
+    result = train_repeat(data, params, spec=wide, repeat=0, seed=seed, on_epoch=lambda _: None)
     return result.history[-1].val_recall
 
 

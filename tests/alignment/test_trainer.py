@@ -6,41 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.alignment.batches import epoch_batches
-from pipeline.alignment.data import AlignmentData
-from pipeline.alignment.inputs import ImageInput, TextInput
+from pipeline.alignment.heads.initial import initial_head
+from pipeline.alignment.losses import info_nce, positives
 from pipeline.alignment.projectors import FreezeAlign
-from pipeline.alignment.resident import ResidentFeatures
 from pipeline.alignment.schedule import learning_rate, optimiser
 from pipeline.alignment.trainer import EpochRecord, TrainedRepeat, train_repeat
 from pipeline.alignment.validation import read_validation, recall_at_1, validation_recall
 from pipeline.config.schema import TrainParams
 from pipeline.errors import ModelError
 from pipeline.evaluation.metrics import first_hit_ranks, hits_at
-
-PARAMS = TrainParams(epochs=6, batch_size=16, warmup_steps=3, lr=5e-3, device="cpu")
-
-
-def planted(pairs: int = 60) -> AlignmentData:
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(pairs, 4, generator=generator)
-    image, text = z @ torch.randn(4, 8, generator=generator), z @ torch.randn(4, 6, generator=generator)
-    rows = torch.arange(pairs)[:, None].repeat(1, 2)
-    return AlignmentData(
-        features=ResidentFeatures(
-            ImageInput(image.half(), image[:, None].repeat(1, 3, 1).half()),
-            TextInput.from_pooled(text.half()),
-            torch.device("cpu"),
-        ),
-        train=(rows[:40],),
-        validation=(rows[40:],),
-        fingerprints={},
-        datasets=("toy",),
-    )
+from tests.alignment.planted import PARAMS, SPEC, TRAIN, changed, planted
 
 
 def train(params: TrainParams = PARAMS, seed: int = 0, seen: list[EpochRecord] | None = None) -> TrainedRepeat:
     records = [] if seen is None else seen
-    return train_repeat(planted(), params, repeat=0, seed=seed, embed_dim=6, on_epoch=records.append)
+    return train_repeat(planted(), params, spec=SPEC, repeat=0, seed=seed, on_epoch=records.append)
 
 
 @given(st.integers(1, 300), st.integers(1, 64), st.integers(0, 9))
@@ -92,6 +72,84 @@ def test_a_diverged_training_says_so() -> None:
         train(PARAMS.model_copy(update={"lr": 1e30, "grad_clip": 0.0}))
 
 
+def loop(params: TrainParams, decay: float = 0.0) -> dict[str, torch.Tensor]:
+    """The weights after the last step of a plain loop, or an average of those of each step."""
+    data = planted()
+    torch.manual_seed(0)
+    head = initial_head(SPEC, data, params, 0)
+    adamw, generator = optimiser([head], [params]), torch.Generator().manual_seed(0)
+    average = {name: value.clone() for name, value in head.state_dict().items()}
+    step, steps = 0, params.epochs * math.ceil(TRAIN / params.batch_size)
+    for _ in range(params.epochs):
+        head.train()
+        for rows in epoch_batches(TRAIN, params.batch_size, generator):
+            images, texts = data.features.read_images(rows), data.features.read_texts(rows)
+            for group in adamw.param_groups:
+                group["lr"] = learning_rate(step, steps, params)
+            cosines = head.image_features(images), head.text_features(texts)
+            loss = info_nce(*cosines, head.scale(), positives(rows, rows))
+            adamw.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(head.parameters(), params.grad_clip)
+            adamw.step()
+            head.clamp_scale()
+            step += 1
+            now = min(decay, (1 + step) / (10 + step))
+            for name, value in head.state_dict().items():
+                average[name] = now * average[name] + (1 - now) * value
+    return average if decay else head.state_dict()
+
+
+def last_is_best(params: TrainParams, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """The weights that training keeps where the last record counts as the best."""
+    monkeypatch.setattr("pipeline.alignment.trainer.validation_recall", lambda head, _: (head.eval(), next(rising))[1])
+    rising = iter(range(1, 1000))
+    return train(params).head.state_dict()
+
+
+def test_training_is_the_plain_loop_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, found = loop(PARAMS), last_is_best(PARAMS, monkeypatch)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_an_average_of_the_weights_is_judged_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = changed(ema=0.6)
+    expected, plain, found = loop(params, 0.6), loop(params), last_is_best(params, monkeypatch)
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name])
+    assert not torch.allclose(found["vision_cls.linear.weight"], plain["vision_cls.linear.weight"])
+
+
+def test_bfloat16_trains_float32_weights_to_nearly_the_same_loss() -> None:
+    full, half = train(changed(dropout=0.0)), train(changed(dropout=0.0, precision="bfloat16"))
+    for ours, theirs in zip(full.history, half.history, strict=True):
+        assert theirs.loss == pytest.approx(ours.loss, rel=0.05)
+    assert full.history[-1].loss != half.history[-1].loss
+    assert {value.dtype for value in half.head.state_dict().values()} == {torch.float32}
+
+
+def test_records_come_at_steps_and_at_the_end_of_every_epoch() -> None:
+    every = train(changed(validate_every=2)).history
+    assert [record.step for record in every] == [2, 3, 4, 6, 8, 9, 10, 12, 14, 15, 16, 18]
+    assert [record.epoch for record in every] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+    whole = {record.step: record.val_recall for record in train().history}
+    assert {record.step: record.val_recall for record in every if record.step in whole} == whole
+
+
+def test_training_ends_when_patience_does() -> None:
+    long = train(changed(epochs=12, lr=2e-2))
+    recalls = [record.val_recall for record in long.history]
+    patience = 2
+    ends = next(n for n in range(len(recalls)) if n - recalls.index(max(recalls[: n + 1])) >= patience)
+    assert ends < len(recalls) - 1  # or this test shows nothing
+    short = train(changed(epochs=12, lr=2e-2, patience=patience))
+    assert [record.val_recall for record in short.history] == recalls[: ends + 1]
+    assert short.samples_seen == TRAIN * (ends + 1)
+    assert short.best_epoch == recalls.index(max(recalls[: ends + 1])) + 1
+
+
 def test_the_learning_rate_warms_up_and_ends_at_its_minimum() -> None:
     params = TrainParams(lr=1.0, min_lr=0.1, warmup_steps=4)
     rates = [learning_rate(step, 20, params) for step in range(20)]
@@ -103,7 +161,7 @@ def test_the_learning_rate_warms_up_and_ends_at_its_minimum() -> None:
 
 def test_only_matrices_decay() -> None:
     head = FreezeAlign(8, 6, 6)
-    decayed, free = optimiser(head, TrainParams()).param_groups
+    decayed, free = optimiser([head], [TrainParams()]).param_groups
     assert decayed["weight_decay"] == 0.02
     assert free["weight_decay"] == 0.0
     assert {weight.ndim for weight in decayed["params"]} == {2}

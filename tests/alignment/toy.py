@@ -125,7 +125,10 @@ class World:
     def config(self, **changes: dict[str, Any]) -> Config:
         """The project's own params.yaml, made small; `changes` go into its sections."""
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        params["aligners"] = {name: params["aligners"][name] for name in ("default", "control")}
+        views = {"default": "vit", "control": "control"}
+        params["aligners"] = {
+            name: {"image": view, "text": "minilm", "data": ["emoji", "stamps"]} for name, view in views.items()
+        }
         params["splits"]["repeats"] = self.repeats
         params["train"] |= {"epochs": 25, "batch_size": 64, "warmup_steps": 5, "device": "cpu"}
         params["evaluate"] |= {"bootstrap": 300, "device": "cpu", "datasets": list(self.datasets), "versus": {}}

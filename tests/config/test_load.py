@@ -163,7 +163,7 @@ def test_long_texts_of_head_identity_need_scenes_through_its_image_view(clip: di
 
 
 def test_head_identity_takes_projected_features(raw: dict[str, Any]) -> None:
-    raw["aligners"]["default"] |= {"head": "identity", "dense": None, "dense_head": None, "long_text": None}
+    raw["aligners"]["freeze-align"] |= {"head": "identity", "dense": None, "long_text": None}
     assert "set `encoders.vit-s14.pooling: model`, found cls" in refusal(raw)
 
 

@@ -103,6 +103,11 @@ class Project:
         started = (line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '"))
         return set(started) - {"listing"}
 
+    def status(self) -> str:
+        """`dvc status`, less the listing of raw files, which counts as changed at any time."""
+        output = self.run("dvc", "status").replace("listing:\n\talways changed\n", "")
+        return output.strip() or "up to date"
+
     def journal(self) -> list[dict[str, Any]]:
         path = self.folder / ".dvc" / "permafrost" / "scratch" / "journal.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

@@ -127,4 +127,6 @@ def test_a_folder_that_changes_is_noticed_and_one_that_is_away_is_not_missed(pro
         assert rows == Counter({"mine-eye": 1})
         folder.rename(tmp_path / "away")
         assert rerun(project, "encode@mine-eye") == (set(), Counter())
+        shutil.rmtree(project.folder / "data" / "listing")
+        assert rerun(project, "encode@mine-eye") == (set(), Counter()), "the listing comes from DVC's cache"
     assert rerun(project, "encode@mine-eye")[1] == Counter()

@@ -47,7 +47,7 @@ def test_a_flipped_bit_in_a_shard(copied: Project) -> None:
     assert path.stat().st_nlink == 3
     flip(path, 100)
     assert checksum(path) != before
-    assert "up to date" in copied.run("dvc", "status"), "DVC does not see it"
+    assert "up to date" in copied.status(), "DVC does not see it"
 
     code, said = store(copied, "verify")
     assert code == 1
@@ -60,7 +60,7 @@ def test_a_flipped_bit_in_a_shard(copied: Project) -> None:
     assert path.stat().st_nlink == 3
 
     assert store(copied, "verify")[0] == 0
-    assert "up to date" in copied.run("dvc", "status")
+    assert "up to date" in copied.status()
     copied.run("dvc", "commit", "--force", "encode@mine-eye")
     copied.run("dvc", "checkout", "--force", "encode@mine-eye")
     assert checksum(path) == before, "DVC does not bring the damage back"
@@ -78,7 +78,7 @@ def test_damaged_metadata_is_written_anew_without_a_backbone(copied: Project, na
     assert path.read_bytes() == before
     assert not copied.passes(mark)
     assert store(copied, "verify")[0] == 0, "also in the stores whose equal files DVC keeps as one"
-    assert "up to date" in copied.run("dvc", "status")
+    assert "up to date" in copied.status()
 
 
 def test_ls_tells_what_is_stored(copied: Project) -> None:

@@ -1,5 +1,6 @@
 """Prompts: grammar, order, and what an edit changes."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.schema import ClassificationSet, PromptsParams, SegmentationSource, SplitsParams, Translation
+from pipeline.datasets.descriptions import read_descriptions
 from pipeline.datasets.index import build_index
-from pipeline.datasets.prompts import build_prompts, fill
+from pipeline.datasets.prompts import build_prompts
 from pipeline.datasets.splits import build_splits
 from pipeline.datasets.tables import read_table
-from pipeline.datasets.templates import templates_digest
-from pipeline.errors import DataError
+from pipeline.datasets.templates import fill
+from pipeline.errors import DataError, SourceError
 from tests.datasets.label_maps import write_mask_folder
 
 CLASSES = tuple(ClassificationSet(dataset="made", label=label) for label in ("concept", "category"))
@@ -66,12 +68,46 @@ def test_named_template_sets(splits: Path, tmp_path: Path) -> None:
         "openai": 80,
         "few": 7,
     }
-    assert about["sets"]["own"]["made"]["sha256"] == templates_digest(["the {} itself"])
+    assert about["sets"]["own"]["made"]["sha256"] == hashlib.sha256(b'["the {} itself"]').hexdigest()
     written = strings(tmp_path / "out")
     assert {"the gadgeta itself", "a bad photo of a gadgeta.", "itap of a gadgeta."} <= set(written)
     own.write_text("{}")
     with pytest.raises(DataError, match="no prompt set `own`"):
         build_prompts(splits, params, tmp_path / "out", tmp_path / "index")
+
+
+def test_descriptions_stand_in_place_of_templates(splits: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "index/pairs/made"
+    folder.mkdir(parents=True)
+    told = {"gadgeta": ["it hums", "a grey box"], "gadgetb": ["it glows"], "unknown": ["never seen"]}
+    (folder / "about.json").write_text(json.dumps({"descriptions": told}))
+    params = PromptsParams(classes=CLASSES[:1], sets={"described": "descriptions", "single": ("a {}.",)})
+    about = build_prompts(splits, params, tmp_path / "out", tmp_path / "index")
+    texts = {row["text_id"]: row["text"] for row in read_table(tmp_path / "out" / "texts.parquet").to_pylist()}
+    rows = read_table(tmp_path / "out" / "prompts.parquet").to_pylist()
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        if row["set"] == "described":
+            said.setdefault(row["value"], []).append(texts[row["text_id"]])
+    assert said.pop("gadgeta") == ["it hums", "a grey box"]
+    assert said.pop("gadgetb") == ["it glows"]
+    assert all(strings == [value] for value, strings in said.items())
+    assert about["sets"]["described"]["made"]["templates"] == 2
+    before = about["sets"]["described"]["made"]["sha256"]
+    (folder / "about.json").write_text(json.dumps({"descriptions": told | {"gadgetb": ["it glows red"]}}))
+    after = build_prompts(splits, params, tmp_path / "again", tmp_path / "index")["sets"]
+    assert after["described"]["made"]["sha256"] != before
+    assert after["single"] == about["sets"]["single"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("[]", "mapping of class names"), ('{"a": "one"}', "class 'a'"), ('{"a": []}', "class 'a'"), ("{", "JSON")],
+)
+def test_a_file_of_descriptions_of_another_form_is_refused(tmp_path: Path, content: str, reason: str) -> None:
+    (tmp_path / "told.json").write_text(content)
+    with pytest.raises(SourceError, match=reason):
+        read_descriptions(tmp_path / "told.json")
 
 
 @pytest.mark.parametrize(

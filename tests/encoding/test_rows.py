@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.aligner.recorded import recorded_specs
 from pipeline.config.schema import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
@@ -225,3 +226,23 @@ def test_truncations_enter_the_fingerprint_only_where_there_are_any(folder: Path
     cut = fingerprint_of(manifest, spec, ViewSpec(encoder="words", max_tokens=8, truncations=(4, 8)))
     assert "truncations" not in plain.compared
     assert cut.compared == plain.compared | {"truncations": [4, 8]}
+
+
+def test_with_templates_a_text_is_the_mean_over_them(folder: Path) -> None:
+    spec = EncoderSpec(
+        modality="text", source="local", model=str(folder / "words"), loader="transformers", pooling="mean"
+    )
+    manifest = materialise(spec, folder / "made-words-five")
+    view = ViewSpec(encoder="words", templates=("{}", "a picture of a {} .", "a drawing of {}"))
+    loaded = load_text_encoder(folder / "made-words-five", spec, view, "cpu")
+    strings = {"one": "red anchor", "two": "kettle", "three": "blue bridge of a green island", "four": "guitar"}
+    rows = TextRows(loaded, view, strings, PARAMS)
+    assert [(s.name, s.row_shape) for s in rows.specs] == [("pooled", (16,))]
+    arrays, _ = gathered(rows, list(strings))
+    for row, text in enumerate(strings.values()):
+        filled = [text, f"a picture of a {text} .", f"a drawing of {text}"]
+        expected = np.mean([loaded.encode([one])[0].numpy() for one in filled], axis=0)
+        np.testing.assert_allclose(arrays["pooled"][row], expected, atol=1e-5)
+    plain, averaged = (fingerprint_of(manifest, spec, one) for one in (ViewSpec(encoder="words"), view))
+    assert averaged.compared == plain.compared | {"templates": list(view.templates)}
+    assert recorded_specs(averaged.as_dict(), "a test")[1].templates == view.templates

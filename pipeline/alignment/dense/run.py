@@ -3,7 +3,9 @@
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,17 +24,33 @@ log = logging.getLogger(__name__)
 _SCENES = 64  # whose patch tokens are read at once
 
 
-def fit_dense_head(name: str, spec: DenseHeadSpec, repeats: int) -> Path:
-    """Fit the dense head `name` once per split and write data/dense/<name>.
+@dataclass(frozen=True)
+class TrainingObjects:
+    """Objects of composed training scenes that are large enough, and whose pictures have captions.
 
-    A training example is an object of a composed training scene: the mean of its patch tokens by its exact mask, and
-    the mean of the unit sentence embeddings of the English captions of the picture that it was cut from. Only objects
-    count whose family is in the train split. Scenes that are evaluated are others, and are not read.
+    Attributes:
+        tokens: (n, D) float32, the mean of the patch tokens of each by its exact mask.
+        texts: (n, T) float32, the mean of the unit sentence embeddings of the captions of its picture.
+        scenes: (n,) int64, the training scene of each.
+        train: (n, R) bool, whether its family is in the train split of each repeat.
+        fingerprints: "image" and "text", of the stores.
+    """
+
+    tokens: np.ndarray
+    texts: np.ndarray
+    scenes: np.ndarray
+    train: np.ndarray
+    fingerprints: dict[str, dict[str, Any]]
+
+
+def fit_dense_head(name: str, spec: DenseHeadSpec, repeats: int) -> Path:
+    """Fit the dense head `name` once per split to `training_objects`, and write data/dense/<name>.
+
+    Without a single training scene only its configuration is written, with a warning.
 
     Raises:
-        DataError: tables, masks and stores do not fit each other, or a repeat has too few objects.
-        StoreError: a store is missing or damaged, or has no patch tokens.
-        FingerprintMismatch: the texts of several data sets are of different encoders.
+        PermafrostError: as `training_objects`.
+        DataError: a repeat has too few objects.
     """
     folder = DENSE_HEADS / name
     scenes = read_scenes(TRAINING_SCENES)
@@ -40,27 +58,46 @@ def fit_dense_head(name: str, spec: DenseHeadSpec, repeats: int) -> Path:
         log.warning("warning: %s: no training scene was composed, so no dense head is fitted", name)
         write_json({"format": FORMAT, "scale": 1.0, "fingerprints": {}}, folder / CONFIG_FILE)
         return folder
+    objects = training_objects(spec, repeats, scenes)
+    for repeat in range(repeats):
+        chosen = objects.train[:, repeat]
+        if chosen.sum() < 2:
+            raise DataError(
+                f"Dense head {name!r}: repeat {repeat} has {chosen.sum()} objects to train on, 2 are needed."
+            )
+        head = DenseHead.fit(objects.tokens[chosen], objects.texts[chosen], spec.regularisation, objects.fingerprints)
+        head.save(folder, repeat)
+        log.info("%s repeat %d: fitted to %d objects of %d scenes", name, repeat, chosen.sum(), len(scenes))
+    return folder
+
+
+def training_objects(spec: DenseHeadSpec, repeats: int, scenes: Scenes) -> TrainingObjects:
+    """What a dense head learns from.
+
+    Args:
+        scenes: the training scenes; those that are evaluated are others.
+
+    Raises:
+        DataError: tables, masks and stores do not fit each other, or the image view has no patch tokens.
+        StoreError: a store is missing or damaged.
+        FingerprintMismatch: the texts of several data sets are of different encoders.
+    """
     store = FeatureStore.open(store_folder("scenes", spec.image, TRAINING_SCENES.name))
     if "patch" not in store.names:
         raise DataError(f"{store.folder} holds {', '.join(store.names)}; a dense head needs a view of `tier: full`.")
     objects = _usable(scenes, store)
     tokens, large = _tokens(scenes, objects, store)
-    objects, tokens = [o for o, enough in zip(objects, large, strict=True) if enough], tokens[large]
     texts, fingerprint = _texts(objects, spec.text, repeats)
+    kept = large & np.isfinite(texts).all(axis=1)
     split_of = {row[:2]: row[2:] for row in read_samples(("dataset", "image_id"), repeats)}
-    captioned = np.isfinite(texts).all(axis=1)
-    for repeat in range(repeats):
-        train = [split_of[o.dataset, o.piece_id][repeat] == "train" for o in objects]
-        chosen = np.array(train, dtype=bool) & captioned
-        if chosen.sum() < 2:
-            raise DataError(
-                f"Dense head {name!r}: repeat {repeat} has {chosen.sum()} objects to train on; 2 are needed."
-            )
-        prints = {"image": store.fingerprint, "text": fingerprint}
-        head = DenseHead.fit(tokens[chosen], texts[chosen], spec.regularisation, prints)
-        head.save(folder, repeat)
-        log.info("%s repeat %d: fitted to %d objects of %d scenes", name, repeat, chosen.sum(), len(scenes))
-    return folder
+    splits = np.array([split_of[o.dataset, o.piece_id] for o in objects], dtype=str).reshape(len(objects), repeats)
+    return TrainingObjects(
+        tokens=tokens[kept],
+        texts=texts[kept],
+        scenes=np.array([thing.scene for thing in objects], dtype=np.int64)[kept],
+        train=(splits == "train")[kept],
+        fingerprints={"image": store.fingerprint, "text": fingerprint},
+    )
 
 
 def _usable(scenes: Scenes, store: FeatureStore) -> list[SceneObject]:
@@ -86,7 +123,7 @@ def _tokens(scenes: Scenes, objects: Sequence[SceneObject], store: FeatureStore)
     return np.concatenate([tokens for tokens, _ in parts]), np.concatenate([large for _, large in parts])
 
 
-def _texts(objects: Sequence[SceneObject], view: str, repeats: int) -> tuple[np.ndarray, dict[str, object]]:
+def _texts(objects: Sequence[SceneObject], view: str, repeats: int) -> tuple[np.ndarray, dict[str, Any]]:
     """The text of each object (n, T), NaN where its picture has no caption, and the fingerprint of the texts."""
     datasets = tuple(dict.fromkeys(thing.dataset for thing in objects))
     pairs = read_caption_pairs(datasets, repeats)

@@ -3,7 +3,7 @@
 import re
 
 from pipeline.datasets.nouns import singular
-from pipeline.datasets.prompts import fill
+from pipeline.datasets.templates import fill
 
 _ARTICLES = ("a", "an", "the", "some")
 _PLAIN = re.compile(r"[^\W_]+(?:[-'’ ][^\W_]+)*")  # words alone: no comma, no quotation mark

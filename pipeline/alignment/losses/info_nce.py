@@ -1,25 +1,6 @@
 """The contrastive loss, for data in which one caption fits several images and one image has several captions."""
 
-import torch
 from torch import Tensor
-
-
-def positives(images: Tensor, texts: Tensor) -> Tensor:
-    """Which captions of a batch are right for which of its images.
-
-    Args:
-        images: (B,) int64, the image of each pair, as any code that is equal for equal images.
-        texts: (B,) int64, likewise for captions.
-
-    Returns:
-        (B, B) bool: entry (i, j) is true when some pair of the batch joins image i with caption j. That covers the
-        pair itself, an identical caption elsewhere in the batch, and the other captions of the same image.
-    """
-    _, image_U = torch.unique(images, return_inverse=True)
-    _, text_V = torch.unique(texts, return_inverse=True)
-    known_UV = torch.zeros(int(image_U.max()) + 1, int(text_V.max()) + 1, dtype=torch.bool, device=images.device)
-    known_UV[image_U, text_V] = True
-    return known_UV[image_U][:, text_V]
 
 
 def info_nce(image_BK: Tensor, text_BK: Tensor, scale: Tensor, positive_BB: Tensor) -> Tensor:
@@ -36,7 +17,11 @@ def info_nce(image_BK: Tensor, text_BK: Tensor, scale: Tensor, positive_BB: Tens
     Returns:
         The loss, a scalar.
     """
-    logits_BB = scale * image_BK @ text_BK.T
+    return soft_cross_entropy(scale * image_BK @ text_BK.T, positive_BB)
+
+
+def soft_cross_entropy(logits_BB: Tensor, positive_BB: Tensor) -> Tensor:
+    """The same from logits (B, B), images by texts."""
     weight_BB = positive_BB.to(logits_BB.dtype)
     right_BB = logits_BB * weight_BB
     image_to_text = logits_BB.logsumexp(dim=1) - right_BB.sum(dim=1) / weight_BB.sum(dim=1)

@@ -1,0 +1,177 @@
+"""Members of a training of many against each of them trained alone."""
+
+import csv
+import json
+import logging
+import math
+
+import pytest
+import torch
+
+from pipeline.alignment import train_aligner
+from pipeline.alignment.heads.initial import initial_head
+from pipeline.alignment.members import members_of
+from pipeline.alignment.model import ProjectionHeads
+from pipeline.alignment.objective import Objective
+from pipeline.alignment.records import TrainedRepeat
+from pipeline.alignment.stacked import Dropout, StackedLosses
+from pipeline.alignment.trainer import train_members
+from pipeline.config.schema import AlignerSpec, MemberParams, TrainParams
+from pipeline.errors import ModelError
+from pipeline.paths import MODELS, WORK_VARIABLE
+from tests.alignment.planted import SPEC, changed, planted
+from tests.alignment.toy import World
+
+MEMBERS = {
+    "plain": {},
+    "fast": {"lr": 1e-2},
+    "free": {"weight_decay": 0.0, "temperature": 0.2},
+    "other": {"seed": 3, "weight_decay": 0.5},
+}
+
+
+def together(params: TrainParams, repeat: int = 0, spec: AlignerSpec = SPEC) -> dict[str, TrainedRepeat]:
+    members = members_of(params, 5, 1, repeat)
+    results = train_members(planted(), members, spec=spec, repeat=0, seed=5, on_record=lambda *_: None)
+    return {result.member.name: result for result in results}
+
+
+def alone(params: TrainParams, name: str) -> TrainedRepeat:
+    """The member by itself, on the same batches: the plain road of one head."""
+    (member,) = [member for member in members_of(params, 5, 1, 0) if member.name == name]
+    (result,) = train_members(planted(), [member], spec=SPEC, repeat=0, seed=5, on_record=lambda *_: None)
+    return result
+
+
+def close(found: TrainedRepeat, expected: TrainedRepeat) -> None:
+    for one, other in zip(found.history, expected.history, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-3)
+        assert (one.lr, one.step, one.epoch) == (other.lr, other.step, other.epoch)
+    assert found.best_epoch == expected.best_epoch
+    for name, value in found.head.state_dict().items():
+        torch.testing.assert_close(value, expected.head.state_dict()[name], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.6}], ids=["weights", "average"])
+def test_each_member_is_what_it_would_be_alone(changes: dict[str, float]) -> None:
+    params = changed(dropout=0.0, members=MEMBERS, **changes)
+    results = together(params)
+    assert list(results) == list(MEMBERS)
+    for name, result in results.items():
+        close(result, alone(params, name))
+    weights = [result.head.state_dict()["vision_cls.linear.weight"] for result in results.values()]
+    assert not any(torch.allclose(one, other) for i, one in enumerate(weights) for other in weights[:i])
+
+
+def test_a_member_without_dropout_is_not_touched_by_that_of_others() -> None:
+    params = changed(dropout=0.0, members={"plain": {}, "dropped": {"dropout": 0.5}})
+    results = together(params)
+    close(results["plain"], alone(params, "plain"))
+    assert results["dropped"].history[-1].loss > 1.05 * results["plain"].history[-1].loss
+
+
+def test_stacked_dropout_has_the_rate_of_each_head_and_keeps_the_mean() -> None:
+    layers = [Dropout(rate) for rate in (0.0, 0.25, 0.6)]
+    buffers = torch.stack([layer.kept for layer in layers])
+    x = torch.ones(400, 100)
+
+    def one(kept: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layers[0], {"kept": kept}, (x,))
+
+    found = torch.vmap(one, randomness="different")(buffers)
+    assert (found == 0).float().mean(dim=(1, 2)).tolist() == pytest.approx([0.0, 0.25, 0.6], abs=0.01)
+    assert found.mean(dim=(1, 2)).tolist() == pytest.approx([1.0, 1.0, 1.0], abs=0.02)
+    assert torch.equal(layers[1].eval()(x), x)
+
+
+def test_gradients_of_stacked_heads_are_those_of_each() -> None:
+    data, params = planted(), changed(dropout=0.0)
+    torch.manual_seed(0)
+    heads = [initial_head(SPEC, data, params, 0) for _ in range(3)]
+    batch = next(iter(data.features.epoch(data.train[0], 16, torch.Generator().manual_seed(0), 1)))
+    expected = []
+    for head in heads:
+        loss = Objective(SPEC.loss)(head, batch, 0.0)["loss"]
+        expected.append((loss.detach(), torch.autograd.grad(loss, list(head.parameters()))))
+    stacked = StackedLosses(heads, Objective(SPEC.loss), [0.0] * 3)
+    losses = stacked(batch, 0.0)["loss"]
+    losses.sum().backward()
+    stacked.hand_out_gradients()
+    for head, loss, (value, gradients) in zip(heads, losses, expected, strict=True):
+        torch.testing.assert_close(loss.detach(), value)
+        for weight, gradient in zip(head.parameters(), gradients, strict=True):
+            torch.testing.assert_close(weight.grad, gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_a_seed_of_a_member_is_that_of_the_whole_training() -> None:
+    params = changed(members={"here": {}, "there": {"seed": 2}})
+    first = members_of(params, seed=1, repeats=5, repeat=3)
+    other = members_of(changed(), seed=3, repeats=5, repeat=3)
+    assert [member.seed for member in first] == [1 * 5 + 3, 3 * 5 + 3]
+    assert [member.seed for member in other] == [first[1].seed]
+
+
+def test_a_member_that_diverges_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    params = changed(grad_clip=0.0, dropout=0.0, members={"plain": {}, "wild": {"lr": 1e30}})
+    with caplog.at_level(logging.WARNING):
+        results = together(params)
+    assert "member 'wild'" in caplog.text
+    assert results["wild"].history == ()
+    close(results["plain"], alone(params, "plain"))
+    with pytest.raises(ModelError, match="Lower train.lr"):
+        together(changed(grad_clip=0.0, members={"one": {"lr": 1e30}, "two": {"lr": 1e31}}))
+
+
+def test_patience_ends_one_member_and_not_the_others() -> None:
+    params = changed(dropout=0.0, epochs=12, patience=2, members={"frozen": {"lr": 1e-5}, "fast": {"lr": 2e-2}})
+    results = together(params)
+    for name, result in results.items():
+        close(result, alone(params, name))
+    assert len({len(result.history) for result in results.values()}) == 2
+
+
+@pytest.fixture
+def inside(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv(WORK_VARIABLE, str(world.root / "work"))
+    return world
+
+
+@pytest.mark.usefixtures("inside")
+@pytest.mark.parametrize("kept", ["best", "slow"])
+def test_one_member_is_kept_and_each_is_reported(kept: str) -> None:
+    spec = AlignerSpec(image="vit", text="minilm", data=("emoji", "stamps"), embed_dim=6)
+    params = changed(epochs=4, members={"slow": {"lr": 1e-5}, "usual": {}, "wild": {"lr": 1e30}}, grad_clip=0.0)
+    train_aligner("default", spec, params.model_copy(update={"member": kept}), 2, 0)
+    folder = MODELS / "default"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    members = metrics["members"]
+    assert list(members) == ["slow", "usual", "wild"]
+    assert (members["slow"]["lr"], members["usual"]["lr"]) == (1e-5, 5e-3)
+    assert members["wild"]["validation_recall"] is None
+    assert members["usual"]["validation_recall"]["mean"] > members["slow"]["validation_recall"]["mean"]
+    assert metrics["member"] == ("slow" if kept == "slow" else "usual")
+    assert metrics["validation_recall"] == members[metrics["member"]]["validation_recall"]
+    with open(folder / "members.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {(line["member"], line["repeat"]) for line in lines} == {(m, r) for m in ("slow", "usual") for r in "01"}
+    with open(folder / "curves.csv", newline="") as file:
+        shown = list(csv.DictReader(file))
+    assert shown == [
+        {key: value for key, value in line.items() if key != "member"}
+        for line in lines
+        if line["member"] == metrics["member"]
+    ]
+    assert ProjectionHeads.from_folder(folder, 1).logit_scale > 1
+    with pytest.raises(ModelError, match="'wild' diverged"):
+        train_aligner("default", spec, params.model_copy(update={"member": "wild"}), 2, 0)
+
+
+def test_members_are_checked_as_they_are_read() -> None:
+    with pytest.raises(ValueError, match="above lr"):
+        changed(members={"low": {"lr": 1e-6}})
+    with pytest.raises(ValueError, match="no member may be called best"):
+        changed(members={"best": {}})
+    with pytest.raises(ValueError, match="write best or one of members"):
+        changed(members={"one": {}}, member="two")
+    assert math.isclose(MemberParams(lr=2e-3).lr or 0, 2e-3)

@@ -1,0 +1,193 @@
+"""Killed at any step and started again, a training ends with the weights of an undisturbed one."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.alignment import resume, train_aligner
+from pipeline.alignment.data import AlignmentData
+from pipeline.alignment.members import members_of
+from pipeline.alignment.model import heads_path
+from pipeline.alignment.records import TrainedRepeat
+from pipeline.alignment.resume import Checkpoint, forget, training_folder
+from pipeline.alignment.trainer import train_members
+from pipeline.config.schema import AlignerSpec, TrainParams
+from pipeline.paths import MODELS, WORK_VARIABLE
+from tests.alignment.planted import PARAMS, SPEC, changed, planted, streamed
+from tests.alignment.toy import ROOT, World
+
+STEPS = 18
+MANY = {"plain": {}, "other": {"seed": 1, "lr": 1e-2, "dropout": 0.3}}
+
+
+class Killed(BaseException):
+    pass
+
+
+class KilledAt(Checkpoint):
+    """Writes after one step, and ends the process, as far as the training can see, after another."""
+
+    def __init__(self, path: Path, written: int, killed: int) -> None:
+        super().__init__(path, 1.0)
+        self.step, self.at, self.killed = 0, written, killed
+
+    def due(self) -> bool:
+        self.step += 1
+        if self.step > self.killed:
+            raise Killed
+        return self.step == self.at
+
+
+def train(data: AlignmentData, params: TrainParams, checkpoint: Checkpoint | None = None) -> list[TrainedRepeat]:
+    members = members_of(params, 0, 1, 0)
+    return train_members(
+        data, members, spec=SPEC, repeat=0, seed=0, on_record=lambda *_: None, checkpoint=checkpoint
+    )  # fmt: skip
+
+
+def same(found: list[TrainedRepeat], expected: list[TrainedRepeat]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert (one.best_epoch, one.val_recall, one.samples_seen) == (
+            other.best_epoch,
+            other.val_recall,
+            other.samples_seen,
+        )
+        for mine, theirs in zip(one.history, other.history, strict=True):
+            timeless = {"samples_per_second": 0.0}
+            assert mine.row() | timeless == theirs.row() | timeless
+        for name, value in one.head.state_dict().items():
+            assert torch.equal(value, other.head.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("mode", ["memory", "stream"])
+def test_weights_after_a_kill_are_those_of_an_undisturbed_run(mode: str, tmp_path: Path) -> None:
+    data = planted() if mode == "memory" else streamed(tmp_path / "store")
+    params = changed(ema=0.7, validate_every=2, patience=7)
+    expected = train(data, params)
+    for written, killed in ((1, 1), (2, 4), (3, 3), (16, 17)):
+        path = tmp_path / f"{written}.safetensors"
+        with pytest.raises(Killed):
+            train(data, params, KilledAt(path, written, killed))
+        same(train(data, params, Checkpoint(path, 60.0)), expected)
+        same(train(data, params, Checkpoint(path, 60.0)), expected)  # nothing is left to do
+
+
+def test_members_go_on_as_well(tmp_path: Path) -> None:
+    data, params = planted(), changed(members=MANY)
+    with pytest.raises(Killed):
+        train(data, params, KilledAt(tmp_path / "state", 7, 9))
+    same(train(data, params, Checkpoint(tmp_path / "state", 60.0)), train(data, params))
+
+
+def test_a_resumed_run_takes_only_the_steps_that_are_left(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train(planted(), PARAMS, KilledAt(tmp_path / "state", 10, 12))
+    counting = KilledAt(tmp_path / "state", 10**6, 10**6)
+    train(planted(), PARAMS, counting)
+    assert counting.step == STEPS - 10
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "state"
+    with pytest.raises(Killed):
+        train(planted(), PARAMS, KilledAt(path, 5, 5))
+    path.write_bytes(path.read_bytes()[:-50])
+    with caplog.at_level(logging.WARNING):
+        same(train(planted(), PARAMS, Checkpoint(path, 60.0)), train(planted(), PARAMS))
+    assert "cannot be read and is not used" in caplog.text
+
+
+def test_a_full_disk_does_not_end_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(resume, "save_file", full)
+    with caplog.at_level(logging.WARNING):
+        same(train(planted(), PARAMS, Checkpoint(tmp_path / "state", 1e-9)), train(planted(), PARAMS))
+    assert "No space left on device" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_mode_leaves_out_the_first_batches(tmp_path: Path) -> None:
+    for data in (planted(), streamed(tmp_path)):
+        for skip in range(4):
+            whole, rest = (
+                list(data.features.epoch(data.train[0], 16, torch.Generator().manual_seed(0), 2, skip=n))
+                for n in (0, skip)
+            )
+            assert len(rest) == len(whole) - skip
+            for one, other in zip(rest, whole[skip:], strict=True):
+                assert torch.equal(one.image_ids, other.image_ids)
+                assert torch.equal(one.images.cls, other.images.cls)
+                assert torch.equal(one.texts.tokens, other.texts.tokens)
+
+
+def test_what_decides_the_weights_decides_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WORK_VARIABLE, str(tmp_path))
+    data = planted()
+    moved = planted()
+    moved.features.images.cls[0] += 1  # type: ignore[attr-defined]
+    same_name = training_folder(SPEC, PARAMS, data, 0)
+    assert training_folder(SPEC, changed(checkpoint_seconds=3.0), planted(), 0) == same_name
+    others = [
+        training_folder(SPEC, changed(lr=2e-3), data, 0),
+        training_folder(SPEC, changed(members=MANY), data, 0),
+        training_folder(SPEC.model_copy(update={"embed_dim": 7}), PARAMS, data, 0),
+        training_folder(SPEC, PARAMS, data, 1),
+        training_folder(SPEC, PARAMS, planted(pairs=59), 0),
+        training_folder(SPEC, PARAMS, moved, 0),
+        training_folder(SPEC, PARAMS, streamed(tmp_path / "store"), 0),
+    ]
+    assert len({same_name, *others}) == 1 + len(others)
+
+
+def test_checkpoints_of_an_ended_training_are_removed_and_old_ones_too(tmp_path: Path) -> None:
+    for name in ("done", "recent", "old"):
+        Checkpoint(tmp_path / name / "0.safetensors", 1.0).write({"x": torch.zeros(2)}, {})
+    past = time.time() - resume.FORGOTTEN_AFTER - 1
+    for path in (tmp_path / "old" / "0.safetensors", tmp_path / "old"):
+        os.utime(path, (past, past))
+    forget(tmp_path / "done")
+    assert [path.name for path in tmp_path.iterdir()] == ["recent"]
+
+
+CHILD = """
+import sys
+from pipeline.alignment import train_aligner
+from pipeline.config.schema import AlignerSpec, TrainParams
+spec, params = AlignerSpec.model_validate_json(sys.argv[1]), TrainParams.model_validate_json(sys.argv[2])
+train_aligner("default", spec, params, 2, 0)
+"""
+
+
+@pytest.mark.usefixtures("world")
+def test_a_killed_process_goes_on_and_ends_in_the_same_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WORK_VARIABLE, str(world.root / "work"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    spec = AlignerSpec(image="vit", text="minilm", data=("emoji", "stamps"), embed_dim=6)
+    params = changed(epochs=6, batch_size=64, checkpoint_seconds=1e-3)
+    child = subprocess.Popen([sys.executable, "-c", CHILD, spec.model_dump_json(), params.model_dump_json()])
+    curves = MODELS / "default" / "curves.csv"
+    while child.poll() is None and not (curves.is_file() and curves.read_text().count("\n") > 2):
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    (state,) = (world.root / "work" / "training").glob("*/0.safetensors")
+    assert Checkpoint(state, 1.0).read() is not None
+    train_aligner("default", spec, params, 2, 0)
+    resumed = {repeat: heads_path(MODELS / "default", repeat).read_bytes() for repeat in range(2)}
+    lines = len(curves.read_text().splitlines())
+    assert not list((world.root / "work" / "training").iterdir())
+    train_aligner("default", spec, params.model_copy(update={"checkpoint_seconds": 0.0}), 2, 0)
+    for repeat, content in resumed.items():
+        assert heads_path(MODELS / "default", repeat).read_bytes() == content
+    assert len(curves.read_text().splitlines()) == lines == 1 + 2 * 6

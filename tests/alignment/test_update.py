@@ -1,0 +1,109 @@
+"""A step recorded once and replayed, and a step that is compiled, against the plain one."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+
+from pipeline.alignment.capture import Captured, tensors
+from pipeline.alignment.heads.initial import initial_head
+from pipeline.alignment.members import Member, members_of
+from pipeline.alignment.objective import Objective
+from pipeline.alignment.records import Outcome
+from pipeline.alignment.trainer import train_members, train_repeat
+from pipeline.alignment.update import Updates
+from pipeline.config.schema import TrainParams
+from pipeline.errors import ConfigError, ModelError
+from tests.alignment.planted import SPEC, changed, planted
+
+
+class Tape:
+    """Stands in for a CUDA graph: a replay does again what was recorded, on the same tensors, into the same results."""
+
+    def __init__(self) -> None:
+        self.recorded = self.warmed = 0
+
+    def warm_up(self, function: Callable[[], Outcome], runs: int) -> None:
+        self.warmed += runs
+        for _ in range(runs):
+            function()
+
+    def record(self, function: Callable[[], Outcome]) -> tuple[Outcome, Callable[[], None]]:
+        self.recorded += 1
+        held = Outcome({"loss": torch.full((1,), torch.nan), "contrast": torch.full((1,), torch.nan)}, torch.zeros(1))
+
+        def replay() -> None:
+            found = function()
+            for name, part in found.parts.items():
+                held.parts[name].copy_(part)
+            held.norms.copy_(found.norms)
+
+        return held, replay
+
+
+def updates(params: TrainParams) -> Updates:
+    torch.manual_seed(0)
+    head = initial_head(SPEC, planted(), params, 0)
+    return Updates([head.train()], [Member("", 0, params)], Objective(SPEC.loss))
+
+
+def test_a_recorded_step_moves_the_weights_as_the_plain_one_does() -> None:
+    params, data, tape = changed(), planted(), Tape()
+    plain, recorded = updates(params), updates(params)
+    recorded._update = Captured(recorded._plain, recorded.moved, tape)
+    found: list[list[Outcome]] = [[], []]
+    for outcomes, update in zip(found, (plain, recorded), strict=True):
+        torch.manual_seed(1)  # of dropout: the warm-up must not use it up
+        for epoch in (1, 2):
+            for step, batch in enumerate(
+                data.features.epoch(data.train[0], 16, torch.Generator().manual_seed(0), epoch)
+            ):
+                outcomes.append(update(batch, [1e-3 * (1 + step)], step, 6))
+    assert (tape.recorded, tape.warmed) == (2, 6)  # 40 pairs make batches of 14 and of 13
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one.parts["loss"], other.parts["loss"])
+        assert torch.equal(one.norms, other.norms)
+    assert len({float(outcome.parts["loss"]) for outcome in found[1]}) == 6
+    for one, other in zip(plain.moved(), recorded.moved(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_cannot_be_recorded_says_what_to_do() -> None:
+    class Refusing(Tape):
+        def record(self, function: Callable[[], Outcome]) -> tuple[Outcome, Callable[[], None]]:
+            del function
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    data, update = planted(), updates(changed())
+    batch = next(iter(data.features.epoch(data.train[0], 16, torch.Generator().manual_seed(0), 1)))
+    assert len(tensors(batch)) == 5
+    with pytest.raises(ModelError, match=r"not permitted when stream is capturing.*train.step: eager"):
+        Captured(update._plain, update.moved, Refusing())(batch)
+
+
+def test_a_captured_step_needs_a_gpu() -> None:
+    with pytest.raises(ConfigError, match=r"training is on cpu.*train.step: eager"):
+        train_repeat(planted(), changed(step="captured"), spec=SPEC, repeat=0, seed=0, on_epoch=lambda _: None)
+
+
+@pytest.mark.parametrize("members", [{}, {"one": {}, "two": {"lr": 1e-3}}], ids=["one", "many"])
+def test_a_compiled_step_trains_as_the_plain_one_does(
+    members: dict[str, dict[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    plain, compiled = (
+        train_members(
+            planted(),
+            members_of(changed(dropout=0.0, epochs=1, members=members, step=step), 0, 1, 0),
+            spec=SPEC,
+            repeat=0,
+            seed=0,
+            on_record=lambda *_: None,
+        )
+        for step in ("eager", "compiled")
+    )
+    for one, other in zip(plain, compiled, strict=True):
+        assert one.history[0].loss == pytest.approx(other.history[0].loss, rel=1e-4)
+        for name, value in one.head.state_dict().items():
+            torch.testing.assert_close(value, other.head.state_dict()[name], atol=1e-4, rtol=1e-3)
