@@ -1,6 +1,6 @@
 """Training on cached features: speed beside its limits and rivals, large batches, many members, closed forms, tokens.
 
-    python benchmarks/train.py [--parts a b c d e f] [--batches 1024 ...] [--rows 10000 ...] [--small]
+    python benchmarks/train.py [--parts a b c d e f] [--pairs 16384] [--batches 1024 ...] [--rows 10000 ...] [--small]
 
 Run at the root of the project; (b) needs its checkpoints and indices, (f) its features as well. Each part prints a
 table and puts its figures into benchmarks/results/train.json, beside those of the parts that were run before:
@@ -51,6 +51,7 @@ def main() -> None:
     """Measure the parts asked for, print, merge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=list("abcdef"), default=list("abcdef"))
+    parser.add_argument("--pairs", type=int, default=16_384, help="of (b)")
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, help="of (c)")
     parser.add_argument("--rows", nargs="+", type=int, default=ROWS, help="of (e)")
     parser.add_argument("--work", type=Path, default=None, help="folder for (f), kept; else a temporary one")
@@ -62,7 +63,7 @@ def main() -> None:
 
     def part_b() -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as temporary:
-            return rivals.measure(small, Path(temporary))
+            return rivals.measure(*((2048, 64) if small else (given.pairs, 256)), Path(temporary))
 
     def part_c() -> list[dict[str, Any]]:
         return merged(found.get("c", []), batches.measure([256] if small else list(given.batches)), "batch_size")

@@ -168,9 +168,8 @@ def _joined(batches: list[Any], name: str) -> torch.Tensor:
     return torch.from_numpy(np.concatenate([batch.arrays[name] for batch in batches]))
 
 
-def measure(small: bool, folder: Path) -> dict[str, Any]:
+def measure(rows: int, subset: int, folder: Path) -> dict[str, Any]:
     """Each way in a process of its own."""
-    rows, subset = (2_048, 64) if small else (8_192, 512)
     prepare(folder, rows)
     ours, lists = apart(from_cache, folder, rows), apart(from_lists, folder, rows)
     encoders = apart(with_encoders, subset)

@@ -94,12 +94,6 @@ def train_members(
             f"train.step: captured records a CUDA graph, but training is on {device}. "
             "Set train.step: eager or compiled, or train.device: cuda, in params.yaml."
         )
-    loss, size = spec.loss, members[0].params.batch_size
-    if len(members) > 1 and loss.mixup and size > loss.chunk_rows:
-        raise ConfigError(
-            "train.members cannot train on mixed pairs in blocks of rows. Set loss.chunk_rows of the aligner to at "
-            f"least train.batch_size ({size}), loss.mixup to 0.0, or leave out train.members."
-        )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         return _Training(data, members, spec, repeat, seed, on_record, checkpoint).run()
 
