@@ -54,6 +54,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=16_384, help="of (b)")
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, help="of (c)")
     parser.add_argument("--rows", nargs="+", type=int, default=ROWS, help="of (e)")
+    parser.add_argument(
+        "--tokens", nargs="+", choices=list(tokens.VARIANTS), default=list(tokens.VARIANTS), help="of (f)"
+    )
     parser.add_argument("--work", type=Path, default=None, help="folder for (f), kept; else a temporary one")
     parser.add_argument("--small", action="store_true", help="a quick check of the script; writes nothing")
     given = parser.parse_args()
@@ -73,9 +76,9 @@ def main() -> None:
 
     def part_f() -> dict[str, Any]:
         if given.work is not None:
-            return tokens.measure(project, given.work.resolve())
+            return tokens.measure(project, given.work.resolve(), given.tokens)
         with tempfile.TemporaryDirectory() as temporary:
-            return tokens.measure(project, Path(temporary))
+            return tokens.measure(project, Path(temporary), given.tokens)
 
     parts: dict[str, tuple[Callable[[], Any], Callable[[Any], list[str]]]] = {
         "a": (lambda: loading.measure(small), loading.table),
