@@ -16,6 +16,7 @@ table and puts its figures into benchmarks/results/train.json, beside those of t
 import argparse
 import json
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -93,7 +94,10 @@ def main() -> None:
         part = measure()
         print("\n".join(table(part)), flush=True)
         if not small:
-            found = results() | {"machine": describe_machine() | {"threads": torch.get_num_threads()}, name: part}
+            conditions = {"threads": torch.get_num_threads(), "load_average": os.getloadavg()[0]}
+            found = results()
+            found["conditions"] = found.get("conditions", {}) | {name: conditions}
+            found |= {"machine": describe_machine(), name: part}
             OUT.parent.mkdir(parents=True, exist_ok=True)
             OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
