@@ -16,6 +16,7 @@ table and puts its figures into benchmarks/results/train.json, beside those of t
 import argparse
 import json
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -54,6 +55,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=16_384, help="of (b)")
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, help="of (c)")
     parser.add_argument("--rows", nargs="+", type=int, default=ROWS, help="of (e)")
+    parser.add_argument(
+        "--tokens", nargs="+", choices=list(tokens.VARIANTS), default=list(tokens.VARIANTS), help="of (f)"
+    )
     parser.add_argument("--work", type=Path, default=None, help="folder for (f), kept; else a temporary one")
     parser.add_argument("--small", action="store_true", help="a quick check of the script; writes nothing")
     given = parser.parse_args()
@@ -73,9 +77,9 @@ def main() -> None:
 
     def part_f() -> dict[str, Any]:
         if given.work is not None:
-            return tokens.measure(project, given.work.resolve())
+            return tokens.measure(project, given.work.resolve(), given.tokens)
         with tempfile.TemporaryDirectory() as temporary:
-            return tokens.measure(project, Path(temporary))
+            return tokens.measure(project, Path(temporary), given.tokens)
 
     parts: dict[str, tuple[Callable[[], Any], Callable[[Any], list[str]]]] = {
         "a": (lambda: loading.measure(small), loading.table),
@@ -90,7 +94,10 @@ def main() -> None:
         part = measure()
         print("\n".join(table(part)), flush=True)
         if not small:
-            found = results() | {"machine": describe_machine() | {"threads": torch.get_num_threads()}, name: part}
+            conditions = {"threads": torch.get_num_threads(), "load_average": os.getloadavg()[0]}
+            found = results()
+            found["conditions"] = found.get("conditions", {}) | {name: conditions}
+            found |= {"machine": describe_machine(), name: part}
             OUT.parent.mkdir(parents=True, exist_ok=True)
             OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

@@ -1,9 +1,8 @@
 """(c) Time and memory of a step at batches of 1 k to 64 k pairs: in blocks of rows, and with the whole matrix."""
 
-import time
 from typing import Any
 
-from benchmarks.training.common import WIDTH, apart, gathered, noise, spec, updates
+from benchmarks.training.common import WIDTH, Watch, apart, gathered, noise, spec, updates
 from pipeline.config.schema import TrainParams
 from tests.features.anonymous import watched
 
@@ -21,11 +20,11 @@ def step(batch_size: int, chunk_rows: int) -> dict[str, float]:
         update(batches[0], [1e-3], 0, 9)
     runs = 1 if batch_size >= FEW else 3
     with watched() as risen:
-        started = time.perf_counter()
+        watch = Watch()
         for number in range(runs):
             update(batches[0], [1e-3], number, 9)
-        seconds = (time.perf_counter() - started) / runs
-    return {"seconds": seconds, "peak_bytes": max(risen)}
+        wall, busy = watch.read()
+    return {"seconds": wall / runs, "processor_seconds": busy / runs, "peak_bytes": max(risen)}
 
 
 def measure(sizes: list[int]) -> list[dict[str, Any]]:
@@ -48,11 +47,13 @@ def table(found: list[dict[str, Any]]) -> list[str]:
     """Lines to print."""
     lines = [f"(c) one step, width {WIDTH}, in blocks of {CHUNK} rows; memory beyond that of data and head"]
     for row in found:
-        blocks, whole = row["blocks"], row["whole"]
-        beside = f"; whole matrix {whole['seconds']:7.2f} s {whole['peak_bytes'] / 1e6:7.0f} MB" if whole else ""
+        beside = f"; whole matrix {_cell(row['whole'])}" if row["whole"] else ""
         lines.append(
-            f"  {row['batch_size']:6}  {blocks['seconds']:8.2f} s {blocks['peak_bytes'] / 1e6:7.0f} MB "
-            f"{row['batch_size'] / blocks['seconds']:7,.0f} pairs/s{beside}; one matrix would be "
+            f"  {row['batch_size']:6}  {_cell(row['blocks'])}{beside}; one matrix would be "
             f"{row['whole_matrix_bytes'] / 1e6:,.0f} MB"
         )
     return lines
+
+
+def _cell(one: dict[str, float]) -> str:
+    return f"{one['seconds']:8.2f} s ({one['processor_seconds']:.2f} of processors) {one['peak_bytes'] / 1e6:7.0f} MB"

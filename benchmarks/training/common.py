@@ -1,6 +1,7 @@
 """What the parts share: synthetic pairs in memory, updates on them, spreads, and figures from a process of its own."""
 
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -63,6 +64,17 @@ def gathered(data: AlignmentData, batch_size: int) -> list[PairBatch]:
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median, lowest, highest."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+class Watch:
+    """Wall time and processor time of this process since it was made: the second stands what else a machine does."""
+
+    def __init__(self) -> None:
+        self._wall, self._busy = time.perf_counter(), time.process_time()
+
+    def read(self) -> tuple[float, float]:
+        """Seconds of both."""
+        return time.perf_counter() - self._wall, time.process_time() - self._busy
 
 
 def apart(function: Callable[..., Any], *arguments: Any) -> Any:

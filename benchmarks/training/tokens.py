@@ -8,6 +8,7 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ def encode(project: Path) -> None:
         job.run(image_plan(index, params.shard_rows), store_folder("pairs", FULL, dataset))
 
 
-def measure(project: Path, work: Path) -> dict[str, Any]:
-    """Train and score every variant on the repeats of the project."""
+def measure(project: Path, work: Path, variants: Sequence[str]) -> dict[str, Any]:
+    """Train and score these of `VARIANTS` on the repeats of the project."""
     config = load_config(project / "params.yaml")
     params, repeats, seed = config.section("train"), config.section("splits").repeats, config.section("seed")
     os.environ[WORK_VARIABLE] = str(work / "scratch")
@@ -61,10 +62,12 @@ def measure(project: Path, work: Path) -> dict[str, Any]:
     for view in ("vit", "minilm"):
         _link(project / "data/features/pairs" / view, folder / "data/features/pairs" / view)
     os.chdir(folder)
-    encode(project)
+    if "all" in variants:
+        encode(project)
     specs = {
         name: AlignerSpec(image=view, text="minilm", data=DATASETS, local_tokens=tokens)
         for name, (view, tokens) in VARIANTS.items()
+        if name in variants
     }
     rows: dict[str, dict[str, Any]] = {}
     for name, spec in specs.items():
