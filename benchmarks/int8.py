@@ -1,4 +1,4 @@
-"""int8 against float16 features: bytes, error, and held-out scores of the default aligner, both trained and evaluated.
+"""int8 against float16 features: bytes, error, and held-out scores of Freeze-Align, both trained and evaluated.
 
     make repro && python benchmarks/int8.py [--seeds 5]
 
@@ -108,7 +108,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     project = Path.cwd()
     config = load_config(project / "params.yaml")
-    spec, params = config.section("aligners.default"), config.section("train")
+    spec, params = config.section("aligners.freeze-align"), config.section("train")
     evaluate, repeats = config.section("evaluate"), config.section("splits").repeats
     with tempfile.TemporaryDirectory() as temporary:
         os.environ[WORK_VARIABLE] = str(Path(temporary) / "work")

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from pipeline import Aligner
+from pipeline.alignment.heads.freeze_align import FreezeAlign
 from pipeline.alignment.model import HeadConfig, save_heads
-from pipeline.alignment.projectors import FreezeAlign
 from pipeline.config.schema import EncodeParams, EncoderSpec, FolderSource, ViewSpec
 from pipeline.datasets.index import build_index
 from pipeline.encoders.checkpoint import materialise

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.alignment.batches import epoch_batches
+from pipeline.alignment.heads.freeze_align import FreezeAlign
 from pipeline.alignment.heads.initial import initial_head
 from pipeline.alignment.losses import info_nce, positives
-from pipeline.alignment.projectors import FreezeAlign
 from pipeline.alignment.schedule import learning_rate, optimiser
 from pipeline.alignment.trainer import EpochRecord, TrainedRepeat, train_repeat
 from pipeline.alignment.validation import read_validation, recall_at_1, validation_recall

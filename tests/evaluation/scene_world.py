@@ -9,8 +9,8 @@ import pyarrow as pa
 import torch
 import zarr
 
+from pipeline.alignment.heads.freeze_align import FreezeAlign
 from pipeline.alignment.model import HeadConfig, save_heads
-from pipeline.alignment.projectors import FreezeAlign
 from pipeline.config.schema import AlignerSpec, EvaluateParams, SceneLabels, ScenesParams
 from pipeline.datasets.scenes import Scenes, build_scenes, read_scenes
 from pipeline.datasets.tables import PROMPTS, SAMPLES, text_id, write_table
