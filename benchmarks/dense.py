@@ -38,6 +38,7 @@ from pipeline.paths import SCENES, TRAINING_SCENES  # noqa: E402
 
 OUT = ROOT / "benchmarks" / "results" / "dense.json"
 DRAWS = 2000
+PLAIN = "freeze-align"  # the aligner whose local projector everything is compared with
 
 
 class Way:
@@ -77,9 +78,10 @@ def main() -> None:
     raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     raw.pop("hydra")
     params = validate(raw)
-    repeats, name = params.splits.repeats, params.evaluate.showcase
+    repeats, showcase = params.splits.repeats, params.evaluate.showcase
+    spec = params.dense_heads[str(params.aligners[showcase].dense_head)]
+    name = PLAIN if PLAIN in params.aligners else showcase
     aligner = TrainedAligner(name, params.aligners[name], repeats, torch.device("cpu"))
-    spec = params.dense_heads[str(aligner.spec.dense_head)]
     objects = training_objects(spec, repeats, read_scenes(TRAINING_SCENES))
     everywhere = np.ones(len(objects.scenes), dtype=bool)
 
@@ -102,6 +104,10 @@ def main() -> None:
         },
     }
     images = {name: SceneImages(aligner, str(aligner.spec.dense))}
+    if showcase != name:
+        other = TrainedAligner(showcase, params.aligners[showcase], repeats, torch.device("cpu"))
+        images[showcase] = SceneImages(other, str(other.spec.dense))
+        ways[f"head of {showcase}, trained on whole pictures"] = lambda: LocalProjector(other, "other")
     task = ClassificationSet(dataset=params.scenes.pieces[0], label="category")
     targets = Targets.of(scenes, images[name].servable(scenes.ids), task, repeats, "validation")
     tests = targets.tests()

@@ -54,6 +54,8 @@ class Run:
         from pipeline.encoding.plan import text_plan
 
         self.work, self.folder, self.device = work, folder, device
+        self.busy: list[float] = []
+        self.threads = 0
         self.checkpoint = checkpoint_of(work, folder)
         self.index = folder / "index"
         self.params = EncodeParams(
@@ -149,6 +151,7 @@ class Run:
         fingerprint = fingerprint_of(read_manifest(self.checkpoint), work.spec, work.view)
         for _ in rows_of.encode(ids[: 2 * work.batch_size]):
             pass
+        self._watch(rows_of._lanes)
 
         def run(rows: int) -> np.ndarray:
             os.environ["PERMAFROST_WORK"] = tempfile.mkdtemp(dir=scratch)
@@ -162,6 +165,19 @@ class Run:
             return values[:, -1] if work.images else values
 
         return run
+
+    def _watch(self, lanes: Any) -> None:
+        """Note how long each thread is at work: what is lost between batches, apart from what they cost."""
+        work = lanes._work
+
+        def watched(item: Any) -> Any:
+            started = time.perf_counter()
+            result = work(item)
+            self.busy.append(time.perf_counter() - started)
+            return result
+
+        lanes._work = watched
+        self.threads = lanes._depth - 1
 
     def loop(self) -> Callable[[int], Any]:
         """What the documentation of transformers shows, in batches."""
@@ -267,9 +283,10 @@ def sides_of(work: Work, group: str, gpu: bool) -> tuple[str, ...]:
 
 def one(work: Work, side: str, folder: Path, device: str) -> dict[str, Any]:
     """One side in this process: seconds on the wall and of the CPU for all rows, and some of its features."""
-    run = Run(work, folder, device).side(side)
-    rows = work.rows
+    measured = Run(work, folder, device)
+    run, rows = measured.side(side), work.rows
     run(min(rows, 2 * work.batch_size))
+    measured.busy.clear()
     wall, cpu = time.perf_counter(), time.process_time()
     values = run(rows)
     found: dict[str, Any] = {
@@ -277,6 +294,8 @@ def one(work: Work, side: str, folder: Path, device: str) -> dict[str, Any]:
         "cpu_seconds": time.process_time() - cpu,
         "rows": rows if not side.startswith("forward") else max(1, rows // work.batch_size) * work.batch_size,
     }
+    if measured.threads:
+        found["threads_busy"] = sum(measured.busy) / (measured.threads * found["seconds"])
     if values is not None:
         found["sample"] = [[round(float(v), 5) for v in row[:8]] for row in values[:: max(1, rows // 8)][:8]]
     return found
@@ -322,8 +341,10 @@ def measure(given: argparse.Namespace, folder: Path, work: Work) -> dict[str, An
         "rows_per_second": rates,
         "cpu_seconds_per_row": costs,
         "bound_rows_per_second": bound,
+        "bound_cpu_seconds_per_row": None if given.gpu else (os.cpu_count() or 1) / bound,
         "share_of_bound": rates["ours"] / bound,
         "times_the_best_rival": rates["ours"] / best,
+        "threads_busy": statistics.median(run["threads_busy"] for run in runs["ours"]),
         "runs": {side: [{k: v for k, v in r.items() if k != "sample"} for r in found] for side, found in runs.items()},
     }
 
@@ -373,6 +394,7 @@ def show(name: str, found: dict[str, Any]) -> None:
         print(f"  {side:24}{rate:>12.1f} rows/s{1e3 * found['cpu_seconds_per_row'][side]:>12.2f} CPU-ms a row")
     print(f"  {'bound':24}{found['bound_rows_per_second']:>12.1f} rows/s")
     print(f"  ours: {found['share_of_bound']:.3f} of the bound, {found['times_the_best_rival']:.2f} x the best rival")
+    print(f"  its threads are at work {found['threads_busy']:.3f} of the time")
     if "forward_share_of_matmul_rate" in found:
         print(f"  bare forward: {found['forward_share_of_matmul_rate']:.3f} of the measured matmul rate")
 

@@ -49,23 +49,43 @@ class LastLayers:
         return out
 
 
-def image_columns(stores: Sequence[FeatureStore], local_tokens: str, layers: int = 1) -> tuple[Span, ...]:
+class CropRows:
+    """Of rows (C, ...) of several crops, crop `number`: rows (...)."""
+
+    def __init__(self, crops: Rows, number: int) -> None:
+        self._crops, self._number = crops, number
+        self.shape: tuple[int, ...] = (crops.shape[0], *crops.shape[2:])
+        self.dtype: np.dtype[Any] = crops.dtype
+
+    def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The given rows, written into `out` where it is given."""
+        return _into(out, self._crops.take(rows)[:, self._number])
+
+    def read_range(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Rows `start` to `stop` - 1, written into `out` where it is given."""
+        return _into(out, self._crops.read_range(start, stop)[:, self._number])
+
+
+def image_columns(
+    stores: Sequence[FeatureStore], local_tokens: str, layers: int = 1, crops: int = 0
+) -> tuple[Span, ...]:
     """CLS token (N, D) and local tokens, (N, T, D) or (N, D) for "mean", of the images of all stores in turn.
 
     Args:
         local_tokens: "grid", "patch", "mean" (the mean patch token), or "none": then there is the CLS token alone.
         layers: how many of the last kept layers of "cls" and "mean" are joined, each row D times as wide.
+        crops: how many crops of each image follow as further images: first all images, then crop 0 of all, and so on.
 
     Raises:
         DataError: a store does not hold those tokens.
         StoreError: the stores differ in shape or dtype.
     """
-    cls = _column(stores, "cls", layers)
+    cls = _column(stores, "cls", layers, crops)
     if local_tokens == "none":
         return (cls,)
     for store in stores:
         require_tokens(store, local_tokens)
-    return cls, _column(stores, local_tokens, layers if local_tokens == "mean" else None)
+    return cls, _column(stores, local_tokens, layers if local_tokens == "mean" else None, crops)
 
 
 class PaddedTokens:
@@ -146,9 +166,10 @@ def _into(out: np.ndarray | None, values: np.ndarray) -> np.ndarray:
     return out
 
 
-def _column(stores: Sequence[FeatureStore], name: str, layers: int | None = None) -> Span:
-    """An array of all stores; of one with several kept layers, the last `layers`."""
+def _column(stores: Sequence[FeatureStore], name: str, layers: int | None = None, crops: int = 0) -> Span:
+    """An array of all stores, and of their crops; of one with several kept layers, the last `layers`."""
     arrays: list[Rows] = [store.array(name) for store in stores]
+    arrays += [CropRows(store.array(f"crop_{name}"), number) for number in range(crops) for store in stores]
     if layers is None or (layers == 1 and len(arrays[0].shape) == 2):
         return Span(arrays)
     return Span([LastLayers(array, layers) for array in arrays])

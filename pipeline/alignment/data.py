@@ -4,7 +4,7 @@ Every repeat splits the same features anew; a split is a list of rows.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,17 +85,19 @@ def load_alignment_data(
         usable[inside] &= texts[dataset].servable(pairs.text_id[inside])
     pairs = pairs.where(usable)
     curated = curated_pairs(spec.curation, pairs, repeats)
+    crops = _kept_crops(images.values()) if spec.crops else 0
+    own, stored = _positions(pairs, pairs.image_id, images), sum(map(len, images.values()))
 
     features, joined = _load(
-        image_columns(list(images.values()), spec.local_tokens, spec.layers),
+        image_columns(list(images.values()), spec.local_tokens, spec.layers, crops),
         text_columns(list(texts.values()), spec.text_tokens),
-        _positions(pairs, pairs.image_id, images),
-        _positions(pairs, pairs.text_id, texts),
+        np.concatenate([own + number * stored for number in range(1 + crops)]),
+        np.tile(_positions(pairs, pairs.text_id, texts), 1 + crops),
         torch.empty(0, device=device).device,  # with its number, as the features have it
         params,
     )
     train = tuple(
-        _rows(joined, (pairs.splits[:, repeat] == "train") & curated[:, repeat], name, repeat, "train")
+        _rows(joined, np.tile(_training(pairs, curated, repeat), 1 + crops), name, repeat, "train")
         for repeat in range(repeats)
     )
     if isinstance(features, StreamedFeatures):
@@ -162,11 +164,37 @@ def _load(
     return features, torch.from_numpy(np.stack([image_P, text_P], axis=1)).to(place)
 
 
+def _training(pairs: CaptionPairs, curated: np.ndarray, repeat: int) -> np.ndarray:
+    """Which pairs are trained on, (P,) bool."""
+    wanted: np.ndarray = (pairs.splits[:, repeat] == "train") & curated[:, repeat]
+    return wanted
+
+
+def _kept_crops(stores: Iterable[FeatureStore]) -> int:
+    """How many crops of each image every store keeps.
+
+    Raises:
+        DataError: a store keeps none.
+    """
+    for store in stores:
+        if "crop_cls" not in store.names:
+            raise DataError(
+                f"{store.folder} keeps no crops ({', '.join(store.names)}): set `crops` of its view in params.yaml, or "
+                "crops: false of the aligner"
+            )
+    return min(store.shape("crop_cls")[1] for store in stores)
+
+
 def _concepts(pairs: CaptionPairs, joined: Tensor) -> Tensor:
-    """The concept of each image row of `joined` as a number, (N,) int64; images of one concept share it."""
+    """The concept of each image row of `joined` as a number, (N,) int64; images of one concept share it.
+
+    Args:
+        joined: (m * P, 2), the pairs of the images and then those of their crops.
+    """
     concept_of = {(d, i): c for d, i, c in read_samples(("dataset", "image_id", "concept"), 0)}
     names = [concept_of[key] or "/".join(key) for key in zip(pairs.dataset, pairs.image_id, strict=True)]
     codes = torch.from_numpy(np.unique(np.array(names, dtype=str), return_inverse=True)[1]).to(joined.device)
+    codes = codes.repeat(len(joined) // len(codes))
     by_row = torch.zeros(int(joined[:, 0].max()) + 1, dtype=torch.int64, device=joined.device)
     return by_row.index_put((joined[:, 0],), codes)
 

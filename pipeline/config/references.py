@@ -122,6 +122,8 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, names: _Names) -> 
         for problem in error.errors(include_url=False):
             key = ".".join(map(str, problem["loc"]))
             yield f"`{where}.train{f'.{key}' if key else ''}`: {problem['msg'][0].lower()}{problem['msg'][1:]}."
+    if aligner.crops and aligner.image in params.views and not params.views[aligner.image].crops:
+        yield f"`{where}.crops` needs crops in its view: set `views.{aligner.image}.crops` to their number."
     if aligner.text_tokens == "full":
         if aligner.text in params.views and params.views[aligner.text].tier != "full":
             yield f"`{where}.text_tokens` is full, so its view {aligner.text!r} needs `tier: full`."

@@ -403,7 +403,8 @@ class AlignerSpec(Section):
     unit length. They must be of one model, unless `two_models` says that both models share a space. Its `curation` is
     not read.
 
-    `layers` is how many of the last kept layers of the image view are joined. Heads other than freeze-align take one
+    `layers` is how many of the last kept layers of the image view are joined; `crops` trains on the random crops that
+    it keeps of each image as on further images. Heads other than freeze-align take one
     vector per image, `image_input`: the CLS token, the mean over local tokens, their sum, or both in a row. `whiten`
     puts a fixed whitening before the head, measured on the training split, with `whiten_shrink` times the mean variance
     added to every direction. `init` starts head linear from a closed form. `train` changes keys of the section `train`
@@ -423,6 +424,7 @@ class AlignerSpec(Section):
     embed_dim: Positive | None = None
     local_tokens: Literal["grid", "patch", "mean", "none"] = "grid"
     layers: Positive = 1
+    crops: bool = False
     image_input: Literal["cls", "mean", "sum", "concat"] = "concat"
     whiten: Literal["none", "image", "text", "both"] = "none"
     whiten_shrink: Annotated[float, Field(gt=0)] = 0.3
@@ -447,6 +449,8 @@ class AlignerSpec(Section):
             raise ValueError("init of the sum of two whitened vectors is no linear map of it: set image_input: concat")
         if self.layers > 1 and self.local_tokens not in ("mean", "none"):
             raise ValueError("several layers are kept of cls and mean alone: set local_tokens to mean or none")
+        if self.crops and self.local_tokens == "patch":
+            raise ValueError("no patch tokens are kept of crops: set local_tokens to grid, mean or none")
         if self.layers > 1 and self.dense is not None:
             raise ValueError("patch tokens are kept of one layer: leave out `dense`, or set layers: 1")
         if self.local_tokens == "none" and self.image_input != "cls" and self.head not in ("freeze-align", "identity"):

@@ -10,12 +10,15 @@ import torch
 
 from pipeline.alignment.data import load_alignment_data
 from pipeline.alignment.model import HeadConfig, ProjectionHeads
+from pipeline.alignment.pairs import read_caption_pairs
 from pipeline.alignment.run import train_aligner
 from pipeline.config.schema import AlignerSpec, TrainParams
 from pipeline.device import choose_device
-from pipeline.errors import ModelError, StoreError
+from pipeline.errors import DataError, ModelError, StoreError
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.retrieval import evaluate_retrieval
+from pipeline.features import FeatureStore
+from pipeline.paths import store_folder
 from tests.alignment.toy import VISION, World
 
 PARAMS = TrainParams(epochs=6, batch_size=64, warmup_steps=2, lr=3e-3, device="cpu")
@@ -90,3 +93,49 @@ def test_concepts_are_numbered_alike_over_data_sets() -> None:
     names = len(torch.unique(data.concepts))
     assert names < len(data.concepts) / 3  # two pictures in each of two data sets
     assert load_alignment_data("toy", spec(""), 2, torch.device("cpu"), PARAMS).concepts is None
+
+
+@pytest.mark.parametrize("local_tokens", ["grid", "mean", "none"])
+def test_crops_are_further_images_of_the_training_split(
+    local_tokens: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    World(tmp_path, families=16, concepts_per_family=2, crops=2).write()
+    plain, cropped = (spec("", local_tokens=local_tokens, crops=crops) for crops in (False, True))
+    served = {}
+    for mode in ("device", "stream"):
+        params = PARAMS.model_copy(update={"features": mode})
+        one, data = (load_alignment_data("toy", s, 2, torch.device("cpu"), params) for s in (plain, cropped))
+        assert len(data.train[0]) == 3 * len(one.train[0])
+        assert len(data.validation[0]) == len(one.validation[0])
+        rows = torch.unique(data.validation[0][:, 0])
+        own = torch.unique(one.validation[0][:, 0])
+        assert torch.equal(data.features.read_images(rows).cls, one.features.read_images(own).cls)
+        images = data.features.read_images(data.train[0][:, 0])
+        texts = data.features.read_texts(data.train[0][:, 1])
+        served[mode] = sorted(
+            (cls.numpy().tobytes(), local.numpy().tobytes(), text.numpy().tobytes())
+            for cls, local, text in zip(images.cls, images.local, texts.tokens, strict=True)
+        )
+    expected = []
+    pairs = read_caption_pairs(("emoji", "stamps"), 2)
+    text = FeatureStore.open(store_folder("pairs", "minilm", "emoji"))  # a shared caption is that of the first data set
+    for dataset in ("emoji", "stamps"):
+        image = FeatureStore.open(store_folder("pairs", "vit", dataset))
+        chosen = pairs.of(0, "train", dataset)
+        captions = text.read("pooled", chosen.text_id)[:, None]
+        cls, cut = image.read("cls", chosen.image_id)[:, -1], image.read("crop_cls", chosen.image_id)[:, :, -1]
+        if local_tokens == "none":
+            local, part = cls[:, None][:, :0], cut[:, :, None][:, :, :0]
+        else:
+            local, part = (image.read(f"{name}{local_tokens}", chosen.image_id) for name in ("", "crop_"))
+        for row in range(len(chosen)):
+            expected.append((cls[row].tobytes(), local[row].tobytes(), captions[row].tobytes()))
+            expected += [(cut[row, c].tobytes(), part[row, c].tobytes(), captions[row].tobytes()) for c in range(2)]
+    assert served["device"] == served["stream"] == sorted(expected)
+
+
+@pytest.mark.usefixtures("world")
+def test_crops_that_a_store_does_not_keep_are_missed() -> None:
+    with pytest.raises(DataError, match="keeps no crops"):
+        load_alignment_data("toy", spec("", crops=True), 2, torch.device("cpu"), PARAMS)

@@ -47,6 +47,7 @@ class World:
     repeats: int = 2
     bad_images: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ("emoji", "stamps")
+    crops: int = 0
     samples: list[dict[str, Any]] = field(default_factory=list)
     pairs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -149,6 +150,10 @@ class World:
         rng = np.random.default_rng(3)
         grid = features[:, None, :] + 0.1 * rng.normal(size=(len(ids), GRID, VISION))
         arrays = {"cls": features[:, None, :], "mean": grid.mean(axis=1, keepdims=True), "grid": grid}
+        if self.crops:
+            shapes = {name: (len(ids), self.crops, *value.shape[1:]) for name, value in arrays.items()}
+            noise = {name: 0.1 * rng.normal(size=shape) for name, shape in shapes.items()}
+            arrays |= {f"crop_{name}": arrays[name][:, None] + noise[name] for name in shapes}
         half = {name: value.astype(np.float16) for name, value in arrays.items()}
         write_store(self.root / f"data/features/pairs/{view}/{dataset}", ids, half, f"digest-{view}", self.bad_images)
 

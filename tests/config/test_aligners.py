@@ -36,6 +36,8 @@ def refusal(raw: dict[str, Any]) -> str:
         ({"closed": [{"form": "cca"}]}, "no other head takes it"),
         ({"init": "cca"}, "init cca is for head linear, found freeze-align"),
         ({"head": "linear", "init": "cca", "image_input": "sum", "whiten": "both"}, "set image_input: concat"),
+        ({"crops": True}, "set `views.vit.crops` to their number"),
+        ({"crops": True, "local_tokens": "patch"}, "no patch tokens are kept of crops"),
         ({"layers": 2}, "set local_tokens to mean or none"),
         ({"layers": 2, "local_tokens": "mean", "dense": "vit-dense"}, "leave out `dense`"),
         ({"head": "linear", "local_tokens": "none"}, "with local_tokens none it is cls"),

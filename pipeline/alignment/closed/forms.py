@@ -38,7 +38,7 @@ def _procrustes(form: ClosedForm, spec: AlignerSpec, gathered: Gathered) -> Iter
     del form
     before = gathered.whitenings
     maps = procrustes(gathered.moments.mapped(*before), spec.embed_dim)
-    yield _linear(gathered, [first @ then for first, then in zip(before, maps, strict=True)]), {}
+    yield _linear(gathered, [_then(first, then) for first, then in zip(before, maps, strict=True)]), {}
 
 
 def _cca(form: ClosedForm, spec: AlignerSpec, gathered: Gathered) -> Iterator[tuple[Sides, Values]]:
@@ -52,11 +52,15 @@ def _ridge(form: ClosedForm, spec: AlignerSpec, gathered: Gathered) -> Iterator[
     source, moments = source_of(form), gathered.moments.mapped(*gathered.whitenings)
     for penalty in form.ridge:
         maps = list(gathered.whitenings)
-        maps[source] = maps[source] @ ridge(moments.swapped() if source else moments, penalty)
+        maps[source] = _then(maps[source], ridge(moments.swapped() if source else moments, penalty))
         yield _linear(gathered, maps), {"ridge": penalty}
 
 
-def _linear(gathered: Gathered, maps: Sequence[Tensor]) -> Sides:
+def _then(first: Tensor | None, then: Tensor) -> Tensor:
+    return then if first is None else first @ then
+
+
+def _linear(gathered: Gathered, maps: Sequence[Tensor | None]) -> Sides:
     return [Affine(gathered.moments.mean_x, maps[0])], [Affine(gathered.moments.mean_y, maps[1])]
 
 
@@ -86,8 +90,9 @@ def _exact(
 def _streamed(
     form: ClosedForm, bandwidth: float, penalty: float, target: Affine, gathered: Gathered
 ) -> tuple[RBF | Fourier, Affine]:
+    del target
     features, root, raw = gathered.features(form, bandwidth)
-    moments = raw.mapped(root, target.matrix.double())
+    moments = raw.mapped(root, gathered.whitenings[1 - source_of(form)])
     size = len(moments.cov_xx)
     # the penalty of the exact form, which is on a sum over rows and not on their mean
     lifted = moments.cov_xx + penalty / moments.count * torch.eye(size, dtype=torch.float64, device=raw.cov_xx.device)

@@ -30,7 +30,7 @@ class Gathered:
     Attributes:
         moments: of image vectors and text vectors of all pairs.
         inputs: per side, centring before a kernel or anchors, with whitening where the aligner asks for it.
-        whitenings: per side, (X, X) and (Y, Y) float64 from `moments`; the identity where it is not asked for.
+        whitenings: per side, (X, X) and (Y, Y) float64 from `moments`; None where it is not asked for.
         rows: each training image once, where a form keeps them: vectors (n, X), the mean of its captions' vectors
             (n, Y), and how many captions it has (n,).
         most_images: training images of the largest repeat, where a form keeps them.
@@ -73,10 +73,8 @@ class Gathered:
         covariance = torch.cov(rows.double().T, correction=0)
         return Affine(rows.double().mean(0), self._whitening(covariance, side)).to(rows.device)
 
-    def _whitening(self, covariance: Tensor, side: str) -> Tensor:
-        if self._spec.whiten in (side, "both"):
-            return whitening(covariance, self._spec.whiten_shrink)
-        return torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    def _whitening(self, covariance: Tensor, side: str) -> Tensor | None:
+        return whitening(covariance, self._spec.whiten_shrink) if self._spec.whiten in (side, "both") else None
 
     def _drawn(self, sample: list[Tensor], seed: int) -> dict[FeatureKey, tuple[RBF | Fourier, Tensor | None]]:
         """The features of every streamed kernel and bandwidth."""

@@ -23,11 +23,11 @@ class Fitted(nn.Module):
 
 
 class Affine(Fitted):
-    """(x - mean) @ matrix.
+    """(x - mean) @ matrix, or x - mean alone.
 
     Args:
         mean: (D,).
-        matrix: (D, M).
+        matrix: (D, M); None for centring alone.
     """
 
     mean: Tensor
@@ -40,7 +40,8 @@ class Affine(Fitted):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., D) to (..., M)."""
-        return (x - self.mean) @ self.matrix
+        centred = x - self.mean
+        return centred @ self.matrix if self.matrix.numel() else centred
 
 
 class RBF(Fitted):

@@ -88,6 +88,8 @@ def _start_from_closed_form(
 def _after(affine: Affine, before: list[Affine]) -> tuple[Tensor, Tensor]:
     """Matrix (D, K) and offset (K,) that give what `affine` gives, from inputs that `before` has mapped already."""
     mean, matrix = affine.mean.double(), affine.matrix.double()
+    if not matrix.numel():  # centring alone
+        matrix = torch.eye(len(mean), dtype=mean.dtype, device=mean.device)
     if not before:
         return matrix.float(), -(mean @ matrix).float()
     inverse: Tensor = torch.block_diag(  # type: ignore[no-untyped-call]
