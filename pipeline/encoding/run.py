@@ -136,7 +136,7 @@ class StoreEncoder:
                 before: Future[ScratchShard] | None = None
                 unknown = [_unknown(ids, cache) for ids in missing]
                 for number, ids in enumerate(missing):
-                    self._later = unknown[number + 1 :]
+                    self._later = [later for later in unknown[number + 1 :] if later]
                     shard = self._write(ids, plan, made, specs, cache, progress, beside)
                     if before is not None:
                         cache.add(before.result())

@@ -107,6 +107,24 @@ def test_reordering_and_resharding_encode_nothing(tmp_path: Path) -> None:
     assert contents(tmp_path / "s") == {str(n): float(n) for n in range(10)}
 
 
+class Foreseeing(Counting):
+    """Is told what the next shards will ask for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expected: list[list[list[str]]] = []
+
+    def expect(self, later: Sequence[Sequence[str]]) -> None:
+        self.expected.append([list(ids) for ids in later])
+
+
+def test_only_rows_that_will_be_encoded_are_foreseen(tmp_path: Path) -> None:
+    encode(tmp_path / "s", [4, 5, 6, 7, 9], Counting())
+    encode(tmp_path / "s", [0, 1, 2, 3, 5, 4, 7, 6, 8, 9, 10, 11], encoder := Foreseeing())
+    assert encoder.expected == [[["8", "10", "11"]], []]  # the second shard is known, row by row
+    assert contents(tmp_path / "s") == {str(n): float(n) for n in range(12)}
+
+
 def test_a_killed_run_goes_on_from_the_last_whole_shard_and_ends_in_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
