@@ -128,8 +128,8 @@ def _limit_preadv(folder: Path) -> Reader:
 
 
 @cache
-def _ids(rows: int) -> list[str]:
-    """Made once: a user has ids before there is anything to write."""
+def row_ids(rows: int) -> list[str]:
+    """An id for each row, made once."""
     return [f"{row:08d}" for row in range(rows)]
 
 
@@ -139,7 +139,7 @@ def _store_write(folder: Path, values: np.ndarray, shard_rows: int) -> None:
     from pipeline.features.shards import ShardWriter
 
     spec = ArraySpec("cls", values.shape[1:], "float16")
-    ids = _ids(len(values))
+    ids = row_ids(len(values))
     with ThreadPoolExecutor(1) as beside:  # as the encode loop writes
         finished = []
         for start in range(0, len(values), shard_rows):

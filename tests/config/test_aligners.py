@@ -1,6 +1,5 @@
 """What params.yaml may say of heads, losses and closed forms."""
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,9 @@ from pydantic import ValidationError
 
 from pipeline.config.load import validate
 from pipeline.config.schema import AlignerSpec, TrainParams, ViewSpec
-from pipeline.errors import ConfigError
+from tests.config.refusals import refusal
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def raw() -> dict[str, Any]:
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content.pop("hydra")
-    return copy.deepcopy(content)
-
-
-def refusal(raw: dict[str, Any]) -> str:
-    with pytest.raises(ConfigError) as caught:
-        validate(raw)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

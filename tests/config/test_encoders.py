@@ -1,27 +1,11 @@
 """Entries of encoders and views: the catalogue, what contradicts itself, and how encoding runs."""
 
-import copy
 from typing import Any
 
 import pytest
-import yaml
 
 from pipeline.config.load import validate
-from pipeline.errors import ConfigError
-from tests.dag.project import ROOT
-
-
-@pytest.fixture
-def raw() -> dict[str, Any]:
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content.pop("hydra")
-    return copy.deepcopy(content)
-
-
-def refusal(raw: dict[str, Any]) -> str:
-    with pytest.raises(ConfigError) as caught:
-        validate(raw)
-    return str(caught.value)
+from tests.config.refusals import refusal
 
 
 def test_the_papers_pair_is_two_lines(raw: dict[str, Any]) -> None:

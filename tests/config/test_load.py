@@ -1,6 +1,5 @@
 """params.yaml is checked key by key, and its parts must name each other rightly."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,9 @@ import yaml
 from pipeline.config import load_config
 from pipeline.config.load import validate
 from pipeline.errors import ConfigError
+from tests.config.refusals import refusal
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def raw() -> dict[str, Any]:
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content.pop("hydra")
-    return copy.deepcopy(content)
-
-
-def refusal(raw: dict[str, Any]) -> str:
-    with pytest.raises(ConfigError) as caught:
-        validate(raw)
-    return str(caught.value)
 
 
 def test_the_committed_file_is_valid(raw: dict[str, Any]) -> None:
