@@ -1,6 +1,6 @@
 """What the encode loop asks of an encoder; imports no model, so that a fully cached run starts fast."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -49,6 +49,6 @@ class RaggedRowEncoder(RowEncoder, Protocol):
 class ForesightedRowEncoder(RowEncoder, Protocol):
     """A `RowEncoder` that begins rows before they are asked for."""
 
-    def expect(self, later: Sequence[Sequence[str]]) -> None:
-        """Say which ids will be asked for after those of the next `encode`, one sequence per call."""
+    def expect(self, later: Iterable[Sequence[str]]) -> None:
+        """Say which ids will be asked for after those of the next `encode`, a sequence per call; gone through once."""
         ...

@@ -1,6 +1,6 @@
 """Encoding the rows of one shard: images in batches side by side, texts in batches of like length."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class ImageRows:
         self._batch_size = settled(params.batch_size)
         self._turns = Turns(encoder.device)
         self._lanes = Lanes(self._encode, count_workers(params.workers, encoder.device))
-        self._later: Sequence[Sequence[str]] = ()
+        self._later: Iterable[Sequence[str]] = ()
         layers, width = len(encoder.layers), encoder.width
         height, breadth = encoder.patch_grid
         specs = [ArraySpec("cls", (layers, width), view.dtype)]
@@ -57,7 +57,7 @@ class ImageRows:
         self.specs = tuple(specs)
         self.notes: dict[str, object] = {"patch_grid": [height, breadth], "batch_size": self._batch_size}
 
-    def expect(self, later: Sequence[Sequence[str]]) -> None:
+    def expect(self, later: Iterable[Sequence[str]]) -> None:
         """See `ForesightedRowEncoder`."""
         self._later = later
 
@@ -144,7 +144,7 @@ class TextRows:
         self._encoder, self._strings, self._batch_size = encoder, strings, settled(params.text_batch_size)
         self._lanes = Lanes(self._encode, count_workers(params.workers, encoder.device))
         self._turns = Turns(encoder.device)
-        self._later: Sequence[Sequence[str]] = ()
+        self._later: Iterable[Sequence[str]] = ()
         self._truncations, self._templates = view.truncations, view.templates
         if self._truncations and self._truncations[-1] > encoder.max_tokens:
             raise CheckpointError(
@@ -168,7 +168,7 @@ class TextRows:
         self.specs: tuple[ArraySpec, ...] = tuple(specs)
         self.notes: dict[str, object] = {"max_tokens": encoder.max_tokens, "batch_size": self._batch_size}
 
-    def expect(self, later: Sequence[Sequence[str]]) -> None:
+    def expect(self, later: Iterable[Sequence[str]]) -> None:
         """See `ForesightedRowEncoder`."""
         self._later = later
 

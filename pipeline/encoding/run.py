@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -75,7 +75,6 @@ class StoreEncoder:
         self._encoder: RowEncoder | None = None
         self._max_failure_rate = max_failure_rate
         self._reasons: list[str] = []
-        self._later: Sequence[Sequence[str]] = ()
         self.summary = EncodeSummary(name, fingerprint.digest)
 
     def run(self, plan: Plan, out: Path) -> EncodeSummary:
@@ -134,10 +133,10 @@ class StoreEncoder:
                 tqdm(total=rows, desc=self.name, unit="row", smoothing=0.1, mininterval=1.0) as progress,
             ):
                 before: Future[ScratchShard] | None = None
-                unknown = [_unknown(ids, cache) for ids in missing]
                 for number, ids in enumerate(missing):
-                    self._later = [later for later in unknown[number + 1 :] if later]
-                    shard = self._write(ids, plan, made, specs, cache, progress, beside)
+                    places = range(number + 1, len(missing))
+                    later = filter(None, (_unknown(missing[place], cache) for place in places))
+                    shard = self._write(ids, later, plan, made, specs, cache, progress, beside)
                     if before is not None:
                         cache.add(before.result())
                     before = written[shard_key(ids, plan.shard_rows)] = shard
@@ -161,6 +160,7 @@ class StoreEncoder:
     def _write(
         self,
         ids: Sequence[str],
+        later: Iterable[Sequence[str]],
         plan: Plan,
         made: Sequence[ArraySpec],
         specs: Sequence[ArraySpec],
@@ -170,7 +170,7 @@ class StoreEncoder:
     ) -> Future[ScratchShard]:
         """Assemble one shard in memory and write it; `beside` makes it durable and publishes it in the scratch folder.
 
-        So the backbone goes on with the next shard and does not wait for the disk.
+        So the backbone goes on with the next shard, of whose rows `later` tells, and does not wait for the disk.
         """
         arrays = ShardRows(specs, len(ids))
         reasons: list[str | None] = [None] * len(ids)
@@ -187,7 +187,7 @@ class StoreEncoder:
         if unknown.size:
             encoder = self._row_encoder()
             if isinstance(encoder, ForesightedRowEncoder):
-                encoder.expect(self._later)
+                encoder.expect(later)
             for batch in encoder.encode([ids[int(row)] for row in unknown]):
                 rows_here = unknown[batch.positions]
                 failed = np.array([reason is not None for reason in batch.reasons], dtype=bool)

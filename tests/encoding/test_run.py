@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +114,7 @@ class Foreseeing(Counting):
         super().__init__()
         self.expected: list[list[list[str]]] = []
 
-    def expect(self, later: Sequence[Sequence[str]]) -> None:
+    def expect(self, later: Iterable[Sequence[str]]) -> None:
         self.expected.append([list(ids) for ids in later])
 
 
