@@ -8,13 +8,17 @@ round all formats take their turn, every one in a process of its own, so that wh
 minute or two: a disk and a page cache that change from minute to minute then weigh on both sides of a ratio. A round
 writes the array after a time that is not counted, reads random batches of 256 rows, and everything in order in blocks
 of 25 MB, after a pass that is not counted, with the files in the page cache, and reads the same with them dropped from
-it (POSIX_FADV_DONTNEED after a sync). A pass of random batches ends after one second; a slow format reads fewer.
-GB/s of useful bytes, median over the rounds; a ratio is the median of the ratios within each round. Prints a table and
+it (POSIX_FADV_DONTNEED after a sync, once the reader has opened them and again before the clock starts). A pass of
+random batches ends after one second; a slow format reads fewer. What is read into begins at a cache line, as memory of
+PyTorch does. Before files are written or read into the page cache, memory is touched and freed: a virtual machine whose
+host takes free memory back would else measure how fast its host gives pages. GB/s of useful bytes, median over the
+rounds; a ratio is the median of the ratios within each round. Prints a table and
 writes benchmarks/results/store.json; --array measures one array and keeps what is there of the other.
 """
 
 import argparse
 import json
+import mmap
 import os
 import shutil
 import statistics
@@ -30,6 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from store_formats import FORMATS, row_ids  # noqa: E402
+
+from pipeline.features.memory import aligned_empty  # noqa: E402
 
 OUT = ROOT / "benchmarks" / "results" / "store.json"
 VALUES = "values"
@@ -47,6 +53,7 @@ COLUMNS = ("warm random", "warm in order", "cold random", "cold in order", "writ
 BATCH = 256
 PASS_SECONDS = 1.0
 ROUNDS = 3
+BACKED = 3 << 30  # bytes touched beforehand: the array twice, and what readers hold
 PHASES = ("write", "warm", "cold random", "cold in order")
 Results = dict[str, dict[str, Any]]  # per format, per column: GB/s of each round, or why there is none
 
@@ -68,6 +75,12 @@ def drop(folder: Path) -> None:
             os.close(descriptor)
 
 
+def back_memory() -> None:
+    """Have the host of a virtual machine back what will be written to: pages stay backed for a while when freed."""
+    memory = np.empty(BACKED, np.uint8)
+    memory[:: mmap.PAGESIZE] = 1
+
+
 def one(format_name: str, name: str, size: str, folder: Path, phase: str) -> dict[str, Any]:
     """One phase of one format in this process: GB/s per column, or why there is none."""
     spec, kind = ARRAYS[name], FORMATS[format_name]
@@ -78,6 +91,7 @@ def one(format_name: str, name: str, size: str, folder: Path, phase: str) -> dic
         row_ids(len(values))  # a user has ids before there is anything to write
         for _ in range(2):
             shutil.rmtree(folder, ignore_errors=True)
+            back_memory()
             started = time.perf_counter()
             kind.write(folder, values, int(spec["shard"]))
             seconds = time.perf_counter() - started
@@ -85,12 +99,14 @@ def one(format_name: str, name: str, size: str, folder: Path, phase: str) -> dic
 
     generator = np.random.default_rng(1)
     random = [generator.integers(0, shape[0], BATCH) for _ in range(spec["batches"])]
-    if phase != "warm":
-        drop(folder)
-        random = random[: spec["cold_batches"]]
+    drop(folder)
     reader = kind.open(folder)
-    batch = np.empty((BATCH, *shape[1:]), np.float16)
-    block = np.empty((min(shape[0], spec["shard"] // 4), *shape[1:]), np.float16)
+    if phase != "warm":
+        random = random[: spec["cold_batches"]]
+        drop(folder)  # a reader may ask for all that it has opened
+    batch = aligned_empty((BATCH, *shape[1:]), np.float16)
+    block = aligned_empty((min(shape[0], spec["shard"] // 4), *shape[1:]), np.float16)
+    back_memory()
 
     def at_random() -> float:
         started, done = time.perf_counter(), 0

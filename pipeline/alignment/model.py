@@ -58,6 +58,22 @@ class HeadConfig:
     recipe: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
+    @classmethod
+    def of(cls, aligner: str, spec: AlignerSpec, vision_dim: int, text_dim: int, **others: Any) -> "HeadConfig":
+        """The config of an aligner: what `spec` says of the head and its views, and the other fields as given."""
+        return cls(
+            aligner=aligner,
+            head=spec.head,
+            vision_dim=vision_dim,
+            text_dim=text_dim,
+            local_tokens=spec.local_features,
+            text_tokens=spec.text_tokens,
+            image_view=spec.image,
+            text_view=spec.text,
+            recipe=recipe_of(spec),
+            **others,
+        )
+
     @property
     def layers(self) -> int:
         """How many of the last kept layers of the image view are joined."""

@@ -9,7 +9,7 @@ from pipeline.alignment.curves import curves
 from pipeline.alignment.data import load_alignment_data
 from pipeline.alignment.heads import parameter_count
 from pipeline.alignment.members import Member, members_of
-from pipeline.alignment.model import HeadConfig, recipe_of, save_heads
+from pipeline.alignment.model import HeadConfig, save_heads
 from pipeline.alignment.records import EpochRecord
 from pipeline.alignment.resume import Checkpoint, forget, training_folder
 from pipeline.alignment.summary import chosen, summary
@@ -48,7 +48,7 @@ def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: in
         return fit_aligner(name, spec, params, repeats, seed)
     params = params.changed(spec.train)
     data = load_alignment_data(name, spec, repeats, torch.device(choose_device(params.device)), params)
-    vision_dim, text_dim = data.features.vision_dim, data.features.text_dim
+    text_dim = data.features.text_dim
     folder = MODELS / name
     folder.mkdir(parents=True, exist_ok=True)
     kept_at = training_folder(spec, params, data, seed) if params.checkpoint_seconds else None
@@ -87,23 +87,18 @@ def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: in
     for repeat, result in enumerate(results):
         save_heads(result.head, folder, repeat)
     write_json(summary(results, trained, [len(pairs) for pairs in data.train]), folder / METRICS_FILE)
-    config = HeadConfig(
-        aligner=name,
-        head=spec.head,
-        vision_dim=vision_dim,
-        text_dim=text_dim,
+    config = HeadConfig.of(
+        name,
+        spec,
+        data.features.vision_dim,
+        text_dim,
         embed_dim=spec.embed_dim or text_dim,
-        local_tokens=spec.local_tokens,
-        text_tokens=spec.text_tokens,
-        image_view=spec.image,
-        text_view=spec.text,
         fingerprints=data.fingerprints,
         data=data.datasets,
         repeats=repeats,
         seeds=tuple(result.seed for result in results),
         best_epochs=tuple(result.best_epoch for result in results),
         parameters=parameter_count(results[0].head),
-        recipe=recipe_of(spec),
     )
     config.write(folder)
     if kept_at:

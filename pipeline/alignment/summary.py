@@ -43,33 +43,46 @@ def summary(
         trained: per repeat, per member.
         training_pairs: per repeat.
     """
-    found: dict[str, Any] = {
-        "validation_recall": _spread(results),
-        "seconds": sum(result.seconds for result in results),
-        "samples_seen": sum(result.samples_seen for result in results),
-        "parameters": parameter_count(results[0].head),
-        "repeats": {
-            f"repeat_{i}": {
-                "validation_recall": result.val_recall,
-                "best_epoch": result.best_epoch,
-                "seconds": result.seconds,
-                "samples_seen": result.samples_seen,
-                "training_pairs": training_pairs[i],
-            }
-            for i, result in enumerate(results)
-        },
-    }
+    rows = [
+        {
+            "validation_recall": result.val_recall,
+            "best_epoch": result.best_epoch,
+            "seconds": result.seconds,
+            "samples_seen": result.samples_seen,
+            "training_pairs": training_pairs[i],
+        }
+        for i, result in enumerate(results)
+    ]
+    found = totals(rows, parameter_count(results[0].head))
     if results[0].member.name != ALONE:
         found["member"] = results[0].member.name
         found["members"] = {own[0].member.name: _member(own) for own in zip(*trained, strict=True)}
     return found
 
 
+def totals(rows: Sequence[dict[str, Any]], parameters: int) -> dict[str, Any]:
+    """metrics.json of an aligner: sums over its repeats, the mean and spread of validation recall, and each repeat.
+
+    Args:
+        rows: per repeat, with `validation_recall`, `seconds` and `samples_seen`.
+        parameters: of one repeat's head.
+    """
+    return {
+        "validation_recall": _spread([row["validation_recall"] for row in rows]),
+        "seconds": sum(row["seconds"] for row in rows),
+        "samples_seen": sum(row["samples_seen"] for row in rows),
+        "parameters": parameters,
+        "repeats": {f"repeat_{repeat}": row for repeat, row in enumerate(rows)},
+    }
+
+
 def _member(results: Sequence[TrainedRepeat]) -> dict[str, Any]:
     """Its own parameters and figures; null for the validation recall of a repeat in which it diverged at once."""
     params = results[0].member.params
     return {
-        "validation_recall": _spread(results) if all(result.history for result in results) else None,
+        "validation_recall": _spread([result.val_recall for result in results])
+        if all(result.history for result in results)
+        else None,
         "repeats": {
             f"repeat_{i}": {
                 "validation_recall": result.val_recall if result.history else None,
@@ -82,6 +95,5 @@ def _member(results: Sequence[TrainedRepeat]) -> dict[str, Any]:
     }
 
 
-def _spread(results: Sequence[TrainedRepeat]) -> dict[str, float | None]:
-    recalls = [result.val_recall for result in results]
+def _spread(recalls: Sequence[float]) -> dict[str, float | None]:
     return {"mean": statistics.fmean(recalls), "sd": statistics.stdev(recalls) if len(recalls) > 1 else None}

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from pipeline.alignment.model import HeadConfig, recipe_of
+from pipeline.alignment.model import HeadConfig
 from pipeline.alignment.views import open_view
 from pipeline.config.schema import AlignerSpec
 from pipeline.errors import DataError
@@ -25,23 +25,18 @@ def record_identity(name: str, spec: AlignerSpec, repeats: int) -> HeadConfig:
     image = open_view(spec.image, spec.data)[spec.data[0]]
     text = open_view(spec.text, spec.data)[spec.data[0]]
     width = _shared_width(name, spec, image, text)
-    config = HeadConfig(
-        aligner=name,
-        head=spec.head,
-        vision_dim=width,
-        text_dim=width,
+    config = HeadConfig.of(
+        name,
+        spec,
+        width,
+        width,
         embed_dim=width,
-        local_tokens=spec.local_features,
-        text_tokens=spec.text_tokens,
-        image_view=spec.image,
-        text_view=spec.text,
         fingerprints={spec.image: image.fingerprint, spec.text: text.fingerprint},
         data=(),
         repeats=repeats,
         seeds=(),
         best_epochs=(),
         parameters=0,
-        recipe=recipe_of(spec),
     )
     folder = MODELS / name
     folder.mkdir(parents=True, exist_ok=True)

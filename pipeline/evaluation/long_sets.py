@@ -81,9 +81,7 @@ def scene_set(aligners: Sequence[TrainedAligner], repeats: int, findings: Findin
         if not len(scenes):
             findings.left_out.append(f"{DATASET}: no scene was composed")
         return None
-    usable = np.ones(len(scenes), dtype=bool)
-    for name in images:
-        usable &= images[name].servable(scenes.ids) & texts[name].servable(scenes.captions)
+    usable = _usable(images, texts, scenes.ids, scenes.captions)
     if not usable.any():
         findings.left_out.append(f"{DATASET}: no scene could be encoded through every view")
         return None
@@ -109,16 +107,21 @@ def caption_set(dataset: str, aligners: Sequence[TrainedAligner], repeats: int, 
         return None
     images: dict[str, Images] = {aligner.name: _StoredImages(aligner, dataset) for aligner in taking_part}
     texts = {a.name: LongTexts(a, str(a.spec.long_text), "pairs", dataset) for a in taking_part}
-    usable = np.ones(len(pairs), dtype=bool)
-    for name in images:
-        usable &= images[name].servable(pairs.image_id) & texts[name].servable(pairs.text_id)
-    pairs = pairs.where(usable)
+    pairs = pairs.where(_usable(images, texts, pairs.image_id, pairs.text_id))
     of = {repeat: pairs.of(repeat, "test") for repeat in range(repeats)}
     tests = {repeat: RetrievalSet.of(test) for repeat, test in of.items() if len(test)}
     if not tests:
         findings.left_out.append(f"{dataset}: no test pair could be encoded through every view")
         return None
     return LongSet("pairs", dataset, tests, images, texts)
+
+
+def _usable(
+    images: Mapping[str, Images], texts: Mapping[str, LongTexts], image_ids: np.ndarray, text_ids: np.ndarray
+) -> np.ndarray:
+    """Which pairs of image and caption every aligner has features of, (n,) bool."""
+    served = [images[name].servable(image_ids) & texts[name].servable(text_ids) for name in images]
+    return np.logical_and.reduce(served)
 
 
 def _families(scenes: Scenes, repeats: int) -> np.ndarray:

@@ -10,10 +10,10 @@ import zarr
 from pipeline.errors import StoreError
 from pipeline.features.layout import contiguous_chunks, shard_path
 from pipeline.features.mapping import Mapping, can_map
+from pipeline.features.memory import aligned_empty, read_into
 
 _LARGE_ROW = 16 << 10  # bytes
 _PROBES = 4
-_PIECE = 8 << 20  # bytes of one read, so that reading in order goes through the processor's cache
 
 
 class FeatureArray:
@@ -118,7 +118,7 @@ class FeatureArray:
         if not self.mapped:
             out[...] = self._array[start:stop]
             return out
-        target = memoryview(out.reshape(-1).view(np.uint8).data)
+        target = out.reshape(-1).view(np.uint8)
         row = start
         while row < stop:
             number, first = divmod(row, self._shard_rows)
@@ -131,7 +131,7 @@ class FeatureArray:
     def _output(self, rows: int, out: np.ndarray | None) -> np.ndarray:
         shape = (rows, *self.shape[1:])
         if out is None:
-            return np.empty(shape, dtype=self.dtype)
+            return aligned_empty(shape, self.dtype)
         if out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
             raise StoreError(
                 f"`out` should be a C-contiguous {self.dtype} array of shape {shape}, found {out.dtype} {out.shape}."
@@ -152,16 +152,12 @@ class FeatureArray:
         mapping.will_need(rows * size, size)
 
 
-def _read(path: Path, offset: int, target: memoryview) -> None:
-    """Fill `target` from the file."""
+def _read(path: Path, offset: int, target: np.ndarray) -> None:
+    """Fill `target` (n,) uint8 from the file."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        done = 0
-        while done < len(target):
-            read = os.preadv(descriptor, [target[done : done + _PIECE]], offset + done)
-            if not read:
-                raise StoreError(f"{path} is cut short. Restore it with: dvc checkout, or dvc repro")
-            done += read
+        if read_into(descriptor, offset, target) < len(target):
+            raise StoreError(f"{path} is cut short. Restore it with: dvc checkout, or dvc repro")
     finally:
         os.close(descriptor)
 

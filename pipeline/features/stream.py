@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.features.ahead import ahead
+from pipeline.features.memory import aligned_empty
 from pipeline.features.shuffle import BlockShuffle, batch_sizes
 from pipeline.features.span import Rows, row_bytes
 
@@ -61,7 +62,7 @@ def stream(
     seed: int,
     epoch: int,
     skip: int = 0,
-    allocate: Allocate = np.empty,
+    allocate: Allocate = aligned_empty,
 ) -> Generator[StreamedBatch, None, None]:
     """The batches of one epoch, each pair exactly once, in the order of `shuffle.batches`.
 
@@ -93,7 +94,7 @@ class _Window:
 def _windows(sides: Sequence[Side], windows: Iterator[np.ndarray], largest: int) -> Iterator[_Window]:
     """The windows of an epoch, of at most `largest` pairs, read into two sets of buffers by turns."""
     buffers = [
-        [[np.empty((largest, *array.shape[1:]), array.dtype) for array in side.arrays] for side in sides]
+        [[aligned_empty((largest, *array.shape[1:]), array.dtype) for array in side.arrays] for side in sides]
         for _ in range(2)
     ]
     for number, pairs in enumerate(windows):

@@ -30,11 +30,13 @@ class Cast:
         return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
 
     def colour(self, name: str) -> str:
-        """`control`, or s0 (the showcase) to s5."""
-        others = [n for n in self.ordered({*self.aligners, self.showcase}) if n != self.control]
-        if name == self.control:
+        """`control`, or s0 (the showcase) to s5; `<aligner>-<method>` has that of the aligner."""
+        known = self.ordered({*self.aligners, self.showcase, self.control})
+        owner = name if name in known else name.rpartition("-")[0]
+        if owner == self.control:
             return "control"
-        return f"s{others.index(name) % 6}" if name in others else "s5"
+        others = [n for n in known if n != self.control]
+        return f"s{others.index(owner) % 6}" if owner in others else "s5"
 
     def legend(self, names: set[str]) -> list[tuple[str, str]]:
         """(colour class, words) of each aligner."""

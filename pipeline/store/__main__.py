@@ -64,7 +64,7 @@ def _ls(given: argparse.Namespace) -> int:
     shards = scratch_shards()
     if not given.stores:
         _ls_scratch(shards)
-    alone = sum(shard.bytes for shard in shards if shard.links == 1)
+    alone = sum(shard.alone for shard in shards)
     total = bytes_of(file for one in found for file in one.folder.rglob("*"))
     print(f"{len(found)} stores, {total / 1e6:.1f} MB; {alone / 1e6:.1f} MB more are held by the scratch folder alone")
     return int(any(one.problem for one in found))

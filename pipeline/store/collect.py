@@ -48,7 +48,7 @@ def collect_scratch(*, dry: bool) -> Collected:
         s for s in shards if s.links == 1 and not unknown and not any(n.includes(s.fingerprint, s.key) for n in needs)
     ]
     partial = sorted(p for p in (work_folder() / "scratch").glob("*/*.partial") if p.is_dir())
-    size = sum(s.bytes for s in free) + bytes_of(f for p in partial for f in p.rglob("*"))
+    size = sum(s.alone for s in free) + bytes_of(f for p in partial for f in p.rglob("*"))
     if not dry:
         for gone in [*(s.folder for s in free), *partial]:
             shutil.rmtree(gone)

@@ -82,7 +82,8 @@ class Scratch:
 
     Attributes:
         rows: how many it holds; 0 if its record cannot be read.
-        links: names of its least linked array; 1 means that scratch alone holds it.
+        alone: bytes of its files that have no other name, so that scratch alone holds them.
+        links: names of its least linked array.
     """
 
     folder: Path
@@ -90,6 +91,7 @@ class Scratch:
     fingerprint: str
     rows: int
     bytes: int
+    alone: int
     links: int
 
 
@@ -109,6 +111,7 @@ def scratch_shards() -> list[Scratch]:
                 record.parent.parent.name,
                 rows,
                 sum(state.st_size for state in states),
+                sum(state.st_size for state in states if state.st_nlink == 1),
                 min((state.st_nlink for state in states), default=1),
             )
         )

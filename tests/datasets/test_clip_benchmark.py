@@ -1,6 +1,5 @@
 """CLIP_benchmark's webdataset layout: classes and captions are indexed in place, bad samples listed."""
 
-import io
 import tarfile
 from pathlib import Path
 
@@ -12,15 +11,13 @@ from pipeline.datasets.index import build_index
 from pipeline.datasets.tables import read_table
 from pipeline.errors import SourceError
 from tests.datasets.conftest import picture
+from tests.datasets.layouts import write_tar
 
 
 def pack(path: Path, members: list[tuple[str, bytes]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
-        for name, content in members:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
+    """A tar with a link in it, which the index must pass over."""
+    write_tar(path, members)
+    with tarfile.open(path, "a") as archive:
         link = tarfile.TarInfo("evil.png")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)

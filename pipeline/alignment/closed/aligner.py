@@ -2,14 +2,15 @@
 
 import csv
 import logging
-import statistics
 import time
+from typing import Any
 
 import torch
 
 from pipeline.alignment.closed.fit import fit_closed
 from pipeline.alignment.data import load_alignment_data
-from pipeline.alignment.model import HeadConfig, recipe_of, save_heads
+from pipeline.alignment.model import HeadConfig, save_heads
+from pipeline.alignment.summary import totals
 from pipeline.config.schema import AlignerSpec, TrainParams
 from pipeline.device import choose_device
 from pipeline.files import write_json
@@ -34,7 +35,8 @@ def fit_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: int,
     data = load_alignment_data(name, spec, repeats, torch.device(choose_device(params.device)), params)
     folder = MODELS / name
     folder.mkdir(parents=True, exist_ok=True)
-    recalls, rows, seeds = [], {}, [seed * repeats + repeat for repeat in range(repeats)]
+    rows: list[dict[str, Any]] = []
+    seeds = [seed * repeats + repeat for repeat in range(repeats)]
     width = fitted = 0
     for repeat in range(repeats):
         started = time.perf_counter()
@@ -44,45 +46,33 @@ def fit_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: int,
         one = data.train[repeat][:1]
         width = max(width, head.text_features(data.features.read_texts(one[:, 1])).shape[1])
         log.info("%s repeat %d: validation R@1 %.4f of %d tried, %.1f s", name, repeat, recall, tried, seconds)
-        recalls.append(recall)
         fitted = max(fitted, sum(buffer.numel() for buffer in head.buffers()))
-        rows[f"repeat_{repeat}"] = {
-            "validation_recall": recall,
-            "tried": tried,
-            "seconds": seconds,
-            "samples_seen": len(data.train[repeat]),
-            "training_pairs": len(data.train[repeat]),
-        }
+        rows.append(
+            {
+                "validation_recall": recall,
+                "tried": tried,
+                "seconds": seconds,
+                "samples_seen": len(data.train[repeat]),
+                "training_pairs": len(data.train[repeat]),
+            }
+        )
     with open(folder / "curves.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["repeat", "step", "val_recall"])
-        writer.writerows([repeat, 1, recall] for repeat, recall in enumerate(recalls))
-    spread = statistics.stdev(recalls) if len(recalls) > 1 else None
-    summary = {
-        "validation_recall": {"mean": statistics.fmean(recalls), "sd": spread},
-        "seconds": sum(row["seconds"] for row in rows.values()),
-        "samples_seen": sum(row["samples_seen"] for row in rows.values()),
-        "parameters": fitted,
-        "repeats": rows,
-    }
-    write_json(summary, folder / "metrics.json")
-    config = HeadConfig(
-        aligner=name,
-        head=spec.head,
-        vision_dim=data.features.vision_dim,
-        text_dim=data.features.text_dim,
+        writer.writerows([repeat, 1, row["validation_recall"]] for repeat, row in enumerate(rows))
+    write_json(totals(rows, fitted), folder / "metrics.json")
+    config = HeadConfig.of(
+        name,
+        spec,
+        data.features.vision_dim,
+        data.features.text_dim,
         embed_dim=width,
-        local_tokens=spec.local_tokens,
-        text_tokens=spec.text_tokens,
-        image_view=spec.image,
-        text_view=spec.text,
         fingerprints=data.fingerprints,
         data=data.datasets,
         repeats=repeats,
         seeds=tuple(seeds),
         best_epochs=(),
         parameters=fitted,
-        recipe=recipe_of(spec),
     )
     config.write(folder)
     return config
