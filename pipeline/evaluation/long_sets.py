@@ -121,7 +121,7 @@ def _usable(
 ) -> np.ndarray:
     """Which pairs of image and caption every aligner has features of, (n,) bool."""
     served = [images[name].servable(image_ids) & texts[name].servable(text_ids) for name in images]
-    return np.logical_and.reduce(served)
+    return np.array(served).all(axis=0, keepdims=True)[0]
 
 
 def _families(scenes: Scenes, repeats: int) -> np.ndarray:

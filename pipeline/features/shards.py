@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +25,6 @@ SCALE = "_scale"
 RECORD = "shard.json"
 _ROWS = "rows.parquet"
 _PIECE = 1 << 18  # values looked at together, so that they stay in the processor's cache
-_ALONE = 1 << 20  # bytes from which a sum is worth a thread of its own
 
 
 def length_spec(spec: ArraySpec) -> ArraySpec:
@@ -82,7 +81,6 @@ class ShardWriter:
         self._reasons: list[str | None] = []
         self._files: dict[str, IO[bytes]] = {}
         self._sums: dict[str, Any] = {}
-        self._aside = ThreadPoolExecutor(2, thread_name_prefix="shard")  # sums, checks and syncs, beside the writing
         self._handed_over = False
 
     def __enter__(self) -> "ShardWriter":
@@ -98,7 +96,6 @@ class ShardWriter:
             self._clear()
 
     def _clear(self) -> None:
-        self._aside.shutdown()
         for file in self._files.values():
             with suppress(OSError):  # on a full disk closing fails again, and what is there has to go all the more
                 file.close()
@@ -133,23 +130,20 @@ class ShardWriter:
 
     def _write(self, spec: ArraySpec, values: np.ndarray, failed: np.ndarray) -> None:
         self._counts[spec.name] += len(values)
-        stored = _converted(values, spec, failed)
-        checked = self._aside.submit(_require_fit, stored, values, spec, failed)
-        try:
-            self._put(spec.name, np.ascontiguousarray(stored).reshape(-1).view(np.uint8).data)
-        finally:
-            checked.result()
+        stored = np.ascontiguousarray(_converted(values, spec, failed))
+        unchecked = stored.dtype.kind == "f" and not failed.any()
+        if not unchecked:
+            _require_fit(stored, values, spec, failed)
+        flat = stored.reshape(-1)
+        for start in range(0, len(flat), _PIECE):  # looked at, summed and written while in the processor's cache
+            piece = flat[start : start + _PIECE]
+            if unchecked and not _all_finite(piece):
+                _require_fit(stored, values, spec, failed)  # says which value it is
+            self._put(spec.name, piece.view(np.uint8).data)
 
     def _put(self, name: str, content: bytes | memoryview) -> None:
-        if len(content) < _ALONE:
-            self._sums[name].update(content)
-            self._files[name].write(content)
-            return
-        summed = self._aside.submit(self._sums[name].update, content)
-        try:
-            self._files[name].write(content)
-        finally:
-            summed.result()
+        self._sums[name].update(content)
+        self._files[name].write(content)
 
     def finish(self) -> "ScratchShard":
         """Pad the last chunk, add the index, make everything durable and publish the shard."""
@@ -184,23 +178,18 @@ class ShardWriter:
             self._put(spec.name, index_bytes(chunks, present, chunk * spec.row_bytes))
 
     def _publish(self) -> "ScratchShard":
-        synced = [self._aside.submit(_make_durable, file) for file in self._files.values()]
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
         sums = {name: running.hexdigest() for name, running in self._sums.items()}
         record = ShardRecord(self._final.name, self._written, self._shard_rows, sums)
         table = row_list(self._ids, self._reasons)
         record = describe(self._partial, record, table)
-        for done in synced:
-            done.result()
         shutil.rmtree(self._final, ignore_errors=True)
         os.replace(self._partial, self._final)
         fsync_folder(self._final.parent)
         return ScratchShard(self._final, record, table)
-
-
-def _make_durable(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
 
 
 def row_list(ids: Sequence[str] | pa.Array, reasons: Sequence[str | None]) -> pa.Table:
@@ -263,10 +252,12 @@ def _all_finite(stored: np.ndarray) -> bool:
     pattern = np.ascontiguousarray(stored).reshape(-1).view(f"u{stored.dtype.itemsize}")
     infinity = np.array(np.inf, stored.dtype).view(pattern.dtype)
     magnitude = np.array(2 ** (bits - 1) - 1, pattern.dtype)
-    return all(
-        bool(((pattern[start : start + _PIECE] & magnitude) < infinity).all())
-        for start in range(0, len(pattern), _PIECE)
-    )
+    magnitudes = np.empty(min(_PIECE, len(pattern)), pattern.dtype)
+    for start in range(0, len(pattern), _PIECE):
+        piece = pattern[start : start + _PIECE]
+        if np.bitwise_and(piece, magnitude, out=magnitudes[: len(piece)]).max() >= infinity:
+            return False
+    return True
 
 
 class ScratchShard:
