@@ -189,7 +189,7 @@ def run(seconds: float, share: int, shares: int) -> None:
     """Fit and test what is missing of the given share of repeats, until the time is over."""
     started, bench = time.perf_counter(), Bench()
     PARTS.mkdir(parents=True, exist_ok=True)
-    for name, keys in sorted(recipes().items(), key=lambda row: row[0].startswith(SLOW)):
+    for name, keys in sorted(recipes().items(), key=lambda row: (row[0].startswith(SLOW), row[0].endswith(ALL))):
         for repeat in range(share, bench.repeats, shares):
             path = PARTS / f"{name.replace(' ', '_')}-{repeat}.json"
             if path.is_file() and json.loads(path.read_text())["keys"] == keys:

@@ -120,8 +120,10 @@ def _usable(
     images: Mapping[str, Images], texts: Mapping[str, LongTexts], image_ids: np.ndarray, text_ids: np.ndarray
 ) -> np.ndarray:
     """Which pairs of image and caption every aligner has features of, (n,) bool."""
-    served = [images[name].servable(image_ids) & texts[name].servable(text_ids) for name in images]
-    return np.array(served).all(axis=0, keepdims=True)[0]
+    usable = np.ones(len(image_ids), dtype=bool)
+    for name in images:
+        usable &= images[name].servable(image_ids) & texts[name].servable(text_ids)
+    return usable
 
 
 def _families(scenes: Scenes, repeats: int) -> np.ndarray:

@@ -10,10 +10,11 @@ import zarr
 from pipeline.errors import StoreError
 from pipeline.features.layout import contiguous_chunks, shard_path
 from pipeline.features.mapping import Mapping, can_map
-from pipeline.features.memory import aligned_empty, read_into
+from pipeline.features.memory import PIECE, aligned_empty, read_into
 
 _LARGE_ROW = 16 << 10  # bytes
 _PROBES = 4
+_TRUSTED = 8  # batches after one that lay in memory whose rows are not asked for
 
 
 class FeatureArray:
@@ -40,6 +41,7 @@ class FeatureArray:
         self.mapped = shards is not None
         self._paths, padded = shards or ([], [])
         self._mapping: Mapping | None = None
+        self._trusted = 0
         self._maps: list[np.ndarray] = []
         payload = self._shard_rows * self._row_bytes
         if self._paths and can_map(payload, len(self._paths)):
@@ -84,7 +86,7 @@ class FeatureArray:
         out = self._output(len(rows), out)
         if not rows.size:
             return out
-        if int(rows.min()) < 0 or int(rows.max()) >= self.shape[0]:
+        if int(rows.view(np.uint64).max()) >= self.shape[0]:  # seen so, negative ones are the largest
             raise StoreError(
                 f"{self._where} has rows 0 to {self.shape[0] - 1}, asked for {rows.min()} to {rows.max()}."
             )
@@ -119,12 +121,13 @@ class FeatureArray:
             out[...] = self._array[start:stop]
             return out
         target = out.reshape(-1).view(np.uint8)
+        piece = max(1, len(target)) if self._resident(start, stop) else PIECE
         row = start
         while row < stop:
             number, first = divmod(row, self._shard_rows)
             rows = min(stop - row, self._shard_rows - first)
-            piece = target[(row - start) * self._row_bytes : (row - start + rows) * self._row_bytes]
-            _read(self._paths[number], first * self._row_bytes, piece)
+            part = target[(row - start) * self._row_bytes : (row - start + rows) * self._row_bytes]
+            _read(self._paths[number], first * self._row_bytes, part, piece)
             row += rows
         return out
 
@@ -138,25 +141,35 @@ class FeatureArray:
             )
         return out
 
+    def _resident(self, start: int, stop: int) -> bool:
+        """Whether rows `start` to `stop` - 1 seem to be in the page cache, by the last and the one in the middle."""
+        if self._mapping is None or start == stop:
+            return False
+        return all(self._mapping.resident(row * self._row_bytes) for row in (stop - 1, (start + stop) // 2))
+
     def _warm(self, mapping: Mapping, rows: np.ndarray) -> None:
         """Have the kernel fetch what is not in memory, together.
 
         Asking of one row costs about a microsecond, which only large rows can afford each; of small ones a few are
-        asked, and all are fetched if one of those is missing.
+        asked, and all are fetched if one of those is missing; if none is, the next batches are not asked for.
         """
         size = self._row_bytes
         if size >= _LARGE_ROW:
             rows = rows[[not mapping.resident(row * size + size // 2) for row in rows.tolist()]]
+        elif self._trusted > 0:
+            self._trusted -= 1
+            return
         elif all(mapping.resident(row * size) for row in rows[:: -(-len(rows) // _PROBES)].tolist()):
+            self._trusted = _TRUSTED
             return
         mapping.will_need(rows * size, size)
 
 
-def _read(path: Path, offset: int, target: np.ndarray) -> None:
-    """Fill `target` (n,) uint8 from the file."""
+def _read(path: Path, offset: int, target: np.ndarray, piece: int) -> None:
+    """Fill `target` (n,) uint8 from the file, `piece` bytes a call."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        if read_into(descriptor, offset, target) < len(target):
+        if read_into(descriptor, offset, target, piece) < len(target):
             raise StoreError(f"{path} is cut short. Restore it with: dvc checkout, or dvc repro")
     finally:
         os.close(descriptor)

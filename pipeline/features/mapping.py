@@ -22,6 +22,7 @@ _PROT_NONE, _PROT_READ = 0, 1
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED = 1, 2, 0x10
 _MAP_ANONYMOUS, _MAP_NORESERVE = 0x20, 0x4000  # Linux
 _MADV_RANDOM, _MADV_WILLNEED = 1, 3
+_LARGE_PAGE = 2 << 20  # of x86 and of ARM with small pages of 4 KiB
 _FAILED = ctypes.c_void_p(-1).value
 
 
@@ -47,7 +48,10 @@ class Mapping:
         self._flag = (ctypes.c_ubyte * 1)()
         self.size = payload_bytes * (len(paths) - 1) + last_bytes
         reserve = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE
-        self.address = self._mmap(None, self.size, _PROT_NONE, reserve, -1, "address space")
+        # where shards are whole large pages as well, the kernel can then map them as such: fewer misses at random
+        self._reserved = self.size + _LARGE_PAGE
+        self._start = self._mmap(None, self._reserved, _PROT_NONE, reserve, -1, "address space")
+        self.address = -(-self._start // _LARGE_PAGE) * _LARGE_PAGE
         try:
             for number, path in enumerate(paths):
                 length = last_bytes if number == len(paths) - 1 else payload_bytes
@@ -100,7 +104,7 @@ class Mapping:
     def close(self) -> None:
         """Unmap; views of it must not be used any more."""
         if self.address:
-            self._libc.munmap(self.address, self.size)
+            self._libc.munmap(self._start, self._reserved)
             self.address = 0
 
     def __del__(self) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 LINE = 64  # bytes
-PIECE = 512 << 10  # bytes of one read: few calls, and while one is copied the kernel fetches what follows from the disk
+PIECE = (
+    1 << 20
+)  # bytes of one read from a disk: few calls, and while one is copied the kernel fetches what follows from the disk
 _BETWEEN = threading.local()
 
 
@@ -23,8 +25,11 @@ def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def read_into(descriptor: int, offset: int, target: np.ndarray) -> int:
-    """Fill `target` (n,) uint8 from `offset` of a file on, in pieces; where it is out of line, through memory in line.
+def read_into(descriptor: int, offset: int, target: np.ndarray, piece: int = PIECE) -> int:
+    """Fill `target` (n,) uint8 from `offset` of a file on; where it is out of line, through memory in line.
+
+    Args:
+        piece: bytes of one call; `PIECE` where the disk may have to be asked.
 
     Returns:
         How many bytes were read, fewer than n only where the file ends.
@@ -32,16 +37,17 @@ def read_into(descriptor: int, offset: int, target: np.ndarray) -> int:
     Raises:
         OSError: the file cannot be read.
     """
-    direct = len(target) < PIECE or (target.ctypes.data - offset) % LINE == 0
-    done = 0
+    bytes_, done = target.data, 0
+    between = None if len(target) < PIECE or (target.ctypes.data - offset) % LINE == 0 else _between()
+    step = piece if between is None else PIECE
     while done < len(target):
-        piece = target[done : done + PIECE]
-        through = piece if direct else _between()[: len(piece)]
-        read = os.preadv(descriptor, [through.data], offset + done)
+        part = bytes_[done : done + step]
+        through = part if between is None else between[: len(part)].data
+        read = os.preadv(descriptor, [through], offset + done)
         if not read:
             break
-        if not direct:
-            piece[:read] = through[:read]
+        if between is not None:
+            target[done : done + read] = between[:read]
         done += read
     return done
 
