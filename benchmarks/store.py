@@ -12,8 +12,8 @@ it (POSIX_FADV_DONTNEED after a sync, once the reader has opened them and again 
 random batches ends after one second; a slow format reads fewer. What is read into begins at a cache line, as memory of
 PyTorch does. Before files are written or read into the page cache, memory is touched and freed: a virtual machine whose
 host takes free memory back would else measure how fast its host gives pages. GB/s of useful bytes, median over the
-rounds; a ratio is the median of the ratios within each round. Prints a table and
-writes benchmarks/results/store.json; --array measures one array and keeps what is there of the other.
+rounds; a ratio is the median of the ratios within each round. Prints a table and writes benchmarks/results/store.json;
+--array measures one array and keeps what is there of the other.
 """
 
 import argparse
@@ -52,6 +52,7 @@ ARRAYS = {
 }
 COLUMNS = ("warm random", "warm in order", "cold random", "cold in order", "write + fsync")
 BATCH = 256
+WHOLE = ("safetensors", "embedding-reader (npy)")  # one plain array in a file, without chunks or checksums
 PASS_SECONDS = 1.0
 ROUNDS = 3
 BACKED = 3 << 30  # bytes touched beforehand: the array twice, and what readers hold
@@ -208,17 +209,19 @@ def table(name: str, results: Results) -> None:
 
 
 def ratios(results: Results) -> dict[str, tuple[float, float, float]]:
-    """This store against a limit, the best other format and zarr-python: median, lowest and highest over the rounds.
+    """This store against a limit, the best of the other formats, and zarr-python: median and range over the rounds.
 
     The limit is that of a plain file read or written as numpy and the system do it; cold, the fastest of the three.
     """
     own = results["this store"]
     others = [name for name, kind in FORMATS.items() if not kind.limit and name != "this store"]
+    chunked = [name for name in others if name not in WHOLE]
     limits = [name for name, kind in FORMATS.items() if kind.limit]
     found = {}
     for column in COLUMNS:
         cold = column.startswith("cold")
         found[f"{'best ' * cold}limit, {column}"] = (column, limits if cold else limits[:1])
+        found[f"best chunked format, {column}"] = (column, chunked)
         found[f"best other format, {column}"] = (column, others)
     found["zarr-python, warm random"] = ("warm random", ["zarr-python"])
     paired = {}

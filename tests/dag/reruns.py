@@ -8,6 +8,7 @@ from tests.dag.project import Project
 
 TASKS = ("retrieval", "classification", "multilingual", "segmentation", "long_text")
 LEAVES = {"accounting", "report"}
+SCORES = "evaluate@retrieval"  # where all tasks would run, one may stand for them: they come from one template
 EVALUATION = {f"evaluate@{task}" for task in TASKS} | LEAVES
 TRAINING = {"train@default", "train@control", "train@curated"}
 DOWNSTREAM = TRAINING | EVALUATION
