@@ -180,7 +180,7 @@ class TextRows:
     def _batches(self, ids: Sequence[str]) -> Iterator[PlacedTexts]:
         lengths = np.array(self.tokens(ids), dtype=np.int64)
         order = np.argsort(lengths, kind="stable")
-        for start in range(0, len(order), self._batch_size):
+        for start in reversed(range(0, len(order), self._batch_size)):  # at the end no thread waits for a long one
             positions = order[start : start + self._batch_size]
             texts = tuple(self._strings[ids[position]] for position in positions)
             yield tuple(positions.tolist()), texts, tuple(lengths[positions].tolist())
