@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.dag.project import Project
+from tests.dag.reruns import SCORES
 
 pytestmark = pytest.mark.dag
 
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.dag
 def test_queued_experiments_show_their_metrics_and_copy_no_features(project: Project) -> None:
     project.commit("before experiments")
     mark = len(project.journal())
-    project.run("dvc", "exp", "run", "--queue", "-S", "train.lr=0.003,0.004")
+    project.run("dvc", "exp", "run", "--queue", "-S", "train.lr=0.003,0.004", SCORES)
     project.run("dvc", "queue", "start", "--jobs", "2")
     for _ in range(150):
         status = project.run("dvc", "queue", "status")
