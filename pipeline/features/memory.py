@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 LINE = 64  # bytes
-PIECE = (
-    1 << 20
-)  # bytes of one read from a disk: few calls, and while one is copied the kernel fetches what follows from the disk
+PIECE = 1 << 20  # bytes of one read from a disk: while they are copied, the kernel fetches what follows
 _BETWEEN = threading.local()
 
 

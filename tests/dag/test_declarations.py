@@ -14,7 +14,7 @@ from tests.dag.project import COPIED, Project
 
 pytestmark = pytest.mark.dag
 
-STAGES = (  # of one template, those that differ in what they read
+STAGES = (
     "checkpoint@eye",
     "listing",
     "index@mine",
@@ -24,9 +24,13 @@ STAGES = (  # of one template, those that differ in what they read
     "encode@mine-eye",
     "encode@mine-words",
     "encode@scenes-eye",
+    "encode@scenes-words",
+    "encode@training-eye",
     "compare",
     "toy",
+    "curate@all",
     "curate@balanced",
+    "train@default",
     "train@curated",
     "dense@eye",
     "evaluate@retrieval",
@@ -42,7 +46,7 @@ WITHOUT_BACKBONES = tuple(
     for name in STAGES
     if name.split("@")[0] in ("compare", "toy", "curate", "train", "dense", "evaluate", "accounting", "report")
 )
-WITH_TORCH = ("train@curated", "evaluate@retrieval")
+WITH_TORCH = ("train@default", "evaluate@retrieval")
 SPY = """
 import atexit, json, os, sys
 atexit.register(lambda: open(os.environ["SPY"], "w").write(json.dumps(sorted(sys.modules))))

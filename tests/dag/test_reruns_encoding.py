@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.dag.project import Project
-from tests.dag.reruns import CURATION, DOWNSTREAM, SCORES, STUDIES, TRAINING, edited, first_rows, rerun
+from tests.dag.reruns import CURATION, DOWNSTREAM, ENDS, SCORES, STUDIES, TRAINING, edited, first_rows, rerun
 
 pytestmark = pytest.mark.dag
 
@@ -32,27 +32,26 @@ def test_a_template_encodes_only_the_new_strings_and_never_trains(project: Proje
     before = first_rows(project)["classnames-words"]
     templates = ["a picture of a {}.", "a sketch of a {}."]
     with edited(project, "prompts.sets.single", templates):
-        stages, rows = rerun(project, SCORES)
+        stages, rows = rerun(project, *ENDS)
     assert stages == {"prompts", "encode@classnames-words", SCORES}
     assert rows == Counter({"classnames-words": before})  # as many again as the one template had
 
 
 def test_another_text_encoder_and_back_again(project: Project) -> None:
-    targets = (SCORES, *STUDIES)
     with edited(project, "encoders.words.model", str(project.outside / "words-b")):
-        stages, rows = rerun(project, *targets)
+        stages, rows = rerun(project, *ENDS)
         stores = {"mine-words", "classnames-words", "scenes-words"}
         encoding = {"checkpoint@words", *(f"encode@{name}" for name in stores)}
         assert stages == encoding | STUDIES | TRAINING | {"dense@eye", SCORES}
         assert set(rows) == stores
-    assert rerun(project, *targets) == (set(), Counter()), "A -> B -> A is restored"
+    assert rerun(project, *ENDS) == (set(), Counter()), "A -> B -> A is restored"
     with edited(project, "encoders.words.model", str(project.outside / "words-b")):
-        assert rerun(project, *targets) == (set(), Counter()), "B again is restored as well"
+        assert rerun(project, *ENDS) == (set(), Counter()), "B again is restored as well"
 
 
 def test_another_image_encoder_runs_no_text_encoder(project: Project) -> None:
     with edited(project, "encoders.eye.model", str(project.outside / "eye-c")):
-        stages, rows = rerun(project, SCORES, *STUDIES)
+        stages, rows = rerun(project, *ENDS)
     encoding = {"checkpoint@eye", "encode@mine-eye", "encode@scenes-eye", "encode@training-eye"}
     assert stages == encoding | STUDIES | CURATION | {"train@default", "train@curated", "dense@eye", SCORES}
     assert set(rows) == {"mine-eye", "scenes-eye", "training-eye"}
@@ -78,7 +77,7 @@ def test_a_comment_in_the_encoder_code_runs_no_backbone(project: Project) -> Non
 
 def test_one_more_scene_encodes_one_more_row(project: Project) -> None:
     with edited(project, "scenes.count", project.params()["scenes"]["count"] + 1):
-        stages, rows = rerun(project, SCORES)
+        stages, rows = rerun(project, *ENDS)
     stores = {"scenes-eye", "scenes-blind", "scenes-words"}
     assert stages == {"scenes", "prompts", *(f"encode@{name}" for name in stores), SCORES}
     assert rows == Counter(dict.fromkeys(stores, 1))
@@ -86,7 +85,7 @@ def test_one_more_scene_encodes_one_more_row(project: Project) -> None:
 
 def test_more_training_scenes_encode_themselves_and_fit_dense_heads_alone(project: Project) -> None:
     with edited(project, "scenes.training", project.params()["scenes"]["training"] + 2):
-        stages, rows = rerun(project, SCORES)
+        stages, rows = rerun(project, *ENDS)
     assert stages == {"scenes", "prompts", "encode@training-eye", "dense@eye", SCORES}
     assert rows == Counter({"training-eye": 2})
 

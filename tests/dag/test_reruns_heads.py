@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.dag.project import Project
-from tests.dag.reruns import CURATION, DOWNSTREAM, EVALUATION, LEAVES, SCORES, STUDIES, TRAINING, edited, rerun
+from tests.dag.reruns import CURATION, DOWNSTREAM, ENDS, EVALUATION, LEAVES, SCORES, STUDIES, TRAINING, edited, rerun
 
 pytestmark = pytest.mark.dag
 
@@ -17,7 +17,7 @@ def test_a_learning_rate_runs_training_and_evaluation(project: Project) -> None:
 
 def test_the_split_seed_runs_no_backbone(project: Project) -> None:
     with edited(project, "seed", 7):
-        stages, rows = rerun(project, SCORES, *STUDIES)
+        stages, rows = rerun(project, *ENDS)
     run = TRAINING | STUDIES | CURATION | {SCORES}
     assert stages >= run
     assert stages - run <= {"splits", "prompts", "dense@eye"}
@@ -26,19 +26,19 @@ def test_the_split_seed_runs_no_backbone(project: Project) -> None:
 
 def test_a_curation_trains_only_its_aligner(project: Project) -> None:
     with edited(project, "curations.balanced.images", 20):
-        stages, rows = rerun(project, SCORES)
+        stages, rows = rerun(project, *ENDS)
     assert stages == {"curate@balanced", "train@curated", SCORES}
     assert rows == Counter()
 
 
 def test_a_dense_head_is_fitted_alone(project: Project) -> None:
     with edited(project, "dense_heads.eye.regularisation", 1.0):
-        assert rerun(project, SCORES) == ({"dense@eye", SCORES}, Counter())
+        assert rerun(project, *ENDS) == ({"dense@eye", SCORES}, Counter())
 
 
 def test_a_study_trains_nothing(project: Project) -> None:
     with edited(project, "toy.iterations", 12):
-        assert rerun(project, "toy") == ({"toy"}, Counter())
+        assert rerun(project, *ENDS) == ({"toy"}, Counter())
     with edited(project, "compare.neighbours", 4):
         assert rerun(project) == ({*STUDIES, *LEAVES}, Counter())
 
