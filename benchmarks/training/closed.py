@@ -1,4 +1,7 @@
-"""(e) Closed forms fitted in one pass over a store, against reading its bytes in the same order."""
+"""(e) Closed forms fitted in one pass over a store, against its two limits: reading the bytes, and the arithmetic.
+
+The arithmetic of a linear form is three products of a block, X'X, Y'Y and X'Y; here on one block that stays in memory.
+"""
 
 import tempfile
 import time
@@ -11,6 +14,7 @@ import torch
 from benchmarks.stream import BLOCK, write
 from benchmarks.training.common import CPU
 from pipeline.alignment.closed.fit import fit_closed
+from pipeline.alignment.closed.gather import BLOCK as PRODUCT_ROWS
 from pipeline.alignment.columns import image_columns, text_columns
 from pipeline.alignment.data import AlignmentData
 from pipeline.alignment.streaming import StreamedFeatures
@@ -24,6 +28,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "kernel-ridge, 512 Fourier features": {"form": "kernel-ridge", "features": "fourier", "size": 512},
 }
 READ_ROWS = 4096
+MOST_PRODUCTS = 200  # blocks; more are scaled
 
 
 def stores(folder: Path, rows: int) -> AlignmentData:
@@ -59,6 +64,17 @@ def read(data: AlignmentData) -> float:
     return time.perf_counter() - started
 
 
+def products(rows: int) -> float:
+    """Seconds of the products of a linear form over `rows` pairs, on a block of float32 in memory."""
+    x, y = (torch.randn(min(rows, PRODUCT_ROWS), WIDTH) for _ in range(2))
+    blocks = min(max(1, rows // PRODUCT_ROWS), MOST_PRODUCTS)
+    x.T @ x
+    started = time.perf_counter()
+    for _ in range(blocks):
+        x.T @ x, y.T @ y, x.T @ y
+    return (time.perf_counter() - started) * rows / (blocks * len(x))
+
+
 def measure(sizes: list[int]) -> list[dict[str, Any]]:
     """A line per number of rows: reading, then each form, the page cache warm for all."""
     spec = AlignerSpec(
@@ -77,6 +93,7 @@ def measure(sizes: list[int]) -> list[dict[str, Any]]:
             data = stores(Path(temporary), rows)
             row: dict[str, Any] = {"rows": rows, "bytes": rows * 2 * WIDTH * 2, "read_seconds": read(data)}
             row["read_seconds"] = min(row["read_seconds"], read(data))
+            row["product_seconds"] = products(rows)
             row["seconds"], row["cpu_seconds"] = {}, {}
             for name, form in FORMS.items():
                 own = AlignerSpec(**spec.model_dump() | {"closed": (form,)})
@@ -96,6 +113,7 @@ def table(found: list[dict[str, Any]]) -> list[str]:
             f"{name} {took:.2f} ({took / row['read_seconds']:.0f} times)" for name, took in row["seconds"].items()
         )
         lines.append(
-            f"  {row['rows']:9,} rows, {row['bytes'] / 1e9:6.3f} GB: reading {row['read_seconds']:.3f}; {fits}"
+            f"  {row['rows']:9,} rows, {row['bytes'] / 1e9:6.3f} GB: reading {row['read_seconds']:.3f}, "
+            f"products {row['product_seconds']:.3f}; {fits}"
         )
     return lines

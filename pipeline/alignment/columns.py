@@ -11,6 +11,7 @@ from pipeline.alignment.inputs import ImageInput, TextInput
 from pipeline.alignment.views import last_layers, require_tokens
 from pipeline.errors import StoreError
 from pipeline.features import FeatureStore
+from pipeline.features.memory import output
 from pipeline.features.ragged import RaggedArray
 from pipeline.features.span import Rows, Span
 
@@ -34,7 +35,7 @@ class LastLayers:
 
     def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The given rows (n, D), written into `out` where it is given."""
-        out = np.empty((len(rows), *self.shape[1:]), self.dtype) if out is None else out
+        out = output(out, (len(rows), *self.shape[1:]), self.dtype)
         for start in range(0, len(rows), self._piece):
             part = slice(start, start + self._piece)
             out[part] = last_layers(self._layers.take(rows[part]), self._count)
@@ -42,7 +43,7 @@ class LastLayers:
 
     def read_range(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
         """Rows `start` to `stop` - 1, written into `out` where it is given."""
-        out = np.empty((stop - start, *self.shape[1:]), self.dtype) if out is None else out
+        out = output(out, (stop - start, *self.shape[1:]), self.dtype)
         for first in range(start, stop, self._piece):
             last = min(stop, first + self._piece)
             out[first - start : last - start] = last_layers(self._layers.read_range(first, last), self._count)

@@ -23,6 +23,11 @@ def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
+def output(out: np.ndarray | None, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """`out` where a caller gives one, else an `aligned_empty`."""
+    return aligned_empty(shape, dtype) if out is None else out
+
+
 def read_into(descriptor: int, offset: int, target: np.ndarray, piece: int = PIECE) -> int:
     """Fill `target` (n,) uint8 from `offset` of a file on; where it is out of line, through memory in line.
 

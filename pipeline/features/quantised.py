@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.errors import StoreError
 from pipeline.features.array import FeatureArray
 from pipeline.features.layout import ArraySpec
+from pipeline.features.memory import output
 from pipeline.features.ragged import LENGTH
 from pipeline.features.shards import SCALE, fit, length_spec
 
@@ -128,7 +129,7 @@ class QuantisedArray:
     def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Copy of the given rows (n, *row_shape) float16; arguments and errors as `FeatureArray.take`."""
         rows = np.asarray(rows, dtype=np.int64)
-        out = np.empty((len(rows), *self.shape[1:]), self.dtype) if out is None else out
+        out = output(out, (len(rows), *self.shape[1:]), self.dtype)
         for start in range(0, len(rows), self._piece):
             part = rows[start : start + self._piece]
             _multiply(self._codes.take(part), self._scales.take(part), out[start : start + len(part)])
@@ -136,7 +137,7 @@ class QuantisedArray:
 
     def read_range(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
         """Rows `start` to `stop` - 1 as float16; arguments and errors as `FeatureArray.read_range`."""
-        out = np.empty((stop - start, *self.shape[1:]), self.dtype) if out is None else out
+        out = output(out, (stop - start, *self.shape[1:]), self.dtype)
         for first in range(start, stop, self._piece):
             last = min(first + self._piece, stop)
             _multiply(

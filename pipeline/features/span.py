@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipeline.errors import StoreError
-from pipeline.features.memory import aligned_empty
+from pipeline.features.memory import output
 
 
 class Rows(Protocol):
@@ -61,7 +61,7 @@ class Span:
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= self.shape[0]):
             raise StoreError(f"Rows 0 to {self.shape[0] - 1} are here, asked for {rows.min()} to {rows.max()}.")
-        out = aligned_empty((len(rows), *self.shape[1:]), self.dtype) if out is None else out
+        out = output(out, (len(rows), *self.shape[1:]), self.dtype)
         numbers = np.searchsorted(self.offsets, rows, side="right") - 1
         for number in np.unique(numbers):
             part, chosen = self._parts[number], np.flatnonzero(numbers == number)
@@ -80,7 +80,7 @@ class Span:
         """
         if not 0 <= start <= stop <= self.shape[0]:
             raise StoreError(f"Rows 0 to {self.shape[0]} are here, asked for {start} to {stop}.")
-        out = aligned_empty((stop - start, *self.shape[1:]), self.dtype) if out is None else out
+        out = output(out, (stop - start, *self.shape[1:]), self.dtype)
         for part, offset in zip(self._parts, self.offsets[:-1].tolist(), strict=True):
             low, high = max(start, offset), min(stop, offset + part.shape[0])
             if low < high:
