@@ -1,7 +1,5 @@
 """What a step of training makes small: the loss that params.yaml asks for, as its parts and their sum."""
 
-from collections.abc import Callable
-
 from torch import Tensor
 
 from pipeline.alignment.batches import PairBatch
@@ -11,15 +9,13 @@ from pipeline.alignment.losses import (
     chunked_sigmoid,
     info_nce,
     patch_text_logits,
-    positives,
     sigmoid_loss,
     soft_cross_entropy,
     structure_loss,
 )
+from pipeline.alignment.losses.positives import EVERY, Positives, equal, joined_by_pairs
 from pipeline.alignment.regularisers import mixed, noisy
 from pipeline.config.schema import LossSpec
-
-EVERY = slice(None)
 
 
 class Objective:
@@ -63,23 +59,23 @@ class Objective:
             loss = loss + spec.structure * _grown(progress, spec.structure_warmup) * parts["structure"]
         if spec.patch_text:
             logits_BB = patch_text_logits(head.patch_features(batch.images.local), text_BK, head.scale())
-            parts["patch_text"] = soft_cross_entropy(logits_BB, right(EVERY))
+            parts["patch_text"] = soft_cross_entropy(logits_BB, right(EVERY, EVERY))
             loss = loss + spec.patch_text * parts["patch_text"]
         return {**parts, "loss": loss}
 
-    def _contrast(self, head: Head, image_BK: Tensor, text_BK: Tensor, right: Callable[[slice], Tensor]) -> Tensor:
+    def _contrast(self, head: Head, image_BK: Tensor, text_BK: Tensor, right: Positives) -> Tensor:
         size, rows = len(image_BK), self.spec.chunk_rows
         if self.spec.kind == "info-nce":
             if size > rows:
                 return chunked_info_nce(image_BK, text_BK, head.scale(), right, rows)
-            return info_nce(image_BK, text_BK, head.scale(), right(EVERY))
+            return info_nce(image_BK, text_BK, head.scale(), right(EVERY, EVERY))
         bias = head.bias()
         if bias is None:
             raise ValueError("the sigmoid loss needs a head with a bias: build it with loss.kind: sigmoid")
         normaliser = size * size if self.spec.normalise == "pairs" else size
         if size > rows:
             return chunked_sigmoid(image_BK, text_BK, head.scale(), bias, right, normaliser, rows)
-        return sigmoid_loss(image_BK, text_BK, head.scale(), bias, right(EVERY), normaliser)
+        return sigmoid_loss(image_BK, text_BK, head.scale(), bias, right(EVERY, EVERY), normaliser)
 
     def _structure(self, batch: PairBatch, image_BK: Tensor, text_BK: Tensor) -> Tensor:
         """Mean of both modalities; before the head are the CLS tokens, and the means over the tokens of the texts."""
@@ -91,15 +87,16 @@ class Objective:
         ]
         return (terms[0] + terms[1]) / 2
 
-    def _right(self, images: Tensor, texts: Tensor) -> Callable[[slice], Tensor]:
-        """Right captions of some rows of images, (R, B) bool; ids as in `PairBatch`."""
+    def _right(self, images: Tensor, texts: Tensor) -> Positives:
+        """Right captions of the pairs of a batch; ids as in `PairBatch`."""
         if self.spec.positives == "own":
-            return lambda rows: _same(images, rows) & _same(texts, rows)
+            return lambda rows, columns: equal(images, rows, columns) & equal(texts, rows, columns)
+        by_pairs = joined_by_pairs(images, texts)
         if self.spec.positives == "pairs":
-            return lambda rows: positives(images, texts, rows)
+            return by_pairs
         assert self._concepts is not None
         concepts = self._concepts[images]
-        return lambda rows: positives(images, texts, rows) | _same(concepts, rows)
+        return lambda rows, columns: by_pairs(rows, columns) | equal(concepts, rows, columns)
 
 
 def _grown(progress: float | Tensor, warmup: float) -> float | Tensor:
@@ -109,10 +106,6 @@ def _grown(progress: float | Tensor, warmup: float) -> float | Tensor:
     return (progress / warmup).clamp(max=1.0) if isinstance(progress, Tensor) else min(1.0, progress / warmup)
 
 
-def _same(codes: Tensor, rows: slice) -> Tensor:
-    return codes[rows, None] == codes[None, :]
-
-
-def _both(one: Callable[[slice], Tensor], other: Callable[[slice], Tensor]) -> Callable[[slice], Tensor]:
+def _both(one: Positives, other: Positives) -> Positives:
     """What is right for both halves of mixed pairs; all pairs of a batch are mixed by one share."""
-    return lambda rows: one(rows) & other(rows)
+    return lambda rows, columns: one(rows, columns) & other(rows, columns)

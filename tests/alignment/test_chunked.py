@@ -14,8 +14,8 @@ IMAGES = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 10])  # two images ha
 TEXTS = torch.tensor([0, 1, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7, 8])  # and some captions have several images
 
 
-def right(rows: slice = slice(None)) -> Tensor:
-    return positives(IMAGES, TEXTS, rows)
+def right(rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
+    return positives(IMAGES, TEXTS, rows, columns)
 
 
 def inputs() -> list[Tensor]:
@@ -29,6 +29,13 @@ def value_and_gradients(loss: Callable[..., Tensor], count: int) -> tuple[Tensor
     given = inputs()[:count]
     value = loss(*given)
     return value.detach(), *torch.autograd.grad(3 * value, given)
+
+
+@pytest.fixture(params=[(1024, 2048), (5, 3), (3, 13), (13, 1)], ids=str, autouse=True)
+def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows and columns of a block on a processor: as they are, and so small that these few pairs make many."""
+    for name, size in zip(("_ROWS", "_COLUMNS"), request.param, strict=True):
+        monkeypatch.setattr(f"pipeline.alignment.losses.chunked.{name}", size)
 
 
 @pytest.mark.parametrize("rows", [1, 4, 12, 13, 50])
@@ -67,6 +74,7 @@ def test_rows_of_positives_are_rows_of_the_whole() -> None:
     expected = torch.tensor([[(i, t) in known for t in TEXTS.tolist()] for i in IMAGES.tolist()])
     assert torch.equal(right(), expected)
     assert torch.equal(torch.cat([right(slice(0, 6)), right(slice(6, 13))]), expected)
+    assert torch.equal(right(slice(2, 9), slice(3, 12)), expected[2:9, 3:12])
 
 
 def test_blocks_map_over_stacked_vectors() -> None:

@@ -1,29 +1,60 @@
-"""Which captions of a batch are right for which of its images, as a matrix or a block of its rows at a time."""
+"""Which captions of a batch are right for which of its images, as a matrix or a block of it at a time.
+
+Shapes: B pairs, R rows (images) and C columns (captions) of a block.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+EVERY = slice(None)
+Positives = Callable[[slice, slice], Tensor]  # which images, which captions -> (R, C) bool
 
-def positives(images: Tensor, texts: Tensor, rows: slice = slice(None)) -> Tensor:
+
+def positives(images: Tensor, texts: Tensor, rows: slice = EVERY, columns: slice = EVERY) -> Tensor:
     """Which captions of a batch are right for which of its images.
-
-    No shape and no branch depends on the data, so it can be captured in a graph.
 
     Args:
         images: (B,) int64, the image of each pair, as any code that is equal for equal images.
         texts: (B,) int64, likewise for captions.
-        rows: which images, R of them; all where not given.
+        rows, columns: which images and which captions; all where not given.
 
     Returns:
-        (R, B) bool: entry (i, j) is true when some pair of the batch joins image i with caption j. That covers the
+        (R, C) bool: entry (i, j) is true when some pair of the batch joins image i with caption j. That covers the
         pair itself, an identical caption elsewhere in the batch, and the other captions of the same image.
     """
-    images, texts = images.contiguous(), texts.contiguous()
-    code_B = torch.searchsorted(texts.sort().values, texts)  # equal for equal captions, below B
-    here_R = images[rows]
-    images_R = here_R.sort().values
-    place_B = torch.searchsorted(images_R, images).clamp(max=len(images_R) - 1)
-    row_B = place_B.where(images_R[place_B] == images, len(images_R))  # the last row takes what is not asked for
-    known_RB = torch.zeros(len(images_R) + 1, len(images), dtype=torch.bool, device=images.device)
-    known_RB = known_RB.index_put((row_B, code_B), known_RB.new_ones(()))  # by code of the caption
-    return known_RB[torch.searchsorted(images_R, here_R)][:, code_B]
+    return joined_by_pairs(images, texts)(rows, columns)
+
+
+def joined_by_pairs(images: Tensor, texts: Tensor) -> Positives:
+    """`positives` of one batch for block after block. No shape and no branch depends on the data, so it can be captured
+    in a graph."""
+    image_B, text_B = _codes(images), _codes(texts)
+
+    def block(rows: slice, columns: slice) -> Tensor:
+        row_R, row_B = _places(image_B, rows)
+        column_C, column_B = _places(text_B, columns)
+        known = torch.zeros(len(row_R) + 1, len(column_C) + 1, dtype=torch.bool, device=images.device)
+        known = known.index_put((row_B, column_B), known.new_ones(()))
+        return known[row_R][:, column_C]
+
+    return block
+
+
+def equal(codes: Tensor, rows: slice, columns: slice) -> Tensor:
+    """Where the codes (B,) of rows and columns are the same, (R, C) bool."""
+    return codes[rows, None] == codes[None, columns]
+
+
+def _codes(ids: Tensor) -> Tensor:
+    """Equal for equal ids, each below B."""
+    ids = ids.contiguous()
+    return torch.searchsorted(ids.sort().values, ids)
+
+
+def _places(code_B: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+    """A place below P for every code in the part (P,), and that of every pair (B,): P where the part lacks its code."""
+    here_P = code_B[part]
+    place = torch.full_like(code_B, len(here_P)).index_put((here_P,), torch.arange(len(here_P), device=code_B.device))
+    return place[here_P], place[code_B]
