@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
 
 from pipeline.alignment.batches import PairBatch
 from pipeline.alignment.capture import Captured
@@ -102,6 +101,8 @@ class Updates:
 
 def _compiled(losses: Losses) -> Losses:
     """The losses through torch.compile, once for each size of batch: an epoch has two at most."""
+    from torch._dynamo.exc import TorchDynamoException  # takes a second, which other steps can spare
+
     torch.compiler.reset()  # or the code of the last repeat would count against the limit of recompilations
     made = torch.compile(losses, dynamic=False)
 
