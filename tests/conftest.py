@@ -1,13 +1,17 @@
-"""Long files first, so that two workers end at about the same time; one has the small DAG's first run to wait for."""
+"""The order of files for two workers: one begins with the small DAG's first run, which all files of `dag` wait for; the
+other does what needs no DAG meanwhile. Long files come before short ones, so that both end at about the same time."""
 
 import pytest
 
-FIRST = ("dag/test_reruns_encoding.py", "encoders/", "evaluation/", "dag/test_reruns_heads.py", "dag/")
+FIRST = "tests/dag/test_reruns_encoding.py"
+LAST = ("tests/dag/test_reruns_heads.py", "tests/dag/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> int:
         path = item.path.as_posix()
-        return next((place for place, name in enumerate(FIRST) if f"tests/{name}" in path), len(FIRST))
+        if path.endswith(FIRST):
+            return 0
+        return 1 + next((place for place, name in enumerate(LAST, 1) if name in path), 0)
 
     items.sort(key=rank)
