@@ -4,7 +4,14 @@ other does what needs no DAG meanwhile. Long files come before short ones, so th
 import pytest
 
 FIRST = "tests/dag/test_reruns_encoding.py"
-LAST = ("tests/dag/test_reruns_heads.py", "tests/dag/")
+LAST = (
+    "tests/dag/test_reruns_heads.py",
+    "tests/dag/test_declarations.py",
+    "tests/dag/test_store_command.py",
+    "tests/dag/test_experiments.py",
+    "tests/dag/test_sharing.py",
+    "tests/dag/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
