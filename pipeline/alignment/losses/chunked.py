@@ -18,7 +18,7 @@ from pipeline.alignment.losses.positives import Positives
 
 _ROWS, _COLUMNS = 1024, 2048  # of a block on a processor: 8 MB
 
-Slope = Callable[[slice, slice, Tensor], Tensor]  # a block of cosines (R, C), which it may write over -> (R, C)
+Slope = Callable[[slice, slice, Tensor], Tensor]  # rows, columns and cosines of a block (R, C) -> (R, C)
 
 
 def chunked_info_nce(image_BK: Tensor, text_BK: Tensor, scale: Tensor, positive: Positives, rows: int) -> Tensor:
