@@ -349,8 +349,8 @@ class LossSpec(Section):
     `kind`: `info-nce` (CLIP), or `sigmoid` (SigLIP), divided by the pairs of the batch squared (`pairs`, as SAIL does)
     or by their number (`batch`); `bias` is where its bias starts. `positives`: what counts as right beside the pair
     itself: nothing (`own`), every caption that some pair joins with the image (`pairs`), or every one of the same
-    concept (`concept`). Above `chunk_rows` pairs the matrix of similarities is computed so many rows at a time, on a CPU
-    in smaller blocks.
+    concept (`concept`). Above `chunk_rows` pairs the matrix of similarities is computed so many rows at a time; on a
+    CPU, in smaller blocks.
 
     Weights of added terms: `structure` keeps the neighbourhoods of each side as they were before the head (STRUCTURE),
     growing over the share `structure_warmup` of the steps; `patch_text` compares texts with local tokens. `mixup` is
