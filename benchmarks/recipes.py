@@ -10,10 +10,10 @@ answers the test split of that repeat, once. Trained recipes take the same numbe
 
 The default prepares its inputs in no way, so every recipe meets the same features. The fair control gives every recipe
 whitened texts and prompt averaging (captions in five templates); the default and Freeze-Align also meet each of the two
-alone. Trained recipes are fitted once more with ten times the steps, nearer to what their papers do. The ablation takes
-one ingredient of the default away at a time, or adds one. Score: the mean over emoji and stamps of R@1 from image to
-text and from text to image. Intervals resample concept families of all repeats together, and differences are paired by
-query.
+alone. Trained recipes, as published, are fitted once more with ten times the steps, nearer to what their papers do. The
+ablation takes one ingredient of the default away at a time, or adds one. Score: the mean over emoji and stamps of R@1
+from image to text and from text to image. Intervals resample concept families of all repeats together, and differences
+are paired by query.
 """
 
 import argparse
@@ -85,6 +85,7 @@ TRAINED: dict[str, dict[str, Any]] = {
         "loss": {"structure": 10.0, "structure_temperature": 0.05}, "train": {"temperature": 0.05},
     },
 }  # fmt: skip
+PUBLISHED = tuple(name for name in TRAINED if name != "SAIL, multi-positive")  # fitted with more steps, too
 CLOSED: dict[str, dict[str, Any]] = {
     "ASIF": {"form": "asif", "neighbours": [100, 400]},
     "Procrustes": {"form": "procrustes"},
@@ -106,7 +107,7 @@ def recipes() -> dict[str, dict[str, Any]]:
     for what, keys in PREPARED.items():
         for name in (DEFAULT, BASELINE) if what != ALL else (DEFAULT, *TRAINED, *CLOSED):
             rows[f"{name}, {what}"] = {**rows[name], **keys}
-    for name in (*TRAINED, f"{BASELINE}, {ALL}"):
+    for name in (*PUBLISHED, f"{BASELINE}, {ALL}"):
         rows[f"{name}, {LONG}"] = {**rows[name], "train": {**rows[name].get("train", {}), **LONGER}}
     for form in kept["closed"]:
         rest = [other for other in kept["closed"] if other is not form]
@@ -242,7 +243,7 @@ def table() -> None:
     print()
     paired = {}
     against = [(DEFAULT, BASELINE), *((f"{DEFAULT}, {what}", f"{BASELINE}, {what}") for what in PREPARED)]
-    against += [(DEFAULT, f"{name}, {LONG}") for name in TRAINED]
+    against += [(DEFAULT, f"{name}, {LONG}") for name in PUBLISHED]
     against.append((f"{DEFAULT}, {ALL}", f"{BASELINE}, {ALL}, {LONG}"))
     for first, second in against:
         if first in items and second in items:
