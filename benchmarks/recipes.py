@@ -22,7 +22,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -262,14 +262,13 @@ def table() -> None:
     write_json(result, OUT)
 
 
-def _tables(names: Iterable[str]) -> dict[str, list[str]]:
+def _tables(names: Collection[str]) -> dict[str, list[str]]:
     """The rows of each table: recipes as they are, prepared alike, with more steps, and the default's ablation."""
-    names = list(names)
     first = [name for name in names if name in (DEFAULT, CONTROL, *TRAINED, *CLOSED)]
     control = [name for name in names if name.endswith(f", {ALL}")]
-    more = [DEFAULT, f"{DEFAULT}, {ALL}", *(name for name in names if name.endswith(LONG))]
+    more = [name for name in names if name in (DEFAULT, f"{DEFAULT}, {ALL}") or name.endswith(LONG)]
     ablation = [name for name in names if name.startswith(DEFAULT)]
-    return {"recipes": first, ALL: control, LONG: [name for name in more if name in names], "ablation": ablation}
+    return {"recipes": first, ALL: control, LONG: more, "ablation": ablation}
 
 
 def _joined(parts: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

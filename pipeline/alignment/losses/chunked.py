@@ -72,15 +72,8 @@ class _InfoNCE(torch.autograd.Function):
             slope_RC -= torch.where(ctx.positive(row, column), target_RC, 0.0)
             return slope_RC
 
-        d_image, d_text, d_scale, _no_bias = _gradients(image, text, slope, ctx.rows)
-        by_logit = grad / (2 * len(image))
-        return (
-            (d_image * (by_logit * scale)).to(image.dtype),
-            (d_text * (by_logit * scale)).to(text.dtype),
-            d_scale * by_logit,
-            None,
-            None,
-        )
+        d_image, d_text, d_scale, _no_bias = _gradients(image, text, scale, slope, grad / (2 * len(image)), ctx.rows)
+        return d_image, d_text, d_scale, None, None
 
 
 class _Sigmoid(torch.autograd.Function):
@@ -111,17 +104,7 @@ class _Sigmoid(torch.autograd.Function):
             slope_RC -= ctx.positive(row, column).to(slope_RC.dtype)
             return slope_RC
 
-        d_image, d_text, d_scale, d_bias = _gradients(image, text, slope, ctx.rows)
-        by_logit = grad / ctx.normaliser
-        return (
-            (d_image * (by_logit * scale)).to(image.dtype),
-            (d_text * (by_logit * scale)).to(text.dtype),
-            d_scale * by_logit,
-            d_bias * by_logit,
-            None,
-            None,
-            None,
-        )
+        return *_gradients(image, text, scale, slope, grad / ctx.normaliser, ctx.rows), None, None, None
 
 
 class _Sums:
@@ -144,9 +127,10 @@ class _Sums:
         )
 
 
-def _gradients(image: Tensor, text: Tensor, slope: Slope, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """From `slope`, the derivative by the logits of a block: the sums over slope * text, slope * image, slope * cosine
-    and slope, (B, K) twice and two scalars, at least float32."""
+def _gradients(
+    image: Tensor, text: Tensor, scale: Tensor, slope: Slope, factor: Tensor, rows: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of image, text, scale and bias; the derivative by the logits of a block is `factor` times `slope`."""
     d_image: dict[int, Tensor] = {}
     d_text: dict[int, Tensor] = {}
     d_bias = _at_least_single(image.new_zeros(()))
@@ -157,7 +141,12 @@ def _gradients(image: Tensor, text: Tensor, slope: Slope, rows: int) -> tuple[Te
         _add(d_image, row, slope_RC @ text[column])
         _add(d_text, column, slope_RC.T @ image[row])
     by_image, by_text = (torch.cat([sums[start] for start in sorted(sums)]) for sums in (d_image, d_text))
-    return by_image, by_text, (by_image * image).sum(), d_bias
+    return (
+        (by_image * (factor * scale)).to(image.dtype),
+        (by_text * (factor * scale)).to(text.dtype),
+        (by_image * image).sum() * factor,
+        d_bias * factor,
+    )
 
 
 def _add(sums: dict[int, Tensor], part: slice, new: Tensor) -> None:
