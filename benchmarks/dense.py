@@ -22,9 +22,9 @@ sys.path.insert(0, str(ROOT))
 
 from pipeline.accounting.machine import describe_machine  # noqa: E402
 from pipeline.alignment.dense import DenseHead, training_objects  # noqa: E402
-from pipeline.alignment.pairs import read_caption_pairs  # noqa: E402
+from pipeline.config import ClassificationSet  # noqa: E402
 from pipeline.config.load import validate  # noqa: E402
-from pipeline.config.schema import ClassificationSet  # noqa: E402
+from pipeline.datasets.caption_pairs import read_caption_pairs  # noqa: E402
 from pipeline.datasets.scenes import read_scenes  # noqa: E402
 from pipeline.evaluation.dense import LocalProjector, PatchMethod  # noqa: E402
 from pipeline.evaluation.embeddings import TrainedAligner  # noqa: E402

@@ -50,7 +50,7 @@ class Run:
     """One side of one work in this process."""
 
     def __init__(self, work: Work, folder: Path, device: str) -> None:
-        from pipeline.config.schema import EncodeParams
+        from pipeline.config import EncodeParams
         from pipeline.datasets.decode import ImageTable
         from pipeline.encoding.plan import text_plan
 
@@ -409,7 +409,7 @@ def show(name: str, found: dict[str, Any]) -> None:
 
 def main() -> None:
     """Measure, print, write."""
-    from pipeline.encoders.torchvision_mend import ensure_torchvision
+    from pipeline.encoders.torchvision_fix import ensure_torchvision
 
     ensure_torchvision()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

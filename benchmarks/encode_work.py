@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.config.schema import EncoderSpec, FolderSource, ViewSpec
+from pipeline.config import EncoderSpec, FolderSource, ViewSpec
 from pipeline.datasets.index import build_index
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.embedded.dinov2 import CONFIG, write_configs

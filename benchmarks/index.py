@@ -133,7 +133,7 @@ def hugging_face(folder: Path, kind: str, pattern: str) -> int:
 
 
 def index(folder: Path, spec: dict[str, Any], again: bool = False) -> int:
-    from pipeline.config.schema import TableSource, WebdatasetSource
+    from pipeline.config import TableSource, WebdatasetSource
     from pipeline.datasets.index import build_index
 
     kind = WebdatasetSource if spec["source"] == "webdataset" else TableSource
@@ -148,7 +148,7 @@ def index(folder: Path, spec: dict[str, Any], again: bool = False) -> int:
 
 
 def listed(folder: Path) -> int:
-    from pipeline.config.schema import ImageFolderSource
+    from pipeline.config import ImageFolderSource
     from pipeline.datasets.raw_files import listing
 
     found = listing(ImageFolderSource(source="image-folder", group="pairs", path=str(folder / "files")))

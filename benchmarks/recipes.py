@@ -32,14 +32,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipeline.accounting.machine import describe_machine
-from pipeline.alignment.closed.fit import fit_closed
-from pipeline.alignment.data import AlignmentData, load_alignment_data
+from pipeline.alignment.closed_form.fit import fit_closed
+from pipeline.alignment.data.load import AlignmentData, load_alignment_data
+from pipeline.alignment.data.views import open_view, read_images, read_texts
 from pipeline.alignment.heads import Head
-from pipeline.alignment.pairs import CaptionPairs, read_caption_pairs
-from pipeline.alignment.trainer import train_repeat
-from pipeline.alignment.views import open_view, read_images, read_texts
-from pipeline.config import load_config
-from pipeline.config.schema import AlignerSpec, StoreSpec, TrainParams, ViewSpec
+from pipeline.alignment.training.trainer import train_repeat
+from pipeline.config import AlignerSpec, StoreSpec, TrainParams, ViewSpec, load_config
+from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs
 from pipeline.evaluation.caption_sets import RetrievalSet
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at
 from pipeline.evaluation.statistics import FamilyBootstrap

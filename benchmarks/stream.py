@@ -30,13 +30,13 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipeline.accounting.machine import describe_machine
-from pipeline.alignment.batches import AlignerFeatures, PairBatch
-from pipeline.alignment.columns import as_images, as_texts, image_columns, text_columns
-from pipeline.alignment.data import AlignmentData
-from pipeline.alignment.resident import ResidentFeatures
-from pipeline.alignment.streaming import StreamedFeatures
-from pipeline.alignment.trainer import train_repeat
-from pipeline.config.schema import AlignerSpec, TrainParams
+from pipeline.alignment.data.batches import AlignerFeatures, PairBatch
+from pipeline.alignment.data.columns import as_images, as_texts, image_columns, text_columns
+from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.data.resident import ResidentFeatures
+from pipeline.alignment.data.streaming import StreamedFeatures
+from pipeline.alignment.training.trainer import train_repeat
+from pipeline.config import AlignerSpec, TrainParams
 from pipeline.features import ArraySpec, FeatureStore, Fingerprint
 from pipeline.features.publish import publish
 from pipeline.features.shards import ShardWriter

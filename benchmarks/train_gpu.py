@@ -28,13 +28,13 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.training.common import spread, updates  # noqa: E402
 from pipeline.accounting.machine import describe_machine  # noqa: E402
-from pipeline.alignment.data import AlignmentData  # noqa: E402
+from pipeline.alignment.data.inputs import ImageInput, TextInput  # noqa: E402
+from pipeline.alignment.data.load import AlignmentData  # noqa: E402
+from pipeline.alignment.data.memory import free_device_memory  # noqa: E402
+from pipeline.alignment.data.resident import ResidentFeatures  # noqa: E402
 from pipeline.alignment.heads import parameter_count  # noqa: E402
-from pipeline.alignment.inputs import ImageInput, TextInput  # noqa: E402
-from pipeline.alignment.memory import free_device_memory  # noqa: E402
-from pipeline.alignment.resident import ResidentFeatures  # noqa: E402
-from pipeline.alignment.trainer import train_repeat  # noqa: E402
-from pipeline.config.schema import AlignerSpec, TrainParams  # noqa: E402
+from pipeline.alignment.training.trainer import train_repeat  # noqa: E402
+from pipeline.config import AlignerSpec, TrainParams  # noqa: E402
 from pipeline.errors import PermafrostError  # noqa: E402
 
 OUT = ROOT / "benchmarks" / "results" / "train_gpu.json"

@@ -4,8 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config
-from pipeline.config.schema import EncodeParams, EncoderSpec, StoreSpec, ViewSpec
+from pipeline.config import Config, EncodeParams, EncoderSpec, StoreSpec, ViewSpec
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.plan import image_plan, text_plan

@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.training.common import WIDTH, Watch, apart, gathered, noise, spec, updates
-from pipeline.config.schema import TrainParams
+from pipeline.config import TrainParams
 from tests.features.anonymous import watched
 
 CHUNK = 1024

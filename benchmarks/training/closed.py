@@ -13,12 +13,12 @@ import torch
 
 from benchmarks.stream import BLOCK, write
 from benchmarks.training.common import CPU
-from pipeline.alignment.closed.fit import fit_closed
-from pipeline.alignment.closed.gather import BLOCK as PRODUCT_ROWS
-from pipeline.alignment.columns import image_columns, text_columns
-from pipeline.alignment.data import AlignmentData
-from pipeline.alignment.streaming import StreamedFeatures
-from pipeline.config.schema import AlignerSpec
+from pipeline.alignment.closed_form.fit import fit_closed
+from pipeline.alignment.closed_form.statistics import BLOCK as PRODUCT_ROWS
+from pipeline.alignment.data.columns import image_columns, text_columns
+from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.data.streaming import StreamedFeatures
+from pipeline.config import AlignerSpec
 
 WIDTH, TILE = 384, 65_536
 FORMS: dict[str, dict[str, Any]] = {

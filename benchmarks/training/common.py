@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from pipeline.alignment.batches import PairBatch
-from pipeline.alignment.data import AlignmentData
-from pipeline.alignment.heads.initial import initial_head
-from pipeline.alignment.inputs import ImageInput, TextInput
-from pipeline.alignment.members import Member
-from pipeline.alignment.objective import Objective
-from pipeline.alignment.resident import ResidentFeatures
-from pipeline.alignment.update import Updates
-from pipeline.config.schema import AlignerSpec, TrainParams
+from pipeline.alignment.data.batches import PairBatch
+from pipeline.alignment.data.inputs import ImageInput, TextInput
+from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.data.resident import ResidentFeatures
+from pipeline.alignment.losses.objective import Objective
+from pipeline.alignment.training.initial_head import initial_head
+from pipeline.alignment.training.members import Member
+from pipeline.alignment.training.update import Updates
+from pipeline.config import AlignerSpec, TrainParams
 
 CPU = torch.device("cpu")
 WIDTH = 384

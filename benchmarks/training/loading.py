@@ -10,11 +10,11 @@ import torch
 
 from benchmarks.stream import BATCH, BLOCK, PAIR_BYTES, WIDTH, noise_stores, resident, streamed
 from benchmarks.training.common import CPU, Watch, gathered, spec, spread, updates
-from pipeline.alignment.batches import AlignerFeatures
-from pipeline.alignment.data import AlignmentData
-from pipeline.alignment.schedule import learning_rate
-from pipeline.alignment.trainer import train_repeat
-from pipeline.config.schema import TrainParams
+from pipeline.alignment.data.batches import AlignerFeatures
+from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.training.schedule import learning_rate
+from pipeline.alignment.training.trainer import train_repeat
+from pipeline.config import TrainParams
 
 
 def bound(data: AlignmentData, params: TrainParams) -> tuple[float, float]:

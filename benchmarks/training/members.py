@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.training.common import Watch, gathered, noise, spec, spread, updates
-from pipeline.config.schema import TrainParams
+from pipeline.config import TrainParams
 
 MEMBERS = 8
 RATES = (3e-4, 1e-3, 3e-3, 5e-3)

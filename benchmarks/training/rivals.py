@@ -16,16 +16,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.stream import write
 from benchmarks.training.common import CPU, WIDTH, apart, spec, updates
-from pipeline.alignment.batches import PairBatch
-from pipeline.alignment.columns import as_images, as_texts, image_columns, text_columns
-from pipeline.alignment.data import AlignmentData
-from pipeline.alignment.inputs import ImageInput, TextInput
-from pipeline.alignment.resident import ResidentFeatures
-from pipeline.alignment.schedule import learning_rate
-from pipeline.alignment.trainer import train_repeat
-from pipeline.alignment.update import Updates
-from pipeline.config import load_config
-from pipeline.config.schema import TrainParams
+from pipeline.alignment.data.batches import PairBatch
+from pipeline.alignment.data.columns import as_images, as_texts, image_columns, text_columns
+from pipeline.alignment.data.inputs import ImageInput, TextInput
+from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.data.resident import ResidentFeatures
+from pipeline.alignment.training.schedule import learning_rate
+from pipeline.alignment.training.trainer import train_repeat
+from pipeline.alignment.training.update import Updates
+from pipeline.config import TrainParams, load_config
 from pipeline.encoding.load import image_rows, text_rows
 from pipeline.encoding.plan import image_plan, text_plan
 from pipeline.features import FeatureStore

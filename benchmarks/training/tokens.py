@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.alignment import train_aligner
-from pipeline.config import load_config
-from pipeline.config.schema import AlignerSpec
+from pipeline.config import AlignerSpec, load_config
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.load import image_rows

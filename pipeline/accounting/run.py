@@ -10,7 +10,7 @@ from pipeline.accounting.parameters import counts_by_weights
 from pipeline.accounting.ratios import PUBLISHED_NOTES, own_ratios, published_ratios
 from pipeline.accounting.stages import stage_costs
 from pipeline.accounting.table import by_group, render
-from pipeline.config.schema import StoreSpec
+from pipeline.config import StoreSpec
 from pipeline.files import write_json
 from pipeline.paths import DATA, MODELS
 

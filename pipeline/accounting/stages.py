@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.accounting.read import field, read_json
-from pipeline.config.schema import StoreSpec
+from pipeline.config import StoreSpec
 from pipeline.features.scratch import work_folder
 from pipeline.paths import (
     COMPARE,

@@ -6,19 +6,19 @@ What needs torch is loaded on first use, so that a stage that only reads the tab
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.alignment.model import HeadConfig, ProjectionHeads
-    from pipeline.alignment.run import train_aligner
+    from pipeline.alignment.fit import train_aligner
+    from pipeline.alignment.saved import HeadConfig, ProjectionHeads
 
 __all__ = ["HeadConfig", "ProjectionHeads", "train_aligner"]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("HeadConfig", "ProjectionHeads"):
-        from pipeline.alignment import model
+        from pipeline.alignment import saved
 
-        return getattr(model, name)
+        return getattr(saved, name)
     if name == "train_aligner":
-        from pipeline.alignment.run import train_aligner
+        from pipeline.alignment.fit import train_aligner
 
         return train_aligner
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

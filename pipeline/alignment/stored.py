@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pipeline.alignment.model import ProjectionHeads
-from pipeline.alignment.views import read_texts
+from pipeline.alignment.data.views import read_texts
+from pipeline.alignment.saved import ProjectionHeads
 from pipeline.features import FeatureStore
 
 _ROWS = 4096  # tokens are padded, so not all texts at once

@@ -3,9 +3,9 @@
 import logging
 from typing import Any
 
-from pipeline.alignment.model import HeadConfig
-from pipeline.alignment.views import open_view
-from pipeline.config.schema import AlignerSpec
+from pipeline.alignment.data.views import open_view
+from pipeline.alignment.saved import HeadConfig
+from pipeline.config import AlignerSpec
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
 from pipeline.files import write_json

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.alignment.data import AlignmentData
+from pipeline.alignment.data.inputs import ImageInput, TextInput
+from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.heads import Head
-from pipeline.alignment.inputs import ImageInput, TextInput
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config.schema import CurationSpec
+from pipeline.config import CurationSpec
 from pipeline.curation.assignment import Assignment, assign, best_total
 from pipeline.curation.coverage import averaged, balance, concept_rows, mean
 from pipeline.curation.pool import Pool, hash_order, read_features, read_pools

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import CaptionFileSource
+from pipeline.config import CaptionFileSource
 from pipeline.datasets.raw_files import located, matching, read_json, shown
 from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, split_named
 from pipeline.errors import SourceError

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.config.schema import ClipBenchmarkSource
+from pipeline.config import ClipBenchmarkSource
 from pipeline.datasets.babel import names_in_languages
 from pipeline.datasets.concepts import class_concepts
 from pipeline.datasets.raw_files import located, read_text

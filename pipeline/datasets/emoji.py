@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.config.schema import EmojiSource
+from pipeline.config import EmojiSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.concepts import concept_key
 from pipeline.datasets.emoji_packages import EmojiPackages

@@ -5,7 +5,7 @@ from itertools import islice
 
 from tqdm import tqdm
 
-from pipeline.config.schema import RawSource
+from pipeline.config import RawSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.check import Found, Item, checked
 from pipeline.datasets.known import KnownImages

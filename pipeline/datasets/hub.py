@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import HubSource
+from pipeline.config import HubSource
 from pipeline.datasets.raw_files import located
 from pipeline.datasets.samples import Failure, Sample, Source, split_named
 from pipeline.datasets.table import named_columns, require_columns, sample_of

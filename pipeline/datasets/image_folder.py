@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.config.schema import ImageFolderSource
+from pipeline.config import ImageFolderSource
 from pipeline.datasets.babel import names_in_languages
 from pipeline.datasets.clip_benchmark import Class, named_classes
 from pipeline.datasets.raw_files import located, read_text, walk

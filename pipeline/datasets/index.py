@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import (
+from pipeline.config import (
     CaptionFileSource,
     ClipBenchmarkSource,
     DatasetSpec,

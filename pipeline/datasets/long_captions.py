@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import LongCaptionSource
+from pipeline.config import LongCaptionSource
 from pipeline.datasets.raw_files import located, read_json, read_text
 from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, split_named
 from pipeline.datasets.table_rows import rows_of

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pipeline.config.schema import PromptsParams
+from pipeline.config import PromptsParams
 from pipeline.datasets.segmentation.build import CLASSES_FILE
 from pipeline.datasets.tables import PROMPTS, TEXTS, read_table, text_id, write_table
 from pipeline.datasets.templates import prompt_set

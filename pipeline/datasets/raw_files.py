@@ -9,7 +9,7 @@ from typing import Any
 
 import xxhash
 
-from pipeline.config.schema import DatasetSpec, HubSource
+from pipeline.config import DatasetSpec, HubSource
 from pipeline.errors import SourceError
 
 _PATHS = ("path", "images", "annotations", "classnames", "babel", "captions", "descriptions")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.config.schema import SplitsParams
+from pipeline.config import SplitsParams
 from pipeline.datasets.families import Concept, find_families
 from pipeline.datasets.samples import SPLITS
 from pipeline.datasets.tables import JOINT_PAIRS, SAMPLES, read_table, write_table

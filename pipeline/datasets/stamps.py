@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.config.schema import StampsSource
+from pipeline.config import StampsSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.concepts import concept_key, concept_name
 from pipeline.datasets.packages import STAMPS, Unavailable, deb_members, fetch

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import Columns, FolderSource, TableSource
+from pipeline.config import Columns, FolderSource, TableSource
 from pipeline.datasets.concepts import concept_key
 from pipeline.datasets.raw_files import located, matching, shown
 from pipeline.datasets.samples import SPLITS, Caption, Failure, Label, Picture, Sample, Source, split_named

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import WebdatasetSource
+from pipeline.config import WebdatasetSource
 from pipeline.datasets.clip_benchmark import Class, class_number, named_classes
 from pipeline.datasets.raw_files import located, matching, read_text, shown
 from pipeline.datasets.samples import Caption, Failure, Sample, Source

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.config.schema import Xtd10Source
+from pipeline.config import Xtd10Source
 from pipeline.datasets.raw_files import located, read_text
 from pipeline.datasets.samples import Caption, Picture, Sample, Source
 from pipeline.errors import ConfigError, SourceError

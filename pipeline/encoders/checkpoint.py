@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from pipeline.config.schema import EncoderSpec
+from pipeline.config import EncoderSpec
 from pipeline.encoders.dual import is_dual
 from pipeline.encoders.files import check_shards, copy_checkpoint, other_weights, refuse_pickles
 from pipeline.encoders.manifest import (

@@ -6,7 +6,7 @@ It imports no model library.
 import json
 from pathlib import Path
 
-from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.config import EncoderSpec, ViewSpec
 from pipeline.encoders.manifest import Manifest
 from pipeline.errors import CheckpointError
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pipeline.config.schema import EncoderSpec
+from pipeline.config import EncoderSpec
 from pipeline.encoders.memory import is_out_of_memory, memory_is_said
 from pipeline.errors import CheckpointError
 

@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from pipeline.config.schema import EncoderSpec
+from pipeline.config import EncoderSpec
 from pipeline.encoders.files import SKIPPED_FOLDERS, kept_patterns, other_weights, refuse_pickles
 from pipeline.errors import CheckpointError
 

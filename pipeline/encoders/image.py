@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.config import EncoderSpec, ViewSpec
 from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
 from pipeline.encoders.precision import compile_blocks, lay_channels_last, mixed_precision
-from pipeline.encoders.torchvision_mend import ensure_torchvision
+from pipeline.encoders.torchvision_fix import ensure_torchvision
 from pipeline.encoders.tower import Tokens, Tower
 from pipeline.errors import CheckpointError
 

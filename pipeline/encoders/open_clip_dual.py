@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.config import EncoderSpec, ViewSpec
 from pipeline.encoders.dual import check_text_view, check_view
 from pipeline.encoders.dual_tower import DualTower
 from pipeline.encoders.hf_weights import SMALLER

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from pipeline.config.schema import EncoderSpec
+from pipeline.config import EncoderSpec
 from pipeline.encoders.hf_weights import SMALLER
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.memory import memory_is_said
 from pipeline.encoders.precision import mixed_precision
 from pipeline.encoders.text import TokenFeatures
 from pipeline.encoders.text_limits import own_limit, positions, token_limit
-from pipeline.encoders.torchvision_mend import ensure_torchvision
+from pipeline.encoders.torchvision_fix import ensure_torchvision
 from pipeline.errors import CheckpointError
 
 

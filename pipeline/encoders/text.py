@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.config import EncoderSpec, ViewSpec
 from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
 from pipeline.errors import CheckpointError

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from pipeline.config.schema import EncoderSpec
+from pipeline.config import EncoderSpec
 from pipeline.encoders.hf_weights import SMALLER
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.memory import memory_is_said
-from pipeline.encoders.torchvision_mend import ensure_torchvision
+from pipeline.encoders.torchvision_fix import ensure_torchvision
 from pipeline.encoders.tower import Tokens, Tower, check_patches, count_layers
 from pipeline.errors import CheckpointError
 

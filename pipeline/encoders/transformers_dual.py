@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.config import EncoderSpec, ViewSpec
 from pipeline.encoders.dual import check_text_view, check_view, dual_class
 from pipeline.encoders.dual_tower import DualTower
 from pipeline.encoders.hf_processor import Processor
@@ -18,7 +18,7 @@ from pipeline.encoders.manifest import Description
 from pipeline.encoders.precision import mixed_precision
 from pipeline.encoders.text import TokenFeatures
 from pipeline.encoders.text_limits import own_limit, positions, token_limit
-from pipeline.encoders.torchvision_mend import ensure_torchvision
+from pipeline.encoders.torchvision_fix import ensure_torchvision
 from pipeline.errors import CheckpointError
 
 _PADDED = {"siglip"}  # trained on texts that are padded to the full length, without a mask

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from pipeline.config.schema import EncoderSpec
+from pipeline.config import EncoderSpec
 from pipeline.encoders.dual import dual_class
 from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.precision import mixed_precision
 from pipeline.encoders.text import TokenFeatures
 from pipeline.encoders.text_limits import own_limit, positions, token_limit
-from pipeline.encoders.torchvision_mend import ensure_torchvision
+from pipeline.encoders.torchvision_fix import ensure_torchvision
 from pipeline.errors import CheckpointError
 
 _POOLINGS = ("mean", "cls", "last", "model")

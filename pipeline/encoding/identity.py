@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from pipeline.config.schema import EncoderSpec, ViewSpec
+from pipeline.config import EncoderSpec, ViewSpec
 from pipeline.encoders.manifest import Manifest
 from pipeline.errors import CheckpointError
 from pipeline.features.fingerprint import ENCODING_VERSION, FORMAT_VERSION, Fingerprint, digest_of

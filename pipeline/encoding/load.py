@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.config.schema import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.datasets.decode import ImageTable
 from pipeline.device import choose_device
 from pipeline.encoders.image import load_image_encoder

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipeline.config.schema import EncodeParams, ViewSpec
+from pipeline.config import EncodeParams, ViewSpec
 from pipeline.encoders.image import ImageEncoder
 from pipeline.encoders.memory import memory_is_said
 from pipeline.encoders.text import TextEncoder

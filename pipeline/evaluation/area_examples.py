@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.config.schema import ClassificationSet
+from pipeline.config import ClassificationSet
 from pipeline.datasets.scenes import Scenes
 from pipeline.evaluation.examples import choose, image_reference
 from pipeline.evaluation.scenes import DATASET, GROUP

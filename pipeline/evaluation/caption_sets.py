@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.alignment.pairs import LANGUAGE, CaptionPairs
+from pipeline.datasets.caption_pairs import LANGUAGE, CaptionPairs
 from pipeline.evaluation.cohorts import Cohort, Measured
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at, right_counts

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.alignment.pairs import LANGUAGE
-from pipeline.config.schema import ClassificationSet, EvaluateParams
+from pipeline.config import ClassificationSet, EvaluateParams
+from pipeline.datasets.caption_pairs import LANGUAGE
 from pipeline.evaluation.cohorts import Measured
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import answers, image_reference, shares, showcase

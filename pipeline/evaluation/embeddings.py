@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.alignment.model import HeadConfig, ProjectionHeads, recipe_of
+from pipeline.alignment.data.views import read_images
+from pipeline.alignment.saved import HeadConfig, ProjectionHeads, recipe_of
 from pipeline.alignment.stored import embed_stored_texts
-from pipeline.alignment.views import read_images
-from pipeline.config.schema import AlignerSpec
+from pipeline.config import AlignerSpec
 from pipeline.errors import FingerprintMismatch, ModelError
 from pipeline.features import FeatureStore
 from pipeline.paths import MODELS, store_folder

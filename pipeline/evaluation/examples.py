@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config.schema import EvaluateParams
+from pipeline.config import EvaluateParams
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.metrics import first_hit_ranks
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pipeline.config.schema import EvaluateParams
+from pipeline.config import EvaluateParams
 from pipeline.evaluation.cohorts import Cohort, Measured
 from pipeline.evaluation.outcomes import Comparisons, report
 from pipeline.evaluation.results import AVERAGE, Difference, Evaluated, Row, TaskResult

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.alignment.pairs import LANGUAGE, read_caption_pairs, read_samples
+from pipeline.datasets.caption_pairs import LANGUAGE, read_caption_pairs, read_samples
 from pipeline.datasets.scenes import Scenes, read_scenes
 from pipeline.datasets.scenes.build import ROLE
 from pipeline.errors import DataError

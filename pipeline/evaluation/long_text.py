@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.schema import EvaluateParams
+from pipeline.config import EvaluateParams
 from pipeline.evaluation.caption_sets import recall
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import choose, image_reference, showcase

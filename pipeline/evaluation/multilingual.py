@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.alignment.pairs import LANGUAGE, CaptionPairs, read_caption_pairs
-from pipeline.config.schema import ClassificationSet, EvaluateParams
+from pipeline.config import ClassificationSet, EvaluateParams
+from pipeline.datasets.caption_pairs import LANGUAGE, CaptionPairs, read_caption_pairs
 from pipeline.evaluation.caption_sets import both_ways, recall, retrieval_sets
 from pipeline.evaluation.cohorts import Cohort, Measured, pooled
 from pipeline.evaluation.embeddings import TrainedAligner

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config.schema import EvaluateParams
+from pipeline.config import EvaluateParams
 from pipeline.evaluation.cohorts import Cohort, Measured
 from pipeline.evaluation.results import Difference, Row
 from pipeline.evaluation.statistics import ClusterBootstrap, FamilyBootstrap, Outcomes, spread

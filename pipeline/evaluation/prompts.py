@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.config.schema import EvaluateParams
+from pipeline.config import EvaluateParams
 from pipeline.datasets.prompts import ENGLISH
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError

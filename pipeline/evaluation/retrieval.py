@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.alignment.pairs import read_caption_pairs
-from pipeline.config.schema import EvaluateParams
+from pipeline.config import EvaluateParams
+from pipeline.datasets.caption_pairs import read_caption_pairs
 from pipeline.evaluation.caption_sets import RetrievalSet, both_ways, recall, retrieval_sets
 from pipeline.evaluation.cohorts import Cohort
 from pipeline.evaluation.embeddings import TrainedAligner

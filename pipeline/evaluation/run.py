@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from pipeline.config.schema import AlignerSpec, EvaluateParams
+from pipeline.config import AlignerSpec, EvaluateParams
 from pipeline.device import choose_device
 from pipeline.errors import ConfigError
 from pipeline.evaluation.classification import evaluate_classification

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pipeline.alignment.data.views import read_images
 from pipeline.alignment.dense.head import OTHER_IMAGES
-from pipeline.alignment.views import read_images
 from pipeline.encoding.regions import region_means
 from pipeline.errors import DataError
 from pipeline.evaluation.embeddings import TrainedAligner

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.schema import EvaluateParams
+from pipeline.config import EvaluateParams
 from pipeline.datasets.prompts import ENGLISH
 from pipeline.datasets.scenes import Scenes, read_scenes
 from pipeline.evaluation.area_examples import segmentation_examples

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config.schema import EvaluateParams, SegmentationBenchmark
+from pipeline.config import EvaluateParams, SegmentationBenchmark
 from pipeline.datasets.prompts import SEGMENT
 from pipeline.datasets.segmentation import BACKGROUND, LabelledPicture, SegmentationSet
 from pipeline.errors import DataError

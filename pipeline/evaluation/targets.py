@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.alignment.pairs import read_samples
-from pipeline.config.schema import ClassificationSet
+from pipeline.config import ClassificationSet
+from pipeline.datasets.caption_pairs import read_samples
 from pipeline.datasets.prompts import ENGLISH
 from pipeline.datasets.scenes import Scenes
 from pipeline.errors import DataError

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.alignment.pairs import read_samples
-from pipeline.config.schema import ClassificationSet
+from pipeline.config import ClassificationSet
+from pipeline.datasets.caption_pairs import read_samples
 from pipeline.evaluation.cohorts import Cohort, Measured
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at

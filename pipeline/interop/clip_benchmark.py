@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from pipeline.encoders.torchvision_mend import ensure_torchvision
+from pipeline.encoders.torchvision_fix import ensure_torchvision
 from pipeline.errors import ConfigError, PermafrostError
 from pipeline.interop.clip_model import load_clip_model
 

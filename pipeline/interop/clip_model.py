@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.aligner import Aligner
+from pipeline.inference import Aligner
 
 PAD = -1  # after the last byte of a text
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.alignment.pairs import read_caption_pairs
-from pipeline.config.schema import ClassificationSet
+from pipeline.config import ClassificationSet
+from pipeline.datasets.caption_pairs import read_caption_pairs
 from pipeline.datasets.decode import ImageTable
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError, PermafrostError

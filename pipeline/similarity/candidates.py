@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config.schema import CompareParams
+from pipeline.config import CompareParams
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
 from pipeline.features.views import open_view

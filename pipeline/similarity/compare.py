@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.config.schema import CompareParams
+from pipeline.config import CompareParams
 from pipeline.files import write_json
 from pipeline.similarity.candidates import Candidates, read_candidates
 from pipeline.similarity.measure import RepeatMeasures, measure_repeat

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import trange
 
-from pipeline.config.schema import ToyParams
+from pipeline.config import ToyParams
 from pipeline.device import choose_device
 from pipeline.errors import DataError
 from pipeline.similarity.batched_loss import MAX_SCALE, clip_loss

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config.schema import CompareParams
+from pipeline.config import CompareParams
 from pipeline.errors import DataError
 from pipeline.similarity.candidates import Candidates
 from pipeline.similarity.cka import MIN_SAMPLES, double_centred, gram, u_centred, unit

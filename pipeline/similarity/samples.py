@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.alignment.pairs import read_caption_pairs
+from pipeline.datasets.caption_pairs import read_caption_pairs
 from pipeline.features import FeatureStore
 
 MAX_SAMPLES = 4096

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.config.schema import CompareParams, ToyParams
+from pipeline.config import CompareParams, ToyParams
 from pipeline.similarity.candidates import read_candidates
 from pipeline.similarity.cka import unbiased_linear_cka
 from pipeline.similarity.ease import Member, align_all

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from pipeline.config.schema import SyntheticToy
+from pipeline.config import SyntheticToy
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.schema import CompareParams, ToyParams
+from pipeline.config import CompareParams, ToyParams
 from pipeline.files import write_json
 from pipeline.similarity.correlation import spearman
 from pipeline.similarity.plots import scatter

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pipeline.config.schema import StoreSpec
+from pipeline.config import StoreSpec
 from pipeline.encoders.manifest import Manifest, combined_digest, hash_files, write_manifest
 from pipeline.features.scratch import WORK_VARIABLE
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.alignment.batches import AlignerFeatures
-from pipeline.alignment.columns import image_columns
-from pipeline.alignment.data import AlignmentData
-from pipeline.alignment.inputs import ImageInput, TextInput
-from pipeline.alignment.resident import ResidentFeatures
-from pipeline.alignment.streaming import StreamedFeatures
-from pipeline.config.schema import AlignerSpec, TrainParams
+from pipeline.alignment.data.batches import AlignerFeatures
+from pipeline.alignment.data.columns import image_columns
+from pipeline.alignment.data.inputs import ImageInput, TextInput
+from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.data.resident import ResidentFeatures
+from pipeline.alignment.data.streaming import StreamedFeatures
+from pipeline.config import AlignerSpec, TrainParams
 from pipeline.features import FeatureStore
 from pipeline.features.span import Span
 from tests.features.stores import write_store

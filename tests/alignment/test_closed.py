@@ -12,18 +12,18 @@ from sklearn.cross_decomposition import CCA
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 
-from pipeline.alignment.closed import gather as gather_module
-from pipeline.alignment.closed.fit import fit_closed
-from pipeline.alignment.closed.kernel import gamma_of, kernel_ridge, nystrom_root
-from pipeline.alignment.closed.linear import cca, procrustes, ridge, whitening
-from pipeline.alignment.closed.moments import Moments, MomentSums
-from pipeline.alignment.data import AlignmentData
-from pipeline.alignment.heads.initial import initial_head, input_whitening
+from pipeline.alignment.closed_form import gather as gather_module
+from pipeline.alignment.closed_form.fit import fit_closed
+from pipeline.alignment.closed_form.kernel import gamma_of, kernel_ridge, nystrom_root
+from pipeline.alignment.closed_form.linear import cca, procrustes, ridge, whitening
+from pipeline.alignment.closed_form.moments import Moments, MomentSums
+from pipeline.alignment.data.inputs import ImageInput, TextInput
+from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.heads.vectors import image_vector, text_vector
-from pipeline.alignment.inputs import ImageInput, TextInput
-from pipeline.alignment.model import HeadConfig, ProjectionHeads, recipe_of, save_heads
-from pipeline.alignment.resident import ResidentFeatures
-from pipeline.config.schema import AlignerSpec, ClosedForm, TrainParams
+from pipeline.alignment.saved import HeadConfig, ProjectionHeads, recipe_of, save_heads
+from pipeline.alignment.training.initial_head import initial_head, input_whitening
+from pipeline.config import AlignerSpec, ClosedForm, TrainParams
 from pipeline.errors import DataError, ModelError
 
 N, D, E = 90, 6, 5

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.alignment.data import AlignmentData, load_alignment_data
-from pipeline.alignment.pairs import read_caption_pairs
-from pipeline.alignment.resident import ResidentFeatures
-from pipeline.config.schema import AlignerSpec
+from pipeline.alignment.data.load import AlignmentData, load_alignment_data
+from pipeline.alignment.data.resident import ResidentFeatures
+from pipeline.config import AlignerSpec
+from pipeline.datasets.caption_pairs import read_caption_pairs
 from pipeline.errors import DataError, FingerprintMismatch
 from pipeline.features import FeatureStore
 from pipeline.paths import store_folder

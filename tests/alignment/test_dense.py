@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.alignment.dense import DenseHead, fit_dense_head
 from pipeline.alignment.dense.regions import object_tokens, patch_shares
-from pipeline.config.schema import DenseHeadSpec
+from pipeline.config import DenseHeadSpec
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError, ModelError
 from tests.evaluation.dense_world import TEXT_WIDTH, DenseWorld
@@ -120,7 +120,7 @@ def test_what_is_missing() -> None:
 
 
 def test_without_training_scenes_there_is_no_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.config.schema import ScenesParams
+    from pipeline.config import ScenesParams
     from pipeline.datasets.builder import IndexBuilder
     from pipeline.datasets.scenes import build_scenes
 

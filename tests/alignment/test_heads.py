@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads import Head, build_head, parameter_count
 from pipeline.alignment.heads.ensemble import Ensemble
 from pipeline.alignment.heads.fitted import RBF, Affine, Fourier, Relative
 from pipeline.alignment.heads.networks import GatedLowRank, GatedUnit, InvertedBottleneck
 from pipeline.alignment.heads.two_networks import TwoNetworks
 from pipeline.alignment.heads.whitened import Whitened
-from pipeline.alignment.inputs import ImageInput, TextInput
-from pipeline.config.schema import AlignerSpec, LossSpec, TrainParams
+from pipeline.config import AlignerSpec, LossSpec, TrainParams
 
 B, T, D, E, K = 5, 3, 6, 4, 7
 TRAINED = ("freeze-align", "linear", "mlp", "gated-unit", "inverted-bottleneck", "gated-low-rank")

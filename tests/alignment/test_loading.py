@@ -12,17 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.alignment import memory
-from pipeline.alignment.batches import AlignerFeatures, PairBatch
-from pipeline.alignment.columns import LastLayers, image_columns
-from pipeline.alignment.data import AlignmentData, load_alignment_data, report_mixing
-from pipeline.alignment.inputs import ImageInput, TextInput
-from pipeline.alignment.memory import choose_mode, free_host_memory
-from pipeline.alignment.resident import ResidentFeatures
-from pipeline.alignment.streaming import StreamedFeatures, in_reading_order
-from pipeline.alignment.trainer import train_repeat
+from pipeline.alignment.data import memory
+from pipeline.alignment.data.batches import AlignerFeatures, PairBatch
+from pipeline.alignment.data.columns import LastLayers, image_columns
+from pipeline.alignment.data.inputs import ImageInput, TextInput
+from pipeline.alignment.data.load import AlignmentData, load_alignment_data, report_mixing
+from pipeline.alignment.data.memory import choose_mode, free_host_memory
+from pipeline.alignment.data.resident import ResidentFeatures
+from pipeline.alignment.data.streaming import StreamedFeatures, in_reading_order
+from pipeline.alignment.training.trainer import train_repeat
 from pipeline.alignment.validation import read_validation, validation_recall
-from pipeline.config.schema import AlignerSpec, TrainParams
+from pipeline.config import AlignerSpec, TrainParams
 from pipeline.features import FeatureStore
 from pipeline.features.span import Span
 from pipeline.paths import store_folder

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from pipeline.alignment import train_aligner
-from pipeline.alignment.heads.initial import initial_head
-from pipeline.alignment.members import members_of
-from pipeline.alignment.model import ProjectionHeads
-from pipeline.alignment.objective import Objective
-from pipeline.alignment.records import TrainedRepeat
-from pipeline.alignment.stacked import Dropout, StackedLosses
-from pipeline.alignment.trainer import train_members
-from pipeline.config.schema import AlignerSpec, MemberParams, TrainParams
+from pipeline.alignment.losses.objective import Objective
+from pipeline.alignment.saved import ProjectionHeads
+from pipeline.alignment.training.initial_head import initial_head
+from pipeline.alignment.training.members import members_of
+from pipeline.alignment.training.records import TrainedRepeat
+from pipeline.alignment.training.stacked import Dropout, StackedLosses
+from pipeline.alignment.training.trainer import train_members
+from pipeline.config import AlignerSpec, MemberParams, TrainParams
 from pipeline.errors import ModelError
 from pipeline.paths import MODELS, WORK_VARIABLE
 from tests.alignment.planted import SPEC, changed, planted

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads.base import parameter_count
 from pipeline.alignment.heads.freeze_align import FreezeAlign
-from pipeline.alignment.inputs import ImageInput, TextInput
-from pipeline.alignment.model import HeadConfig, ProjectionHeads, heads_path, save_heads
+from pipeline.alignment.saved import HeadConfig, ProjectionHeads, heads_path, save_heads
 from pipeline.errors import ModelError
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads.base import parameter_count
 from pipeline.alignment.heads.freeze_align import FreezeAlign, GlobalMLP, TokenProjector
-from pipeline.alignment.inputs import ImageInput, TextInput
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.alignment.data import load_alignment_data
-from pipeline.alignment.model import HeadConfig, ProjectionHeads
-from pipeline.alignment.pairs import read_caption_pairs
-from pipeline.alignment.run import train_aligner
-from pipeline.config.schema import AlignerSpec, TrainParams
+from pipeline.alignment.data.load import load_alignment_data
+from pipeline.alignment.fit import train_aligner
+from pipeline.alignment.saved import HeadConfig, ProjectionHeads
+from pipeline.config import AlignerSpec, TrainParams
+from pipeline.datasets.caption_pairs import read_caption_pairs
 from pipeline.device import choose_device
 from pipeline.errors import DataError, ModelError, StoreError
 from pipeline.evaluation.embeddings import TrainedAligner

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.alignment import resume, train_aligner
-from pipeline.alignment.data import AlignmentData
-from pipeline.alignment.members import members_of
-from pipeline.alignment.model import heads_path
-from pipeline.alignment.records import TrainedRepeat
-from pipeline.alignment.resume import Checkpoint, forget, training_folder
-from pipeline.alignment.trainer import train_members
-from pipeline.config.schema import AlignerSpec, TrainParams
+from pipeline.alignment import train_aligner
+from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.saved import heads_path
+from pipeline.alignment.training import resume
+from pipeline.alignment.training.members import members_of
+from pipeline.alignment.training.records import TrainedRepeat
+from pipeline.alignment.training.resume import Checkpoint, forget, training_folder
+from pipeline.alignment.training.trainer import train_members
+from pipeline.config import AlignerSpec, TrainParams
 from pipeline.paths import MODELS, WORK_VARIABLE
 from tests.alignment.planted import PARAMS, SPEC, changed, planted, streamed
 from tests.alignment.toy import ROOT, World
@@ -163,7 +164,7 @@ def test_checkpoints_of_an_ended_training_are_removed_and_old_ones_too(tmp_path:
 CHILD = """
 import sys
 from pipeline.alignment import train_aligner
-from pipeline.config.schema import AlignerSpec, TrainParams
+from pipeline.config import AlignerSpec, TrainParams
 spec, params = AlignerSpec.model_validate_json(sys.argv[1]), TrainParams.model_validate_json(sys.argv[2])
 train_aligner("default", spec, params, 2, 0)
 """

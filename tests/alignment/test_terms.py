@@ -8,17 +8,17 @@ import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
 
-from pipeline.alignment.batches import PairBatch
+from pipeline.alignment.data.batches import PairBatch
+from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads import build_head
 from pipeline.alignment.heads.freeze_align import FreezeAlign
-from pipeline.alignment.inputs import ImageInput, TextInput
 from pipeline.alignment.losses import patch_text as module
 from pipeline.alignment.losses import patch_text_logits, structure_loss
+from pipeline.alignment.losses.objective import Objective
+from pipeline.alignment.losses.regularisers import mixed, noisy
 from pipeline.alignment.losses.structure import neighbours
-from pipeline.alignment.objective import Objective
-from pipeline.alignment.regularisers import mixed, noisy
-from pipeline.alignment.stacked import StackedLosses
-from pipeline.config.schema import AlignerSpec, LossSpec, TrainParams
+from pipeline.alignment.training.stacked import StackedLosses
+from pipeline.config import AlignerSpec, LossSpec, TrainParams
 
 B, T, D, K = 9, 3, 6, 4
 

@@ -5,14 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alignment.batches import epoch_batches
+from pipeline.alignment.data.batches import epoch_batches
 from pipeline.alignment.heads.freeze_align import FreezeAlign
-from pipeline.alignment.heads.initial import initial_head
 from pipeline.alignment.losses import info_nce, positives
-from pipeline.alignment.schedule import learning_rate, optimiser
-from pipeline.alignment.trainer import EpochRecord, TrainedRepeat, train_repeat
+from pipeline.alignment.training.initial_head import initial_head
+from pipeline.alignment.training.schedule import learning_rate, optimiser
+from pipeline.alignment.training.trainer import EpochRecord, TrainedRepeat, train_repeat
 from pipeline.alignment.validation import read_validation, recall_at_1, validation_recall
-from pipeline.config.schema import TrainParams
+from pipeline.config import TrainParams
 from pipeline.errors import ModelError
 from pipeline.evaluation.metrics import first_hit_ranks, hits_at
 from tests.alignment.planted import PARAMS, SPEC, TRAIN, changed, planted
@@ -102,7 +102,9 @@ def loop(params: TrainParams, decay: float = 0.0) -> dict[str, torch.Tensor]:
 
 def last_is_best(params: TrainParams, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
     """The weights that training keeps where the last record counts as the best."""
-    monkeypatch.setattr("pipeline.alignment.trainer.validation_recall", lambda head, _: (head.eval(), next(rising))[1])
+    monkeypatch.setattr(
+        "pipeline.alignment.training.trainer.validation_recall", lambda head, _: (head.eval(), next(rising))[1]
+    )
     rising = iter(range(1, 1000))
     return train(params).head.state_dict()
 

@@ -6,14 +6,14 @@ from functools import partial
 import pytest
 import torch
 
-from pipeline.alignment.capture import Captured, tensors
-from pipeline.alignment.heads.initial import initial_head
-from pipeline.alignment.members import Member, members_of
-from pipeline.alignment.objective import Objective
-from pipeline.alignment.records import Outcome
-from pipeline.alignment.trainer import train_members, train_repeat
-from pipeline.alignment.update import Updates
-from pipeline.config.schema import TrainParams
+from pipeline.alignment.losses.objective import Objective
+from pipeline.alignment.training.capture import Captured, tensors
+from pipeline.alignment.training.initial_head import initial_head
+from pipeline.alignment.training.members import Member, members_of
+from pipeline.alignment.training.records import Outcome
+from pipeline.alignment.training.trainer import train_members, train_repeat
+from pipeline.alignment.training.update import Updates
+from pipeline.config import TrainParams
 from pipeline.errors import ConfigError, ModelError
 from tests.alignment.planted import SPEC, changed, planted
 

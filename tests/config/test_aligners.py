@@ -8,8 +8,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from pipeline.config import AlignerSpec, TrainParams, ViewSpec
 from pipeline.config.load import validate
-from pipeline.config.schema import AlignerSpec, TrainParams, ViewSpec
 from tests.config.refusals import refusal
 
 ROOT = Path(__file__).resolve().parents[2]

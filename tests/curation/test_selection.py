@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.schema import ClassificationSet, CurationSpec
+from pipeline.config import ClassificationSet, CurationSpec
 from pipeline.curation import curate_images
 from pipeline.curation import run as curation_run
 from pipeline.curation.assignment import assign, best_total

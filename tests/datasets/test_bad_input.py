@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.config.schema import (
+from pipeline.config import (
     CaptionFileSource,
     EncodeParams,
     FolderSource,

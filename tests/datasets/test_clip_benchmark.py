@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.schema import ClipBenchmarkSource
+from pipeline.config import ClipBenchmarkSource
 from pipeline.datasets.decode import ImageTable
 from pipeline.datasets.index import build_index
 from pipeline.datasets.tables import read_table

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config.schema import EmojiSource, StampsSource
+from pipeline.config import EmojiSource, StampsSource
 from pipeline.datasets import packages
 from pipeline.datasets.emoji_packages import code_points
 from pipeline.datasets.index import build_index

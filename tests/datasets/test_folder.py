@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.schema import FolderSource
+from pipeline.config import FolderSource
 from pipeline.datasets.decode import ImageTable
 from pipeline.datasets.index import build_index
 from pipeline.datasets.tables import image_id, read_table

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.config.schema import (
+from pipeline.config import (
     EmojiSource,
     EncodeParams,
     FolderSource,

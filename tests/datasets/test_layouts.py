@@ -9,8 +9,8 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from pipeline.config import DatasetSpec
 from pipeline.config.load import load_config, validate
-from pipeline.config.schema import DatasetSpec
 from pipeline.datasets.index import build_index
 from pipeline.datasets.tables import read_table
 from pipeline.features.scratch import WORK_VARIABLE

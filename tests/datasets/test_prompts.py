@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.schema import ClassificationSet, PromptsParams, SegmentationSource, SplitsParams, Translation
+from pipeline.config import ClassificationSet, PromptsParams, SegmentationSource, SplitsParams, Translation
 from pipeline.datasets.descriptions import read_descriptions
 from pipeline.datasets.index import build_index
 from pipeline.datasets.prompts import build_prompts

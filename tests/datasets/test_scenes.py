@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config.schema import ScenesParams
+from pipeline.config import ScenesParams
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.decode import ImageTable
 from pipeline.datasets.scenes import Scenes, build_scenes, read_scenes

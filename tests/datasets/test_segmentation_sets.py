@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.config.schema import SegmentationSource, SlidingWindows
+from pipeline.config import SegmentationSource, SlidingWindows
 from pipeline.datasets.decode import ImageTable
 from pipeline.datasets.index import build_index
 from pipeline.datasets.segmentation import BACKGROUND, VOID, SegmentationSet

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.schema import SplitsParams
+from pipeline.config import SplitsParams
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.splits import build_splits
 from pipeline.datasets.tables import read_table

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config.schema import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders.image import load_image_encoder
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoders.text import load_text_encoder

@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
+from pipeline.config import EncoderSpec, ViewSpec
 from pipeline.config.catalogue import CATALOGUE, from_catalogue
-from pipeline.config.schema import EncoderSpec, ViewSpec
 from pipeline.encoders.checkpoint import materialise
 from pipeline.paths import WORK_VARIABLE
 from tests.encoders.dual_models import TEXTS

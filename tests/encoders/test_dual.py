@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers as hf
 
-from pipeline.config.schema import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders import open_clip_parts
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import load_image_encoder

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.aligner.recorded import recorded_specs
-from pipeline.config.schema import EncodeParams, ViewSpec
+from pipeline.config import EncodeParams, ViewSpec
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import load_image_encoder
 from pipeline.encoding.crops import crop_box
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.rows import ImageRows
+from pipeline.inference.recorded import recorded_specs
 from tests.dag import tiny
 from tests.encoders.conftest import picture, spec
 

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.config import load_config
-from pipeline.config.schema import EncodeParams
+from pipeline.config import EncodeParams, load_config
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import load_image_encoder
 from pipeline.encoders.text import load_text_encoder

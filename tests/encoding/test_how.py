@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.aligner.recorded import recorded_specs
-from pipeline.config.schema import EncodeParams, EncoderSpec, FolderSource, ViewSpec
+from pipeline.config import EncodeParams, EncoderSpec, FolderSource, ViewSpec
 from pipeline.datasets.index import build_index
 from pipeline.encoders import precision
 from pipeline.encoders.checkpoint import materialise
@@ -22,6 +21,7 @@ from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.load import image_rows, text_rows
 from pipeline.encoding.rows import ImageRows, TextRows
 from pipeline.errors import CheckpointError
+from pipeline.inference.recorded import recorded_specs
 from pipeline.paths import WORK_VARIABLE
 from tests.dag import tiny
 from tests.encoders.conftest import picture, spec

@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.aligner.recorded import recorded_specs
-from pipeline.config.schema import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
 from pipeline.encoders.text import TextEncoder, load_text_encoder
@@ -17,6 +16,7 @@ from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.regions import region_means
 from pipeline.encoding.rows import NOT_FINITE, ImageRows, TextRows
 from pipeline.errors import CheckpointError, DataError
+from pipeline.inference.recorded import recorded_specs
 from tests.dag import tiny
 
 PARAMS = EncodeParams(batch_size=4, text_batch_size=3, workers=2, shard_rows=8)

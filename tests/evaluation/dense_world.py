@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config.schema import ScenesParams, SegmentationSource, SlidingWindows
+from pipeline.config import ScenesParams, SegmentationSource, SlidingWindows
 from pipeline.datasets.index import build_index
 from pipeline.datasets.scenes import TRAINING, Scenes, build_scenes, read_scenes
 from pipeline.datasets.tables import JOINT_PAIRS, PROMPTS, read_table, text_id, write_table

@@ -10,8 +10,8 @@ import torch
 import zarr
 
 from pipeline.alignment.heads.freeze_align import FreezeAlign
-from pipeline.alignment.model import HeadConfig, save_heads
-from pipeline.config.schema import AlignerSpec, EvaluateParams, SceneLabels, ScenesParams
+from pipeline.alignment.saved import HeadConfig, save_heads
+from pipeline.config import AlignerSpec, EvaluateParams, SceneLabels, ScenesParams
 from pipeline.datasets.scenes import Scenes, build_scenes, read_scenes
 from pipeline.datasets.tables import PROMPTS, SAMPLES, text_id, write_table
 from pipeline.evaluation.embeddings import TrainedAligner

@@ -12,7 +12,6 @@ from PIL import Image
 
 from pipeline.accounting.aligners import aligner_costs
 from pipeline.accounting.parameters import counts_by_weights
-from pipeline.aligner import Aligner
 from pipeline.alignment.untrained import record_identity
 from pipeline.config import Config
 from pipeline.config.load import validate
@@ -21,6 +20,7 @@ from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError, ModelError
 from pipeline.evaluation.results import TaskResult
 from pipeline.evaluation.table import render
+from pipeline.inference import Aligner
 from pipeline.paths import MODELS, RESULTS, WORK_VARIABLE
 from pipeline.similarity.candidates import read_candidates
 from stages.checkpoint import checkpoint

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pipeline.config.schema import ScenesParams
+from pipeline.config import ScenesParams
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.scenes import build_scenes
 from pipeline.errors import DataError, FingerprintMismatch

@@ -171,7 +171,7 @@ def test_scenes_of_other_pictures_than_the_splits_are_refused(tmp_path: Path, mo
 
 
 def test_without_scenes_everything_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.config.schema import ScenesParams
+    from pipeline.config import ScenesParams
     from pipeline.datasets.builder import IndexBuilder
     from pipeline.datasets.scenes import build_scenes
 

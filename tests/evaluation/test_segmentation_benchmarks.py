@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.alignment.dense import DenseHead, fit_dense_head
-from pipeline.config.schema import DenseHeadSpec, SegmentationBenchmark
+from pipeline.config import DenseHeadSpec, SegmentationBenchmark
 from pipeline.datasets.segmentation import SegmentationSet
 from pipeline.errors import DataError
 from pipeline.evaluation.embeddings import TrainedAligner

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.config.schema import (
+from pipeline.config import (
     AlignerSpec,
     ClassificationSet,
     EncoderSpec,
@@ -21,7 +21,7 @@ from pipeline.encoding.load import text_rows
 from pipeline.encoding.plan import text_plan
 from pipeline.encoding.run import StoreEncoder
 from pipeline.paths import WORK_VARIABLE
-from tests.aligner.conftest import PARAMS, Project, project
+from tests.inference.conftest import PARAMS, Project, project
 
 __all__ = ["project"]
 

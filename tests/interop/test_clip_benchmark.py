@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config.schema import ClassificationSet, ClipBenchmarkSource, EncoderSpec, SplitsParams, ViewSpec
+from pipeline.config import ClassificationSet, ClipBenchmarkSource, EncoderSpec, SplitsParams, ViewSpec
 from pipeline.datasets.index import build_index
 from pipeline.datasets.splits import build_splits
 from pipeline.datasets.tables import JOINT_PAIRS, read_table, write_table
@@ -25,7 +25,7 @@ from pipeline.evaluation.results import TaskResult
 from pipeline.interop import clip_benchmark, export
 from pipeline.interop.clip_model import load_clip_model, tokenize, untokenize
 from pipeline.paths import WORK_VARIABLE
-from tests.aligner.conftest import PARAMS, Project, aligner
+from tests.inference.conftest import PARAMS, Project, aligner
 from tests.interop.conftest import EVALUATE, LABEL, SPECS, encode_prompts
 
 ALIGNERS = sorted(SPECS)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pipeline.alignment.losses import info_nce
-from pipeline.config.schema import SyntheticToy, ToyParams
+from pipeline.config import SyntheticToy, ToyParams
 from pipeline.errors import DataError
 from pipeline.similarity.batched_loss import clip_loss
 from pipeline.similarity.ease import Member, align_all

@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from pipeline.alignment.model import HeadConfig
+from pipeline.alignment.saved import HeadConfig
 from pipeline.errors import ModelError
 from pipeline.features.fingerprint import require_same_encoder
 from pipeline.files import write_json

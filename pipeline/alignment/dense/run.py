@@ -11,8 +11,8 @@ import numpy as np
 
 from pipeline.alignment.dense.head import CONFIG_FILE, FORMAT, DenseHead, unit_rows
 from pipeline.alignment.dense.regions import object_tokens
-from pipeline.alignment.pairs import read_caption_pairs, read_samples
-from pipeline.config.schema import DenseHeadSpec
+from pipeline.config import DenseHeadSpec
+from pipeline.datasets.caption_pairs import read_caption_pairs, read_samples
 from pipeline.datasets.scenes import SceneObject, Scenes, read_scenes
 from pipeline.errors import DataError, FingerprintMismatch
 from pipeline.features import FeatureStore

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from pipeline.alignment.inputs import ImageInput, TextInput
+from pipeline.alignment.data.inputs import ImageInput, TextInput
 
 SCALE_RANGE = (2.0, 1000.0)  # a temperature between 0.5 and 0.001, as in Freeze-Align's code
 

@@ -12,7 +12,7 @@ from pipeline.alignment.heads.networks import MLP, GatedLowRank, GatedUnit, Inve
 from pipeline.alignment.heads.two_networks import TwoNetworks
 from pipeline.alignment.heads.vectors import image_width
 from pipeline.alignment.heads.whitened import Whitened
-from pipeline.config.schema import AlignerSpec, ClosedForm, TrainParams
+from pipeline.config import AlignerSpec, ClosedForm, TrainParams
 
 Network = Callable[[int, int, float], nn.Module]
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads.base import Head
-from pipeline.alignment.inputs import ImageInput, TextInput
 
 
 class Ensemble(Head):

@@ -11,8 +11,8 @@ costs 17 GFLOP in matrix products and not 30.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads.base import Head, token_mean
-from pipeline.alignment.inputs import ImageInput, TextInput
 
 
 class TokenProjector(nn.Module):

@@ -3,9 +3,9 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.vectors import ImageVector, image_vector, patch_vector, text_vector
-from pipeline.alignment.inputs import ImageInput, TextInput
 
 
 class TwoNetworks(Head):

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads.base import token_mean
-from pipeline.alignment.inputs import ImageInput, TextInput
 
 ImageVector = Literal["cls", "mean", "sum", "concat"]
 

@@ -5,9 +5,9 @@ Shapes: B rows, T tokens, D the width of an encoder.
 
 from torch import Tensor
 
+from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.fitted import Affine
-from pipeline.alignment.inputs import ImageInput, TextInput
 
 
 class Whitened(Head):

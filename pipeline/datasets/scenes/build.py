@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from pipeline.config.schema import ScenesParams
+from pipeline.config import ScenesParams
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.scenes.caption import long_caption
 from pipeline.datasets.scenes.compose import Composition, compose

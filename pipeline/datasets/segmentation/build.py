@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from pipeline.config.schema import SegmentationSource
+from pipeline.config import SegmentationSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.decode import decode_labels, decode_rgb
 from pipeline.datasets.segmentation.layouts import ClassName, Layout, Sample, read_layout

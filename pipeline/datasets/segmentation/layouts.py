@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config.schema import SegmentationSource
+from pipeline.config import SegmentationSource
 from pipeline.datasets.segmentation.names import CONTEXT, LANGUAGES, VOC
 from pipeline.errors import SourceError
 

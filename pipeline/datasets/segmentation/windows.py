@@ -1,6 +1,6 @@
 """Sliding windows over a picture."""
 
-from pipeline.config.schema import SlidingWindows
+from pipeline.config import SlidingWindows
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 

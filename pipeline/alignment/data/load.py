@@ -1,0 +1,209 @@
+"""The training data of an aligner: where its images and captions lie, and which of them each split pairs.
+
+Every repeat splits the same features anew; a split is a list of rows.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.alignment.data.batches import AlignerFeatures
+from pipeline.alignment.data.columns import as_images, as_texts, image_columns, text_columns
+from pipeline.alignment.data.memory import choose_mode
+from pipeline.alignment.data.resident import ResidentFeatures
+from pipeline.alignment.data.selection import curated_pairs
+from pipeline.alignment.data.streaming import StreamedFeatures, in_reading_order
+from pipeline.alignment.data.views import open_view
+from pipeline.config import AlignerSpec, TrainParams
+from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs, read_samples
+from pipeline.errors import DataError
+from pipeline.features import FeatureStore
+from pipeline.features.span import Span, row_bytes
+
+log = logging.getLogger(__name__)
+
+FEW_BLOCKS = 16
+
+
+@dataclass(frozen=True)
+class AlignmentData:
+    """Features, and the pairs of each split.
+
+    Attributes:
+        features: of the distinct images and the distinct captions, wherever they lie.
+        train, validation: one (P, 2) int64 tensor per repeat: row of the image and row of the caption in `features`.
+            `train` holds what the curation of the aligner selected; validation pairs are all there.
+        fingerprints: fingerprint of the stores behind each view, by view.
+        datasets: the data sets that had captions.
+        concepts: (N,) int64 by image row, equal for images of one concept; where `positives: concept` asks for it.
+    """
+
+    features: AlignerFeatures
+    train: tuple[Tensor, ...]
+    validation: tuple[Tensor, ...]
+    fingerprints: dict[str, dict[str, Any]]
+    datasets: tuple[str, ...]
+    concepts: Tensor | None = None
+
+
+def load_alignment_data(
+    name: str, spec: AlignerSpec, repeats: int, device: torch.device, params: TrainParams | None = None
+) -> AlignmentData:
+    """Join the features of the aligner `name` with the splits, and read them unless they are to be streamed.
+
+    Pairs of samples that could not be encoded are left out, with a warning. Of the training pairs, only those of images
+    that the curation selected for the repeat are kept. Streamed training pairs are in reading order, others in the
+    order of the tables.
+
+    Args:
+        params: its `features`, `shuffle_block` and `shuffle_buffer_mb` say how the features are loaded.
+
+    Raises:
+        DataError: no data set has captions, a store lacks ids or the local tokens, the selection of training images is
+            missing or was made from other splits, or a split of some repeat is empty.
+        StoreError: a store is missing or damaged.
+        FingerprintMismatch: the stores of a view were not all written by the same encoder and settings.
+    """
+    params = params or TrainParams()
+    pairs = read_caption_pairs(spec.data, repeats)
+    datasets = tuple(dataset for dataset in spec.data if (pairs.dataset == dataset).any())
+    if not datasets:
+        raise DataError(
+            f"Aligner {name!r} has nothing to train on: none of its data sets ({', '.join(spec.data)}) has English "
+            "captions in data/splits. See the logs of the stage index for what was unavailable."
+        )
+    images, texts = open_view(spec.image, datasets), open_view(spec.text, datasets)
+    usable = np.ones(len(pairs), dtype=bool)
+    for dataset in datasets:
+        inside = pairs.dataset == dataset
+        usable[inside] = images[dataset].servable(pairs.image_id[inside])
+        usable[inside] &= texts[dataset].servable(pairs.text_id[inside])
+    pairs = pairs.where(usable)
+    curated = curated_pairs(spec.curation, pairs, repeats)
+    crops = _kept_crops(images.values()) if spec.crops else 0
+    own, stored = _positions(pairs, pairs.image_id, images), sum(map(len, images.values()))
+
+    features, joined = _load(
+        image_columns(list(images.values()), spec.local_tokens, spec.layers, crops),
+        text_columns(list(texts.values()), spec.text_tokens),
+        np.concatenate([own + number * stored for number in range(1 + crops)]),
+        np.tile(_positions(pairs, pairs.text_id, texts), 1 + crops),
+        torch.empty(0, device=device).device,  # with its number, as the features have it
+        params,
+    )
+    train = tuple(
+        _rows(joined, np.tile(_training(pairs, curated, repeat), 1 + crops), name, repeat, "train")
+        for repeat in range(repeats)
+    )
+    if isinstance(features, StreamedFeatures):
+        train = tuple(in_reading_order(rows) for rows in train)
+        report_mixing(features, train)
+    return AlignmentData(
+        features=features,
+        train=train,
+        validation=tuple(
+            _rows(joined, pairs.splits[:, repeat] == "validation", name, repeat, "validation")
+            for repeat in range(repeats)
+        ),
+        fingerprints={spec.image: images[datasets[0]].fingerprint, spec.text: texts[datasets[0]].fingerprint},
+        datasets=datasets,
+        concepts=_concepts(pairs, joined) if spec.loss.positives == "concept" else None,
+    )
+
+
+def report_mixing(features: StreamedFeatures, train: tuple[Tensor, ...]) -> None:
+    """Say how many pairs are mixed at a time, and warn where those come from too few places."""
+    shuffle = features.shuffle(max(train, key=len))
+    log.info("Streamed: %d of %d pairs are mixed at a time", shuffle.window_rows, shuffle.rows)
+    if shuffle.window_rows < shuffle.rows and shuffle.window < FEW_BLOCKS:
+        log.warning(
+            "Only %d blocks of %d pairs are mixed at a time: neighbours in the store will meet too often. "
+            "Raise train.shuffle_buffer_mb or lower train.shuffle_block in params.yaml",
+            shuffle.window, shuffle.block,
+        )  # fmt: skip
+
+
+def _positions(pairs: CaptionPairs, ids: np.ndarray, stores: Mapping[str, FeatureStore]) -> np.ndarray:
+    """Position of each id over all stores in turn, (P,) int64: that in the first data set whose pairs name it."""
+    position_of: dict[str, int] = {}
+    offset = 0
+    for dataset, store in stores.items():
+        new = [i for i in dict.fromkeys(ids[pairs.dataset == dataset].tolist()) if i not in position_of]
+        position_of.update(zip(new, (store.rows(new) + offset).tolist(), strict=True))
+        offset += len(store)
+    return np.array([position_of[identifier] for identifier in ids], dtype=np.int64)
+
+
+def _load(
+    images: tuple[Span, ...],
+    texts: tuple[Span, ...],
+    image_rows: np.ndarray,
+    text_rows: np.ndarray,
+    device: torch.device,
+    params: TrainParams,
+) -> tuple[AlignerFeatures, Tensor]:
+    """The features as the loading mode has them, and the pairs (P, 2): rows in those features."""
+    image_set, image_P = np.unique(image_rows, return_inverse=True)
+    text_set, text_P = np.unique(text_rows, return_inverse=True)
+    needed = len(image_set) * sum(map(row_bytes, images)) + len(text_set) * sum(map(row_bytes, texts))
+    mode = choose_mode(params.features, needed, device)
+    if mode == "stream":
+        joined = torch.from_numpy(np.stack([image_rows, text_rows], axis=1))
+        return StreamedFeatures(images, texts, device, params.shuffle_block, params.shuffle_buffer_mb * 10**6), joined
+    place = device if mode == "device" else torch.device("cpu")
+    features = ResidentFeatures(
+        as_images([column.take(image_set) for column in images]).to(place),
+        as_texts([column.take(text_set) for column in texts]).to(place),
+        device,
+    )
+    return features, torch.from_numpy(np.stack([image_P, text_P], axis=1)).to(place)
+
+
+def _training(pairs: CaptionPairs, curated: np.ndarray, repeat: int) -> np.ndarray:
+    """Which pairs are trained on, (P,) bool."""
+    wanted: np.ndarray = (pairs.splits[:, repeat] == "train") & curated[:, repeat]
+    return wanted
+
+
+def _kept_crops(stores: Iterable[FeatureStore]) -> int:
+    """How many crops of each image every store keeps.
+
+    Raises:
+        DataError: a store keeps none.
+    """
+    for store in stores:
+        if "crop_cls" not in store.names:
+            raise DataError(
+                f"{store.folder} keeps no crops ({', '.join(store.names)}): set `crops` of its view in params.yaml, or "
+                "crops: false of the aligner"
+            )
+    return min(store.shape("crop_cls")[1] for store in stores)
+
+
+def _concepts(pairs: CaptionPairs, joined: Tensor) -> Tensor:
+    """The concept of each image row of `joined` as a number, (N,) int64; images of one concept share it.
+
+    Args:
+        joined: (m * P, 2), the pairs of the images and then those of their crops.
+    """
+    concept_of = {(d, i): c for d, i, c in read_samples(("dataset", "image_id", "concept"), 0)}
+    names = [concept_of[key] or "/".join(key) for key in zip(pairs.dataset, pairs.image_id, strict=True)]
+    codes = torch.from_numpy(np.unique(np.array(names, dtype=str), return_inverse=True)[1]).to(joined.device)
+    codes = codes.repeat(len(joined) // len(codes))
+    by_row = torch.zeros(int(joined[:, 0].max()) + 1, dtype=torch.int64, device=joined.device)
+    return by_row.index_put((joined[:, 0],), codes)
+
+
+def _rows(joined: Tensor, mask: np.ndarray, name: str, repeat: int, split: str) -> Tensor:
+    inside = np.flatnonzero(mask)
+    if len(inside) < 2:
+        raise DataError(
+            f"Aligner {name!r}: the {split} split of repeat {repeat} has {len(inside)} pairs; at least 2 are needed. "
+            "Change `splits` or the curation of the aligner in params.yaml, or add data."
+        )
+    return joined[torch.from_numpy(inside).to(joined.device)]

@@ -1,0 +1,78 @@
+"""Reading what a head needs from the feature stores of a view."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.alignment.data.inputs import ImageInput, TextInput
+from pipeline.errors import DataError
+from pipeline.features import FeatureStore
+from pipeline.features.views import open_view
+
+__all__ = ["open_view", "read_images", "read_texts", "require_tokens"]
+
+
+def read_images(store: FeatureStore, ids: np.ndarray, local_tokens: str, layers: int = 1) -> ImageInput:
+    """Features of images in the dtype of the store.
+
+    Args:
+        local_tokens: "grid", "patch", "mean" (the mean patch token, as a single token) or "none" (no token at all).
+        layers: how many of the last kept layers of "cls" and "mean" are joined.
+
+    Raises:
+        DataError: the store does not hold those tokens.
+        MissingRows: an id is absent or not valid.
+    """
+    if local_tokens == "none":
+        cls = _joined(store.read("cls", ids), layers)
+        return ImageInput(cls, cls[:, None, :][:, :0])
+    require_tokens(store, local_tokens)
+    return ImageInput(
+        cls=_joined(store.read("cls", ids), layers),
+        local=_joined(store.read("mean", ids), layers)[:, None, :]
+        if local_tokens == "mean"
+        else torch.from_numpy(store.read(local_tokens, ids)),
+    )
+
+
+def require_tokens(store: FeatureStore, local_tokens: str) -> None:
+    """Check that the store keeps the local tokens that an aligner takes.
+
+    Raises:
+        DataError: it does not.
+    """
+    if not {"mean", "grid", "patch"}.intersection(store.names):
+        raise DataError(
+            f"{store.folder} holds one vector per image ({', '.join(store.names)}), as a dual encoder gives it; heads "
+            "other than identity take local tokens as well. For a CLIP of transformers, `pooling: cls` keeps them."
+        )
+    if local_tokens not in store.names:
+        raise DataError(
+            f"local_tokens: {local_tokens} needs the array {local_tokens!r}; the store holds "
+            f"{', '.join(store.names)}. Choose local_tokens: mean for the aligner, or raise the tier of its view."
+        )
+
+
+def read_texts(store: FeatureStore, ids: np.ndarray, text_tokens: str = "pooled") -> TextInput:
+    """Features of texts in the dtype of the store.
+
+    Args:
+        text_tokens: "pooled", sentence embeddings as texts of one token, or "full", every token.
+
+    Raises:
+        MissingRows: an id is absent or not valid.
+        StoreError: the store keeps no tokens.
+    """
+    if text_tokens == "full":
+        tokens, mask = store.ragged("tokens").take_padded(store.rows(ids))
+        return TextInput(torch.from_numpy(tokens), torch.from_numpy(mask))
+    return TextInput.from_pooled(torch.from_numpy(store.read("pooled", ids)))
+
+
+def last_layers(array: np.ndarray, count: int) -> np.ndarray:
+    """Of kept layers (n, L, D) the last `count` in a row, (n, count * D)."""
+    return array[:, -count:].reshape(len(array), -1)
+
+
+def _joined(array: np.ndarray, layers: int) -> Tensor:
+    return torch.from_numpy(array if array.ndim == 2 else np.ascontiguousarray(last_layers(array, layers)))

@@ -1,0 +1,273 @@
+"""A trained aligner on disk: `config.json` and one safetensors file of heads per repeat. Nothing is pickled."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipeline.alignment.data.inputs import ImageInput, TextInput
+from pipeline.alignment.heads.base import Head
+from pipeline.alignment.heads.build import empty_head
+from pipeline.alignment.heads.identity import Identity
+from pipeline.config import AlignerSpec
+from pipeline.errors import ModelError
+from pipeline.files import write_json
+
+FORMAT = 3
+CONFIG_FILE = "config.json"
+HEADS_FILE = "heads.safetensors"
+_CHUNK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """All that is needed to use the heads of an aligner, and how they came about.
+
+    Attributes:
+        image_view, text_view: names of the views whose features the heads take.
+        fingerprints: fingerprint of the feature stores by view, as `Fingerprint.as_dict` gives it: what the heads take,
+            and enough to load the encoders again. Features with another digest do not fit.
+        data: data sets that it was trained on.
+        seeds, best_epochs: one per repeat; empty for head "identity", which has no weights.
+        parameters: trained scalars of one head, the temperature included; of one in closed form the numbers in it.
+        recipe: what decides the form of the head, as `recipe_of` gives it; by default of one on its own inputs.
+    """
+
+    aligner: str
+    head: str
+    vision_dim: int
+    text_dim: int
+    embed_dim: int
+    local_tokens: str
+    image_view: str
+    text_view: str
+    fingerprints: dict[str, dict[str, Any]]
+    data: tuple[str, ...]
+    repeats: int
+    seeds: tuple[int, ...]
+    best_epochs: tuple[int, ...]
+    parameters: int
+    text_tokens: str = "pooled"
+    recipe: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @classmethod
+    def of(cls, aligner: str, spec: AlignerSpec, vision_dim: int, text_dim: int, **others: Any) -> "HeadConfig":
+        """The config of an aligner: what `spec` says of the head and its views, and the other fields as given."""
+        return cls(
+            aligner=aligner,
+            head=spec.head,
+            vision_dim=vision_dim,
+            text_dim=text_dim,
+            local_tokens=spec.local_features,
+            text_tokens=spec.text_tokens,
+            image_view=spec.image,
+            text_view=spec.text,
+            recipe=recipe_of(spec),
+            **others,
+        )
+
+    @property
+    def layers(self) -> int:
+        """How many of the last kept layers of the image view are joined."""
+        return int(self.recipe.get("layers", 1))
+
+    def write(self, folder: Path) -> None:
+        """Write config.json into `folder`."""
+        write_json(asdict(self), folder / CONFIG_FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> "HeadConfig":
+        """Read config.json of `folder`.
+
+        Raises:
+            ModelError: it is missing, of another format or lacks a field.
+        """
+        path = folder / CONFIG_FILE
+        try:
+            raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if raw["format"] != FORMAT:
+                raise ModelError(
+                    f"{path} has format {raw['format']}; this version reads format {FORMAT}. Train it again: dvc repro"
+                )
+            sequences = {name: tuple(raw[name]) for name in ("data", "seeds", "best_epochs")}
+            return cls(**{**raw, **sequences})
+        except FileNotFoundError as error:
+            raise ModelError(f"No trained aligner at {folder}. Train it with: dvc repro") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{path} does not describe an aligner of this project ({type(error).__name__}: {error}). "
+                "Train it again with: dvc repro"
+            ) from error
+
+
+_RECIPE = ("head", "embed_dim", "local_tokens", "layers", "image_input", "whiten", "closed", "loss")
+
+
+def recipe_of(spec: AlignerSpec) -> dict[str, Any]:
+    """What of an aligner decides the form of its head, as plain data for JSON."""
+    return spec.model_dump(mode="json", include=set(_RECIPE))
+
+
+def heads_path(folder: Path, repeat: int) -> Path:
+    """The weights of one repeat inside the folder of an aligner."""
+    return folder / f"repeat_{repeat}" / HEADS_FILE
+
+
+def save_heads(head: Head, folder: Path, repeat: int) -> None:
+    """Write the weights of one repeat."""
+    path = heads_path(folder, repeat)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.cpu().clone().contiguous() for name, value in head.state_dict().items()}
+    save_file(weights, path)  # clones, since members of an ensemble may share maps
+
+
+class ProjectionHeads:
+    """Heads of one repeat, trained or "identity": frozen features in, unit vectors of the shared space out.
+
+    Attributes:
+        config: the `HeadConfig` they were saved with.
+    """
+
+    def __init__(self, config: HeadConfig, head: Head, device: torch.device) -> None:
+        self.config = config
+        self._head = head.to(device).eval()
+        self._device = device
+
+    @classmethod
+    def from_folder(cls, folder: Path, repeat: int = 0, device: torch.device | str = "cpu") -> "ProjectionHeads":
+        """Load the heads of one repeat from the folder of an aligner.
+
+        Raises:
+            ModelError: config or weights are missing, damaged or do not fit each other.
+        """
+        config = HeadConfig.read(folder)
+        if config.head == "identity":
+            return cls(config, Identity(_own_scale(config)), torch.device(device))
+        head = _head_of(config, folder)
+        path = heads_path(folder, repeat)
+        if not path.is_file():
+            raise ModelError(
+                f"{folder} holds {config.repeats} repeats; there are no heads at {path}. Train it with: dvc repro"
+            )
+        try:
+            head.load_state_dict(load_file(path))
+        except (SafetensorError, RuntimeError) as error:
+            raise ModelError(
+                f"{path} does not fit {folder / CONFIG_FILE}: {error}. Train it again: dvc repro"
+            ) from error
+        return cls(config, head, torch.device(device))
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied by before the softmax; learned, one over the temperature.
+
+        Of head "identity" it is the dual encoder's own.
+        """
+        return self._head.scale().item()
+
+    @torch.no_grad()
+    def embed_image(self, cls: np.ndarray, local: np.ndarray) -> np.ndarray:
+        """Unit vectors (N, K) float32 of images.
+
+        Args:
+            cls: (N, D) features of the image view, any float dtype.
+            local: (N, T, D) local tokens of the kind in `config.local_tokens`; T is 0 for "none".
+
+        Raises:
+            ValueError: the shapes do not fit the heads.
+        """
+        self._check("image", cls, 2, self.config.vision_dim)
+        self._check("local", local, 3, self.config.vision_dim)
+        images = ImageInput(torch.from_numpy(cls), torch.from_numpy(local))
+        parts = [
+            self._head.image_features(images.take(rows).to(self._device)).cpu()
+            for rows in torch.split(torch.arange(len(images)), _CHUNK_ROWS)
+        ]
+        return torch.cat(parts).numpy()
+
+    @torch.no_grad()
+    def embed_patches(self, patch: np.ndarray, unit: bool = True) -> np.ndarray:
+        """Unit vectors (N, P, K) float32 of single patches, through the projector of local tokens alone.
+
+        It is how Freeze-Align segments: the CLS token, the same for every patch, stays out.
+
+        Args:
+            patch: (N, P, D) patch tokens of the image encoder, any float dtype.
+            unit: whether they are brought to unit length; if not, they are left as the projector gives them.
+
+        Raises:
+            ValueError: the shape does not fit the heads.
+        """
+        self._check("patch", patch, 3, self.config.vision_dim)
+        rows = max(1, _CHUNK_ROWS // max(1, patch.shape[1]))
+        parts = [
+            self._head.patch_features(torch.from_numpy(patch[start : start + rows]).to(self._device), unit).cpu()
+            for start in range(0, len(patch), rows)
+        ]
+        return torch.cat([torch.empty(0, patch.shape[1], self.config.embed_dim), *parts]).numpy()
+
+    @torch.no_grad()
+    def embed_text(self, texts: np.ndarray | TextInput) -> np.ndarray:
+        """Unit vectors (N, K) float32 of texts.
+
+        Args:
+            texts: (N, D) sentence embeddings of the text view, any float dtype; tokens (N, T, D) where the heads were
+                trained on tokens (`config.text_tokens` is "full").
+
+        Raises:
+            ValueError: the shape does not fit the heads, or they were trained on the other of the two.
+        """
+        kind = "full" if isinstance(texts, TextInput) and texts.mask is not None else "pooled"
+        if kind != self.config.text_tokens:
+            raise ValueError(
+                f"Aligner {self.config.aligner!r} was trained with text_tokens: {self.config.text_tokens}; these "
+                f"features are {kind}"
+            )
+        if not isinstance(texts, TextInput):
+            self._check("text", texts, 2, self.config.text_dim)
+            texts = TextInput.from_pooled(torch.from_numpy(texts))
+        self._check("text", texts.tokens, 3, self.config.text_dim)
+        parts = [
+            self._head.text_features(texts.take(rows).to(self._device)).cpu()
+            for rows in torch.split(torch.arange(len(texts)), _CHUNK_ROWS)
+        ]
+        return torch.cat(parts).numpy()
+
+    def _check(self, what: str, array: np.ndarray | Tensor, rank: int, width: int) -> None:
+        if array.ndim != rank or array.shape[-1] != width:
+            raise ValueError(
+                f"{what} features of shape {tuple(array.shape)} do not fit aligner {self.config.aligner!r}: it takes "
+                f"{rank} axes, the last of width {width}"
+            )
+
+
+def _head_of(config: HeadConfig, folder: Path) -> Head:
+    """A head of the recorded form, without its weights."""
+    own = {"head": config.head, "embed_dim": config.embed_dim, "local_tokens": config.local_tokens}
+    views = {"image": config.image_view, "text": config.text_view, "data": config.data}
+    try:
+        spec = AlignerSpec.model_validate_json(json.dumps({**own, **config.recipe, **views}))
+    except ValidationError as error:
+        raise ModelError(
+            f"{folder / CONFIG_FILE} records a head that this version does not know "
+            f"({error.errors(include_url=False)[0]['msg']}). Train it again with: dvc repro"
+        ) from error
+    return empty_head(spec, config.vision_dim, config.text_dim)
+
+
+def _own_scale(config: HeadConfig) -> float:
+    """The logarithm of the scale that the dual encoder behind a view learned; 0 where neither has one."""
+    for view in (config.image_view, config.text_view):
+        described = config.fingerprints.get(view, {}).get("described", {})
+        scale = (described.get("preprocessing") or {}).get("logit_scale")
+        if scale is not None:
+            return float(scale)
+    return 0.0

@@ -1,0 +1,50 @@
+"""How the learning rate moves, and which weights decay."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+
+from pipeline.config import TrainParams
+
+
+def learning_rate(step: int, steps: int, params: TrainParams) -> float:
+    """Rate at `step` of `steps`, counted from 0: a linear warm-up to `lr`, then a cosine that ends at `min_lr`."""
+    warmup = min(params.warmup_steps, steps - 1)
+    if step < warmup:
+        return params.lr * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - 1 - warmup)
+    return params.min_lr + (params.lr - params.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def optimiser(heads: Sequence[nn.Module], params: Sequence[TrainParams], capturable: bool = False) -> AdamW:
+    """AdamW that decays matrices only: biases, norms and the temperature are left free.
+
+    Each group of parameters has an entry "head", which of `heads` it belongs to; `params` holds those of each head.
+
+    Args:
+        capturable: keep step and rates on the device, so that a CUDA graph may hold the update.
+    """
+    groups: list[dict[str, Any]] = []
+    for number, (head, own) in enumerate(zip(heads, params, strict=True)):
+        matrices = [weight for weight in head.parameters() if weight.ndim >= 2]
+        others = [weight for weight in head.parameters() if weight.ndim < 2]
+        groups.append({"params": matrices, "weight_decay": own.weight_decay, "head": number})
+        groups.append({"params": others, "weight_decay": 0.0, "head": number})
+    if not capturable:
+        return AdamW(groups, lr=params[0].lr, fused=True)
+    for group in groups:
+        group["lr"] = torch.tensor(params[group["head"]].lr, device=next(heads[0].parameters()).device)
+    return AdamW([group for group in groups if group["params"]], fused=True, capturable=True)
+
+
+def set_rates(adamw: AdamW, rates: Sequence[float]) -> None:
+    """Give the groups of each head its learning rate for the next step."""
+    for group in adamw.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rates[group["head"]])
+        else:
+            group["lr"] = rates[group["head"]]

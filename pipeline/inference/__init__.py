@@ -1,0 +1,8 @@
+"""The model that users load: frozen encoders and trained heads behind one class."""
+
+from pipeline.inference.classify import Label
+from pipeline.inference.inputs import ImageLike
+from pipeline.inference.model import Aligner
+from pipeline.inference.search import Hit
+
+__all__ = ["Aligner", "Hit", "ImageLike", "Label"]

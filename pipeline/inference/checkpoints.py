@@ -1,0 +1,100 @@
+"""Finding the checkpoint of a frozen encoder, or making it again from where it came from."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import EncoderSpec, ViewSpec
+from pipeline.encoders.checkpoint import materialise
+from pipeline.encoders.manifest import MANIFEST, Manifest, read_manifest
+from pipeline.encoding.identity import fingerprint_of
+from pipeline.errors import CheckpointError, FingerprintMismatch
+from pipeline.features.fingerprint import differing_fields
+from pipeline.features.scratch import work_folder
+
+log = logging.getLogger(__name__)
+
+
+def find_checkpoint(weights: str, encoder: EncoderSpec, folders: Sequence[Path]) -> Path | None:
+    """The first finished checkpoint with these weights among the sub-folders of `folders`, or None.
+
+    Args:
+        weights: digest over the files of the checkpoint, as its manifest has it.
+    """
+    for parent in folders:
+        for path in sorted(parent.glob(f"*/{MANIFEST}")):
+            manifest = _readable(path.parent)
+            wanted = (weights, encoder.loader, encoder.modality)  # both towers of a dual encoder have the same weights
+            if manifest is not None and (manifest.weights_sha256, manifest.loader, manifest.modality) == wanted:
+                return path.parent
+    return None
+
+
+def obtain_checkpoint(
+    fingerprint: dict[str, Any], encoder: EncoderSpec, view: ViewSpec, folders: Sequence[Path], where: str
+) -> Path:
+    """The checkpoint folder whose features have this fingerprint.
+
+    It is looked for in `folders` and among those made earlier; else it is made from its recorded source.
+
+    Args:
+        fingerprint: as `Fingerprint.as_dict` gives it.
+        where: who asks, for the message.
+
+    Raises:
+        CheckpointError: the source cannot be reached or is damaged.
+        FingerprintMismatch: weights, preprocessing or this version's way of encoding are others; lists the fields.
+    """
+    weights = str(fingerprint["compared"]["weights"])
+    folder = find_checkpoint(weights, encoder, folders)
+    if folder is None:
+        made = work_folder() / "checkpoints"
+        folder = find_checkpoint(weights, encoder, [made])
+        if folder is None:
+            folder = _make(weights, encoder, made, folders, where)
+    _require(fingerprint, fingerprint_of(read_manifest(folder), encoder, view).as_dict(), folder, where)
+    return folder
+
+
+def _make(weights: str, encoder: EncoderSpec, made: Path, looked: Sequence[Path], where: str) -> Path:
+    """Materialise the encoder into `made`, under the digest that its files have."""
+    made.mkdir(parents=True, exist_ok=True)
+    log.info("%s: encoder %s is made again from its source (%s)", where, encoder.model, encoder.source)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=made))
+    fresh = partial / Path(encoder.model).name
+    try:
+        manifest = materialise(encoder, fresh)
+        target = made / f"{manifest.weights_sha256}-{manifest.modality}"
+        if not target.is_dir():
+            os.replace(fresh, target)
+        return target
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{where} needs the encoder {encoder.model} (source {encoder.source}, files {weights[:12]}). None of these "
+            f"folders holds it: {', '.join(map(str, looked))}; and it cannot be made again: {error} If you have its "
+            "checkpoint elsewhere, pass the folder above it as checkpoints=."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _require(recorded: dict[str, Any], found: dict[str, Any], folder: Path, where: str) -> None:
+    if recorded["digest"] != found["digest"]:
+        raise FingerprintMismatch(
+            f"{where} was trained on features of another encoder than {folder} gives:\n"
+            f"{differing_fields(found, recorded)}\n"
+            "Pass the folder above the right checkpoint as checkpoints=, use the version of this project that trained "
+            "the aligner, or train it again with: dvc repro"
+        )
+
+
+def _readable(folder: Path) -> Manifest | None:
+    try:
+        return read_manifest(folder)
+    except CheckpointError as error:
+        log.warning("%s is passed over: %s", folder, error)
+        return None

@@ -1,0 +1,168 @@
+"""The frozen encoders of an aligner, loaded on first use: inputs become the very features that a store would hold.
+
+Preprocessing, forward pass, pooling and rounding to the stored dtype are those of the stage `encode`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipeline.alignment.data.columns import as_texts
+from pipeline.alignment.data.inputs import TextInput
+from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.encoders.image import ImageEncoder, load_image_encoder
+from pipeline.encoders.text import TextEncoder, load_text_encoder
+from pipeline.encoding.assembly import ShardRows
+from pipeline.encoding.protocol import RowEncoder
+from pipeline.encoding.rows import ImageRows, TextRows
+from pipeline.errors import DataError
+from pipeline.features.quantised import served_rows, stored_specs
+from pipeline.features.ragged import LENGTH, padded
+from pipeline.inference.checkpoints import obtain_checkpoint
+from pipeline.inference.inputs import ImageLike, open_image
+from pipeline.inference.recorded import recorded_specs
+
+
+class FrozenEncoders:
+    """Both encoders of an aligner; each is found, checked and loaded when it is first needed.
+
+    Args:
+        fingerprints: those recorded for the heads, "image" and "text".
+        where: the aligner, for messages.
+        folders: what may hold checkpoint folders, looked through in this order.
+        project: where relative paths of local encoders start.
+    """
+
+    def __init__(
+        self,
+        fingerprints: Mapping[str, dict[str, Any]],
+        where: str,
+        folders: Sequence[Path],
+        project: Path,
+        device: str,
+        trust_remote_code: bool,
+    ) -> None:
+        self._fingerprints, self._where = fingerprints, where
+        self._folders, self._project, self._device = tuple(folders), project, device
+        self._specs = {
+            side: recorded_specs(fingerprint, f"the {side} view of {where}", trust_remote_code)
+            for side, fingerprint in fingerprints.items()
+        }
+        self._checkpoints: dict[str, Path] = {}
+        self._image: dict[int | None, ImageEncoder] = {}
+        self._text: TextEncoder | None = None
+
+    def view(self, side: str) -> ViewSpec:
+        """The recorded view of the side "image" or "text"."""
+        return self._specs[side][1]
+
+    def preprocessing(self, side: str) -> dict[str, Any]:
+        """What was recorded of how the encoder prepares its inputs."""
+        return dict(self._fingerprints[side]["described"]["preprocessing"])
+
+    def image_features(
+        self, images: Sequence[ImageLike], batch_size: int, view: ViewSpec | None = None
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Features of images, batch by batch in order; array name -> (b, *row_shape) in the dtype served.
+
+        Args:
+            view: another resolution or tier than the recorded one.
+
+        Raises:
+            CheckpointError, FingerprintMismatch: as `obtain_checkpoint`.
+            DataError: an image cannot be read, or the encoder gives it NaN.
+        """
+        view = (view or self.view("image")).model_copy(update={"crops": 0})
+        rows = ImageRows(
+            self._image_encoder(view), view, lambda number: open_image(images[int(number)]), _params(batch_size)
+        )
+        for numbers in _batched(len(images), batch_size):
+            yield _stored(rows, numbers, "image")
+
+    def preprocess(self, image: ImageLike) -> torch.Tensor:
+        """An image as the encoder takes it, (3, H, W) float32; errors as `image_features`."""
+        return self._image_encoder(self.view("image")).preprocess(open_image(image))
+
+    def pixel_features(self, pixels: torch.Tensor) -> dict[str, np.ndarray]:
+        """Features of prepared images (N, 3, H, W) in one batch: as `image_features`."""
+        view = self.view("image").model_copy(update={"crops": 0})
+        rows = ImageRows(self._image_encoder(view), view, _none_to_load, _params(max(1, len(pixels))))
+        batch = rows.forward(list(range(len(pixels))), list(pixels))
+        _require_encoded(batch.reasons, [str(number) for number in batch.positions], "image")
+        return served_rows(batch.arrays, rows.specs)
+
+    def patch_grid(self, view: ViewSpec) -> tuple[int, int]:
+        """Rows and columns of patches at the resolution of `view`."""
+        return self._image_encoder(view).patch_grid
+
+    def text_features(self, texts: Sequence[str], batch_size: int, text_tokens: str = "pooled") -> TextInput:
+        """Features of texts in the dtype served, sentence embeddings or ("full") tokens; errors as `image_features`."""
+        view = self.view("text").model_copy(update={"truncations": (), "chunk_tokens": None})
+        if self._text is None:
+            self._text = load_text_encoder(self.checkpoint("text"), self._specs["text"][0], view, self._device)
+        numbers = [str(number) for number in range(len(texts))]
+        rows = TextRows(self._text, view, dict(zip(numbers, texts, strict=True)), _params(batch_size))
+        stored = _stored(rows, numbers, "text")
+        if text_tokens == "pooled":
+            return as_texts([stored["pooled"]])
+        lengths = stored["tokens" + LENGTH]
+        return as_texts(padded(stored["tokens"], lengths, int(lengths.max(initial=1))))
+
+    def checkpoint(self, side: str) -> Path:
+        """The checkpoint folder of one side; errors as `obtain_checkpoint`."""
+        if side not in self._checkpoints:
+            encoder, view = self._specs[side]
+            self._checkpoints[side] = obtain_checkpoint(
+                self._fingerprints[side], self._located(encoder), view, self._folders, self._where
+            )
+        return self._checkpoints[side]
+
+    def _image_encoder(self, view: ViewSpec) -> ImageEncoder:
+        if view.resolution not in self._image:
+            encoder = self._specs["image"][0]
+            self._image[view.resolution] = load_image_encoder(self.checkpoint("image"), encoder, view, self._device)
+        return self._image[view.resolution]
+
+    def _located(self, encoder: EncoderSpec) -> EncoderSpec:
+        """A local encoder that was named by a path inside the project, found from anywhere."""
+        if encoder.source == "local" and (self._project / encoder.model).is_dir():
+            return encoder.model_copy(update={"model": str(self._project / encoder.model)})
+        return encoder
+
+
+def _none_to_load(identifier: str) -> Image.Image:
+    raise AssertionError(f"image {identifier} is prepared already")
+
+
+def _params(batch_size: int) -> EncodeParams:
+    if batch_size < 1:
+        raise DataError(f"batch_size must be at least 1, found {batch_size}.")
+    return EncodeParams(batch_size=batch_size, text_batch_size=batch_size, workers=0)
+
+
+def _batched(count: int, size: int) -> Iterator[list[str]]:
+    numbers = map(str, range(count))
+    while batch := list(islice(numbers, size)):
+        yield batch
+
+
+def _stored(rows: RowEncoder, numbers: Sequence[str], what: str) -> dict[str, np.ndarray]:
+    """Rows in the order of `numbers`, rounded as a store rounds them."""
+    kept = [replace(spec, dtype="float16") if spec.dtype == "int8" else spec for spec in rows.specs]
+    arrays = ShardRows(stored_specs(kept), len(numbers))
+    for batch in rows.encode(numbers):
+        _require_encoded(batch.reasons, [numbers[position] for position in batch.positions], what)
+        arrays.put(np.array(batch.positions), served_rows(batch.arrays, rows.specs))
+    return arrays.arrays()
+
+
+def _require_encoded(reasons: Sequence[str | None], numbers: Sequence[str], what: str) -> None:
+    for number, reason in zip(numbers, reasons, strict=True):
+        if reason is not None:
+            raise DataError(f"{what.capitalize()} {number} cannot be encoded: {reason}")

@@ -1,0 +1,220 @@
+"""`Aligner`: frozen encoders and trained heads as one model of pictures and texts."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipeline.alignment import HeadConfig, ProjectionHeads
+from pipeline.alignment.dense import DenseHead
+from pipeline.device import choose_device
+from pipeline.errors import DataError
+from pipeline.features import FeatureStore
+from pipeline.inference.classify import Label, best_labels, classifier, probabilities
+from pipeline.inference.encoders import FrozenEncoders
+from pipeline.inference.folder import aligner_folder
+from pipeline.inference.inputs import ImageLike, image_list, text_list
+from pipeline.inference.search import Hit, best_rows, store_side
+from pipeline.inference.segment import segment_image
+from pipeline.inference.vectors import image_vectors, stored_image_vectors, stored_text_vectors
+from pipeline.paths import DATA
+
+TEMPLATES = ("a picture of a {}.",)
+
+
+class Aligner:
+    """A trained aligner. Encoders are found and loaded on first use; features in a store need none.
+
+    Attributes:
+        config: what was recorded at training: views, fingerprints of the encoders, width K (`embed_dim`).
+        repeat: which of the trained heads are in use.
+    """
+
+    def __init__(self, heads: ProjectionHeads, encoders: FrozenEncoders, repeat: int) -> None:
+        self.config: HeadConfig = heads.config
+        self.repeat = repeat
+        self._heads, self._encoders = heads, encoders
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        repeat: int = 0,
+        device: str = "auto",
+        trust_remote_code: bool = False,
+        checkpoints: str | Path | None = None,
+    ) -> "Aligner":
+        """Load an aligner from a folder such as data/models/default, or from the Hugging Face hub.
+
+        An encoder is looked for in `checkpoints`, in data/checkpoints of the project that the folder belongs to, in
+        ./data/checkpoints and among those made earlier; else it is made from its recorded source. Either way it must
+        give the features that the heads were trained on.
+
+        Args:
+            revision: branch, tag or commit on the hub.
+            repeat: which heads; each repeat was trained with another split and seed.
+            trust_remote_code: whether an encoder's own Python code may run.
+            checkpoints: a folder that holds checkpoint folders.
+
+        Raises:
+            ModelError: no such folder or repository, not an aligner, or damaged.
+            ConfigError: this machine lacks the device.
+        """
+        folder = aligner_folder(name, revision)
+        chosen = choose_device(device)
+        heads = ProjectionHeads.from_folder(folder, repeat, chosen)
+        config = heads.config
+        own = folder.resolve().parent.parent / "checkpoints"
+        folders = [Path(checkpoints).expanduser()] if checkpoints is not None else []
+        encoders = FrozenEncoders(
+            {"image": config.fingerprints[config.image_view], "text": config.fingerprints[config.text_view]},
+            f"Aligner {config.aligner!r}",
+            [*folders, own, DATA / "checkpoints"],
+            own.parent.parent,
+            chosen,
+            trust_remote_code,
+        )
+        return cls(heads, encoders, repeat)
+
+    def encode_image(self, images: ImageLike | Sequence[ImageLike], *, batch_size: int = 32) -> np.ndarray:
+        """Unit vectors (N, K) float32 of pictures: PIL images or paths, one (then N is 1) or a list of them.
+
+        The same as heads applied to stored features of these pictures, up to the order of sums in a batch.
+
+        Raises:
+            DataError: an empty list, not an image, or a file that cannot be read.
+            CheckpointError, FingerprintMismatch: the encoder cannot be had, or is another than at training.
+        """
+        features = self._encoders.image_features(image_list(images), batch_size)
+        return np.concatenate([image_vectors(self._heads, batch) for batch in features])
+
+    def preprocess(self, image: ImageLike) -> torch.Tensor:
+        """A picture as `encode_pixels` takes it, (3, H, W) float32, for a data loader; errors as `encode_image`."""
+        return self._encoders.preprocess(image)
+
+    def encode_pixels(self, pixels: torch.Tensor) -> np.ndarray:
+        """Unit vectors (N, K) float32 of prepared pictures (N, 3, H, W), in one batch; errors as `encode_image`."""
+        return image_vectors(self._heads, self._encoders.pixel_features(pixels))
+
+    def encode_text(self, texts: str | Sequence[str], *, batch_size: int = 64) -> np.ndarray:
+        """Unit vectors (N, K) float32 of texts, one (then N is 1) or a list of them; errors as `encode_image`."""
+        return self._heads.embed_text(
+            self._encoders.text_features(text_list(texts), batch_size, self.config.text_tokens)
+        )
+
+    @overload  # a str is one path, never a sequence of them
+    def classify(  # type: ignore[overload-overlap]
+        self, images: ImageLike, names: Sequence[str], templates: Sequence[str] = ..., *, top: int | None = ...
+    ) -> list[Label]: ...
+
+    @overload
+    def classify(
+        self,
+        images: Sequence[ImageLike],
+        names: Sequence[str],
+        templates: Sequence[str] = ...,
+        *,
+        top: int | None = ...,
+    ) -> list[list[Label]]: ...
+
+    def classify(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        names: Sequence[str],
+        templates: Sequence[str] = TEMPLATES,
+        *,
+        top: int | None = None,
+    ) -> list[Label] | list[list[Label]]:
+        """Classes with probabilities, best first: one list for one picture, a list of lists for a list of them.
+
+        A probability is the softmax over `names` of logit_scale times cosine, as in the training loss.
+
+        Args:
+            names: class names, such as ["cat", "dog"].
+            templates: each with one {} for the name; a class is the mean over them, brought to unit length.
+            top: how many classes to give; all where None.
+
+        Raises:
+            DataError: no or repeated names, a template without {}, and as `encode_image`.
+        """
+        classes = self._classifier(names, templates)
+        if top is not None and top < 1:
+            raise DataError(f"top must be at least 1, found {top}.")
+        shares = probabilities(self.encode_image(images), classes, self._heads.logit_scale)
+        labels = [best_labels(names, row, top) for row in shares]
+        return labels[0] if isinstance(images, (Image.Image, str, Path)) else labels
+
+    def search(self, store: FeatureStore | str | Path, query: str | Path | Image.Image, k: int = 10) -> list[Hit]:
+        """The rows of a feature store nearest to a query, best first, at most `k`.
+
+        Args:
+            store: a feature store, or its folder, of the aligner's image view or text view. Its rows pass through the
+                heads alone, in blocks; rows that could not be encoded are left out.
+            query: a text (str), or a picture (PIL image or `Path`).
+
+        Raises:
+            StoreError: there is no store.
+            FingerprintMismatch: it holds features of another encoder or view.
+            DataError, CheckpointError: as `encode_image`.
+        """
+        if k < 1:
+            raise DataError(f"k must be at least 1, found {k}.")
+        opened = store if isinstance(store, FeatureStore) else FeatureStore.open(Path(store).expanduser())
+        embed = stored_image_vectors if store_side(opened, self.config) == "image" else stored_text_vectors
+        vector = self.encode_text(query) if isinstance(query, str) else self.encode_image(query)
+        return best_rows(opened, partial(embed, self._heads, opened), vector[0], k)
+
+    def segment(
+        self,
+        image: ImageLike,
+        names: Sequence[str],
+        templates: Sequence[str] = TEMPLATES,
+        *,
+        resolution: int | None = None,
+        dense_head: str | Path | None = None,
+    ) -> np.ndarray:
+        """The class of every pixel, (height, width) int64: its place in `names`.
+
+        Patch tokens go through the local projector alone, or through a dense head fitted for it; their cosines with
+        the classes are interpolated bilinearly to pixels. Projectors are not trained for this: expect coarse regions.
+
+        Args:
+            resolution: side in pixels of what the encoder sees, a multiple of its patch size; the view's where None.
+            dense_head: folder of a dense head, such as data/dense/vit.
+
+        Raises:
+            DataError, CheckpointError, FingerprintMismatch: as `classify`.
+            ModelError: there is no such dense head.
+        """
+        (picture,) = image_list([image])
+        if dense_head is None:
+            classes = self._classifier(names, templates)
+            return segment_image(self._encoders, self._heads.embed_patches, picture, classes, resolution)
+        folder = Path(dense_head).expanduser()
+        dense = DenseHead.from_folder(folder.name, self.repeat, folder.parent)
+        dense.require_encoders_of(self.config, f"{folder}, for aligner {self.config.aligner!r},")
+
+        def embed(texts: Sequence[str]) -> np.ndarray:
+            return dense.embed_text(self._encoders.text_features(texts, 64).tokens[:, 0].numpy())
+
+        classes = self._classifier(names, templates, embed)
+        return segment_image(self._encoders, dense.embed_patches, picture, classes, resolution)
+
+    def __repr__(self) -> str:
+        return f"Aligner({self.config.aligner!r}, repeat={self.repeat}, embed_dim={self.config.embed_dim})"
+
+    def _classifier(
+        self,
+        names: Sequence[str],
+        templates: Sequence[str],
+        embed: Callable[[Sequence[str]], np.ndarray] | None = None,
+    ) -> np.ndarray:
+        if isinstance(names, str):
+            raise DataError(f"Expected a list of class names, found the string {names!r}.")
+        return classifier(text_list(names, "class name"), templates, embed or self.encode_text)

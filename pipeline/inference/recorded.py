@@ -1,0 +1,60 @@
+"""From a recorded fingerprint back to the encoder and the view that it is of."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.config import EncoderSpec, ViewSpec
+from pipeline.errors import ModelError
+
+
+def recorded_specs(
+    fingerprint: dict[str, Any], where: str, trust_remote_code: bool = False
+) -> tuple[EncoderSpec, ViewSpec]:
+    """The encoder and the view whose features have this fingerprint.
+
+    A hub model is asked for at the commit that was used. Whether its own code may run is not recorded and is the
+    caller's to say.
+
+    Args:
+        fingerprint: as `Fingerprint.as_dict` gives it.
+        where: whose fingerprint it is, for the message.
+
+    Raises:
+        ModelError: a field is missing or of a kind that this version does not know.
+    """
+    try:
+        compared, described = fingerprint["compared"], fingerprint["described"]
+        image = compared["modality"] == "image"
+        encoder = EncoderSpec(
+            modality=compared["modality"],
+            source=described["source"],
+            model=described["model"],
+            loader=compared["loader"],
+            revision=described["revision"] if described["source"] == "hub" else None,
+            pooling=compared["pooling"],
+            layers=tuple(compared["layers"]) if image else (-1,),
+            prefix="" if image else compared["prefix"],
+            prompt=compared.get("prompt"),
+            autocast=compared.get("autocast"),
+            dtype=compared["compute_dtype"],
+            trust_remote_code=trust_remote_code,
+        )
+        kept: dict[str, Any] = {"dtype": compared["stored_dtype"]}
+        if image:
+            kept |= {"resolution": compared["resolution"], "tier": compared["tier"]}
+            kept |= {"fit": compared.get("fit", "model")}
+            kept |= {"grid": compared["grid"]} if compared["grid"] is not None else {}
+            if "crops" in compared:
+                kept |= {"crops": compared["crops"], "crop_scale": tuple(compared["crop_scale"])}
+        else:
+            kept |= {"max_tokens": compared["max_tokens"], "truncations": tuple(compared.get("truncations") or ())}
+            kept |= {"chunk_tokens": compared.get("chunk_tokens")}
+            kept |= {"templates": tuple(compared.get("templates") or ())}
+            kept |= {"tier": "full"} if "tokens" in compared else {}
+        return encoder, ViewSpec(encoder="recorded", **kept)
+    except (KeyError, TypeError, ValidationError) as error:
+        raise ModelError(
+            f"The fingerprint recorded for {where} does not describe an encoder ({type(error).__name__}: {error}). "
+            "Train the aligner again with: dvc repro"
+        ) from error
