@@ -1,7 +1,7 @@
 """Where each artefact of the DAG lives, relative to the root of the project.
 
-`group` says what a data set is for: `pairs` may be trained on, `prompts` holds class names in templates, `scenes` what
-was composed of cut-outs, and pictures with label maps. The directories of a view come before those of its data sets, so
+`group` says what is in a folder: `pairs` the data sets of params.yaml, `prompts` class names in templates, `scenes` what
+was composed of cut-outs. The directories of a view come before those of its data sets, so
 that one DVC dependency covers a view in all of them.
 """
 
@@ -37,9 +37,13 @@ def curation_folder(name: str) -> Path:
     return DATA / "curation" / name
 
 
+def encode_stage(group: str, store: str) -> str:
+    """The DVC stage that encodes a store."""
+    return f"encode@{store}" if group == "pairs" else f"encode_{group}@{store}"
+
+
+SETTINGS = DATA / "settings"
 SPLITS = DATA / "splits"
-SCENES = index_folder("scenes", "composed")
-TRAINING_SCENES = index_folder("scenes", "training")
 COMPARE = DATA / "compare"
 TOY = DATA / "toy"
 MODELS = DATA / "models"
@@ -47,3 +51,14 @@ DENSE_HEADS = DATA / "dense"
 RESULTS = DATA / "results"
 ACCOUNTING = DATA / "accounting"
 REPORT = DATA / "report"
+FOLDERS = (
+    DATA / "checkpoints",
+    *(DATA / "index" / group for group in ("pairs", "scenes", "prompts")),
+    DATA / "features" / "pairs",
+    DATA / "curation",
+    COMPARE,
+    TOY,
+    MODELS,
+    DENSE_HEADS,
+    RESULTS,
+)  # that some stage depends on as a whole

@@ -1,15 +1,15 @@
-"""Similarity of every candidate pair of encoders: python -m stages.compare"""
+"""Similarity of every candidate pair of encoders: python -m stages.compare +item=NAME"""
 
-from pipeline.config import Config
+from pipeline.config import CompareSettings
 from pipeline.paths import COMPARE
 from pipeline.similarity.compare import compare_views
 from stages.entry import run
 
 
-def compare(config: Config, _item: str) -> None:
-    """Read data/splits and data/features/pairs, write data/compare."""
-    repeats = config.section("splits").repeats
-    print(compare_views(config.section("compare"), repeats=repeats, seed=config.section("seed"), out=COMPARE))
+def compare(settings: CompareSettings) -> None:
+    """Read data/splits and data/features/pairs, write data/compare/<item>."""
+    out = COMPARE / settings.name
+    print(compare_views(settings.compare, repeats=settings.repeats, seed=settings.seed, out=out))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,15 @@
 """Select training images by concept: python -m stages.curate +item=NAME"""
 
-from pipeline.config import Config
+from pipeline.config import CurateSettings
 from pipeline.curation import curate_images
 from pipeline.paths import curation_folder
-from stages.entry import named, run
+from stages.entry import run
 
 
-def curate(config: Config, item: str) -> None:
+def curate(settings: CurateSettings) -> None:
     """Read data/splits and data/features/pairs/<view>, write data/curation/<item>."""
-    name = named(item, "curation")
-    table = curate_images(
-        config.section(f"curations.{name}"),
-        repeats=config.section("splits").repeats,
-        seed=config.section("seed"),
-        out=curation_folder(name),
-    )
-    print(table)
+    out = curation_folder(settings.name)
+    print(curate_images(settings.curation, repeats=settings.repeats, seed=settings.seed, out=out))
 
 
 if __name__ == "__main__":

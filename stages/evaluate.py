@@ -2,23 +2,15 @@
 
 import sys
 
-from pipeline.config import Config
+from pipeline.config import EvaluateSettings
 from pipeline.evaluation import evaluate_task
 from pipeline.evaluation.table import render
-from stages.entry import named, run
+from stages.entry import run
 
 
-def evaluate(config: Config, item: str) -> None:
-    """Reads data/models, data/splits, data/features and data/index/prompts; writes data/results/<item>.*"""
-    params = config.section("evaluate")
-    result = evaluate_task(
-        named(item, "task"),
-        config.section("aligners"),
-        params,
-        repeats=config.section("splits").repeats,
-        seed=config.section("seed"),
-    )
-    sys.stdout.write(render(result, params.control) + "\n")
+def evaluate(settings: EvaluateSettings) -> None:
+    """Read data/models, data/dense, data/splits, data/features and data/index; write data/results/<item>.*"""
+    sys.stdout.write(render(evaluate_task(settings), settings.evaluate.control) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,29 +3,28 @@
 from collections import Counter
 from pathlib import Path
 
-from pipeline.config import Config
+from pipeline.config import IndexSettings
 from pipeline.datasets.index import build_index
 from pipeline.datasets.tables import read_table
 from pipeline.paths import index_folder
-from stages.entry import named, run
+from stages.entry import run
 
 _SHOWN = 5
 
 
-def index(config: Config, item: str) -> None:
-    """Write data/index/<group>/<item>."""
+def index(settings: IndexSettings) -> None:
+    """Write data/index/pairs/<item>."""
     from pipeline.features.scratch import work_folder
 
-    spec = config.section(f"datasets.{named(item, 'data set')}")
-    folder = index_folder(spec.group, item)
-    about = build_index(spec, folder, work_folder() / "downloads", work_folder())
+    item, folder = settings.name, index_folder("pairs", settings.name)
+    about = build_index(settings.dataset, folder, work_folder() / "downloads", work_folder())
     counts = about["counts"]
     print(f"{item}: {counts['images']} images, {counts['texts']} texts, {counts['concepts']} concepts")
     if counts["failures"]:
-        _say_failures(item, folder / "failures.parquet")
+        _print_failures(item, folder / "failures.parquet")
 
 
-def _say_failures(item: str, path: Path) -> None:
+def _print_failures(item: str, path: Path) -> None:
     """What was left out, by reason; the table has all of it."""
     reasons = Counter(read_table(path, ["reason"]).column("reason").to_pylist())
     print(f"{item}: {reasons.total()} failures, listed in {path}; most often:")

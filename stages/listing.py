@@ -8,23 +8,24 @@ import json
 import logging
 from pathlib import Path
 
-from pipeline.config import Config
+from pipeline.config import ListingSettings
 from pipeline.datasets.raw_files import listing as listing_of
 from pipeline.files import write_json
-from pipeline.paths import LISTINGS, listing_file
+from pipeline.paths import FOLDERS, LISTINGS, listing_file
 from stages.entry import run
 
 log = logging.getLogger(__name__)
 
 
-def listing(config: Config, _: str) -> None:
+def listing(settings: ListingSettings) -> None:
     """Write data/listing/<data set>.json, one per data set.
 
     Where raw files are not on this machine, as after `dvc pull`, the listing stays, so that nothing is indexed anew.
     One that was fetched and not checked out comes from DVC's cache.
     """
-    datasets = config.section("datasets")
-    for name, spec in datasets.items():
+    for folder in FOLDERS:  # a dependency must be there, although nothing in params.yaml may fill it
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, spec in settings.datasets.items():
         path = listing_file(name)
         found = listing_of(spec)
         if found is None and (path.is_file() or _restored(path)):
@@ -32,7 +33,7 @@ def listing(config: Config, _: str) -> None:
         elif not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != found:
             write_json(found, path)
     for path in LISTINGS.glob("*.json"):
-        if path.stem not in datasets:
+        if path.stem not in settings.datasets:
             path.unlink()
 
 

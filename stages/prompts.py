@@ -1,14 +1,14 @@
 """Write class names in templates: python -m stages.prompts."""
 
-from pipeline.config import Config
+from pipeline.config import PromptsSettings
 from pipeline.datasets.prompts import build_prompts
 from pipeline.paths import SPLITS, index_folder
 from stages.entry import run
 
 
-def prompts(config: Config, _item: str) -> None:
+def prompts(settings: PromptsSettings) -> None:
     """Read data/splits, write data/index/prompts/classnames."""
-    about = build_prompts(SPLITS, config.section("prompts"), index_folder("prompts", "classnames"))
+    about = build_prompts(SPLITS, settings.prompts, index_folder("prompts", "classnames"))
     print(f"{about['counts']['texts']} prompts for {about['counts']['classes']} classes")
 
 

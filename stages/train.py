@@ -1,20 +1,13 @@
-"""Train one aligner on cached features: python -m stages.train +item=NAME"""
+"""Fit one aligner to cached features: python -m stages.train +item=NAME"""
 
-from pipeline.alignment import train_aligner
-from pipeline.config import Config
-from stages.entry import named, run
+from pipeline.alignment import fit_aligner
+from pipeline.config import TrainSettings
+from stages.entry import run
 
 
-def train(config: Config, item: str) -> None:
-    """Reads data/splits and data/features/pairs/<view>; writes data/models/<item>."""
-    aligner = named(item, "aligner")
-    train_aligner(
-        aligner,
-        config.section(f"aligners.{aligner}"),
-        config.section("train"),
-        repeats=config.section("splits").repeats,
-        seed=config.section("seed"),
-    )
+def train(settings: TrainSettings) -> None:
+    """Read data/splits, data/curation/<data> and data/features/pairs/<view>, write data/models/<item>."""
+    fit_aligner(settings)
 
 
 if __name__ == "__main__":

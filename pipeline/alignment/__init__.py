@@ -6,10 +6,10 @@ What needs torch is loaded on first use, so that a stage that only reads the tab
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.alignment.fit import train_aligner
+    from pipeline.alignment.fit import fit_aligner
     from pipeline.alignment.saved import HeadConfig, ProjectionHeads
 
-__all__ = ["HeadConfig", "ProjectionHeads", "train_aligner"]
+__all__ = ["HeadConfig", "ProjectionHeads", "fit_aligner"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,8 +17,8 @@ def __getattr__(name: str) -> Any:
         from pipeline.alignment import saved
 
         return getattr(saved, name)
-    if name == "train_aligner":
-        from pipeline.alignment.fit import train_aligner
+    if name == "fit_aligner":
+        from pipeline.alignment.fit import fit_aligner
 
-        return train_aligner
+        return fit_aligner
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,14 +13,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.alignment.data.inputs import ImageInput, TextInput
+from pipeline.alignment.empty import empty_head
 from pipeline.alignment.heads.base import Head
-from pipeline.alignment.heads.build import empty_head
 from pipeline.alignment.heads.identity import Identity
-from pipeline.config import AlignerSpec
+from pipeline.config import AnyHead, FitSpec
 from pipeline.errors import ModelError
 from pipeline.files import write_json
 
-FORMAT = 3
+FORMAT = 4
 CONFIG_FILE = "config.json"
 HEADS_FILE = "heads.safetensors"
 _CHUNK_ROWS = 4096
@@ -31,53 +31,49 @@ class HeadConfig:
     """All that is needed to use the heads of an aligner, and how they came about.
 
     Attributes:
-        image_view, text_view: names of the views whose features the heads take.
-        fingerprints: fingerprint of the feature stores by view, as `Fingerprint.as_dict` gives it: what the heads take,
-            and enough to load the encoders again. Features with another digest do not fit.
-        data: data sets that it was trained on.
-        seeds, best_epochs: one per repeat; empty for head "identity", which has no weights.
+        head: the head's entry of params.yaml with its defaults, as `head_entry` gives it.
+        views, widths: by side, the view whose features the heads take, and their width.
+        fingerprints: by side, the fingerprint of the feature stores, as `Fingerprint.as_dict` gives it: what the heads
+            take, and enough to load the encoders again. Features with another digest do not fit.
+        data: data sets that it was fitted to.
+        seeds, best_epochs: one per repeat; empty where nothing is drawn, or nothing is trained.
         parameters: trained scalars of one head, the temperature included; of one in closed form the numbers in it.
-        recipe: what decides the form of the head, as `recipe_of` gives it; by default of one on its own inputs.
+        choices: what the head's entry left open and fitting decided, by form.
     """
 
     aligner: str
-    head: str
-    vision_dim: int
-    text_dim: int
+    head: dict[str, Any]
+    views: dict[str, str]
+    widths: dict[str, int]
     embed_dim: int
-    local_tokens: str
-    image_view: str
-    text_view: str
     fingerprints: dict[str, dict[str, Any]]
     data: tuple[str, ...]
     repeats: int
-    seeds: tuple[int, ...]
-    best_epochs: tuple[int, ...]
-    parameters: int
-    text_tokens: str = "pooled"
-    recipe: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    best_epochs: tuple[int, ...] = ()
+    parameters: int = 0
+    choices: dict[str, dict[str, Any]] = field(default_factory=dict)
     format: int = FORMAT
 
-    @classmethod
-    def of(cls, aligner: str, spec: AlignerSpec, vision_dim: int, text_dim: int, **others: Any) -> "HeadConfig":
-        """The config of an aligner: what `spec` says of the head and its views, and the other fields as given."""
-        return cls(
-            aligner=aligner,
-            head=spec.head,
-            vision_dim=vision_dim,
-            text_dim=text_dim,
-            local_tokens=spec.local_features,
-            text_tokens=spec.text_tokens,
-            image_view=spec.image,
-            text_view=spec.text,
-            recipe=recipe_of(spec),
-            **others,
-        )
+    @property
+    def kind(self) -> str:
+        """The kind of the head."""
+        return str(self.head["kind"])
+
+    @property
+    def local_tokens(self) -> str:
+        """The local tokens that the heads read; "none" for head identity."""
+        return str(self.head.get("local_tokens", "none"))
+
+    @property
+    def text_tokens(self) -> str:
+        """What the heads read of texts: "pooled" or "full"."""
+        return str(self.head.get("text_tokens", "pooled"))
 
     @property
     def layers(self) -> int:
         """How many of the last kept layers of the image view are joined."""
-        return int(self.recipe.get("layers", 1))
+        return int(self.head.get("layers", 1))
 
     def write(self, folder: Path) -> None:
         """Write config.json into `folder`."""
@@ -95,25 +91,24 @@ class HeadConfig:
             raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if raw["format"] != FORMAT:
                 raise ModelError(
-                    f"{path} has format {raw['format']}; this version reads format {FORMAT}. Train it again: dvc repro"
+                    f"{path} has format {raw['format']}; this version reads format {FORMAT}. Fit it again: dvc repro"
                 )
             sequences = {name: tuple(raw[name]) for name in ("data", "seeds", "best_epochs")}
-            return cls(**{**raw, **sequences})
+            config = cls(**{**raw, **sequences})
+            _ = config.kind, *(config.fingerprints[side]["digest"] for side in config.views)
         except FileNotFoundError as error:
-            raise ModelError(f"No trained aligner at {folder}. Train it with: dvc repro") from error
+            raise ModelError(f"No fitted aligner at {folder}. Fit it with: dvc repro") from error
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"{path} does not describe an aligner of this project ({type(error).__name__}: {error}). "
-                "Train it again with: dvc repro"
+                "Fit it again with: dvc repro"
             ) from error
+        return config
 
 
-_RECIPE = ("head", "embed_dim", "local_tokens", "layers", "image_input", "whiten", "closed", "loss")
-
-
-def recipe_of(spec: AlignerSpec) -> dict[str, Any]:
-    """What of an aligner decides the form of its head, as plain data for JSON."""
-    return spec.model_dump(mode="json", include=set(_RECIPE))
+def head_entry(head: AnyHead) -> dict[str, Any]:
+    """The entry of a head as plain data for JSON, less how it is optimised: what decides its form."""
+    return head.model_dump(mode="json", exclude={"train"})
 
 
 def heads_path(folder: Path, repeat: int) -> Path:
@@ -149,7 +144,7 @@ class ProjectionHeads:
             ModelError: config or weights are missing, damaged or do not fit each other.
         """
         config = HeadConfig.read(folder)
-        if config.head == "identity":
+        if config.kind == "identity":
             return cls(config, Identity(_own_scale(config)), torch.device(device))
         head = _head_of(config, folder)
         path = heads_path(folder, repeat)
@@ -184,8 +179,8 @@ class ProjectionHeads:
         Raises:
             ValueError: the shapes do not fit the heads.
         """
-        self._check("image", cls, 2, self.config.vision_dim)
-        self._check("local", local, 3, self.config.vision_dim)
+        self._check("image", cls, 2, self.config.widths["image"])
+        self._check("local", local, 3, self.config.widths["image"])
         images = ImageInput(torch.from_numpy(cls), torch.from_numpy(local))
         parts = [
             self._head.image_features(images.take(rows).to(self._device)).cpu()
@@ -206,7 +201,7 @@ class ProjectionHeads:
         Raises:
             ValueError: the shape does not fit the heads.
         """
-        self._check("patch", patch, 3, self.config.vision_dim)
+        self._check("patch", patch, 3, self.config.widths["image"])
         rows = max(1, _CHUNK_ROWS // max(1, patch.shape[1]))
         parts = [
             self._head.patch_features(torch.from_numpy(patch[start : start + rows]).to(self._device), unit).cpu()
@@ -232,9 +227,9 @@ class ProjectionHeads:
                 f"features are {kind}"
             )
         if not isinstance(texts, TextInput):
-            self._check("text", texts, 2, self.config.text_dim)
+            self._check("text", texts, 2, self.config.widths["text"])
             texts = TextInput.from_pooled(torch.from_numpy(texts))
-        self._check("text", texts.tokens, 3, self.config.text_dim)
+        self._check("text", texts.tokens, 3, self.config.widths["text"])
         parts = [
             self._head.text_features(texts.take(rows).to(self._device)).cpu()
             for rows in torch.split(torch.arange(len(texts)), _CHUNK_ROWS)
@@ -251,22 +246,21 @@ class ProjectionHeads:
 
 def _head_of(config: HeadConfig, folder: Path) -> Head:
     """A head of the recorded form, without its weights."""
-    own = {"head": config.head, "embed_dim": config.embed_dim, "local_tokens": config.local_tokens}
-    views = {"image": config.image_view, "text": config.text_view, "data": config.data}
+    recorded = {"datasets": config.data, "data": "recorded", "head": config.head, **config.views}
     try:
-        spec = AlignerSpec.model_validate_json(json.dumps({**own, **config.recipe, **views}))
+        fit = FitSpec.model_validate_json(json.dumps(recorded))
     except ValidationError as error:
         raise ModelError(
             f"{folder / CONFIG_FILE} records a head that this version does not know "
-            f"({error.errors(include_url=False)[0]['msg']}). Train it again with: dvc repro"
+            f"({error.errors(include_url=False)[0]['msg']}). Fit it again with: dvc repro"
         ) from error
-    return empty_head(spec, config.vision_dim, config.text_dim)
+    return empty_head(fit.head, config.widths["image"], config.widths["text"], config.embed_dim, config.choices)
 
 
 def _own_scale(config: HeadConfig) -> float:
     """The logarithm of the scale that the dual encoder behind a view learned; 0 where neither has one."""
-    for view in (config.image_view, config.text_view):
-        described = config.fingerprints.get(view, {}).get("described", {})
+    for fingerprint in config.fingerprints.values():
+        described = fingerprint.get("described", {})
         scale = (described.get("preprocessing") or {}).get("logit_scale")
         if scale is not None:
             return float(scale)

@@ -1,18 +1,21 @@
 """Class names in templates: texts like any other, so that evaluation needs no text encoder."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pipeline.config import PromptsParams
+from pipeline.config import PromptedClasses
 from pipeline.datasets.segmentation.build import CLASSES_FILE
 from pipeline.datasets.tables import PROMPTS, TEXTS, read_table, text_id, write_table
 from pipeline.datasets.templates import prompt_set
 from pipeline.errors import DataError
 from pipeline.files import write_json
 from pipeline.paths import DATA
+
+log = logging.getLogger(__name__)
 
 SEGMENT = "segment"  # the label of classes of label maps
 ENGLISH = "en"
@@ -28,29 +31,29 @@ class PromptClass(NamedTuple):
     language: str = ENGLISH
 
 
-def build_prompts(splits: Path, params: PromptsParams, out: Path, indexes: Path = DATA / "index") -> dict[str, Any]:
+def build_prompts(splits: Path, params: PromptedClasses, out: Path, indexes: Path = DATA / "index") -> dict[str, Any]:
     """Write texts.parquet, prompts.parquet and about.json into `out`; gives the counts.
 
     Classes are the labels that `params.classes` names, as samples.parquet has them, and those of the label maps of
     `params.segmentation`. Rows run template by template, so that editing one template changes one block of texts and
-    leaves the others where they are. Names in other languages than English are prompts as they are, in every set.
+    leaves the others where they are. Without any class the tables are empty, and about.json says why. Names in other languages than English are prompts as they are, in every set.
     about.json has, per set and data set, the number of templates and their SHA-256.
 
     Args:
         indexes: the folder of all indexes, for sets that come with their data set and for classes of label maps.
 
     Raises:
-        DataError: there are no samples, none has a class name, a data set has no templates of its own, or no classes.
+        DataError: there are no samples, or a data set has no templates of its own.
         ConfigError: as `prompt_set`.
     """
     samples = read_table(splits / "samples.parquet", ["dataset", "concept", "classname", "category"]).to_pylist()
     folders = {entry.dataset: indexes / "pairs" / entry.dataset for entry in params.classes}
-    folders |= {dataset: indexes / "scenes" / dataset for dataset in params.segmentation}
+    folders |= {dataset: indexes / "pairs" / dataset for dataset in params.segmentation}
     english = dict.fromkeys(_classes(samples, params))
     classes = list(dict.fromkeys((*english, *_translated(english, params), *_segments(params, folders))))
-    if not classes:
-        asked = ", ".join(f"{entry.label} of {entry.dataset}" for entry in params.classes)
-        raise DataError(f"No sample in {splits} has a class among prompts.classes ({asked}): nothing to prompt with.")
+    reason = None if classes else _nothing_to_prompt(params)
+    if reason and (params.classes or params.segmentation):
+        log.warning("No prompt is written: %s", reason)
     texts: dict[tuple[str, str], dict[str, str]] = {}
     prompts: list[dict[str, Any]] = []
     sets: dict[str, dict[str, dict[str, Any]]] = {}
@@ -61,7 +64,7 @@ def build_prompts(splits: Path, params: PromptsParams, out: Path, indexes: Path 
             of[named.dataset].prompts(named.classname) if named.language == ENGLISH else (named.classname,)
             for named in classes
         ]
-        for position in range(max(map(len, said))):
+        for position in range(max(map(len, said), default=0)):
             for named, strings in zip(classes, said, strict=True):
                 if position >= len(strings):
                     continue
@@ -73,8 +76,8 @@ def build_prompts(splits: Path, params: PromptsParams, out: Path, indexes: Path 
     write_table(pa.Table.from_pylist(list(texts.values()), schema=TEXTS), out / "texts.parquet")
     write_table(pa.Table.from_pylist(prompts, schema=PROMPTS), out / "prompts.parquet")
     about = {
-        "available": True,
-        "reason": None,
+        "available": bool(classes),
+        "reason": reason,
         "source": "prompts",
         "languages": sorted({language for _, language in texts}),
         "sets": sets,
@@ -84,7 +87,14 @@ def build_prompts(splits: Path, params: PromptsParams, out: Path, indexes: Path 
     return about
 
 
-def _classes(samples: list[dict[str, Any]], params: PromptsParams) -> Iterator[PromptClass]:
+def _nothing_to_prompt(params: PromptedClasses) -> str:
+    """Why there is no class."""
+    asked = [f"{entry.label} of {entry.dataset}" for entry in params.classes]
+    asked += [f"the label maps of {dataset}" for dataset in params.segmentation]
+    return f"no sample has a class name ({', '.join(asked)})" if asked else "no task asks for classes"
+
+
+def _classes(samples: list[dict[str, Any]], params: PromptedClasses) -> Iterator[PromptClass]:
     """The class of every sample, in the order of `params.classes`."""
     for entry in params.classes:
         name = "classname" if entry.label == "concept" else "category"
@@ -93,7 +103,7 @@ def _classes(samples: list[dict[str, Any]], params: PromptsParams) -> Iterator[P
                 yield PromptClass(entry.dataset, entry.label, row[name], row[entry.label])
 
 
-def _translated(classes: Iterable[PromptClass], params: PromptsParams) -> Iterator[PromptClass]:
+def _translated(classes: Iterable[PromptClass], params: PromptedClasses) -> Iterator[PromptClass]:
     """Classes under the names that `params.translations` gives them.
 
     Raises:
@@ -111,7 +121,7 @@ def _translated(classes: Iterable[PromptClass], params: PromptsParams) -> Iterat
             yield named._replace(classname=entry.names[named.value], language=entry.language)
 
 
-def _segments(params: PromptsParams, folders: Mapping[str, Path]) -> Iterator[PromptClass]:
+def _segments(params: PromptedClasses, folders: Mapping[str, Path]) -> Iterator[PromptClass]:
     """The classes of label maps in every language; the background is none."""
     for dataset in params.segmentation:
         for row in read_table(folders[dataset] / CLASSES_FILE).to_pylist():

@@ -12,7 +12,7 @@ from sklearn.cross_decomposition import CCA
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 
-from pipeline.alignment.closed_form import gather as gather_module
+from pipeline.alignment.closed_form import statistics as gather_module
 from pipeline.alignment.closed_form.fit import fit_closed
 from pipeline.alignment.closed_form.kernel import gamma_of, kernel_ridge, nystrom_root
 from pipeline.alignment.closed_form.linear import cca, procrustes, ridge, whitening

@@ -6,24 +6,41 @@ import math
 import torch
 
 from pipeline.alignment.closed_form.forms import candidates
-from pipeline.alignment.closed_form.statistics import Gathered
+from pipeline.alignment.closed_form.kernel import LARGEST
+from pipeline.alignment.closed_form.statistics import TrainingStatistics, most_images
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.heads.base import SCALE_RANGE, Head
 from pipeline.alignment.heads.ensemble import Ensemble
 from pipeline.alignment.losses import soft_cross_entropy
 from pipeline.alignment.validation import ValidationSet, read_validation, validation_recall
-from pipeline.config import AlignerSpec, ClosedForm
+from pipeline.config import AnyForm, ClosedFormHead, ImageVector, KernelRidge
 
 log = logging.getLogger(__name__)
 
 
-def fit_closed(spec: AlignerSpec, data: AlignmentData, repeat: int, seed: int) -> tuple[Head, float, int]:
-    """The head of an aligner whose `head` is closed, on the train split of `repeat`.
+def resolved(head: ClosedFormHead, data: AlignmentData) -> tuple[ClosedFormHead, dict[str, dict[str, str]]]:
+    """The same head with nothing left open, and what was decided, by form.
+
+    Kernels of `features: auto` are exact where every repeat has at most `LARGEST` training images, else Nystrom's.
+    """
+    choices: dict[str, dict[str, str]] = {}
+    for name, form in head.forms.items():
+        if isinstance(form, KernelRidge) and form.features == "auto":
+            images = most_images(data)
+            choices[name] = {"features": "exact" if images <= LARGEST else "nystrom"}
+            log.info("%s takes features: %s, for %d training images", name, choices[name]["features"], images)
+    forms = {name: form.model_copy(update=choices.get(name, {})) for name, form in head.forms.items()}
+    return head.model_copy(update={"forms": forms}), choices
+
+
+def fit_closed(spec: ClosedFormHead, data: AlignmentData, repeat: int, seed: int) -> tuple[Head, float, int]:
+    """A head in closed form on the train split of `repeat`.
 
     Each form is fitted with every combination of the values that it gives; the one with the highest validation recall
     (the earliest of equals) is kept. Several forms become an ensemble.
 
     Args:
+        spec: with nothing left open, as `resolved` gives it.
         seed: of random features and landmarks.
 
     Returns:
@@ -32,30 +49,35 @@ def fit_closed(spec: AlignerSpec, data: AlignmentData, repeat: int, seed: int) -
     Raises:
         DataError: an exact kernel, or ASIF, of more images than fit.
     """
-    gathered, validation = Gathered(spec, data, repeat, seed), read_validation(data, repeat)
+    statistics, validation = TrainingStatistics(spec, data, repeat, seed), read_validation(data, repeat)
     chosen, tried = [], 0
-    for form in spec.closed:
-        head, count = _best(form, spec, gathered, validation, repeat)
+    for name, form in spec.forms.items():
+        head, count = _best(name, form, spec.image_input, statistics, validation, repeat)
         chosen.append(head)
         tried += count
-    head = chosen[0] if len(chosen) == 1 else Ensemble(chosen, [form.weight for form in spec.closed])
+    head = chosen[0] if len(chosen) == 1 else Ensemble(chosen, [form.weight for form in spec.forms.values()])
     head = head.to(data.features.device)
     _calibrate(head, validation)
     return head, validation_recall(head, validation), tried
 
 
 def _best(
-    form: ClosedForm, spec: AlignerSpec, gathered: Gathered, validation: ValidationSet, repeat: int
+    name: str,
+    form: AnyForm,
+    image_input: ImageVector,
+    statistics: TrainingStatistics,
+    validation: ValidationSet,
+    repeat: int,
 ) -> tuple[Head, int]:
     """The head of one form, and of how many it is the best."""
     device = validation.right_NM.device
-    found = [(head.to(device), values) for head, values in candidates(form, spec, gathered)]
-    if len(found) == 1:
-        return found[0][0], 1
-    recalls = [validation_recall(head, validation) for head, _ in found]
-    head, values = found[recalls.index(max(recalls))]
-    log.info("repeat %d: %s takes %s, of %d", repeat, form.form, values, len(found))
-    return head, len(found)
+    heads = [(head.to(device), values) for head, values in candidates(form, image_input, statistics)]
+    if len(heads) == 1:
+        return heads[0][0], 1
+    recalls = [validation_recall(head, validation) for head, _ in heads]
+    head, values = heads[recalls.index(max(recalls))]
+    log.info("repeat %d: %s takes %s, of %d", repeat, name, values, len(heads))
+    return head, len(heads)
 
 
 @torch.no_grad()

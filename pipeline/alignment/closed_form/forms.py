@@ -1,98 +1,117 @@
-"""From what a pass gathered to heads: one for every combination of the values that a form gives.
+"""Closed forms by kind: from training statistics to heads, one for every combination of the values that a form gives.
 
 Shapes: X and Y the widths of image and text vectors, M features of a kernel.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.alignment.closed_form.kernel import gamma_of, kernel_ridge
 from pipeline.alignment.closed_form.linear import cca, procrustes, ridge
-from pipeline.alignment.closed_form.statistics import Gathered, source_of
+from pipeline.alignment.closed_form.statistics import TrainingStatistics, source_of
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.fitted import RBF, Affine, Fourier, Relative
 from pipeline.alignment.heads.two_networks import TwoNetworks
-from pipeline.config import AlignerSpec, ClosedForm
+from pipeline.config import ASIF, CCA, AnyForm, ImageVector, KernelRidge, Procrustes, Ridge
 
 Values = dict[str, float]
 Sides = tuple[Sequence[nn.Module], Sequence[nn.Module]]  # what is applied to images, and to texts
 
 
-def candidates(form: ClosedForm, spec: AlignerSpec, gathered: Gathered) -> Iterator[tuple[Head, Values]]:
-    """Heads in evaluation mode and the values that they were fitted with, in the order in which these are written."""
-    make: dict[str, Callable[[ClosedForm, AlignerSpec, Gathered], Iterator[tuple[Sides, Values]]]] = {
-        "procrustes": _procrustes,
-        "cca": _cca,
-        "ridge": _ridge,
-        "kernel-ridge": _kernel_ridge,
-        "asif": _asif,
-    }
-    for (image, text), values in make[form.form](form, spec, gathered):
-        yield TwoNetworks(spec.image_input, nn.Sequential(*image), nn.Sequential(*text)).eval(), values
+@dataclass(frozen=True)
+class Form:
+    """How a closed form is computed and what it is made of.
+
+    Attributes:
+        fit: its sides and the values that they were fitted with, in the order in which these are written.
+        empty: the same modules without numbers, for a saved head to be loaded into.
+    """
+
+    fit: Callable[[Any, TrainingStatistics], Iterator[tuple[Sides, Values]]]
+    empty: Callable[[Any], Sides]
 
 
-def _procrustes(form: ClosedForm, spec: AlignerSpec, gathered: Gathered) -> Iterator[tuple[Sides, Values]]:
-    del form
-    before = gathered.whitenings
-    maps = procrustes(gathered.moments.mapped(*before), spec.embed_dim)
-    yield _linear(gathered, [_then(first, then) for first, then in zip(before, maps, strict=True)]), {}
+def candidates(
+    form: AnyForm, image_input: ImageVector, statistics: TrainingStatistics
+) -> Iterator[tuple[Head, Values]]:
+    """Heads in evaluation mode, and the values that they were fitted with."""
+    for (image, text), values in FORMS[form.kind].fit(form, statistics):
+        yield TwoNetworks(image_input, nn.Sequential(*image), nn.Sequential(*text)).eval(), values
 
 
-def _cca(form: ClosedForm, spec: AlignerSpec, gathered: Gathered) -> Iterator[tuple[Sides, Values]]:
+def empty_form(form: AnyForm, image_input: ImageVector, choices: Mapping[str, Any]) -> Head:
+    """The head of a form with nothing in it yet.
+
+    Args:
+        choices: what fitting decided where the form left it open.
+    """
+    image, text = FORMS[form.kind].empty(form.model_copy(update=dict(choices)))
+    return TwoNetworks(image_input, nn.Sequential(*image), nn.Sequential(*text))
+
+
+def _procrustes(form: Procrustes, statistics: TrainingStatistics) -> Iterator[tuple[Sides, Values]]:
+    before = statistics.whitenings
+    maps = procrustes(statistics.moments.mapped(*before), form.embed_dim)
+    yield _linear(statistics, [_then(first, then) for first, then in zip(before, maps, strict=True)]), {}
+
+
+def _cca(form: CCA, statistics: TrainingStatistics) -> Iterator[tuple[Sides, Values]]:
     for shrink, power in product(form.shrink, form.power):
-        maps = cca(gathered.moments, shrink, power, spec.embed_dim)
-        yield _linear(gathered, maps), {"shrink": shrink, "power": power}
+        maps = cca(statistics.moments, shrink, power, form.embed_dim)
+        yield _linear(statistics, maps), {"shrink": shrink, "power": power}
 
 
-def _ridge(form: ClosedForm, spec: AlignerSpec, gathered: Gathered) -> Iterator[tuple[Sides, Values]]:
-    del spec
-    source, moments = source_of(form), gathered.moments.mapped(*gathered.whitenings)
+def _ridge(form: Ridge, statistics: TrainingStatistics) -> Iterator[tuple[Sides, Values]]:
+    source, moments = source_of(form), statistics.moments.mapped(*statistics.whitenings)
     for penalty in form.ridge:
-        maps = list(gathered.whitenings)
+        maps = list(statistics.whitenings)
         maps[source] = _then(maps[source], ridge(moments.swapped() if source else moments, penalty))
-        yield _linear(gathered, maps), {"ridge": penalty}
+        yield _linear(statistics, maps), {"ridge": penalty}
 
 
 def _then(first: Tensor | None, then: Tensor) -> Tensor:
     return then if first is None else first @ then
 
 
-def _linear(gathered: Gathered, maps: Sequence[Tensor | None]) -> Sides:
-    return [Affine(gathered.moments.mean_x, maps[0])], [Affine(gathered.moments.mean_y, maps[1])]
+def _linear(statistics: TrainingStatistics, maps: Sequence[Tensor | None]) -> Sides:
+    return [Affine(statistics.moments.mean_x, maps[0])], [Affine(statistics.moments.mean_y, maps[1])]
 
 
-def _kernel_ridge(form: ClosedForm, spec: AlignerSpec, gathered: Gathered) -> Iterator[tuple[Sides, Values]]:
-    del spec
+def _kernel_ridge(form: KernelRidge, statistics: TrainingStatistics) -> Iterator[tuple[Sides, Values]]:
     source = source_of(form)
-    means = gathered.moments.mean_x, gathered.moments.mean_y
-    target = Affine(means[1 - source], gathered.whitenings[1 - source])
+    means = statistics.moments.mean_x, statistics.moments.mean_y
+    target = Affine(means[1 - source], statistics.whitenings[1 - source])
     for bandwidth, penalty in product(form.bandwidth, form.ridge):
-        solve = _exact if form.features == "exact" else _streamed
-        predicted = [gathered.inputs[source], *solve(form, bandwidth, penalty, target, gathered)]
+        if form.features == "exact":
+            solved = _exact(source, bandwidth, penalty, target, statistics)
+        else:
+            solved = _streamed(form, bandwidth, penalty, statistics)
+        predicted = [statistics.inputs[source], *solved]
         sides: Sides = (predicted, [target]) if source == 0 else ([target], predicted)
         yield sides, {"bandwidth": bandwidth, "ridge": penalty}
 
 
 def _exact(
-    form: ClosedForm, bandwidth: float, penalty: float, target: Affine, gathered: Gathered
-) -> tuple[RBF, Affine]:
-    assert gathered.rows is not None
-    source, (*sides, weight) = source_of(form), gathered.rows
-    x = gathered.inputs[source](sides[source])
+    source: int, bandwidth: float, penalty: float, target: Affine, statistics: TrainingStatistics
+) -> tuple[nn.Module, Affine]:
+    assert statistics.rows is not None
+    *sides, weight = statistics.rows
+    x = statistics.inputs[source](sides[source])
     kernel = RBF(x, gamma_of(x.var(0), bandwidth))
     solved = kernel_ridge(kernel(x), target(sides[1 - source]), penalty, weight)
     return kernel, Affine(solved.new_zeros(len(solved)), solved)
 
 
 def _streamed(
-    form: ClosedForm, bandwidth: float, penalty: float, target: Affine, gathered: Gathered
-) -> tuple[RBF | Fourier, Affine]:
-    del target
-    features, root, raw = gathered.features(form, bandwidth)
-    moments = raw.mapped(root, gathered.whitenings[1 - source_of(form)])
+    form: KernelRidge, bandwidth: float, penalty: float, statistics: TrainingStatistics
+) -> tuple[nn.Module, Affine]:
+    features, root, raw = statistics.features(form, bandwidth)
+    moments = raw.mapped(root, statistics.whitenings[1 - source_of(form)])
     size = len(moments.cov_xx)
     # the penalty of the exact form, which is on a sum over rows and not on their mean
     lifted = moments.cov_xx + penalty / moments.count * torch.eye(size, dtype=torch.float64, device=raw.cov_xx.device)
@@ -100,17 +119,38 @@ def _streamed(
     return features, Affine(raw.mean_x, solved if root is None else root @ solved)
 
 
-def _asif(form: ClosedForm, spec: AlignerSpec, gathered: Gathered) -> Iterator[tuple[Sides, Values]]:
-    del spec
-    assert gathered.rows is not None
-    missing = gathered.most_images - len(gathered.rows[0])  # anchors of zeros, so that all repeats are of one width
+def _asif(form: ASIF, statistics: TrainingStatistics) -> Iterator[tuple[Sides, Values]]:
+    assert statistics.rows is not None
+    missing = statistics.most_images - len(statistics.rows[0])  # zeros, so that all repeats have as many anchors
     anchors = [
         nn.functional.pad(inputs(rows), (0, 0, 0, missing))
-        for inputs, rows in zip(gathered.inputs, gathered.rows[:2], strict=True)
+        for inputs, rows in zip(statistics.inputs, statistics.rows[:2], strict=True)
     ]
     for neighbours, exponent in product(form.neighbours, form.exponent):
         image, text = (
             [inputs, Relative(rows, neighbours, exponent)]
-            for inputs, rows in zip(gathered.inputs, anchors, strict=True)
+            for inputs, rows in zip(statistics.inputs, anchors, strict=True)
         )
         yield (image, text), {"neighbours": neighbours, "exponent": exponent}
+
+
+def _empty_linear(_: AnyForm) -> Sides:
+    return [Affine()], [Affine()]
+
+
+def _empty_kernel_ridge(form: KernelRidge) -> Sides:
+    mapped = [Affine(), Fourier() if form.features == "fourier" else RBF(), Affine()]
+    return (mapped, [Affine()]) if source_of(form) == 0 else ([Affine()], mapped)
+
+
+def _empty_asif(_: ASIF) -> Sides:
+    return [Affine(), Relative()], [Affine(), Relative()]
+
+
+FORMS: dict[str, Form] = {
+    "procrustes": Form(_procrustes, _empty_linear),
+    "ridge": Form(_ridge, _empty_linear),
+    "cca": Form(_cca, _empty_linear),
+    "asif": Form(_asif, _empty_asif),
+    "kernel-ridge": Form(_kernel_ridge, _empty_kernel_ridge),
+}

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pipeline.alignment.data.batches import AlignerFeatures
-from pipeline.alignment.heads.vectors import ImageVector, image_vector, text_vector
+from pipeline.alignment.heads.vectors import image_vector, text_vector
+from pipeline.config import ImageVector
 from pipeline.features.ahead import ahead
 
 _BLOCKS_AHEAD = 2

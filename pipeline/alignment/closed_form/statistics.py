@@ -14,7 +14,7 @@ from pipeline.alignment.closed_form.moments import Moments, MomentSums
 from pipeline.alignment.closed_form.pair_vectors import pair_vectors, sample_pairs
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.heads.fitted import RBF, Affine, Fourier
-from pipeline.config import AlignerSpec, ClosedForm
+from pipeline.config import ASIF, AnyForm, ClosedFormHead, KernelRidge, Ridge
 from pipeline.errors import DataError
 
 BLOCK = 4096  # pairs read at a time
@@ -24,8 +24,8 @@ SIDES = ("image", "text")
 FeatureKey = tuple[int, str, int, float]  # side that the features are of, their kind, number, bandwidth
 
 
-class Gathered:
-    """What the pass collected.
+class TrainingStatistics:
+    """What a pass over the training pairs collects.
 
     Attributes:
         moments: of image vectors and text vectors of all pairs.
@@ -36,7 +36,7 @@ class Gathered:
         most_images: training images of the largest repeat, where a form keeps them.
     """
 
-    def __init__(self, spec: AlignerSpec, data: AlignmentData, repeat: int, seed: int) -> None:
+    def __init__(self, head: ClosedFormHead, data: AlignmentData, repeat: int, seed: int) -> None:
         """Read the train split of `repeat`.
 
         Args:
@@ -45,14 +45,14 @@ class Gathered:
         Raises:
             DataError: a form keeps every image, and there are too many.
         """
-        self._spec = spec
+        self._head = head
         pairs = data.train[repeat]
-        keeps = any(map(_keeps_rows, spec.closed))
-        self.most_images = max(len(torch.unique(split[:, 0])) for split in data.train) if keeps else 0
+        keeps = any(map(keeps_images, head.forms.values()))
+        self.most_images = most_images(data) if keeps else 0
         if self.most_images > LARGEST:
             raise DataError(
                 f"A train split has {self.most_images} images; an exact kernel and asif keep every one and are for "
-                f"at most {LARGEST}. Set `features: fourier` or `features: nystrom` of the form in params.yaml"
+                f"at most {LARGEST}. Set `features: auto`, or leave asif out, in params.yaml"
             )
         sample = [torch.cat(part) for part in zip(*self._read(data, sample_pairs(pairs, SAMPLE)), strict=True)]
         self.inputs = [self._input(rows, side) for rows, side in zip(sample, SIDES, strict=True)]
@@ -61,26 +61,27 @@ class Gathered:
         covariances = self.moments.cov_xx, self.moments.cov_yy
         self.whitenings = [self._whitening(cov, side) for cov, side in zip(covariances, SIDES, strict=True)]
 
-    def features(self, form: ClosedForm, bandwidth: float) -> tuple[RBF | Fourier, Tensor | None, Moments]:
+    def features(self, form: KernelRidge, bandwidth: float) -> tuple[RBF | Fourier, Tensor | None, Moments]:
         """Of a streamed kernel: its map, the root (M, M) that Nystrom needs behind it, and moments with the targets."""
         key = feature_key(form, bandwidth)
         return *self._features[key], self._feature_moments[key]
 
     def _read(self, data: AlignmentData, pairs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        return pair_vectors(data.features, pairs, self._spec.image_input, BLOCK)
+        return pair_vectors(data.features, pairs, self._head.image_input, BLOCK)
 
     def _input(self, rows: Tensor, side: str) -> Affine:
         covariance = torch.cov(rows.double().T, correction=0)
         return Affine(rows.double().mean(0), self._whitening(covariance, side)).to(rows.device)
 
     def _whitening(self, covariance: Tensor, side: str) -> Tensor | None:
-        return whitening(covariance, self._spec.whiten_shrink) if self._spec.whiten in (side, "both") else None
+        wanted = self._head.whitening
+        return whitening(covariance, wanted.shrink) if wanted is not None and wanted.of(side) else None
 
     def _drawn(self, sample: list[Tensor], seed: int) -> dict[FeatureKey, tuple[RBF | Fourier, Tensor | None]]:
         """The features of every streamed kernel and bandwidth."""
         generator, drawn = torch.Generator().manual_seed(seed), {}
-        for form in self._spec.closed:
-            if form.form != "kernel-ridge" or form.features == "exact":
+        for form in self._head.forms.values():
+            if not isinstance(form, KernelRidge) or form.features in ("auto", "exact"):
                 continue
             rows = sample[source_of(form)]
             for bandwidth in form.bandwidth:
@@ -103,18 +104,24 @@ class Gathered:
         self.rows = _by_image(pairs[:, 0], *(torch.cat(part) for part in zip(*kept, strict=True))) if keeps else None
 
 
-def source_of(form: ClosedForm) -> int:
+def most_images(data: AlignmentData) -> int:
+    """Training images of the largest repeat."""
+    return max(len(torch.unique(split[:, 0])) for split in data.train)
+
+
+def source_of(form: Ridge | KernelRidge) -> int:
     """Which side a regression predicts from: 0 images, 1 texts."""
     return int(form.direction == "text-to-image")
 
 
-def feature_key(form: ClosedForm, bandwidth: float) -> FeatureKey:
+def feature_key(form: KernelRidge, bandwidth: float) -> FeatureKey:
     """What decides the features of a streamed kernel."""
     return source_of(form), form.features, form.size, bandwidth
 
 
-def _keeps_rows(form: ClosedForm) -> bool:
-    return form.form == "asif" or (form.form == "kernel-ridge" and form.features == "exact")
+def keeps_images(form: AnyForm) -> bool:
+    """Whether a form keeps every training image."""
+    return isinstance(form, ASIF) or (isinstance(form, KernelRidge) and form.features == "exact")
 
 
 def _by_image(image_n: Tensor, x_nX: Tensor, y_nY: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,7 +19,7 @@ from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.selection import curated_pairs
 from pipeline.alignment.data.streaming import StreamedFeatures, in_reading_order
 from pipeline.alignment.data.views import open_view
-from pipeline.config import AlignerSpec, TrainParams
+from pipeline.config import TRAINED, FitSpec, FittedHead, IdentityHead, LoadingParams
 from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs, read_samples
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
@@ -38,7 +38,7 @@ class AlignmentData:
         features: of the distinct images and the distinct captions, wherever they lie.
         train, validation: one (P, 2) int64 tensor per repeat: row of the image and row of the caption in `features`.
             `train` holds what the curation of the aligner selected; validation pairs are all there.
-        fingerprints: fingerprint of the stores behind each view, by view.
+        fingerprints: fingerprint of the stores behind the image view and the text view, by side.
         datasets: the data sets that had captions.
         concepts: (N,) int64 by image row, equal for images of one concept; where `positives: concept` asks for it.
     """
@@ -52,7 +52,7 @@ class AlignmentData:
 
 
 def load_alignment_data(
-    name: str, spec: AlignerSpec, repeats: int, device: torch.device, params: TrainParams | None = None
+    name: str, fit: FitSpec, repeats: int, device: torch.device, params: LoadingParams | None = None
 ) -> AlignmentData:
     """Join the features of the aligner `name` with the splits, and read them unless they are to be streamed.
 
@@ -69,28 +69,30 @@ def load_alignment_data(
         StoreError: a store is missing or damaged.
         FingerprintMismatch: the stores of a view were not all written by the same encoder and settings.
     """
-    params = params or TrainParams()
-    pairs = read_caption_pairs(spec.data, repeats)
-    datasets = tuple(dataset for dataset in spec.data if (pairs.dataset == dataset).any())
+    params = params or LoadingParams()
+    head = fit.head
+    assert not isinstance(head, IdentityHead), "head identity is fitted to nothing"
+    pairs = read_caption_pairs(fit.datasets, repeats)
+    datasets = tuple(dataset for dataset in fit.datasets if (pairs.dataset == dataset).any())
     if not datasets:
         raise DataError(
-            f"Aligner {name!r} has nothing to train on: none of its data sets ({', '.join(spec.data)}) has English "
+            f"Aligner {name!r} has nothing to train on: none of its data sets ({', '.join(fit.datasets)}) has English "
             "captions in data/splits. See the logs of the stage index for what was unavailable."
         )
-    images, texts = open_view(spec.image, datasets), open_view(spec.text, datasets)
+    images, texts = open_view(fit.image, datasets), open_view(fit.text, datasets)
     usable = np.ones(len(pairs), dtype=bool)
     for dataset in datasets:
         inside = pairs.dataset == dataset
         usable[inside] = images[dataset].servable(pairs.image_id[inside])
         usable[inside] &= texts[dataset].servable(pairs.text_id[inside])
     pairs = pairs.where(usable)
-    curated = curated_pairs(spec.curation, pairs, repeats)
-    crops = _kept_crops(images.values()) if spec.crops else 0
+    curated = curated_pairs(fit.data, pairs, repeats)
+    crops = _kept_crops(images.values()) if head.crops else 0
     own, stored = _positions(pairs, pairs.image_id, images), sum(map(len, images.values()))
 
     features, joined = _load(
-        image_columns(list(images.values()), spec.local_tokens, spec.layers, crops),
-        text_columns(list(texts.values()), spec.text_tokens),
+        image_columns(list(images.values()), head.local_tokens, head.layers, crops),
+        text_columns(list(texts.values()), head.text_tokens),
         np.concatenate([own + number * stored for number in range(1 + crops)]),
         np.tile(_positions(pairs, pairs.text_id, texts), 1 + crops),
         torch.empty(0, device=device).device,  # with its number, as the features have it
@@ -110,10 +112,14 @@ def load_alignment_data(
             _rows(joined, pairs.splits[:, repeat] == "validation", name, repeat, "validation")
             for repeat in range(repeats)
         ),
-        fingerprints={spec.image: images[datasets[0]].fingerprint, spec.text: texts[datasets[0]].fingerprint},
+        fingerprints={"image": images[datasets[0]].fingerprint, "text": texts[datasets[0]].fingerprint},
         datasets=datasets,
-        concepts=_concepts(pairs, joined) if spec.loss.positives == "concept" else None,
+        concepts=_concepts(pairs, joined) if _by_concept(head) else None,
     )
+
+
+def _by_concept(head: FittedHead) -> bool:
+    return isinstance(head, TRAINED) and head.loss.positives == "concept"
 
 
 def report_mixing(features: StreamedFeatures, train: tuple[Tensor, ...]) -> None:
@@ -145,7 +151,7 @@ def _load(
     image_rows: np.ndarray,
     text_rows: np.ndarray,
     device: torch.device,
-    params: TrainParams,
+    params: LoadingParams,
 ) -> tuple[AlignerFeatures, Tensor]:
     """The features as the loading mode has them, and the pairs (P, 2): rows in those features."""
     image_set, image_P = np.unique(image_rows, return_inverse=True)

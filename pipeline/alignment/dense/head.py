@@ -90,7 +90,7 @@ class DenseHead:
         Raises:
             FingerprintMismatch: it was not; lists the fields that differ.
         """
-        images, texts = (config.fingerprints[view] for view in (config.image_view, config.text_view))
+        images, texts = config.fingerprints["image"], config.fingerprints["text"]
         require_same_encoder(self.fingerprints["image"], images, what, OTHER_IMAGES)
         require_same_encoder(self.fingerprints["text"], texts, what, ("tokens",))
 

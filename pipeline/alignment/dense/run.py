@@ -18,7 +18,7 @@ from pipeline.errors import DataError, FingerprintMismatch
 from pipeline.features import FeatureStore
 from pipeline.features.visible import seen_share
 from pipeline.files import write_json
-from pipeline.paths import DENSE_HEADS, TRAINING_SCENES, store_folder
+from pipeline.paths import DENSE_HEADS, index_folder, store_folder
 
 log = logging.getLogger(__name__)
 _SCENES = 64  # whose patch tokens are read at once
@@ -53,7 +53,7 @@ def fit_dense_head(name: str, spec: DenseHeadSpec, repeats: int) -> Path:
         DataError: a repeat has too few objects.
     """
     folder = DENSE_HEADS / name
-    scenes = read_scenes(TRAINING_SCENES)
+    scenes = read_scenes(index_folder("scenes", spec.scenes))
     if not len(scenes):
         log.warning("warning: %s: no training scene was composed, so no dense head is fitted", name)
         write_json({"format": FORMAT, "scale": 1.0, "fingerprints": {}}, folder / CONFIG_FILE)
@@ -82,7 +82,7 @@ def training_objects(spec: DenseHeadSpec, repeats: int, scenes: Scenes) -> Train
         StoreError: a store is missing or damaged.
         FingerprintMismatch: the texts of several data sets are of different encoders.
     """
-    store = FeatureStore.open(store_folder("scenes", spec.image, TRAINING_SCENES.name))
+    store = FeatureStore.open(store_folder("scenes", spec.image, spec.scenes))
     if "patch" not in store.names:
         raise DataError(f"{store.folder} holds {', '.join(store.names)}; a dense head needs a view of `tier: full`.")
     objects = _usable(scenes, store)

@@ -5,7 +5,8 @@ from torch.nn import functional as F
 
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads.base import Head
-from pipeline.alignment.heads.vectors import ImageVector, image_vector, patch_vector, text_vector
+from pipeline.alignment.heads.vectors import image_vector, patch_vector, text_vector
+from pipeline.config import ImageVector
 
 
 class TwoNetworks(Head):

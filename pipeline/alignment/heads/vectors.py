@@ -3,15 +3,12 @@
 Shapes: B images, T local tokens, P patches, D the width of the encoder.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads.base import token_mean
-
-ImageVector = Literal["cls", "mean", "sum", "concat"]
+from pipeline.config import ImageVector
 
 
 def image_vector(images: ImageInput, kind: ImageVector) -> Tensor:

@@ -15,7 +15,7 @@ from pipeline.alignment.losses import (
 )
 from pipeline.alignment.losses.positives import EVERY, Positives, equal, joined_by_pairs
 from pipeline.alignment.losses.regularisers import mixed, noisy
-from pipeline.config import LossSpec
+from pipeline.config import AnyLoss, SigmoidLoss, StructureTerm
 
 
 class Objective:
@@ -30,7 +30,7 @@ class Objective:
         concepts: (N,) int64, equal for images of one concept, by image id; for `positives: concept`.
     """
 
-    def __init__(self, spec: LossSpec, concepts: Tensor | None = None) -> None:
+    def __init__(self, spec: AnyLoss, concepts: Tensor | None = None) -> None:
         if spec.positives == "concept" and concepts is None:
             raise ValueError("positives: concept needs the concept of each image")
         self.spec, self._concepts = spec, concepts
@@ -55,8 +55,8 @@ class Objective:
         parts = {"contrast": self._contrast(head, image_BK, text_BK, right)}
         loss = parts["contrast"]
         if spec.structure:
-            parts["structure"] = self._structure(batch, image_BK, text_BK)
-            loss = loss + spec.structure * _grown(progress, spec.structure_warmup) * parts["structure"]
+            parts["structure"] = _structure(spec.structure, batch, image_BK, text_BK)
+            loss = loss + spec.structure.weight * _grown(progress, spec.structure.warmup) * parts["structure"]
         if spec.patch_text:
             logits_BB = patch_text_logits(head.patch_features(batch.images.local), text_BK, head.scale())
             parts["patch_text"] = soft_cross_entropy(logits_BB, right(EVERY, EVERY))
@@ -65,7 +65,7 @@ class Objective:
 
     def _contrast(self, head: Head, image_BK: Tensor, text_BK: Tensor, right: Positives) -> Tensor:
         size, rows = len(image_BK), self.spec.chunk_rows
-        if self.spec.kind == "info-nce":
+        if not isinstance(self.spec, SigmoidLoss):
             if size > rows:
                 return chunked_info_nce(image_BK, text_BK, head.scale(), right, rows)
             return info_nce(image_BK, text_BK, head.scale(), right(EVERY, EVERY))
@@ -77,16 +77,6 @@ class Objective:
             return chunked_sigmoid(image_BK, text_BK, head.scale(), bias, right, normaliser, rows)
         return sigmoid_loss(image_BK, text_BK, head.scale(), bias, right(EVERY, EVERY), normaliser)
 
-    def _structure(self, batch: PairBatch, image_BK: Tensor, text_BK: Tensor) -> Tensor:
-        """Mean of both modalities; before the head are the CLS tokens, and the means over the tokens of the texts."""
-        spec = self.spec
-        before = (batch.images.cls.float(), token_mean(batch.texts.tokens.float(), batch.texts.mask))
-        terms = [
-            structure_loss(x, y, spec.structure_temperature, spec.structure_levels)
-            for x, y in zip(before, (image_BK, text_BK), strict=True)
-        ]
-        return (terms[0] + terms[1]) / 2
-
     def _right(self, images: Tensor, texts: Tensor) -> Positives:
         """Right captions of the pairs of a batch; ids as in `PairBatch`."""
         if self.spec.positives == "own":
@@ -97,6 +87,15 @@ class Objective:
         assert self._concepts is not None
         concepts = self._concepts[images]
         return lambda rows, columns: by_pairs(rows, columns) | equal(concepts, rows, columns)
+
+
+def _structure(term: StructureTerm, batch: PairBatch, image_BK: Tensor, text_BK: Tensor) -> Tensor:
+    """Mean of both modalities; before the head are the CLS tokens, and the means over the tokens of the texts."""
+    before = (batch.images.cls.float(), token_mean(batch.texts.tokens.float(), batch.texts.mask))
+    terms = [
+        structure_loss(x, y, term.temperature, term.levels) for x, y in zip(before, (image_BK, text_BK), strict=True)
+    ]
+    return (terms[0] + terms[1]) / 2
 
 
 def _grown(progress: float | Tensor, warmup: float) -> float | Tensor:

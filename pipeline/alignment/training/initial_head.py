@@ -12,18 +12,18 @@ from pipeline.alignment.heads.build import build_head
 from pipeline.alignment.heads.fitted import Affine
 from pipeline.alignment.heads.vectors import text_vector
 from pipeline.alignment.heads.whitened import Whitened
-from pipeline.config import AlignerSpec, ClosedForm, TrainParams
+from pipeline.config import ClosedFormHead, LinearHead, TrainedHead, TrainParams
 from pipeline.errors import ModelError
 
 _BLOCK = 4096
 
 
-def initial_head(spec: AlignerSpec, data: AlignmentData, params: TrainParams, repeat: int) -> Head:
+def initial_head(spec: TrainedHead, data: AlignmentData, params: TrainParams, repeat: int) -> Head:
     """The head of `spec` on the device of `data`: drawn from torch's generator, or fitted on the pairs of `repeat`."""
     features = data.features
-    head = build_head(spec, features.vision_dim, features.text_dim, params)
+    head = build_head(spec, features.vision_dim, features.text_dim, params.dropout, params.temperature)
     image, text = input_whitening(spec, data, repeat)
-    if spec.init != "random":
+    if isinstance(spec, LinearHead) and spec.init != "random":
         _start_from_closed_form(head, spec, data, repeat, (image, text))
     if image is not None or text is not None:
         head = Whitened(head, image, text)
@@ -31,13 +31,14 @@ def initial_head(spec: AlignerSpec, data: AlignmentData, params: TrainParams, re
 
 
 def input_whitening(
-    spec: AlignerSpec, data: AlignmentData, repeat: int
+    spec: TrainedHead, data: AlignmentData, repeat: int
 ) -> tuple[tuple[Affine, Affine] | None, Affine | None]:
-    """Whitening of CLS and local tokens, and of texts, where `whiten` asks for it, from the train split of `repeat`.
+    """Whitening of CLS and local tokens, and of texts, where `whitening` asks for it, from the train split of `repeat`.
 
     Local tokens are whitened as their means over an image are: one pass over the pairs, two covariances each.
     """
-    if spec.whiten == "none":
+    wanted = spec.whitening
+    if wanted is None:
         return None, None
     first, second = MomentSums(), MomentSums()
     for part in torch.split(data.train[repeat], _BLOCK):
@@ -48,17 +49,17 @@ def input_whitening(
     of_cls, of_local = first.moments(), second.moments()
 
     def affine(mean: Tensor, covariance: Tensor) -> Affine:
-        return Affine(mean, whitening(covariance, spec.whiten_shrink))
+        return Affine(mean, whitening(covariance, wanted.shrink))
 
     image = affine(of_cls.mean_x, of_cls.cov_xx), affine(of_local.mean_x, of_local.cov_xx)
     text = affine(of_cls.mean_y, of_cls.cov_yy)
-    return (image if spec.whiten != "text" else None), (text if spec.whiten != "image" else None)
+    return (image if wanted.of("image") else None), (text if wanted.of("text") else None)
 
 
 @torch.no_grad()
 def _start_from_closed_form(
     head: Head,
-    spec: AlignerSpec,
+    spec: LinearHead,
     data: AlignmentData,
     repeat: int,
     inputs: tuple[tuple[Affine, Affine] | None, Affine | None],
@@ -68,9 +69,9 @@ def _start_from_closed_form(
     Raises:
         ModelError: the head is wider than the form.
     """
-    form = ClosedForm(form=spec.init)  # type: ignore[arg-type]
-    alone = {"head": "closed", "closed": (form,), "whiten": "none", "init": "random"}
-    closed, _, _ = fit_closed(spec.model_copy(update=alone), data, repeat, seed=0)
+    entry = {"kind": "closed-form", "forms": {"start": {"kind": spec.init}}, "image_input": spec.image_input}
+    computed = ClosedFormHead.model_validate({**entry, "local_tokens": spec.local_tokens})
+    closed, _, _ = fit_closed(computed, data, repeat, seed=0)
     cls_map, local_map = inputs[0] if inputs[0] is not None else (None, None)
     before = {"cls": [cls_map], "mean": [local_map], "concat": [cls_map, local_map], "sum": []}[spec.image_input]
     for side, maps in (("image", before), ("text", [inputs[1]])):

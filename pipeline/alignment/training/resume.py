@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.alignment.data.load import AlignmentData
-from pipeline.config import AlignerSpec, TrainParams
+from pipeline.config import TrainedHead, TrainParams
 from pipeline.features.scratch import work_folder
 
 log = logging.getLogger(__name__)
@@ -75,15 +75,19 @@ class Checkpoint:
             return None
 
 
-def training_folder(spec: AlignerSpec, params: TrainParams, data: AlignmentData, seed: int) -> Path:
+def training_folder(spec: TrainedHead, params: TrainParams, data: AlignmentData, seed: int) -> Path:
     """Where the checkpoints of a training lie, one file per repeat.
 
     Its name is a digest of the aligner, the parameters, the seed, the pairs of every split, the fingerprints of the
     stores and a sample of their rows, the version of torch and the code of this package.
     """
     found = hashlib.sha256()
-    settings = {"aligner": spec.model_dump(), "train": params.model_dump(exclude=_NO_MATTER), "seed": seed}
-    settings |= {"digests": {view: one.get("digest") for view, one in data.fingerprints.items()}}
+    settings = {
+        "head": spec.model_dump(exclude={"train"}),
+        "train": params.model_dump(exclude=_NO_MATTER),
+        "seed": seed,
+    }
+    settings |= {"digests": {side: one.get("digest") for side, one in data.fingerprints.items()}}
     settings |= {
         "device": data.features.device.type,
         "features": type(data.features).__name__,
@@ -96,7 +100,7 @@ def training_folder(spec: AlignerSpec, params: TrainParams, data: AlignmentData,
     images, texts = data.features.read_images(some[:, 0]), data.features.read_texts(some[:, 1])
     for tensor in (images.cls, images.local, texts.tokens):
         found.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    for source in sorted(Path(__file__).parent.rglob("*.py")):
+    for source in sorted(Path(__file__).parents[1].rglob("*.py")):
         found.update(source.read_bytes())
     return work_folder() / _FOLDER / found.hexdigest()[:32]
 

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.alignment.artefact import mean_and_sd, totals
 from pipeline.alignment.heads import parameter_count
 from pipeline.alignment.training.members import ALONE
 from pipeline.alignment.training.records import TrainedRepeat
@@ -60,27 +61,11 @@ def summary(
     return found
 
 
-def totals(rows: Sequence[dict[str, Any]], parameters: int) -> dict[str, Any]:
-    """metrics.json of an aligner: sums over its repeats, the mean and spread of validation recall, and each repeat.
-
-    Args:
-        rows: per repeat, with `validation_recall`, `seconds` and `samples_seen`.
-        parameters: of one repeat's head.
-    """
-    return {
-        "validation_recall": _spread([row["validation_recall"] for row in rows]),
-        "seconds": sum(row["seconds"] for row in rows),
-        "samples_seen": sum(row["samples_seen"] for row in rows),
-        "parameters": parameters,
-        "repeats": {f"repeat_{repeat}": row for repeat, row in enumerate(rows)},
-    }
-
-
 def _member(results: Sequence[TrainedRepeat]) -> dict[str, Any]:
     """Its own parameters and figures; null for the validation recall of a repeat in which it diverged at once."""
     params = results[0].member.params
     return {
-        "validation_recall": _spread([result.val_recall for result in results])
+        "validation_recall": mean_and_sd([result.val_recall for result in results])
         if all(result.history for result in results)
         else None,
         "repeats": {
@@ -93,7 +78,3 @@ def _member(results: Sequence[TrainedRepeat]) -> dict[str, Any]:
         },
         **params.model_dump(include={"lr", "weight_decay", "dropout", "temperature"}),
     }
-
-
-def _spread(recalls: Sequence[float]) -> dict[str, float | None]:
-    return {"mean": statistics.fmean(recalls), "sd": statistics.stdev(recalls) if len(recalls) > 1 else None}

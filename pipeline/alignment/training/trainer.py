@@ -23,7 +23,7 @@ from pipeline.alignment.training.resume import Checkpoint
 from pipeline.alignment.training.schedule import learning_rate
 from pipeline.alignment.training.update import LOSS, Updates
 from pipeline.alignment.validation import read_validation, validation_recall
-from pipeline.config import AlignerSpec, TrainParams
+from pipeline.config import TrainedHead, TrainParams
 from pipeline.errors import ConfigError, ModelError
 
 __all__ = ["EpochRecord", "TrainedRepeat", "train_members", "train_repeat"]
@@ -35,7 +35,7 @@ def train_repeat(
     data: AlignmentData,
     params: TrainParams,
     *,
-    spec: AlignerSpec,
+    spec: TrainedHead,
     repeat: int,
     seed: int,
     on_epoch: Callable[[EpochRecord], None],
@@ -71,7 +71,7 @@ def train_members(
     data: AlignmentData,
     members: Sequence[Member],
     *,
-    spec: AlignerSpec,
+    spec: TrainedHead,
     repeat: int,
     seed: int,
     on_record: Callable[[Member, EpochRecord], None],
@@ -105,7 +105,7 @@ class _Training:
         self,
         data: AlignmentData,
         members: Sequence[Member],
-        spec: AlignerSpec,
+        spec: TrainedHead,
         repeat: int,
         seed: int,
         on_record: Callable[[Member, EpochRecord], None],

@@ -1,6 +1,6 @@
 """Scenes composed of cut-outs: exact masks, long captions. Everything is drawn by hashing, nothing by a stream."""
 
-from pipeline.datasets.scenes.build import TRAINING, build_scenes
+from pipeline.datasets.scenes.build import build_scenes
 from pipeline.datasets.scenes.read import SceneObject, Scenes, read_scenes
 
-__all__ = ["TRAINING", "SceneObject", "Scenes", "build_scenes", "read_scenes"]
+__all__ = ["SceneObject", "Scenes", "build_scenes", "read_scenes"]

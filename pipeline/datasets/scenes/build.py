@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from pipeline.config import ScenesParams
+from pipeline.config import ScenesSpec
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.scenes.caption import long_caption
 from pipeline.datasets.scenes.compose import Composition, compose
@@ -31,9 +31,7 @@ ROLE = "long"
 TRAINING = 1_000_000  # number of the first training scene; those that are tested have lower ones
 
 
-def build_scenes(
-    indexes: Mapping[str, Path], params: ScenesParams, out: Path, numbers: range | None = None
-) -> dict[str, Any]:
+def build_scenes(indexes: Mapping[str, Path], params: ScenesSpec, out: Path) -> dict[str, Any]:
     """Compose scenes and write their index into `out`.
 
     Beside the usual tables (images.parquet with images.tar, texts.parquet and pairs.parquet with one caption per scene
@@ -43,9 +41,8 @@ def build_scenes(
 
     Args:
         indexes: data set name -> its index, in the order of `params.pieces`.
-        params: how many, how large, how many objects (from, to).
+        params: what for, how many, how large, how many objects (from, to). Scenes for training are others.
         out: the folder to write.
-        numbers: of the scenes, each of which looks different; `params.count` from 0 where None.
 
     Returns:
         What about.json holds; without a single cut-out the tables are empty and `available` is false, with a reason.
@@ -68,7 +65,8 @@ def build_scenes(
         about |= {"available": False, "reason": reason}
     masks: list[np.ndarray] = []
     objects: list[dict[str, Any]] = []
-    numbers = range(params.count) if numbers is None else numbers
+    first = TRAINING if params.use == "training" else 0
+    numbers = range(first, first + params.count)
     with IndexBuilder(out) as builder:
         for number in tqdm(numbers if pieces else (), desc=out.name, unit="scene", mininterval=1.0):
             count = low + int(uniform(number, "objects") * (high - low + 1))

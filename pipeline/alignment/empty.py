@@ -1,0 +1,35 @@
+"""A head of any fitted kind without its weights, for saved ones to be loaded into."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.alignment.closed_form.forms import empty_form
+from pipeline.alignment.heads.base import Head
+from pipeline.alignment.heads.build import build_head
+from pipeline.alignment.heads.ensemble import Ensemble
+from pipeline.alignment.heads.fitted import Affine
+from pipeline.alignment.heads.whitened import Whitened
+from pipeline.config import AnyHead, ClosedFormHead, IdentityHead
+
+
+def empty_head(
+    spec: AnyHead, vision_dim: int, text_dim: int, embed_dim: int, choices: Mapping[str, Mapping[str, Any]]
+) -> Head:
+    """The head of `spec` to load saved weights into, without dropout.
+
+    Args:
+        spec: as it was when the head was made.
+        vision_dim, text_dim: widths of the features.
+        embed_dim: of the saved head.
+        choices: what fitting decided, by closed form.
+    """
+    if isinstance(spec, IdentityHead):
+        raise ValueError("head identity has no weights")
+    if isinstance(spec, ClosedFormHead):
+        members = [empty_form(form, spec.image_input, choices.get(name, {})) for name, form in spec.forms.items()]
+        return members[0] if len(members) == 1 else Ensemble(members, [form.weight for form in spec.forms.values()])
+    head = build_head(spec.model_copy(update={"embed_dim": embed_dim}), vision_dim, text_dim)
+    if spec.whitening is None:
+        return head
+    image = (Affine(), Affine()) if spec.whitening.of("image") else None
+    return Whitened(head, image, Affine() if spec.whitening.of("text") else None)

@@ -1,0 +1,84 @@
+"""Training the head of every repeat, and what is written as it goes."""
+
+import logging
+from pathlib import Path
+
+from pipeline.alignment.artefact import FittedHeads
+from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.heads import parameter_count
+from pipeline.alignment.training.curves import curves
+from pipeline.alignment.training.members import Member, members_of
+from pipeline.alignment.training.records import EpochRecord
+from pipeline.alignment.training.resume import Checkpoint, training_folder
+from pipeline.alignment.training.summary import chosen, summary
+from pipeline.alignment.training.trainer import train_members
+from pipeline.config import TrainedHead, TrainParams
+
+log = logging.getLogger(__name__)
+
+CURVES_FILE = "curves.csv"
+MEMBERS_FILE = "members.csv"
+
+
+def train_heads(
+    name: str, spec: TrainedHead, params: TrainParams, data: AlignmentData, repeats: int, seed: int, folder: Path
+) -> tuple[FittedHeads, Path | None]:
+    """Train a head per split; repeat i is initialised with seed `seed * repeats + i`, as its split was drawn.
+
+    A line per epoch goes to curves.csv as it ends. Of several members one is kept; all are in the metrics and, as they
+    go, in members.csv. A killed run goes on where it stopped.
+
+    Args:
+        params: with what the head changes of them.
+        folder: where the curves go.
+
+    Returns:
+        The heads, and the folder of their checkpoints, to be forgotten once all is saved.
+
+    Raises:
+        ModelError: training diverged, or the member to keep did.
+        ConfigError: a captured step is asked for without a GPU.
+    """
+    checkpoints = training_folder(spec, params, data, seed) if params.checkpoint_seconds else None
+    trained = []
+    with curves(folder / (MEMBERS_FILE if params.members else CURVES_FILE)) as write:
+
+        def report(member: Member, record: EpochRecord) -> None:
+            write(record, **({"member": member.name} if params.members else {}))
+
+        for repeat in range(repeats):
+            trained.append(
+                train_members(
+                    data,
+                    members_of(params, seed, repeats, repeat),
+                    spec=spec,
+                    repeat=repeat,
+                    seed=seed * repeats + repeat,
+                    on_record=report,
+                    checkpoint=Checkpoint(checkpoints / f"{repeat}.safetensors", params.checkpoint_seconds)
+                    if checkpoints
+                    else None,
+                )
+            )
+            for result in trained[-1]:
+                log.info(
+                    "%s repeat %d%s: validation R@1 %.4f at epoch %d, %.1f s",
+                    name, repeat, f" {result.member.name}" if params.members else "", result.val_recall,
+                    result.best_epoch, result.seconds,
+                )  # fmt: skip
+    results = chosen(params, trained)
+    if params.members:
+        log.info("%s: member %s is kept (train.member: %s)", name, results[0].member.name, params.member)
+        with curves(folder / CURVES_FILE) as write:
+            for record in (record for result in results for record in result.history):
+                write(record)
+    fitted = FittedHeads(
+        heads=tuple(result.head for result in results),
+        embed_dim=spec.embed_dim or data.features.text_dim,
+        metrics=summary(results, trained, [len(pairs) for pairs in data.train]),
+        seeds=tuple(result.seed for result in results),
+        best_epochs=tuple(result.best_epoch for result in results),
+        parameters=parameter_count(results[0].head),
+    )
+    return fitted, checkpoints
+

@@ -1,0 +1,104 @@
+"""`aligners`: two views and the head between them; and `dense_heads`, from patch tokens to texts."""
+
+from pydantic import model_validator
+
+from pipeline.config.base import Name, PositiveFloat, Section
+from pipeline.config.heads import AnyHead, HeadSpec, IdentityHead
+
+
+class EvaluationViews(Section):
+    """Other views of an aligner's encoders, through which it is evaluated; nothing here is read when it is fitted.
+
+    `dense` is a view of the image encoder with every patch token, through which scenes are seen, `dense_head` the head
+    through which it segments; `long_text` a view of the text encoder with truncations.
+    """
+
+    dense: Name | None = None
+    dense_head: Name | None = None
+    long_text: Name | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "EvaluationViews":
+        if self.dense_head is not None and self.dense is None:
+            raise ValueError("dense_head needs `dense`, the view through which it sees pictures")
+        return self
+
+
+class AlignerSpec(Section):
+    """Two views, a selection of training images, and the head between the views.
+
+    `views` names the view of images and the view of texts; `data` an entry of `curations`, which says on what the head
+    is fitted.
+    """
+
+    views: tuple[Name, Name]
+    data: Name
+    head: HeadSpec
+    evaluation: EvaluationViews = EvaluationViews()
+
+    @model_validator(mode="after")
+    def _coherent(self) -> "AlignerSpec":
+        evaluation = self.evaluation
+        if isinstance(self.head, IdentityHead) and (evaluation.dense or evaluation.dense_head):
+            raise ValueError("head identity takes one vector per image; leave out evaluation.dense and dense_head")
+        if not isinstance(self.head, IdentityHead):
+            if self.head.layers > 1 and evaluation.dense is not None:
+                raise ValueError("patch tokens are kept of one layer: leave out evaluation.dense, or set layers: 1")
+            if self.head.text_tokens == "full" and evaluation.long_text is not None:
+                raise ValueError("evaluation.long_text keeps sentence embeddings of cut texts: set text_tokens: pooled")
+        return self
+
+
+class FitSpec(Section):
+    """What fitting an aligner reads of params.yaml, names resolved.
+
+    `datasets` is the pool of the curation `data`, in its order.
+    """
+
+    image: Name
+    text: Name
+    datasets: tuple[Name, ...]
+    data: Name
+    head: HeadSpec
+
+    @property
+    def local_tokens(self) -> str:
+        """The local tokens that the head reads; "none" for head identity."""
+        return "none" if isinstance(self.head, IdentityHead) else self.head.local_tokens
+
+    @property
+    def text_tokens(self) -> str:
+        """What the head reads of texts: "pooled" or "full"."""
+        return "pooled" if isinstance(self.head, IdentityHead) else self.head.text_tokens
+
+
+class EvaluatedAligner(Section):
+    """A fitted aligner and the views through which it is evaluated."""
+
+    fit: FitSpec
+    evaluation: EvaluationViews = EvaluationViews()
+
+    @property
+    def head(self) -> AnyHead:
+        """The head's entry."""
+        return self.fit.head
+
+    @property
+    def scenes(self) -> Name | None:
+        """The view through which whole scenes are seen: `dense`, or for head identity the image view itself."""
+        identity = isinstance(self.fit.head, IdentityHead) and self.evaluation.long_text is not None
+        return self.fit.image if identity else self.evaluation.dense
+
+
+class DenseHeadSpec(Section):
+    """A head from patch tokens to texts, fitted in closed form to the objects of composed training scenes.
+
+    `image` is a view of tier full, `text` a view of texts, `scenes` an entry of `scenes` for training; an aligner uses
+    the head through the same views. `regularisation` is that of ridge regression, relative to the mean variance of a
+    feature.
+    """
+
+    image: Name
+    text: Name
+    scenes: Name
+    regularisation: PositiveFloat = 0.3

@@ -1,0 +1,72 @@
+"""What every section of params.yaml shares: the base model, the kinds of numbers, and the rules for names."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+LONGEST_NAME = 100  # file systems stop at 255 bytes, and DVC and this project add to a name
+_ALLOWED = "abcdefghijklmnopqrstuvwxyz0123456789._-"
+_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "none", "y", "n", "nan", "inf"}
+
+
+def valid_name(name: str) -> str:
+    """The name itself, if it may become a stage, a folder and a key of an experiment.
+
+    Raises:
+        ValueError: it may not; the message says why, and what to write instead.
+    """
+    if not name or name[0] not in _ALLOWED[:36] or any(letter not in _ALLOWED for letter in name):
+        raise ValueError(
+            f"{name!r} cannot be a name: use lower-case letters, digits, `.`, `_` and `-`, beginning with a letter or "
+            "digit"
+        )
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"a name of {len(name)} letters is too long for a folder; {LONGEST_NAME} is the most")
+    if name.endswith((".partial", ".")) or ".." in name:
+        raise ValueError(f"{name!r} cannot be a name: folders that end so are unfinished work, or lead elsewhere")
+    if name in _WORDS or _is_number(name):
+        raise ValueError(f"{name!r} cannot be a name: YAML reads it as a value; add a letter, as in `v-{name}`")
+    return name
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name.replace("_", ""))
+    except ValueError:
+        return False
+    return True
+
+
+Name = Annotated[str, AfterValidator(valid_name)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+
+
+def _listed(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+# One value, or several of which validation recall chooses.
+PositiveValues = Annotated[tuple[PositiveFloat, ...], Field(min_length=1), BeforeValidator(_listed)]
+NonNegativeValues = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1), BeforeValidator(_listed)]
+PositiveCounts = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(_listed)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: immutable, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def refuse(self, keys: Iterable[str], because: str) -> None:
+        """Refuse keys that are written here although they have no effect.
+
+        Raises:
+            ValueError: names those that are written.
+        """
+        written = [key for key in keys if key in self.model_fields_set]
+        if written:
+            raise ValueError(f"{' and '.join(f'`{key}`' for key in written)} would have no effect: {because}")

@@ -1,0 +1,221 @@
+"""Names that one part of params.yaml uses and another defines: whatever contradicts is found before anything runs."""
+
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from pipeline.config.aligners import AlignerSpec, EvaluationViews
+from pipeline.config.datasets import SegmentationSource
+from pipeline.config.heads import TRAINED, IdentityHead
+from pipeline.config.lookup import Lookup, present
+from pipeline.config.params import Params
+from pipeline.config.stores import CLASSNAMES
+from pipeline.config.training import LoadingParams
+from pipeline.config.views import ImageView, TextView
+
+
+def contradictions(params: Params) -> Iterator[str]:
+    """One line for each name without a definition, and for each pair of entries that contradict each other."""
+    lookup = Lookup(params)
+    yield from _views(params, lookup)
+    yield from _stores(params, lookup)
+    yield from _scenes(params, lookup)
+    yield from _curations(params, lookup)
+    for name, aligner in params.aligners.items():
+        yield from _aligner(name, aligner, params, lookup)
+    yield from _dense_heads(params, lookup)
+    yield from _studies(params, lookup)
+    yield from _transfer(params)
+    yield from _evaluation(params, lookup)
+
+
+def _views(params: Params, lookup: Lookup) -> Iterator[str]:
+    for name, view in params.views.items():
+        if problem := lookup.missing(f"views.{name}.encoder", view.encoder, "encoders"):
+            yield problem
+            continue
+        encoder = params.encoders[view.encoder]
+        if isinstance(view, ImageView) and encoder.loader == "open_clip" and view.tier != "cls":
+            yield f"`views.{name}.tier` is {view.tier}; of the dual encoder {view.encoder!r} only `tier: cls` is kept."
+
+
+def _stores(params: Params, lookup: Lookup) -> Iterator[str]:
+    for name, store in params.stores.by_name().items():
+        where = f"stores.{store.group}.{name}"
+        if problem := lookup.missing(f"{where}.view", store.view, "views"):
+            yield problem
+        elif params.views[store.view].encoder != store.encoder:
+            yield (
+                f"`{where}.encoder` is {store.encoder!r}, but `views.{store.view}.encoder` is "
+                f"{params.views[store.view].encoder!r}: write the same name in both."
+            )
+        if store.group == "prompts":
+            if store.dataset != CLASSNAMES:
+                yield f"`{where}.dataset` is {store.dataset!r}; the texts of the stage prompts are {CLASSNAMES!r}."
+        else:
+            catalogue = "datasets" if store.group == "pairs" else "scenes"
+            yield from present(lookup.missing(f"{where}.dataset", store.dataset, catalogue))
+
+
+def _scenes(params: Params, lookup: Lookup) -> Iterator[str]:
+    for name, scenes in params.scenes.items():
+        for dataset in scenes.pieces:
+            yield from present(lookup.missing(f"scenes.{name}.pieces", dataset, "datasets"))
+            yield from _has_samples(f"scenes.{name}.pieces", dataset, params)
+
+
+def _curations(params: Params, lookup: Lookup) -> Iterator[str]:
+    for name, curation in params.curations.items():
+        where = f"curations.{name}"
+        yield from lookup.not_a_view(f"{where}.view", curation.view, "image")
+        concepts = getattr(curation, "concepts", ())
+        for dataset in dict.fromkeys((*curation.pool, *(entry.dataset for entry in concepts))):
+            yield from present(
+                lookup.missing(where, dataset, "datasets"), lookup.unstored(where, "pairs", dataset, curation.view)
+            )
+            yield from _has_samples(where, dataset, params)
+
+
+def _has_samples(where: str, dataset: str, params: Params) -> Iterator[str]:
+    if isinstance(params.datasets.get(dataset), SegmentationSource):
+        yield f"`{where}` names {dataset!r}, whose label maps are for evaluation alone."
+
+
+def _aligner(name: str, aligner: AlignerSpec, params: Params, lookup: Lookup) -> Iterator[str]:
+    where, head = f"aligners.{name}", aligner.head
+    problem = lookup.missing(f"{where}.data", aligner.data, "curations")
+    yield from present(problem)
+    datasets = () if problem else params.curations[aligner.data].pool
+    for place, (side, view) in enumerate(zip(("image", "text"), aligner.views, strict=True)):
+        yield from lookup.not_a_view(f"{where}.views.{place}", view, side)
+        for dataset in datasets:
+            yield from present(lookup.unstored(where, "pairs", dataset, view))
+    if isinstance(head, IdentityHead):
+        yield from _identity(where, aligner, params)
+        yield from _evaluation_views(where, aligner, params, lookup)
+        return
+    fitted = params.train if isinstance(head, TRAINED) else LoadingParams()
+    try:
+        fitted.changed(head.train)
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            key = ".".join(map(str, found["loc"]))
+            yield f"`{where}.head.train{f'.{key}' if key else ''}`: {found['msg'][0].lower()}{found['msg'][1:]}."
+    image, text = (params.views.get(view) for view in aligner.views)
+    if head.crops and isinstance(image, ImageView) and not image.crops:
+        yield f"`{where}.head.crops` needs crops in its view: set `views.{aligner.views[0]}.crops` to their number."
+    if head.text_tokens == "full" and isinstance(text, TextView) and text.tier != "full":
+        yield f"`{where}.head.text_tokens` is full, so its view {aligner.views[1]!r} needs `tier: full`."
+    yield from _evaluation_views(where, aligner, params, lookup)
+
+
+def _evaluation_views(where: str, aligner: AlignerSpec, params: Params, lookup: Lookup) -> Iterator[str]:
+    """The views of `evaluation` are of the aligner's own encoders, and keep what they are for."""
+    evaluation: EvaluationViews = aligner.evaluation
+    for key, side, base in (("dense", "image", aligner.views[0]), ("long_text", "text", aligner.views[1])):
+        name: str | None = getattr(evaluation, key)
+        if name is None:
+            continue
+        yield from lookup.not_a_view(f"{where}.evaluation.{key}", name, side)
+        view, own = params.views.get(name), params.views.get(base)
+        if view is not None and own is not None and own.encoder != view.encoder:
+            yield (
+                f"`{where}.evaluation.{key}` is a view of {view.encoder!r}, but `{where}.views` has one of "
+                f"{own.encoder!r}: both must be views of one encoder."
+            )
+        if isinstance(view, ImageView) and view.tier != "full":
+            yield f"`{where}.evaluation.dense` is {name!r} of tier {view.tier}; it needs `tier: full`."
+        if isinstance(view, TextView) and not view.truncations:
+            yield f"`{where}.evaluation.long_text` is {name!r}, which has no `truncations`."
+    if evaluation.dense_head is None:
+        return
+    key = f"{where}.evaluation.dense_head"
+    if problem := lookup.missing(key, evaluation.dense_head, "dense_heads"):
+        yield problem
+        return
+    head = params.dense_heads[evaluation.dense_head]
+    if (head.image, head.text) != (evaluation.dense, aligner.views[1]):
+        yield (
+            f"`{key}` is {evaluation.dense_head!r}, which joins views {head.image!r} and {head.text!r}; the aligner "
+            f"has `dense: {evaluation.dense}` and the text view {aligner.views[1]!r}. Name a head of those views."
+        )
+
+
+def _identity(where: str, aligner: AlignerSpec, params: Params) -> Iterator[str]:
+    """Nothing is trained between the views, so they must be of models whose features share a space."""
+    sides = [params.views[view].encoder for view in aligner.views if view in params.views]
+    encoders = [params.encoders[name] for name in sides if name in params.encoders]
+    for name, encoder in zip(sides, encoders, strict=False):
+        if encoder.pooling != "model":
+            yield (
+                f"`{where}.head` is identity, which takes the projected features of a dual encoder; "
+                f"set `encoders.{name}.pooling: model`, found {encoder.pooling}."
+            )
+    models = {(encoder.source, encoder.model, encoder.revision, encoder.loader) for encoder in encoders}
+    assert isinstance(aligner.head, IdentityHead)
+    if len(models) > 1 and not aligner.head.two_models:
+        named = " and ".join(repr(encoder.model) for encoder in encoders)
+        yield (
+            f"`{where}.head` is identity, but its views are of {named}: give both encoders the same source, model, "
+            "revision and loader, or set `two_models: true` where both models are known to share a space."
+        )
+
+
+def _dense_heads(params: Params, lookup: Lookup) -> Iterator[str]:
+    """Dense heads see training scenes through their image view, and read captions through their text view."""
+    for name, head in params.dense_heads.items():
+        where = f"dense_heads.{name}"
+        for key, view in (("image", head.image), ("text", head.text)):
+            yield from lookup.not_a_view(f"{where}.{key}", view, key)
+        image = params.views.get(head.image)
+        if isinstance(image, ImageView) and image.tier != "full":
+            yield f"`{where}.image` is {head.image!r} of tier {image.tier}; it needs `tier: full`."
+        if problem := lookup.missing(f"{where}.scenes", head.scenes, "scenes"):
+            yield problem
+            continue
+        scenes = params.scenes[head.scenes]
+        if scenes.use != "training":
+            yield f"`{where}.scenes` is {head.scenes!r}, which is for evaluation; name scenes of `use: training`."
+        yield from present(lookup.unstored(f"{where}.image", "scenes", head.scenes, head.image))
+        for dataset in scenes.pieces:
+            yield from present(lookup.unstored(f"{where}.text", "pairs", dataset, head.text))
+
+
+def _studies(params: Params, lookup: Lookup) -> Iterator[str]:
+    for name, compare in params.compare.items():
+        where = f"compare.{name}"
+        for dataset in compare.datasets:
+            yield from present(lookup.missing(f"{where}.datasets", dataset, "datasets"))
+        for key, modality, views in (("images", "image", compare.images), ("texts", "text", compare.texts)):
+            for view in views:
+                yield from lookup.not_a_view(f"{where}.{key}", view, modality)
+                for dataset in compare.datasets:
+                    yield from present(lookup.unstored(where, "pairs", dataset, view))
+        if compare.control is not None and compare.control not in compare.images:
+            yield f"`{where}.control` is {compare.control!r}, which is not among `{where}.images`."
+    for name, toy in params.toy.items():
+        yield from present(lookup.missing(f"toy.{name}.compare", toy.compare, "compare"))
+
+
+def _transfer(params: Params) -> Iterator[str]:
+    """What is for evaluation alone is trained on nowhere."""
+    kept = {name for name, dataset in params.datasets.items() if getattr(dataset, "transfer", False)}
+    used = {f"curations.{name}.pool": curation.pool for name, curation in params.curations.items()}
+    used |= {f"compare.{name}.datasets": compare.datasets for name, compare in params.compare.items()}
+    for where, datasets in used.items():
+        for dataset in sorted(kept.intersection(datasets)):
+            yield f"`{where}` names {dataset!r}, which is for evaluation alone (`datasets.{dataset}.transfer: true`)."
+
+
+def _evaluation(params: Params, lookup: Lookup) -> Iterator[str]:
+    """Every store that a task reads is named, so that no evaluation stops for want of it."""
+    evaluate = params.evaluate
+    named = [("control", evaluate.control), ("showcase", evaluate.showcase)]
+    named += [("versus", name) for pair in evaluate.versus.items() for name in pair]
+    for key, name in named:
+        if name is not None:
+            yield from present(lookup.missing(f"evaluate.{key}", name, "aligners"))
+    if evaluate.named and not params.aligners:
+        yield "`evaluate.tasks` has nothing to evaluate: name an aligner under `aligners`."
+    for name, task in evaluate.named.items():
+        yield from task.problems(f"evaluate.tasks.{name}", params, lookup)

@@ -1,0 +1,236 @@
+"""`datasets`: where samples come from, one model per `source`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import NonNegative, Positive, Section
+
+
+class EmojiSource(Section):
+    """Emoji in several drawing styles, named by Unicode CLDR in many languages."""
+
+    source: Literal["emoji"]
+    styles: Annotated[tuple[Literal["openmoji", "noto", "fluent3d", "twemoji"], ...], Field(min_length=1)]
+    languages: Annotated[tuple[str, ...], Field(min_length=1)]
+    exclude_groups: tuple[str, ...] = ()
+    size: Positive = 224
+    limit: NonNegative = 0
+
+
+class StampsSource(Section):
+    """Tux Paint stamps: photographs and drawings cut out exactly, with captions in many languages."""
+
+    source: Literal["stamps"]
+    languages: Annotated[tuple[str, ...], Field(min_length=1)]
+    exclude_categories: tuple[str, ...] = ()
+    size: Positive = 224
+    limit: NonNegative = 0
+    required: bool = False
+
+
+class RawSource(Section):
+    """What every data set of one's own has.
+
+    `transfer` says that it is for evaluation alone: no concept is held out because of it, and none of it is trained on.
+    `limit` takes the first samples only. `check` decodes every picture, or reads headers alone and leaves damage behind
+    them to encode. A source is given up once more than `max_failure_rate` of its samples cannot
+    be used; one of fewer than a hundred may have as many failures as one of a hundred. `descriptions` is a JSON file
+    with sentences for each class name, for the prompt set `descriptions`.
+    """
+
+    transfer: bool = False
+    limit: NonNegative = 0
+    check: Literal["decode", "header"] = "decode"
+    descriptions: str | None = None
+    max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class FolderSource(RawSource):
+    """A folder of pictures and a table of captions (`file,caption` and optionally language, concept, category)."""
+
+    source: Literal["folder"]
+    path: str
+    captions: str = "captions.csv"
+
+
+class ImageFolderSource(RawSource):
+    """Pictures in folders and subfolders: the first subfolder is the class, or the captions lie beside each picture.
+
+    With `captions: beside`, a.txt has the captions of a.jpg, one a line. A top level that is called train, val or test
+    is the split. `classnames` is a file that gives folders their names; `babel` one with names in `languages`.
+    `order: time` takes pictures as they were written, so that new names need not sort behind the old ones.
+    """
+
+    source: Literal["image-folder"]
+    path: str
+    labels: Literal["folder", "none"] = "folder"
+    captions: Literal["beside", "none"] = "none"
+    language: str = "en"
+    classnames: str | None = None
+    babel: str | None = None
+    languages: tuple[str, ...] = ()
+    order: Literal["name", "time"] = "name"
+
+    @model_validator(mode="after")
+    def _effective(self) -> "ImageFolderSource":
+        if self.captions == "none":
+            self.refuse(("language",), "no captions are read; set `captions: beside`")
+        if self.labels == "none":
+            self.refuse(("classnames", "babel"), "folders are no classes with `labels: none`")
+        if self.babel is None:
+            self.refuse(("languages",), "they are those of `babel`, which is not set")
+        return self
+
+
+class Columns(Section):
+    """Which columns of a table mean what; those that are not named are not read. `caption` may name several."""
+
+    image: str = "image"
+    caption: str | tuple[str, ...] | None = "caption"
+    language: str | None = None
+    concept: str | None = None
+    classname: str | None = None
+    category: str | None = None
+    split: str | None = None
+    key: str | None = None
+
+
+class TableSource(RawSource):
+    """CSV, TSV, JSON lines or Parquet, one or many files, with paths of pictures or their bytes.
+
+    Relative paths start at `images`, or else at the folder of the table.
+    """
+
+    source: Literal["table"]
+    path: str | tuple[str, ...]
+    images: str | None = None
+    columns: Columns = Columns()
+    language: str = "en"
+    split: Literal["train", "validation", "test"] | None = None
+
+
+class HubSource(RawSource):
+    """A data set of the Hugging Face hub, or a local folder in one of its formats, read through `datasets`."""
+
+    source: Literal["hub"]
+    path: str
+    name: str | None = None
+    revision: str | None = None
+    splits: Annotated[tuple[str, ...], Field(min_length=1)] = ("train",)
+    columns: Columns = Columns()
+    language: str = "en"
+
+
+class WebdatasetSource(RawSource):
+    """Tars of a webdataset, as img2dataset writes them: pictures with captions, class numbers or both under one key.
+
+    `captions` is what is read as caption: a member (txt), or a field of the JSON member (json.caption). `classnames` is
+    a file with a class name a line, for the numbers in .cls.
+    """
+
+    source: Literal["webdataset"]
+    path: str | tuple[str, ...]
+    captions: tuple[str, ...] = ("txt",)
+    classnames: str | None = None
+    language: str = "en"
+    split: Literal["train", "validation", "test"] | None = None
+
+
+class ClipBenchmarkSource(RawSource):
+    """A data set in CLIP_benchmark's webdataset layout, for classification or retrieval.
+
+    `babel` is a file of Babel-ImageNet, whose class names in `languages` (all, if none is given) join the English.
+    """
+
+    source: Literal["clip-benchmark"]
+    path: str
+    splits: Annotated[tuple[str, ...], Field(min_length=1)] = ("test",)
+    babel: str | None = None
+    languages: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _effective(self) -> "ClipBenchmarkSource":
+        if self.babel is None:
+            self.refuse(("languages",), "they are those of `babel`, which is not set")
+        return self
+
+
+class SlidingWindows(Section):
+    """Windows of a picture whose short side is resized to `short_side`: squares of `side` pixels, `stride` apart."""
+
+    short_side: Positive = 448
+    side: Positive = 448
+    stride: Positive = 224
+
+    @model_validator(mode="after")
+    def _inside(self) -> "SlidingWindows":
+        if self.side > self.short_side:
+            raise ValueError(f"windows of side {self.side} do not fit into a short side of {self.short_side}")
+        if self.stride > self.side:
+            raise ValueError(f"stride {self.stride} above side {self.side} leaves gaps between windows")
+        return self
+
+
+class SegmentationSource(Section):
+    """Pictures with label maps, for evaluation alone: PASCAL VOC, PASCAL Context, ADE20K, or a folder of one's own.
+
+    `split` is the data set's own; by default validation. `windows: null` encodes each picture whole. With `synonyms`
+    every name that the data set gives a class counts, else the first one.
+    """
+
+    source: Literal["voc", "pascal-context", "ade20k", "mask-folder"]
+    path: str
+    split: str | None = None
+    windows: SlidingWindows | None = SlidingWindows()
+    synonyms: bool = False
+    limit: NonNegative = 0
+
+
+class CaptionFileSource(RawSource):
+    """COCO captions or Flickr30k: pictures in a folder, and files of captions in one of the usual forms.
+
+    `annotations` are Karpathy's JSON, COCO's own captions_*.json, or Flickr30k's results_20130124.token or results.csv.
+    """
+
+    source: Literal["coco", "flickr30k"]
+    annotations: str | tuple[str, ...]
+    images: str
+    split: Literal["train", "validation", "test"] | None = None
+
+
+class Xtd10Source(RawSource):
+    """XTD10: a thousand pictures of COCO with captions in eleven languages; `path` is a copy of its repository."""
+
+    source: Literal["xtd10"]
+    path: str
+    images: str
+    languages: tuple[str, ...] = ()
+
+
+class LongCaptionSource(RawSource):
+    """Pictures with long captions: DCI, DOCCI or Urban1k, as their authors distribute them.
+
+    As `caption` they take part in training and retrieval, as `long` in the task long_text.
+    """
+
+    source: Literal["dci", "docci", "urban1k"]
+    path: str
+    roles: Annotated[tuple[Literal["caption", "long"], ...], Field(min_length=1)] = ("caption", "long")
+
+
+DatasetSpec = Annotated[
+    EmojiSource
+    | StampsSource
+    | FolderSource
+    | ImageFolderSource
+    | TableSource
+    | HubSource
+    | WebdatasetSource
+    | ClipBenchmarkSource
+    | CaptionFileSource
+    | Xtd10Source
+    | LongCaptionSource
+    | SegmentationSource,
+    Field(discriminator="source"),
+]

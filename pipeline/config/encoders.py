@@ -1,0 +1,61 @@
+"""`encoders`: frozen backbones, each named as its own library names it."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from pipeline.config.base import Section
+
+Modality = Literal["image", "text"]
+
+
+class EncoderSpec(Section):
+    """A frozen encoder, named as its own library names it.
+
+    Of a dual encoder (loader open_clip, or transformers with `pooling: model`), `modality` says which tower is meant;
+    its features are the projected ones, `image_features` or `text_features`.
+
+    `dtype` holds the weights and computes in that type; `autocast` keeps weights and sums in float32 and multiplies
+    matrices in the given type. `prefix` is put before every text; `prompt` names one that a sentence-transformers
+    folder brings (null: its default prompt, "" for none). In params.yaml `catalogue` may name an entry
+    of `pipeline.config.catalogue`, whose keys stand in for those that are not written.
+    """
+
+    modality: Modality
+    source: Literal["embedded", "hub", "local"]
+    model: str
+    loader: Literal["transformers", "timm", "sentence-transformers", "open_clip"]
+    revision: str | None = None
+    pooling: Literal["cls", "model", "mean", "last"] = "cls"
+    layers: tuple[int, ...] = (-1,)
+    prefix: str = ""
+    prompt: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    autocast: Literal["bfloat16", "float16"] | None = None
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _coherent(self) -> "EncoderSpec":
+        if not self.layers:
+            raise ValueError("layers must name at least one layer; [-1] is the last")
+        if self.modality == "image" and self.loader == "sentence-transformers":
+            raise ValueError("loader sentence-transformers is for texts; use transformers or timm for images")
+        if self.modality == "text" and self.loader == "timm":
+            raise ValueError("loader timm is for images; use transformers or sentence-transformers for texts")
+        if self.modality == "text":
+            self.refuse(("layers",) * (self.layers != (-1,)), "the last layer of a text encoder is pooled")
+        if self.source != "hub":
+            self.refuse(("revision",) * (self.revision is not None), "revisions belong to `source: hub`")
+        if self.loader == "open_clip" and (self.pooling != "model" or self.layers != (-1,)):
+            raise ValueError("loader open_clip gives the model's own features alone; set pooling: model, and no layers")
+        if self.loader == "open_clip" and self.trust_remote_code:
+            raise ValueError("loader open_clip runs no code of a checkpoint; leave out trust_remote_code")
+        if self.modality == "image" and (self.prefix or self.prompt is not None):
+            raise ValueError("prefix and prompt are for texts")
+        if self.prompt is not None and self.loader != "sentence-transformers":
+            raise ValueError("prompt names one of a sentence-transformers folder; with another loader write a prefix")
+        if self.prompt and self.prefix:
+            raise ValueError("set prompt (a name from the folder) or prefix (the string itself), not both")
+        if self.autocast is not None and self.dtype != "float32":
+            raise ValueError(f"autocast keeps weights in float32; leave out dtype, found {self.dtype}")
+        return self

@@ -1,0 +1,56 @@
+"""All of params.yaml as one frozen model: what a stage may read is here, and nowhere as a raw mapping."""
+
+from pydantic import model_validator
+
+from pipeline.config.aligners import AlignerSpec, DenseHeadSpec
+from pipeline.config.base import Name, NonNegative, Section
+from pipeline.config.datasets import DatasetSpec
+from pipeline.config.encoders import EncoderSpec
+from pipeline.config.evaluation import EvaluateParams
+from pipeline.config.prompts import PromptsParams
+from pipeline.config.selection import CurationSpec, ScenesSpec, SplitsParams
+from pipeline.config.stores import EncodeParams, Stores
+from pipeline.config.studies import CompareSpec, ToySpec
+from pipeline.config.training import TrainParams
+from pipeline.config.views import ViewSpec
+
+
+class Params(Section):
+    """All of params.yaml, less the `hydra` block. A section that is left out is empty, or has its defaults."""
+
+    seed: NonNegative = 0
+    encoders: dict[Name, EncoderSpec] = {}
+    views: dict[Name, ViewSpec] = {}
+    datasets: dict[Name, DatasetSpec] = {}
+    stores: Stores = Stores()
+    scenes: dict[Name, ScenesSpec] = {}
+    curations: dict[Name, CurationSpec] = {}
+    aligners: dict[Name, AlignerSpec] = {}
+    dense_heads: dict[Name, DenseHeadSpec] = {}
+    splits: SplitsParams = SplitsParams()
+    prompts: PromptsParams = PromptsParams()
+    encode: EncodeParams = EncodeParams()
+    compare: dict[Name, CompareSpec] = {}
+    toy: dict[Name, ToySpec] = {}
+    train: TrainParams = TrainParams()
+    evaluate: EvaluateParams = EvaluateParams()
+
+    @model_validator(mode="after")
+    def _apart(self) -> "Params":
+        """One place on disk for each store, and one DVC stage for each name."""
+        targets: dict[tuple[str, str, str], str] = {}
+        groups = (("pairs", self.stores.pairs), ("scenes", self.stores.scenes), ("prompts", self.stores.prompts))
+        for group, stores in groups:
+            for name, store in stores.items():
+                target = (group, store.view, store.dataset)
+                if target in targets:
+                    raise ValueError(
+                        f"stores {targets[target]!r} and {name!r} of `stores.{group}` are both data set "
+                        f"{store.dataset!r} through view {store.view!r}; leave one out"
+                    )
+                targets[target] = name
+        twice = [name for name in self.stores.pairs if name in self.stores.scenes or name in self.stores.prompts]
+        twice += [name for name in self.stores.scenes if name in self.stores.prompts]
+        if twice:
+            raise ValueError(f"store {twice[0]!r} stands in two groups of `stores`; give one of them another name")
+        return self

@@ -1,0 +1,317 @@
+"""What each stage reads of params.yaml: one model per stage, names resolved and defaults written out.
+
+The stage `settings` writes them under data/settings, where DVC's dependencies find them: a stage runs again when what
+it reads changes, and for no other edit. A stage receives its own settings and cannot reach the rest.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SerializeAsAny
+
+from pipeline.config.aligners import AlignerSpec, DenseHeadSpec, EvaluatedAligner, FitSpec
+from pipeline.config.base import Section
+from pipeline.config.datasets import DatasetSpec, SegmentationSource
+from pipeline.config.encoders import EncoderSpec
+from pipeline.config.evaluation import EvaluateParams
+from pipeline.config.heads import TRAINED, IdentityHead
+from pipeline.config.params import Params
+from pipeline.config.prompts import PromptedClasses
+from pipeline.config.selection import CurationSpec, ScenesSpec, SplitsParams
+from pipeline.config.stores import EncodeParams, StoreSpec
+from pipeline.config.studies import CompareSpec, ToySpec
+from pipeline.config.suggestion import suggestion
+from pipeline.config.tasks import TaskParams
+from pipeline.config.training import LoadingParams, TrainParams
+from pipeline.config.views import ViewSpec
+from pipeline.errors import ConfigError
+
+
+class Settings(Section):
+    """What a stage reads; `name` is its item, or ""."""
+
+    name: str = ""
+
+
+class CheckpointSettings(Settings):
+    """Of checkpoint@<encoder>."""
+
+    encoder: EncoderSpec
+
+
+class ListingSettings(Settings):
+    """Of listing."""
+
+    datasets: dict[str, DatasetSpec]
+
+
+class IndexSettings(Settings):
+    """Of index@<data set>."""
+
+    dataset: DatasetSpec
+
+
+class ScenesSettings(Settings):
+    """Of scenes@<scenes>."""
+
+    scenes: ScenesSpec
+
+
+class SplitsSettings(Settings):
+    """Of splits; `datasets` are those with samples to split, in the order of params.yaml."""
+
+    splits: SplitsParams
+    datasets: tuple[str, ...]
+    seed: int
+
+
+class PromptsSettings(Settings):
+    """Of prompts."""
+
+    prompts: PromptedClasses
+
+
+class EncodeSettings(Settings):
+    """Of encode@<store>."""
+
+    store: StoreSpec
+    view: ViewSpec
+    encoder: EncoderSpec
+    encode: EncodeParams
+
+
+class CompareSettings(Settings):
+    """Of compare@<comparison>."""
+
+    compare: CompareSpec
+    repeats: int
+    seed: int
+
+
+class ToySettings(Settings):
+    """Of toy@<study>."""
+
+    toy: ToySpec
+    compare: CompareSpec
+    repeats: int
+    seed: int
+
+
+class CurateSettings(Settings):
+    """Of curate@<curation>."""
+
+    curation: CurationSpec
+    repeats: int
+    seed: int
+
+
+class TrainSettings(Settings):
+    """Of train@<aligner>: with `train` for a trained head, `loading` for a computed one, neither for head identity."""
+
+    fit: FitSpec
+    train: TrainParams | None
+    loading: LoadingParams | None
+    repeats: int
+    seed: int
+
+
+class DenseSettings(Settings):
+    """Of dense@<dense head>."""
+
+    dense_head: DenseHeadSpec
+    repeats: int
+
+
+class EvaluateSettings(Settings):
+    """Of evaluate@<task>: the task, what all tasks have in common, and every aligner."""
+
+    task: SerializeAsAny[TaskParams]
+    evaluate: EvaluateParams
+    aligners: dict[str, EvaluatedAligner]
+    repeats: int
+    seed: int
+
+
+class RunNames(Settings):
+    """Of accounting and report: what params.yaml names, so that leftovers of earlier runs are no part of this one."""
+
+    encoders: tuple[str, ...]
+    datasets: tuple[str, ...]
+    scenes: tuple[str, ...]
+    stores: dict[str, StoreSpec]
+    compare: tuple[str, ...]
+    toy: tuple[str, ...]
+    curations: tuple[str, ...]
+    aligners: tuple[str, ...]
+    dense_heads: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+
+class ReportSettings(RunNames):
+    """Of report: also whose examples are shown, and which models are behind the views of each aligner."""
+
+    control: str | None
+    showcase: str | None
+    views: dict[str, tuple[str, str]]
+    models: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """How the settings of a stage come about.
+
+    Attributes:
+        build: from all parameters and the item.
+        catalogue: where the items are named, a dotted key; "" for a stage without items.
+    """
+
+    build: Callable[[Params, str], Settings]
+    catalogue: str = ""
+
+    def items(self, params: Params) -> tuple[str, ...]:
+        return tuple(_catalogue(params, self.catalogue)) if self.catalogue else ("",)
+
+
+def settings_of(params: Params, stage: str, item: str = "") -> Settings:
+    """What a stage reads for one of its items.
+
+    Raises:
+        ConfigError: there is no such item, or none was named; the message lists what there is.
+    """
+    known = STAGES[stage]
+    if known.catalogue and not item:
+        raise ConfigError(f"Stage {stage} works on one entry of `{known.catalogue}`: add +item=NAME to the command.")
+    if item not in known.items(params):
+        hint = suggestion(item, list(known.items(params)))
+        raise ConfigError(f"params.yaml: there is no `{item}` under `{known.catalogue}`.{hint}")
+    return known.build(params, item)
+
+
+def all_settings(params: Params) -> Iterator[tuple[str, Settings]]:
+    """Stage and settings of everything that params.yaml asks for."""
+    for stage, known in STAGES.items():
+        for item in known.items(params):
+            yield stage, known.build(params, item)
+
+
+def fit_of(params: Params, aligner: AlignerSpec) -> FitSpec:
+    """What fitting that aligner reads, its data sets named by its curation."""
+    image, text = aligner.views
+    pool = params.curations[aligner.data].pool
+    return FitSpec(image=image, text=text, datasets=pool, data=aligner.data, head=aligner.head)
+
+
+def evaluated(params: Params) -> dict[str, EvaluatedAligner]:
+    """Every aligner as evaluation sees it."""
+    return {
+        name: EvaluatedAligner(fit=fit_of(params, aligner), evaluation=aligner.evaluation)
+        for name, aligner in params.aligners.items()
+    }
+
+
+def prompted_classes(params: Params) -> PromptedClasses:
+    """The template sets, and the classes of the tasks that need prompts, each once."""
+    tasks = params.evaluate.named.values()
+    return PromptedClasses(
+        sets=params.prompts.sets,
+        translations=params.prompts.translations,
+        classes=tuple(dict.fromkeys(one for task in tasks for one in task.prompted_classes())),
+        segmentation=tuple(dict.fromkeys(name for task in tasks for name in task.prompted_maps())),
+    )
+
+
+def split_datasets(params: Params) -> tuple[str, ...]:
+    """The data sets whose samples are split: all but those with label maps."""
+    return tuple(name for name, spec in params.datasets.items() if not isinstance(spec, SegmentationSource))
+
+
+def _catalogue(params: Params, key: str) -> dict[str, Any]:
+    if key == "stores":
+        return dict(params.stores.by_name())
+    if key == "evaluate.tasks":
+        return dict(params.evaluate.named)
+    catalogue: dict[str, Any] = getattr(params, key)
+    return catalogue
+
+
+def _encode(params: Params, item: str) -> EncodeSettings:
+    store = params.stores.by_name()[item]
+    return EncodeSettings(
+        name=item,
+        store=store,
+        view=params.views[store.view],
+        encoder=params.encoders[store.encoder],
+        encode=params.encode,
+    )
+
+
+def _train(params: Params, item: str) -> TrainSettings:
+    fit = fit_of(params, params.aligners[item])
+    train = params.train.changed(fit.head.train) if isinstance(fit.head, TRAINED) else None
+    loading = None
+    if train is None and not isinstance(fit.head, IdentityHead):
+        own = {key: getattr(params.train, key) for key in LoadingParams.model_fields}
+        loading = LoadingParams(**own).changed(fit.head.train)
+    return TrainSettings(
+        name=item, fit=fit, train=train, loading=loading, repeats=params.splits.repeats, seed=params.seed
+    )
+
+
+def _evaluate(params: Params, item: str) -> EvaluateSettings:
+    showcase = params.evaluate.showcase or next(iter(params.aligners), None)
+    common = params.evaluate.model_copy(update={"tasks": type(params.evaluate.tasks)(), "showcase": showcase})
+    return EvaluateSettings(
+        name=item,
+        task=params.evaluate.named[item],
+        evaluate=common,
+        aligners=evaluated(params),
+        repeats=params.splits.repeats,
+        seed=params.seed,
+    )
+
+
+def _names(params: Params) -> dict[str, Any]:
+    catalogues = ("encoders", "datasets", "scenes", "compare", "toy", "curations", "aligners", "dense_heads")
+    names: dict[str, Any] = {key: tuple(getattr(params, key)) for key in catalogues}
+    return names | {"stores": params.stores.by_name(), "tasks": tuple(params.evaluate.named)}
+
+
+def _report(params: Params, _: str) -> ReportSettings:
+    return ReportSettings(
+        **_names(params),
+        control=params.evaluate.control,
+        showcase=params.evaluate.showcase or next(iter(params.aligners), None),
+        views={name: aligner.views for name, aligner in params.aligners.items()},
+        models={name: params.encoders[view.encoder].model for name, view in params.views.items()},
+    )
+
+
+STAGES: dict[str, _Stage] = {
+    "checkpoint": _Stage(lambda p, i: CheckpointSettings(name=i, encoder=p.encoders[i]), "encoders"),
+    "listing": _Stage(lambda p, _: ListingSettings(datasets=p.datasets)),
+    "index": _Stage(lambda p, i: IndexSettings(name=i, dataset=p.datasets[i]), "datasets"),
+    "scenes": _Stage(lambda p, i: ScenesSettings(name=i, scenes=p.scenes[i]), "scenes"),
+    "splits": _Stage(lambda p, _: SplitsSettings(splits=p.splits, datasets=split_datasets(p), seed=p.seed)),
+    "prompts": _Stage(lambda p, _: PromptsSettings(prompts=prompted_classes(p))),
+    "encode": _Stage(_encode, "stores"),
+    "compare": _Stage(
+        lambda p, i: CompareSettings(name=i, compare=p.compare[i], repeats=p.splits.repeats, seed=p.seed), "compare"
+    ),
+    "toy": _Stage(
+        lambda p, i: ToySettings(
+            name=i, toy=p.toy[i], compare=p.compare[p.toy[i].compare], repeats=p.splits.repeats, seed=p.seed
+        ),
+        "toy",
+    ),
+    "curate": _Stage(
+        lambda p, i: CurateSettings(name=i, curation=p.curations[i], repeats=p.splits.repeats, seed=p.seed), "curations"
+    ),
+    "train": _Stage(_train, "aligners"),
+    "dense": _Stage(
+        lambda p, i: DenseSettings(name=i, dense_head=p.dense_heads[i], repeats=p.splits.repeats), "dense_heads"
+    ),
+    "evaluate": _Stage(_evaluate, "evaluate.tasks"),
+    "accounting": _Stage(lambda p, _: RunNames(**_names(p))),
+    "report": _Stage(_report),
+}

@@ -1,0 +1,61 @@
+"""`stores`: what is encoded, one DVC stage each; and `encode`, how."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Name, NonNegative, Positive, Section
+
+Group = Literal["pairs", "scenes", "prompts"]
+CLASSNAMES = "classnames"  # the texts that the stage prompts writes
+
+
+class StoreEntry(Section):
+    """One feature store: a data set through a view of an encoder, which is named for DVC's sake."""
+
+    dataset: Name
+    view: Name
+    encoder: Name
+
+
+class StoreSpec(StoreEntry):
+    """A store and its group, as `pipeline.paths` lays stores out."""
+
+    group: Group
+
+
+class Stores(Section):
+    """Stores by group: `pairs` of the data sets, `scenes` of composed ones, `prompts` of class names in templates."""
+
+    pairs: dict[Name, StoreEntry] = {}
+    scenes: dict[Name, StoreEntry] = {}
+    prompts: dict[Name, StoreEntry] = {}
+
+    def by_name(self) -> dict[str, StoreSpec]:
+        """All of them, group by group."""
+        groups: tuple[tuple[Group, dict[str, StoreEntry]], ...] = (
+            ("pairs", self.pairs),
+            ("scenes", self.scenes),
+            ("prompts", self.prompts),
+        )
+        return {
+            name: StoreSpec(group=group, **entry.model_dump())
+            for group, stores in groups
+            for name, entry in stores.items()
+        }
+
+
+class EncodeParams(Section):
+    """How encoding runs. Nothing here changes what a feature means, or its value beyond the stated tolerance.
+
+    `auto` for a batch size tries some once and remembers the fastest, for `workers` it takes one thread per core.
+    """
+
+    batch_size: Positive | Literal["auto"] = 16
+    text_batch_size: Positive | Literal["auto"] = 64
+    workers: NonNegative | Literal["auto"] = "auto"
+    compile: bool = False
+    channels_last: bool = False
+    shard_rows: Positive = 512
+    device: str = "auto"
+    max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.01

@@ -1,0 +1,92 @@
+"""`views`: what is kept of an encoder's output, and of which input. A view is of the modality of its encoder."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Name, NonNegative, Positive, Section
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class _View(Section):
+    encoder: Name
+    dtype: Literal["float16", "float32", "int8"] = "float16"
+
+
+class ImageView(_View):
+    """What is kept of an image encoder's output.
+
+    `resolution` is the side of its input in pixels. `fit: whole` resizes all of an image to the square that the encoder
+    sees, as windows of a picture need it; `model` resizes and crops as the encoder's own library does.
+
+    Tier `cls` keeps the CLS token and the mean of the patch tokens of each kept layer, `grid` adds the means over
+    `grid` x `grid` regions, `full` every patch token. `crops` keeps the features of as many random crops of each image
+    beside its own; each has a share of its area between the two of `crop_scale`.
+    """
+
+    modality: Literal["image"] = "image"
+    resolution: Positive
+    fit: Literal["model", "whole"] = "model"
+    tier: Literal["cls", "grid", "full"] = "grid"
+    grid: Positive = 3
+    crops: NonNegative = 0
+    crop_scale: tuple[Share, Share] = (0.4, 1.0)
+
+    @model_validator(mode="after")
+    def _effective(self) -> "ImageView":
+        if self.tier != "grid":
+            self.refuse(("grid",), f"regions are kept by `tier: grid`, and the tier is {self.tier}")
+        if not self.crops:
+            self.refuse(("crop_scale",), "no crop is kept; set `crops` to their number")
+        if self.crop_scale[0] > self.crop_scale[1]:
+            raise ValueError(f"crop_scale goes from {self.crop_scale[0]:g} down to {self.crop_scale[1]:g}")
+        return self
+
+
+class TextView(_View):
+    """What is kept of a text encoder's output.
+
+    Texts are encoded in `languages`: English unless others are named, or `all` that the data has. Tier `pooled` keeps
+    the sentence embedding, `full` adds every token. `max_tokens` cuts texts, special tokens included; `truncations`
+    keeps an embedding for each of several lengths, and `chunk_tokens` one of the whole text, read in pieces of so many
+    tokens. With `templates` a text is put in place of {} in each, and its embedding is the mean over them: prompt
+    averaging as of class names (CLIP), for captions as well.
+    """
+
+    modality: Literal["text"] = "text"
+    tier: Literal["pooled", "full"] = "pooled"
+    max_tokens: Positive | None = None
+    truncations: tuple[Positive, ...] = ()
+    chunk_tokens: Positive | None = None
+    templates: tuple[str, ...] = ()
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all"] = ("en",)
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """The languages to encode; empty for all of them."""
+        return () if self.languages == "all" else self.languages
+
+    @model_validator(mode="after")
+    def _lengths(self) -> "TextView":
+        if list(self.truncations) != sorted(set(self.truncations)):
+            raise ValueError(f"truncations must rise, each once, found {list(self.truncations)}")
+        if self.max_tokens is not None and any(length > self.max_tokens for length in self.truncations):
+            raise ValueError(f"truncations {list(self.truncations)} go beyond max_tokens {self.max_tokens}")
+        if self.chunk_tokens is not None and self.max_tokens is not None and self.chunk_tokens >= self.max_tokens:
+            raise ValueError(f"chunk_tokens {self.chunk_tokens} must be below max_tokens {self.max_tokens}")
+        return self
+
+    @model_validator(mode="after")
+    def _of_templates(self) -> "TextView":
+        for template in self.templates:
+            if template.count("{}") != 1:
+                raise ValueError(f"template {template!r} needs exactly one {{}}")
+        if self.templates and (self.tier == "full" or self.truncations or self.chunk_tokens):
+            raise ValueError("templates give one embedding per text; leave out tier full, truncations, chunk_tokens")
+        return self
+
+
+AnyView = ImageView | TextView
+ViewSpec = Annotated[AnyView, Field(discriminator="modality")]
+VIEWS: dict[str, type[ImageView] | type[TextView]] = {"image": ImageView, "text": TextView}
