@@ -14,7 +14,7 @@ _SHOWN = 5
 
 def index(config: Config, item: str) -> None:
     """Write data/index/<group>/<item>."""
-    from pipeline.features.scratch import work_folder
+    from pipeline.work_folder import work_folder
 
     spec = config.section(f"datasets.{named(item, 'data set')}")
     folder = index_folder(spec.group, item)

@@ -72,7 +72,7 @@ def prompt_set(written: str | Sequence[str], index_folder: Path) -> PromptSet:
 
 
 def _published(name: str) -> tuple[str, ...]:
-    from pipeline.encoders.torchvision_fix import ensure_torchvision
+    from pipeline.torchvision_fix import ensure_torchvision
 
     ensure_torchvision()
     try:

@@ -10,7 +10,8 @@ from PIL import Image
 from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
-from pipeline.encoders.text import TextEncoder, load_text_encoder
+from pipeline.encoders.text import load_text_encoder
+from pipeline.encoders.text_encoder import TextEncoder
 from pipeline.encoding.chunks import chunks
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.regions import region_means
