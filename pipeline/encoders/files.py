@@ -82,7 +82,7 @@ def refuse_pickles(names: Iterable[str], where: str, first: str = "") -> None:
         target = pickle.with_name("model.safetensors")
         raise CheckpointError(
             f"{where}: expected weights as safetensors, found only the pickle {pickle}, which could run code when "
-            f"loaded. {first}Convert it in its folder with: {_CONVERT}{target} {' '.join(map(str, parts))}"
+            f"it is loaded. {first}Convert it in its folder with: {_CONVERT}{target} {' '.join(map(str, parts))}"
         )
     if not converted:
         raise CheckpointError(f"{where}: expected weights in a *.safetensors file, found none.")

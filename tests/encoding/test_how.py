@@ -103,13 +103,13 @@ def test_a_size_that_does_not_fit_halves_what_did(tmp_path: Path, monkeypatch: p
         clock.now += 1.0
 
     assert find_batch_size({"model": "x"}, "cpu", run) == 8
-    with pytest.raises(CheckpointError, match="Not even a batch of 4 fits"):
+    with pytest.raises(CheckpointError, match="Even a batch of 4 does not fit"):
         find_batch_size({"model": "y"}, "cpu", lambda _size: torch.empty(2**60) and None)
 
 
 def test_auto_is_resolved_once_and_recorded(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WORK_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(batch_size, "_AT_LEAST", 0.0)
+    monkeypatch.setattr(batch_size, "_MIN_SECONDS", 0.0)
     params = EncodeParams(batch_size="auto", text_batch_size="auto", workers=1)
     images = image_rows(folder / "made-eye", eye(), EYE, folder / "index", params)
     texts = text_rows(folder / "made-words", words(), WORDS, STRINGS, params)
