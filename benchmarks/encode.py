@@ -165,7 +165,7 @@ class Run:
             return out
 
         encoded(2 * work.batch_size)
-        self._watch(rows_of._lanes)
+        self._watch(rows_of._workers)
 
         def run(rows: int) -> np.ndarray:
             store = FeatureStore.open(encoded(rows))
@@ -409,7 +409,7 @@ def show(name: str, found: dict[str, Any]) -> None:
 
 def main() -> None:
     """Measure, print, write."""
-    from pipeline.encoders.torchvision_fix import ensure_torchvision
+    from pipeline.torchvision_fix import ensure_torchvision
 
     ensure_torchvision()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -239,7 +239,7 @@ def segmentation(side: str, share: float) -> Callable[[], Figures]:
         import torch
         from torch.nn import functional as F
 
-        from pipeline.encoders.torchvision_fix import ensure_torchvision
+        from pipeline.torchvision_fix import ensure_torchvision
 
         ensure_torchvision()
         from torchmetrics.classification import MulticlassJaccardIndex

@@ -3,7 +3,7 @@
     python benchmarks/faults.py [--kills 50] [--flips 200] [--seed 0]
 
 - SIGKILLs at random moments of an encode, each rerun until done: the bytes must be those of an undisturbed run.
-- Single bits flipped in random files of a store: each must be found and named, and mended by encoding no more rows than
+- Single bits flipped in random files of a store: each must be found and named, and repaired by encoding no more rows than
   those of the damaged shard, none where metadata was hit; the bytes must be the old ones, and scratch intact too.
 
 Prints both tables and writes benchmarks/results/faults.json. Stops at the first fault that was not survived.
@@ -37,7 +37,7 @@ from pipeline.features.manifest import read_manifest, write_manifest
 from pipeline.features.shards import ShardWriter
 from pipeline.features.verify import verify
 from pipeline.paths import WORK_VARIABLE
-from pipeline.store.repair import mend
+from pipeline.store.repair import rewrite
 
 OUT = Path(__file__).resolve().parent / "results" / "faults.json"
 FINGERPRINT = Fingerprint({"weights": "synthetic"})
@@ -127,7 +127,7 @@ def kills(folder: Path, count: int, generator: np.random.Generator) -> dict[str,
     encode(folder / "undisturbed")
     expected = contents(folder / "undisturbed" / "store")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([run.__name__, mend.__module__, "pyarrow.parquet", "zarr"])
+    context.set_forkserver_preload([run.__name__, rewrite.__module__, "pyarrow.parquet", "zarr"])
 
     def attempt(target: Path, seconds: float | None) -> tuple[bool, int, float]:
         """Whether it was killed, in which phase, and after how many seconds from its beginning it ended."""
@@ -192,10 +192,10 @@ def _append_encoded(summaries: list[run.EncodeSummary], folder: Path) -> None:
 
 
 def flips(folder: Path, count: int, generator: np.random.Generator) -> dict[str, Any]:
-    """Flip `count` bits one after another, find each, mend it.
+    """Flip `count` bits one after another, find each, repair it.
 
     Raises:
-        AssertionError: one was not found or not named, or was not mended with as few rows as it takes.
+        AssertionError: one was not found or not named, or was not repaired with as few rows as it takes.
     """
     encode(folder)
     store = folder / "store"
@@ -212,16 +212,16 @@ def flips(folder: Path, count: int, generator: np.random.Generator) -> dict[str,
         assert [(damage.path, damage.kind) for damage in damages] == [(name, "changed")], (name, damages)
         summaries: list[run.EncodeSummary] = []
         started = time.monotonic()
-        mend(store, partial(_append_encoded, summaries, folder))
+        rewrite(store, partial(_append_encoded, summaries, folder))
         seconds.append(time.monotonic() - started)
         record = manifest.files.get(name)
         rows = 0 if record is None or record.rows is None else record.rows[1] - record.rows[0]
         assert sum(summary.encoded for summary in summaries) == rows, (name, rows, summaries)
-        assert contents(store) == expected, f"after {name} was mended the bytes differ"
+        assert contents(store) == expected, f"after {name} was repaired the bytes differ"
         kind = "payload" if rows else "metadata"
         hit[kind] += 1
         encoded[kind] += rows
-    again = mend(store, lambda: None)
+    again = rewrite(store, lambda: None)
     assert not again.needed, again
     return {
         "flips": len(order),
@@ -257,7 +257,7 @@ def main() -> None:
     for phase, number in killed["where"].items():
         print(f"  {number:4d} while {phase}")
     print(
-        f"{flipped['flips']} flipped bits in {flipped['files_hit']} of {flipped['files']} files: all found, all mended"
+        f"{flipped['flips']} flipped bits in {flipped['files_hit']} of {flipped['files']} files: all found, all repaired"
     )
     for kind in ("payload", "metadata"):
         print(f"  {flipped[kind]:4d} in {kind}: {flipped['rows_encoded_again'][kind]} rows encoded again")

@@ -146,7 +146,7 @@ def _store_write(folder: Path, values: np.ndarray, shard_rows: int) -> None:
             part = slice(start, start + shard_rows)
             with ShardWriter(folder / "scratch", [spec], ids[part], shard_rows) as writer:
                 writer.append({"cls": values[part]}, [None] * len(ids[part]))
-                finished.append(writer.finish_beside(beside))
+                finished.append(writer.finish_in_background(beside))
         shards = [shard.result() for shard in finished]
     publish(folder / "store", Fingerprint({"benchmark": 1}), [spec], shards, shard_rows, {})
 

@@ -1,8 +1,8 @@
-"""The errors a user can meet. Each message says what was expected, what was found, where, and how to mend it."""
+"""The errors a user may see. Each message says what was expected, what was found, where, and how to fix it."""
 
 
 class PermafrostError(Exception):
-    """Base of every error that a user can mend; a stage prints its message alone and exits with code 1."""
+    """Base of every error that a user can fix; a stage prints only its message and exits with code 1."""
 
 
 class ConfigError(PermafrostError, ValueError):
@@ -10,11 +10,11 @@ class ConfigError(PermafrostError, ValueError):
 
 
 class SourceError(PermafrostError):
-    """A raw source (package, folder, table) is missing, unreachable or not what it should be."""
+    """A raw source (package, folder, table) is missing, unreachable or invalid."""
 
 
 class CheckpointError(PermafrostError):
-    """An encoder checkpoint is missing, incomplete or of a format that is refused."""
+    """An encoder checkpoint is missing, incomplete or of an unsupported format."""
 
 
 class StoreError(PermafrostError):
@@ -26,18 +26,18 @@ class NewerStore(StoreError):
 
 
 class FingerprintMismatch(StoreError):
-    """A store does not hold the features that were asked for."""
+    """A store does not hold the requested features."""
 
 
 class MissingRows(StoreError, KeyError):
-    """Ids were asked for that the store does not hold."""
+    """Requested ids are not in the store."""
 
     def __str__(self) -> str:  # KeyError would show the repr
         return str(self.args[0])
 
 
 class DataError(PermafrostError):
-    """Tables that should fit together do not (no pairs, empty split, unknown dataset)."""
+    """Tables do not fit together (no pairs, empty split, unknown data set)."""
 
 
 class ModelError(PermafrostError):

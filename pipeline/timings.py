@@ -1,11 +1,10 @@
-"""How long each stage took when it last really ran: a journal beside DVC's cache, outside every declared output.
+"""How long each stage took when it last actually ran: a journal in the work folder, outside every declared output.
 
-A duration inside an output would change its hash at each run, and everything downstream would run again.
+A duration inside an output would change its hash in each run, and everything downstream would run again.
 """
 
 import json
 import logging
-import os
 import resource
 import sys
 import time
@@ -13,19 +12,19 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.paths import WORK_VARIABLE
+from pipeline.work_folder import work_folder
 
 JOURNAL = "timings.jsonl"
 log = logging.getLogger(__name__)
 
 
 def journal_path() -> Path:
-    """The journal of this checkout."""
-    return Path(os.environ.get(WORK_VARIABLE, ".dvc/permafrost")) / JOURNAL
+    """Where the journal is kept: in the work folder."""
+    return work_folder() / JOURNAL
 
 
 def record(stage: str, item: str) -> None:
-    """Append how long this process has lived (s, start of Python included) and its peak memory (bytes)."""
+    """Append how long this process has been running (s, start of Python included) and its peak memory (bytes)."""
     path = journal_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     name = f"{stage}@{item}" if item else stage
@@ -43,7 +42,7 @@ def record(stage: str, item: str) -> None:
 def last_timings() -> dict[str, dict[str, float | str]]:
     """The last line of each stage in the journal, by stage; empty where nothing has run here.
 
-    A line that is cut short, as a full disk leaves it, is passed over with a warning.
+    A line that is cut short, as by a full disk, is skipped with a warning.
     """
     path = journal_path()
     if not path.is_file():
@@ -54,5 +53,5 @@ def last_timings() -> dict[str, dict[str, float | str]]:
             line = dict(json.loads(text))
             timings[line.pop("stage")] = line
         except (ValueError, TypeError, KeyError) as error:
-            log.warning("%s, line %d is passed over (%s: %s)", path, number, type(error).__name__, error)
+            log.warning("%s, line %d is skipped (%s: %s)", path, number, type(error).__name__, error)
     return timings

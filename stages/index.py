@@ -14,7 +14,7 @@ _SHOWN = 5
 
 def index(settings: IndexSettings) -> None:
     """Write data/index/pairs/<item>."""
-    from pipeline.features.scratch import work_folder
+    from pipeline.work_folder import work_folder
 
     item, folder = settings.name, index_folder("pairs", settings.name)
     about = build_index(settings.dataset, folder, work_folder() / "downloads", work_folder())

@@ -50,24 +50,24 @@ def test_a_process_is_measured_from_its_start_and_at_its_peak(work: Path) -> Non
     assert 300_000_000 < line["peak_bytes"] < 3_000_000_000
 
 
-def test_the_journal_is_below_the_working_directory_where_nothing_else_is_said(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_journal_is_beside_the_cache_of_dvc_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(WORK_VARIABLE)
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
     record("index", "emoji")
     assert list(last_timings()) == ["index@emoji"]
     assert (tmp_path / ".dvc/permafrost/timings.jsonl").is_file()
 
 
-def test_a_torn_line_is_passed_over_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_torn_line_is_skipped_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     record("splits", "")
     with open(journal_path(), "a", encoding="utf-8") as file:
         file.write('{"stage": "train@def\n[1]\n{"seconds": 3}\n')
     record("prompts", "")
     with caplog.at_level(logging.WARNING):
         assert set(last_timings()) == {"splits", "prompts"}
-    assert [f"line {number} is passed over" in caplog.text for number in (1, 2, 3, 4, 5)] == [
+    assert [f"line {number} is skipped" in caplog.text for number in (1, 2, 3, 4, 5)] == [
         False,
         True,
         True,

@@ -9,7 +9,6 @@ from typing import Any
 
 from pipeline.accounting.read import field, read_json
 from pipeline.config import StoreSpec
-from pipeline.features.scratch import work_folder
 from pipeline.paths import (
     COMPARE,
     DATA,
@@ -24,6 +23,7 @@ from pipeline.paths import (
     store_folder,
 )
 from pipeline.timings import last_timings
+from pipeline.work_folder import work_folder
 
 log = logging.getLogger(__name__)
 ENCODE_JOURNAL = Path("scratch") / "journal.jsonl"  # of the encode loop, below the work folder

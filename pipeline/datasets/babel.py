@@ -16,24 +16,24 @@ def names_in_languages(path: Path, languages: Sequence[str], classes: int) -> li
     """For each of the `classes` its names, as captions.
 
     Args:
-        languages: ISO codes; all there are, if none is given. English is left out: the data set has its own.
+        languages: ISO codes; all available ones if empty. English is skipped: the data set has its own names.
 
     Raises:
         ConfigError: a language is not in the file.
-        SourceError: the file is not of this form, or numbers more classes than there are.
+        SourceError: the file does not have this form, or has more classes than `classes`.
     """
     content = read_json(path)
     if not isinstance(content, dict):
         raise SourceError(f"{path}: expected a mapping of languages, found a {type(content).__name__}.")
-    there = {str(code).lower(): entry for code, entry in content.items()}
-    if unknown := [code for code in languages if code.lower() not in there]:
-        raise ConfigError(f"`languages` names {unknown}, which {path} lacks; it has: {', '.join(sorted(there))}.")
+    by_language = {str(code).lower(): entry for code, entry in content.items()}
+    if unknown := [code for code in languages if code.lower() not in by_language]:
+        raise ConfigError(f"`languages` names {unknown}, which {path} lacks; it has: {', '.join(sorted(by_language))}.")
     names: list[list[Caption]] = [[] for _ in range(classes)]
-    for code in [code.lower() for code in languages] or sorted(there):
+    for code in [code.lower() for code in languages] or sorted(by_language):
         if code == "en":
             continue
         try:
-            numbers, words = there[code]
+            numbers, words = by_language[code]
             pairs = [(int(number), str(word)) for number, word in zip(numbers, words, strict=True)]
         except (TypeError, ValueError) as error:
             raise SourceError(f"{path}: {code} should have a list of numbers and one of names: {error}.") from error

@@ -19,17 +19,15 @@ from pipeline.files import write_json
 
 ARCHIVE = "images.tar"
 _HEADER = 512  # bytes before a member's data in a POSIX tar; names stay far below the 100 bytes it holds
-_REMEMBERED = (
-    1 << 18
-)  # ids of the archive that are known while it grows; a picture that comes later again is stored again
-_SHOWN = 8  # failures that are kept for messages
+_REMEMBERED = 1 << 18  # ids of the archive kept in memory; a picture that recurs after more than these is stored again
+_SHOWN = 8  # failures kept for messages
 
 
 class IndexBuilder:
     """Collects images, texts, links and labels; rows keep the order in which they first came.
 
     Tables are written as they grow, so memory does not depend on their number. Use as a context manager: leaving it
-    without `finish` leaves nothing unfinished behind.
+    without `finish` removes unfinished files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,7 +56,7 @@ class IndexBuilder:
             table.discard()
 
     def add_image(self, content: bytes, key: str, mask: str | None = None) -> str:
-        """Store encoded image bytes in the archive, once, and give their id."""
+        """Store encoded image bytes in the archive, once, and return their id."""
         identity = image_id(content)
         if identity not in self._archived:
             with Image.open(io.BytesIO(content)) as image:
@@ -69,7 +67,7 @@ class IndexBuilder:
     def store(
         self, identity: str, content: bytes, size: tuple[int, int], key: str, mask: str | None = None, form: str = "png"
     ) -> None:
-        """As `add_image`, of an image whose id, size and format are known."""
+        """As `add_image`, for an image whose id, size and format are known."""
         if identity in self._archived:
             return
         if self._archive is None:
@@ -78,7 +76,7 @@ class IndexBuilder:
         member = tarfile.TarInfo(f"{identity}.{form}")  # mtime, uid and gid are 0 by default
         member.size = len(content)
         self._archive.addfile(member, io.BytesIO(content))
-        self._archive.members.clear()  # type: ignore[attr-defined]  # only for reading, and would grow for ever
+        self._archive.members.clear()  # type: ignore[attr-defined]  # needed only for reading; it would grow without bound
         if len(self._archived) >= _REMEMBERED:
             self._archived.clear()
         self._archived.add(identity)
@@ -88,12 +86,12 @@ class IndexBuilder:
     def refer_to(
         self, path: Path, content: bytes, size: tuple[int, int], key: str, offset: int = 0, length: int = -1
     ) -> str:
-        """Index an image file, or a range of bytes of an archive, where it lies.
+        """Index an image file, or a byte range of an archive, in place.
 
         Args:
             content: the encoded image.
             size: its width and height.
-            offset, length: where it lies in `path`; -1 reads to the end.
+            offset, length: its byte range in `path`; -1 reads to the end.
         """
         identity = image_id(content)
         self.refer(identity, str(path), size, key, offset, length)
@@ -102,9 +100,9 @@ class IndexBuilder:
     def refer_to_windows(
         self, path: Path, content: bytes, key: str, boxes: Sequence[tuple[int, int, int, int]], side: int
     ) -> str:
-        """Index windows of an image file where it lies, and give the id of the whole, which is no row itself.
+        """Index windows of an image file in place, and return the id of the whole picture, which gets no row.
 
-        The id of a window is a hash of the picture's id, the box and the side, which decide its pixels.
+        The id of a window is a hash of the picture's id, the box and the side, which determine its pixels.
 
         Args:
             content: the encoded image.
@@ -128,12 +126,12 @@ class IndexBuilder:
         length: int = -1,
         mask: str | None = None,
     ) -> None:
-        """As `refer_to`, of an image whose id is known; a path that is not absolute lies in the index."""
+        """As `refer_to`, for an image whose id is known; a relative path starts at the index folder."""
         row = (identity, "image", path, offset, length, *size, None, None, mask, key)
         self._tables["images"].add(bytes.fromhex(identity), row)
 
     def add_text(self, text: str, language: str, role: str = "caption") -> str:
-        """Index a string and give its id."""
+        """Index a string and return its id."""
         identity = text_id(text)
         self._tables["texts"].add(digest(identity, language, role), (identity, "text", text, language, role))
         return identity
@@ -152,7 +150,7 @@ class IndexBuilder:
         keywords: Sequence[str] = (),
         split: str | None = None,
     ) -> None:
-        """Name what the image shows. An image that shows two concepts has two rows, the first one leads."""
+        """Record what the image shows. An image that shows two concepts has two rows; the first is the main one."""
         row = (image, concept, classname, category, list(keywords), split)
         self._tables["labels"].add(digest(image, concept), row)
         self._concepts.append([digest(concept)])
@@ -165,7 +163,7 @@ class IndexBuilder:
             self._first_failures.append(f"{key}: {reason}")
 
     def first_failures(self, number: int = 3) -> str:
-        """The first failures in words, for an error message."""
+        """The first failures, for an error message."""
         return "; ".join(self._first_failures[:number])
 
     @property
@@ -174,17 +172,17 @@ class IndexBuilder:
         return {name: len(table) for name, table in self._tables.items() if name != "labels"}
 
     def finish(self, about: dict[str, Any]) -> dict[str, Any]:
-        """Write every table, the archive if it holds anything, and about.json; gives what about.json says.
+        """Write every table, the archive if it is not empty, and about.json; returns the content of about.json.
 
         Raises:
-            DataError: the archive has not the size that its offsets imply.
+            DataError: the archive is smaller than its offsets imply.
         """
         archive = self._folder / ARCHIVE
         if self._archive is not None:
             self._archive.close()
             self._archive = None
             if self._partial.stat().st_size < self._archive_bytes:
-                raise DataError(f"{self._partial} is shorter than its index says. Is the disk full?")
+                raise DataError(f"{self._partial} is shorter than its index implies. Is the disk full?")
             os.replace(self._partial, archive)
         else:
             archive.unlink(missing_ok=True)
@@ -203,10 +201,10 @@ class IndexBuilder:
 
 
 def _counted(path: Path, column: str) -> dict[str, int]:
-    """How many rows have each value of a column, in the order in which the values first come."""
-    found: dict[str, int] = {}
+    """How many rows have each value of a column, in the order of first occurrence."""
+    counts: dict[str, int] = {}
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(columns=[column]):
             for entry in batch.column(0).value_counts().to_pylist():
-                found[entry["values"]] = found.get(entry["values"], 0) + entry["counts"]
-    return found
+                counts[entry["values"]] = counts.get(entry["values"], 0) + entry["counts"]
+    return counts

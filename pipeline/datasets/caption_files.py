@@ -1,4 +1,4 @@
-"""COCO captions and Flickr30k: pictures in a folder, several captions each, in the files that everybody has.
+"""COCO captions and Flickr30k: pictures in a folder, several captions each, in the standard annotation files.
 
 Karpathy's dataset_coco.json and dataset_flickr30k.json (with his splits), COCO's captions_*.json, and Flickr30k's
 results_20130124.token and results.csv.
@@ -25,7 +25,7 @@ def caption_files(spec: CaptionFileSource) -> Source:
     """The pictures of all annotation files, in their order, each with all its captions.
 
     Raises:
-        SourceError: a file or the folder of pictures is missing, or a file is of none of these forms.
+        SourceError: a file or the folder of pictures is missing, or a file has none of these formats.
     """
     folder = located(spec.images)
     if not folder.is_dir():
@@ -60,9 +60,9 @@ def _karpathy(content: Mapping[str, Any], file: Path, folder: Path, split: str |
             continue
         path = folder / str(image.get("filepath", "")) / name
         captions = [Caption(text) for text in texts]
-        known = split or split_named(written)
+        image_split = split or split_named(written)
         yield Sample(
-            name, Picture(path if path.exists() else folder / name), captions, (), known, place=f"{place}: {name}"
+            name, Picture(path if path.exists() else folder / name), captions, (), image_split, place=f"{place}: {name}"
         )
 
 
@@ -74,7 +74,7 @@ def _official(content: Mapping[str, Any], file: Path, folder: Path, split: str |
         except (KeyError, TypeError) as error:
             yield Failure(f"{file.name}, annotation {number}", f"expected image_id and caption: {error}")
     named = _COCO_NAME.search(file.name)
-    known = split or (split_named(named[1]) if named else None)
+    file_split = split or (split_named(named[1]) if named else None)
     seen = set()
     for number, image in enumerate(content["images"]):
         place = f"{file.name}, image {number}"
@@ -92,7 +92,7 @@ def _official(content: Mapping[str, Any], file: Path, folder: Path, split: str |
         path = folder / name
         if inside and not path.exists() and (folder / inside[0] / name).exists():
             path = folder / inside[0] / name
-        yield Sample(name, Picture(path), captions.pop(identity, []), (), known, place=f"{place}: {name}")
+        yield Sample(name, Picture(path), captions.pop(identity, []), (), file_split, place=f"{place}: {name}")
     for identity in captions:
         yield Failure(f"{file.name}, image id {identity}", "captions of an image that is not listed")
 
@@ -104,10 +104,10 @@ def _lines(file: Path, folder: Path, split: str | None) -> Iterator[Sample | Fai
         with open(file, encoding="utf-8-sig", errors="surrogateescape") as opened:
             for name, group in groupby(_parsed(opened, form, file.name), key=lambda entry: entry[0]):
                 if name is None:
-                    yield from (Failure(place, said) for _, said, place in group)
+                    yield from (Failure(place, reason) for _, reason, place in group)
                     continue
                 entries = list(group)
-                captions = [Caption(said) for _, said, _ in entries]
+                captions = [Caption(caption) for _, caption, _ in entries]
                 yield Sample(name, Picture(folder / name), captions, (), split, place=f"{entries[0][2]}: {name}")
     except OSError as error:
         raise SourceError(f"{file} cannot be read: {error.strerror}") from error
@@ -119,8 +119,8 @@ def _parsed(lines: Any, form: re.Pattern[str], where: str) -> Iterator[tuple[str
         place = f"{where}, line {number}"
         if not line.strip() or (number == 1 and line.lower().startswith("image_name")):
             continue
-        found = form.fullmatch(line.rstrip("\r\n"))
-        if found is None:
+        match = form.fullmatch(line.rstrip("\r\n"))
+        if match is None:
             yield None, f"expected a file, its number and a caption, found {line.strip()[:60]!a}", place
         else:
-            yield found["file"].strip(), found["caption"], place
+            yield match["file"].strip(), match["caption"], place

@@ -12,7 +12,7 @@ from pipeline.paths import SPLITS
 
 log = logging.getLogger(__name__)
 
-LANGUAGE, ROLE = "en", "caption"  # the head learns from English captions alone; other languages come with the encoder
+LANGUAGE, ROLE = "en", "caption"  # heads learn from English captions only; other languages come from the encoder
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_samples(columns: Sequence[str], repeats: int) -> list[tuple[str, ...]]:
     lacking = [name for name in names if name not in table.column_names]
     if lacking:
         raise DataError(
-            f"{path} lacks the columns {', '.join(lacking)}; params.yaml says splits.repeats: {repeats}. "
+            f"{path} lacks the columns {', '.join(lacking)}; params.yaml has splits.repeats: {repeats}. "
             "Draw the splits again with: dvc repro"
         )
     return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
@@ -81,7 +81,7 @@ def read_caption_pairs(
 
     columns = ["dataset", "image_id", "text_id", "language", "role"]
     table = read_table(SPLITS / "pairs.parquet", columns)
-    found: dict[tuple[str, str, str, str], list[str]] = {}
+    rows: dict[tuple[str, str, str, str], list[str]] = {}
     for *key, of_role in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
         dataset, image, text, language = key
         if dataset not in datasets or of_role != role or (languages is not None and language not in languages):
@@ -91,11 +91,11 @@ def read_caption_pairs(
                 f"{SPLITS / 'pairs.parquet'} names image {image} of {dataset}, which samples.parquet beside it "
                 "does not hold. Draw the splits again with: dvc repro"
             )
-        found[(dataset, image, text, language)] = sample_of[(dataset, image)]
+        rows[(dataset, image, text, language)] = sample_of[(dataset, image)]
     for dataset in datasets:
-        if not any(key[0] == dataset for key in found):
+        if not any(key[0] == dataset for key in rows):
             wanted = "" if languages is None else f" in {', '.join(languages)}"
             log.warning("%s has no captions%s (is its source installed?) and is left out", dataset, wanted)
-    keys = np.array(list(found), dtype=object).reshape(len(found), 4)
-    values = np.array(list(found.values()), dtype=object).reshape(len(found), 1 + repeats)
+    keys = np.array(list(rows), dtype=object).reshape(len(rows), 4)
+    values = np.array(list(rows.values()), dtype=object).reshape(len(rows), 1 + repeats)
     return CaptionPairs(keys[:, 0], keys[:, 1], keys[:, 2], keys[:, 3], values[:, 0], values[:, 1:])

@@ -1,4 +1,4 @@
-"""Pictures are read, identified and decoded once, by a thread per core, a block of samples ahead of the index."""
+"""Reads, identifies and decodes pictures, once each, with a thread per core, a block of samples ahead of the index."""
 
 import os
 from collections import OrderedDict
@@ -14,18 +14,18 @@ from pipeline.datasets.tables import image_id
 from pipeline.errors import DataError
 
 Item = Sample | Failure
-Found = Checked | str  # what a picture is, or the reason why it is none
+Result = Checked | str  # the checked picture, or why it cannot be used
 
-_BLOCK, _BLOCK_BYTES = 256, 64 << 20  # samples, and bytes of pictures, that are checked together
-_RECENT = 4096  # pictures that are remembered within a run: a table may name one in several rows
+_BLOCK, _BLOCK_BYTES = 256, 64 << 20  # samples, and bytes of pictures, checked together
+_RECENT = 4096  # pictures remembered within a run: a table may name one in several rows
 _Place = tuple[Path, int, int]
 
 
 @dataclass(slots=True)
 class _Slot:
-    """A picture and, once it is checked, what it is."""
+    """The place of a picture's result."""
 
-    found: Found | None = None
+    result: Result | None = None
 
 
 @dataclass(slots=True)
@@ -39,14 +39,14 @@ class _Task:
 class _Block:
     items: list[tuple[Item, _Slot]] = field(default_factory=list)
     tasks: list[_Task] = field(default_factory=list)
-    checking: list[Future[list[Found]]] = field(default_factory=list)
+    checking: list[Future[list[Result]]] = field(default_factory=list)
 
 
-def checked(items: Iterable[Item], known: KnownImages, whole: bool) -> Iterator[tuple[Item, Found | None]]:
-    """Each item in order, with what its picture is; None for a failure.
+def checked(items: Iterable[Item], known: KnownImages, whole: bool) -> Iterator[tuple[Item, Result | None]]:
+    """Each item in order, with the result for its picture; None for a failure.
 
     Args:
-        whole: decode pictures to the end; else read their headers alone.
+        whole: decode pictures completely; else read only their headers.
     """
     workers = os.cpu_count() or 1
     before = _Block()
@@ -59,7 +59,7 @@ def checked(items: Iterable[Item], known: KnownImages, whole: bool) -> Iterator[
 
 
 def _blocks(items: Iterable[Item], known: KnownImages) -> Iterator[_Block]:
-    """Items in blocks; pictures that are not known yet have been read."""
+    """Items in blocks; pictures without a cached result have been read."""
     recent: OrderedDict[_Place, _Slot] = OrderedDict()
     block, held = _Block(), 0
     for item in items:
@@ -82,18 +82,18 @@ def _blocks(items: Iterable[Item], known: KnownImages) -> Iterator[_Block]:
 
 
 def _take(picture: Picture, slot: _Slot, block: _Block, known: KnownImages) -> int:
-    """Fill the slot from memory, or read the picture for a check; gives the bytes that are held for it."""
+    """Fill the slot from the cache, or read the picture for a check; returns the bytes held for it."""
     place = known.place(picture)
-    slot.found = known.get(place)
-    if slot.found is not None:
+    slot.result = known.get(place)
+    if slot.result is not None:
         return 0
     try:
         content = picture.read()
     except OSError as error:
-        slot.found = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        slot.result = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         return 0
     except (DataError, ValueError) as error:  # an archive that breaks off; a path with a zero byte
-        slot.found = f"cannot be read: {error}"
+        slot.result = f"cannot be read: {error}"
         return 0
     block.tasks.append(_Task(slot, content, place))
     return len(content)
@@ -106,21 +106,21 @@ def _begin(block: _Block, pool: Executor, workers: int, whole: bool) -> None:
         block.checking.append(pool.submit(_check_all, contents, whole))
 
 
-def _end(block: _Block, known: KnownImages) -> Iterator[tuple[Item, Found | None]]:
-    found = (found for future in block.checking for found in future.result())
-    for task, result in zip(block.tasks, found, strict=True):
-        task.slot.found = result
+def _end(block: _Block, known: KnownImages) -> Iterator[tuple[Item, Result | None]]:
+    results = (result for future in block.checking for result in future.result())
+    for task, result in zip(block.tasks, results, strict=True):
+        task.slot.result = result
         if isinstance(result, Checked):
             known.put(task.place, result)
     for item, slot in block.items:
-        yield item, slot.found
+        yield item, slot.result
 
 
-def _check_all(contents: Sequence[bytes], whole: bool) -> list[Found]:
+def _check_all(contents: Sequence[bytes], whole: bool) -> list[Result]:
     return [_check(content, whole) for content in contents]
 
 
-def _check(content: bytes, whole: bool) -> Found:
+def _check(content: bytes, whole: bool) -> Result:
     try:
         size, form = check_image(content, whole)
     except DataError as error:

@@ -1,8 +1,8 @@
 """A data set in CLIP_benchmark's webdataset layout: `<split>/0.tar ...`, class names or captions, templates.
 
 The layout is that of its `build_wds_dataset` (PyPI clip-benchmark 1.6): `nshards.txt` in the folder of each split;
-`classnames.txt` and a `.cls` number per sample for classification; `dataset_type.txt` that says `retrieval`, and a
-`.txt` with a caption a line, for retrieval.
+`classnames.txt` and a `.cls` number per sample for classification; `dataset_type.txt` with the word `retrieval`, and a
+`.txt` with one caption per line, for retrieval.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,9 +23,9 @@ Class = tuple[Label, Sequence[Caption]]
 
 
 def clip_benchmark(spec: ClipBenchmarkSource) -> Source:
-    """The samples of the named splits, where they lie in the archives.
+    """The samples of the named splits, read in place from the archives.
 
-    A class is a concept, and its names are the captions; a picture of a retrieval set is a concept of its own. The data
+    A class is a concept, and its names are the captions; each picture of a retrieval set is its own concept. The data
     set's own split is kept.
 
     Raises:
@@ -34,14 +34,14 @@ def clip_benchmark(spec: ClipBenchmarkSource) -> Source:
     folder = located(spec.path)
     kind = read_text(folder / "dataset_type.txt", "classification").strip().lower()
     if kind not in ("classification", "retrieval"):
-        raise SourceError(f"{folder / 'dataset_type.txt'} says {kind!r}; only classification and retrieval are read.")
+        raise SourceError(f"{folder / 'dataset_type.txt'} holds {kind!r}; expected classification or retrieval.")
     names = _lines(folder / "classnames.txt") if kind == "classification" else []
     if kind == "classification" and not names:
-        raise SourceError(f"{folder / 'classnames.txt'} is missing or empty; it names a class a line.")
+        raise SourceError(f"{folder / 'classnames.txt'} is missing or empty; expected one class per line.")
     classes = named_classes(names)
     if spec.babel is not None:
         more = names_in_languages(located(spec.babel), spec.languages, len(names))
-        classes = [(label, [*own, *other]) for (label, own), other in zip(classes, more, strict=True)]
+        classes = [(label, [*english, *other]) for (label, english), other in zip(classes, more, strict=True)]
     archives = [(split, archive) for split in spec.splits for archive in _archives(folder, split)]
     templates = [line.replace(_PLACEHOLDER, "{}") for line in _lines(folder / "zeroshot_classification_templates.txt")]
     about = {"path": str(folder), "kind": kind, "classnames": names, "templates": templates, "packages": {}}
@@ -56,19 +56,19 @@ def named_classes(names: Sequence[str]) -> list[Class]:
 
 def _samples(archives: Sequence[tuple[str, Path]], classes: Sequence[Class]) -> Iterator[Sample | Failure]:
     for split, archive in archives:
-        for found in tar_samples(archive):
-            if isinstance(found, Failure):
-                yield replace(found, key=f"{split}/{found.key}")
+        for sample in tar_samples(archive):
+            if isinstance(sample, Failure):
+                yield replace(sample, key=f"{split}/{sample.key}")
                 continue
-            key = f"{split}/{archive.name}: {found.key}"
+            key = f"{split}/{archive.name}: {sample.key}"
             try:
-                labels, captions = _said(found, classes)
-                yield Sample(found.key, found.picture(), captions, labels, split_named(split), found.problems, key)
+                labels, captions = _labels_and_captions(sample, classes)
+                yield Sample(sample.key, sample.picture(), captions, labels, split_named(split), sample.problems, key)
             except DataError as error:
                 yield Failure(key, str(error))
 
 
-def _said(sample: TarSample, classes: Sequence[Class]) -> tuple[Sequence[Label], Sequence[Caption]]:
+def _labels_and_captions(sample: TarSample, classes: Sequence[Class]) -> tuple[Sequence[Label], Sequence[Caption]]:
     if classes:
         label, captions = classes[class_number(sample, len(classes))]
         return [label], captions
@@ -84,7 +84,7 @@ def class_number(sample: TarSample, classes: int) -> int:
     """The number in the .cls member of a sample.
 
     Raises:
-        DataError: there is none, or no class has it.
+        DataError: there is no such member, or no class has its number.
     """
     if "cls" not in sample.members:
         raise DataError("no .cls file with the number of its class")
@@ -97,10 +97,10 @@ def class_number(sample: TarSample, classes: int) -> int:
 def _archives(folder: Path, split: str) -> list[Path]:
     written = read_text(folder / split / "nshards.txt", "").strip()
     if not written.isdecimal() or int(written) < 1:
-        there = sorted(path.parent.name for path in folder.glob("*/nshards.txt"))
+        splits = sorted(path.parent.name for path in folder.glob("*/nshards.txt"))
         raise SourceError(
-            f"{folder / split / 'nshards.txt'} does not say how many archives there are. "
-            f"Splits found in {folder}: {', '.join(there) or 'none'}; see `splits` of this data set in params.yaml."
+            f"{folder / split / 'nshards.txt'} does not hold the number of archives. "
+            f"Splits found in {folder}: {', '.join(splits) or 'none'}; see `splits` of this data set in params.yaml."
         )
     return [folder / split / f"{number}.tar" for number in range(int(written))]
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pipeline.datasets.tables import image_id, read_table
 from pipeline.errors import DataError
 
-_BACKGROUND = (255, 255, 255, 255)  # what transparent pixels are laid on
+_BACKGROUND = (255, 255, 255, 255)  # behind transparent pixels
 MAX_ASPECT = 100  # longer to shorter side; resizing the shorter one to 224 pixels then makes at most 5 megapixels
 _ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
 _READ = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "SGI", "TIFF", "WEBP")
@@ -24,7 +24,7 @@ def read_bytes(row: Mapping[str, Any], index_folder: Path) -> bytes:
     """The encoded bytes of one row of images.parquet (`path`, `offset`, `length`).
 
     Raises:
-        DataError: the file is missing or shorter than the row says.
+        DataError: the file is missing or shorter than the row states.
     """
     path = index_folder / row["path"]  # an absolute path stays as it is
     length = int(row["length"])
@@ -44,10 +44,10 @@ def read_bytes(row: Mapping[str, Any], index_folder: Path) -> bytes:
 def decode_rgb(content: bytes) -> Image.Image:
     """Decode an image file as RGB: upright by its EXIF tag, transparency over white, 16-bit grey scaled to 8 bits.
 
-    Of an animation the first frame is taken.
+    For an animation, the first frame is used.
 
     Raises:
-        DataError: no image, cut short, so large that decoding it could exhaust the memory, or so narrow that resizing
+        DataError: not an image, truncated, so large that decoding it could exhaust memory, or so narrow that resizing
             it could; with a short reason.
     """
     with _opened(content) as image:
@@ -59,7 +59,7 @@ def check_image(content: bytes, whole: bool = True) -> tuple[tuple[int, int], st
     """Width and height of an image file, upright, and its format in lower case.
 
     Args:
-        whole: decode it all; else only its header is read, and damage behind it shows when it is encoded.
+        whole: decode it completely; else only the header is read, and later damage shows when the image is encoded.
 
     Raises:
         DataError: as `decode_rgb`.
@@ -92,7 +92,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise DataError(f"too many pixels (more than {Image.MAX_IMAGE_PIXELS})") from error
     except UnidentifiedImageError as error:
         raise DataError(f"not an image of a known format{_disguise(content)}") from error
-    except Exception as error:  # the decoders of a dozen formats raise all sorts of errors on malformed bytes
+    except Exception as error:  # decoders raise all sorts of errors on malformed bytes
         raise DataError(f"damaged image ({error or type(error).__name__})") from error
 
 
@@ -100,7 +100,7 @@ def decode_labels(content: bytes) -> np.ndarray:
     """A label map, an image of one channel: its values (or palette indices), (height, width) int64.
 
     Raises:
-        DataError: no image, damaged, or of several channels.
+        DataError: not an image, damaged, or of several channels.
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -108,18 +108,18 @@ def decode_labels(content: bytes) -> np.ndarray:
                 raise DataError(f"a label map has one channel; this one is of mode {image.mode}")
             return np.asarray(image).astype(np.int64)
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"no label map that can be decoded ({error or type(error).__name__})") from error
+        raise DataError(f"the label map cannot be decoded ({error or type(error).__name__})") from error
 
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """The formats that are read. Others would run programs (EPS), or take nearly any bytes for a picture (TGA)."""
+    """The formats that are read. Others would run programs (EPS), or accept nearly any bytes as a picture (TGA)."""
     Image.init()
     return tuple(name for name in _READ if name in Image.OPEN)
 
 
 def _disguise(content: bytes) -> str:
-    """What a file that is no image may be instead, for the reason."""
+    """What a file that is not an image may be instead, for the message."""
     head = content[:1024].lstrip().lower()
     for kind, marks in (("SVG", (b"<svg",)), ("HTML", (b"<!doctype html", b"<html")), ("a PDF", (b"%pdf",))):
         if any(mark in head for mark in marks):
@@ -128,7 +128,7 @@ def _disguise(content: bytes) -> str:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB, as `decode_rgb` makes it; an EXIF block that cannot be read is passed over."""
+    """A picture of any mode as RGB, as `decode_rgb` makes it; an unreadable EXIF block is ignored."""
     return _as_rgb(ImageOps.exif_transpose(image) if _orientation(image) is not None else image)
 
 
@@ -136,7 +136,7 @@ def _orientation(image: Image.Image) -> int | None:
     """The EXIF orientation, 1 (upright) to 8; None where there is none or it cannot be read."""
     try:
         turned = image.getexif().get(_ORIENTATION)
-    except Exception:  # a malformed block raises errors of many kinds, and says nothing about the pixels
+    except Exception:  # a malformed block raises many kinds of errors and does not affect the pixels
         return None
     return turned if isinstance(turned, int) else None
 
@@ -147,7 +147,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(np.clip(values >> 8, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0  # floats are taken as 0 to 1, else as 0 to 255
+        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0  # floats are read as 0 to 1, else as 0 to 255
         return Image.fromarray(np.clip(values * scale, 0, 255).round().astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
@@ -170,7 +170,7 @@ class ImageTable:
         columns = ["image_id", "path", "offset", "length", "width", "height", "parent_id", "box"]
         table = read_table(folder / "images.parquet", columns)
         self._folder = folder
-        self._table = table.combine_chunks()  # Arrow's form: a list of dictionaries is ten times as large
+        self._table = table.combine_chunks()  # kept in Arrow: a list of dictionaries is ten times as large
 
     @property
     def ids(self) -> list[str]:
@@ -182,12 +182,12 @@ class ImageTable:
         return len(self._table)
 
     def row(self, position: int) -> dict[str, Any]:
-        """Where image number `position` lies: a row of images.parquet."""
+        """The row of images.parquet for image number `position`."""
         row: dict[str, Any] = self._table.slice(position, 1).to_pylist()[0]
         return row
 
     def load(self, position: int) -> Image.Image:
-        """Image number `position` as RGB; of a window, the pixels in its box of the parent, resized to its own size.
+        """Image number `position` as RGB; a window is its box of the parent, resized to its own size.
 
         Raises:
             DataError: it cannot be read or decoded, a raw file is no longer what was indexed, or the box reaches beyond
@@ -195,7 +195,7 @@ class ImageTable:
         """
         row = self.row(position)
         content = read_bytes(row, self._folder)
-        indexed = row["parent_id"] or row["image_id"]  # of a window, the picture that it is cut from
+        indexed = row["parent_id"] or row["image_id"]  # for a window, the picture it is cut from
         if Path(row["path"]).is_absolute() and image_id(content) != indexed:
             raise DataError(f"{row['path']} has changed since it was indexed; run: dvc repro")
         picture = decode_rgb(content)

@@ -10,7 +10,7 @@ def read_descriptions(path: Path) -> dict[str, list[str]]:
     """Sentences by class name, from a JSON file `{"tench": ["a fish with ...", ...], ...}`.
 
     Raises:
-        SourceError: the file is not of this form, or a class has no sentence.
+        SourceError: the file does not have this form, or a class has no sentence.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content:

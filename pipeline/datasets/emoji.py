@@ -15,14 +15,14 @@ from pipeline.errors import ConfigError, SourceError
 
 
 def index_emoji(spec: EmojiSource, builder: IndexBuilder, downloads: Path) -> dict[str, Any]:
-    """Feed every concept that has an English name, a group and a drawing; gives the source's part of about.json.
+    """Feed every concept that has an English name, a group and a drawing; returns the source's part of about.json.
 
-    Concepts come in the order of their code points. One that a style lacks has fewer images; a name that a
+    Concepts come in the order of their code points. A concept that a style lacks has fewer images; a name that a
     language lacks is skipped.
 
     Raises:
-        ConfigError: an unknown language or group; names what there is.
-        SourceError: a package is missing or not as expected, or nothing is left.
+        ConfigError: an unknown language or group; the message lists the known ones.
+        SourceError: a package is missing or not as expected, or no emoji is left.
     """
     packages = EmojiPackages(downloads)
     excluded = _known_groups(spec.exclude_groups, set(packages.groups.values()))
@@ -66,12 +66,12 @@ def index_emoji(spec: EmojiSource, builder: IndexBuilder, downloads: Path) -> di
     }
 
 
-def _known_groups(asked: Iterable[str], known: set[str]) -> set[str]:
-    by_name = {group.lower(): group for group in known}
+def _known_groups(asked: Iterable[str], groups: set[str]) -> set[str]:
+    by_name = {group.lower(): group for group in groups}
     for group in asked:
         if group.lower() not in by_name:
             raise ConfigError(
-                f"`exclude_groups` of the emoji names {group!r}; the groups are: {', '.join(sorted(known))}."
+                f"`exclude_groups` of the emoji names {group!r}; the groups are: {', '.join(sorted(groups))}."
             )
     return {by_name[group.lower()] for group in asked}
 

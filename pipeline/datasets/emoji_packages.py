@@ -48,7 +48,7 @@ class EmojiPackages:
         """Every drawing of `style` without a skin tone.
 
         Raises:
-            SourceError: the package cannot be had or holds none.
+            SourceError: the package is unavailable or holds none.
         """
         readers: dict[str, Callable[[], Iterator[tuple[str, Drawing]]]] = {
             "noto": self._noto,
@@ -69,26 +69,26 @@ class EmojiPackages:
         """CLDR entries (`tts`: the name, `default`: keywords) of each language, by code points.
 
         Raises:
-            ConfigError: CLDR lacks a language; lists near ones.
+            ConfigError: CLDR lacks a language; the message lists similar ones.
         """
         members = self._members(CLDR, "/annotations.json")
-        known = {name.split("/")[1]: content for name, content in members.items()}
-        found = {}
+        contents = {name.split("/")[1]: content for name, content in members.items()}
+        annotations = {}
         for language in languages:
-            if language not in known:
-                near = difflib.get_close_matches(language, known, n=3)
-                near += [other for other in sorted(known) if other[:1] == language[:1].lower() and other not in near]
+            if language not in contents:
+                near = difflib.get_close_matches(language, contents, n=3)
+                near += [other for other in sorted(contents) if other[:1] == language[:1].lower() and other not in near]
                 raise ConfigError(
                     f"`languages` of the emoji names {language!r}, which CLDR {CLDR.version} does not have. "
-                    f"Near ones: {', '.join(near) or ', '.join(sorted(known))}."
+                    f"Similar ones: {', '.join(near) or ', '.join(sorted(contents))}."
                 )
-            entries: dict[str, Any] = json.loads(known[language])["annotations"].get("annotations", {})
-            found[language] = {
+            entries: dict[str, Any] = json.loads(contents[language])["annotations"].get("annotations", {})
+            annotations[language] = {
                 tuple(ord(character) for character in text if ord(character) != _VARIATION): entry
                 for text, entry in entries.items()
                 if entry.get("tts") and entry["tts"][0] != _INHERITED
             }
-        return found
+        return annotations
 
     def _members(self, package: Package, suffix: str) -> dict[str, bytes]:
         self.credits[package.name] = {"version": package.version, "licence": package.licence}

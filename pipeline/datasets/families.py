@@ -1,8 +1,8 @@
 """Families of related concepts, over all data sets at once: what must be held out together.
 
 Two concepts are related when they are about the same noun, when a picture or a caption (in any language) belongs to
-both, or when one is a keyword of the other and most of their keywords agree. No encoder has a say, so splits stay as
-they are when encoders change.
+both, or when one is a keyword of the other and most of their keywords agree. Encoders play no part, so splits do not
+change when encoders do.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from pipeline.datasets.concepts import concept_key
 from pipeline.datasets.nouns import nouns
 
-KEYWORD_OVERLAP = (
-    0.7  # share of the shorter keyword list; from 0.6 down, chains of keywords tie up a third of all emoji
-)
+KEYWORD_OVERLAP = 0.7  # share of the shorter keyword list; at 0.6, chains of keywords join a third of all emoji
 
 
 @dataclass
@@ -54,9 +52,9 @@ def find_families(concepts: Mapping[str, Concept]) -> dict[str, str]:
     """
     sets = UnionFind(concepts)
     named = {key: concept.classname for key, concept in concepts.items() if concept.classname is not None}
-    known = frozenset[str]().union(*(nouns(name) for name in named.values()))
+    all_nouns = frozenset[str]().union(*(nouns(name) for name in named.values()))
     for shared in (
-        {key: nouns(name, known) for key, name in named.items()},
+        {key: nouns(name, all_nouns) for key, name in named.items()},
         {key: concept.images for key, concept in concepts.items()},
         {key: {caption.casefold().strip(" .!?") for caption in concept.captions} for key, concept in concepts.items()},
     ):

@@ -14,7 +14,7 @@ from pipeline.errors import SourceError
 def hub(spec: HubSource) -> Source:
     """The rows of the named splits in their order; pictures stay encoded, class numbers become names.
 
-    Nothing of a data set is run: `datasets` has dropped loading scripts.
+    No code of a data set is run: `datasets` no longer supports loading scripts.
 
     Raises:
         SourceError: `datasets` is not installed, cannot load it, or a column is missing.
@@ -41,7 +41,7 @@ def hub(spec: HubSource) -> Source:
 
 
 def _undecoded(part: Any) -> Any:
-    """The same data set whose pictures come as bytes and paths."""
+    """The same data set with pictures as bytes and paths."""
     from datasets import Image
 
     for name, feature in part.features.items():
@@ -68,5 +68,5 @@ def _samples(parts: list[tuple[str, Any]], spec: HubSource) -> Iterator[Sample |
                 yield sample_of(
                     values, columns, f"{split}, row {number}", Path.cwd(), spec.language, split_named(split)
                 )
-        except Exception as error:  # as above; what was read so far is good
+        except Exception as error:  # as above; what was read so far is valid
             yield Failure(f"{split}, row {number + 1}", f"cannot be read from here on: {type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Pictures in folders: the folder is the class, or captions lie beside each picture."""
+"""Pictures in folders: the folder is the class, or captions are beside each picture."""
 
 import json
 from collections import Counter
@@ -41,11 +41,11 @@ def _classes(spec: ImageFolderSource, roots: Sequence[Path]) -> dict[str, Class]
         raise SourceError(f"{spec.classnames} does not name the folders {missing[:5]} of {spec.path}.")
     names = [written.get(folder, folder.replace("_", " ")) for folder in folders]
     classes = [
-        (label, [Caption(caption.text, spec.language) for caption in own]) for label, own in named_classes(names)
+        (label, [Caption(name.text, spec.language) for name in captions]) for label, captions in named_classes(names)
     ]
     if spec.babel is not None:
         more = names_in_languages(located(spec.babel), spec.languages, len(folders))
-        classes = [(label, [*own, *other]) for (label, own), other in zip(classes, more, strict=True)]
+        classes = [(label, [*captions, *other]) for (label, captions), other in zip(classes, more, strict=True)]
     return dict(zip(folders, classes, strict=True))
 
 
@@ -56,7 +56,7 @@ def _names(path: Path) -> dict[str, str]:
         try:
             content = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise SourceError(f"{path} is no JSON: {error}") from error
+            raise SourceError(f"{path} is not valid JSON: {error}") from error
         if not isinstance(content, dict):
             raise SourceError(f"{path}: expected a mapping of folders to names.")
         return {str(folder): str(name) for folder, name in content.items()}

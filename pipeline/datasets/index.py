@@ -1,4 +1,4 @@
-"""One index per data set, from whatever source params.yaml names."""
+"""Builds the index of a data set from the source that params.yaml names."""
 
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,14 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path, known: Path | 
         spec: the entry of params.yaml.
         folder: where the index goes; files of an earlier index are replaced.
         downloads: where package payloads are kept between runs.
-        known: the folder that remembers which raw files were found good; None reads all of them.
+        known: the folder with the results of earlier checks of raw files; None reads all files.
 
     Returns:
-        What about.json holds: source, packages with versions and licences, counts, languages, available, reason.
+        The content of about.json: source, packages with versions and licences, counts, languages, available, reason.
 
     Raises:
         ConfigError: the entry names a language, group or category that the source does not have.
-        SourceError: the source is missing or not what it should be, or too much of it cannot be used.
+        SourceError: the source is missing or invalid, or too much of it cannot be used.
     """
     with IndexBuilder(folder) as builder, KnownImages(known, getattr(spec, "check", "decode")) as memory:
         if isinstance(spec, EmojiSource):

@@ -1,7 +1,7 @@
-"""What earlier runs found in raw files, so that a file that has not changed since is not read again.
+"""Results of earlier checks of raw files, so that an unchanged file is not read again.
 
-Beside DVC's cache, in SQLite: indexes are deleted before their stage runs again. A file counts as unchanged if its
-path, size and modification time are; losing this memory costs time and nothing else.
+They are kept in SQLite beside DVC's cache, since indexes are deleted before their stage runs again. A file counts as
+unchanged if its path, size and modification time are; losing these results costs only time.
 """
 
 import contextlib
@@ -19,16 +19,16 @@ from pipeline.datasets.samples import Picture
 log = logging.getLogger(__name__)
 
 FILE = "known-images.sqlite"
-_SETTLED = 2.0  # seconds; a file that was written later than this ago may change once more within its time stamp
-_VERSION = 1  # to be raised when other images are refused than before
-_TOGETHER = 2000  # rows that are written in one transaction
+_MIN_AGE = 2.0  # seconds; a file modified more recently may change again within the resolution of its time stamp
+_VERSION = 1  # increase it when the check rejects other images than before
+_TOGETHER = 2000  # rows written in one transaction
 _COLUMNS = "place BLOB PRIMARY KEY, id BLOB, width INT, height INT, form TEXT"
 _TABLE = f"CREATE TABLE IF NOT EXISTS images ({_COLUMNS}) WITHOUT ROWID"
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What is known of an image that was read once: its id, width and height, and its format."""
+    """The result of checking an image: its id, width and height, and its format."""
 
     identity: str
     size: tuple[int, int]
@@ -36,16 +36,16 @@ class Checked:
 
 
 class KnownImages:
-    """The images that were found good before, by where they lie; a context manager."""
+    """The images that passed the check before, by place; a context manager."""
 
     def __init__(self, folder: Path | None, check: str = "decode") -> None:
-        """Open the memory in `folder`; None remembers nothing. What was checked otherwise is not known."""
+        """Open the results in `folder`, of this kind of `check` only; None keeps nothing."""
         self._check = check
         self._path = None if folder is None else folder / FILE
         self._database: sqlite3.Connection | None = None
         self._stats: tuple[Path, tuple[int, int] | None] | None = None
         self._waiting: list[tuple[bytes, bytes, int, int, str]] = []
-        self._empty = True  # then nothing need be looked up
+        self._empty = True  # if so, no look-ups are needed
 
     def __enter__(self) -> Self:
         if self._path is None:
@@ -55,7 +55,7 @@ class KnownImages:
             self._database = _opened(self._path)
             self._empty = not self._database.execute("SELECT EXISTS (SELECT 1 FROM images)").fetchone()[0]
         except sqlite3.DatabaseError as error:
-            log.warning("%s is damaged (%s) and is begun anew; images are read once more", self._path, error)
+            log.warning("%s is damaged (%s) and is replaced; images are read again", self._path, error)
             self._path.unlink(missing_ok=True)
             self._database = _opened(self._path)
         return self
@@ -69,11 +69,11 @@ class KnownImages:
             self._database = None
 
     def place(self, picture: Picture) -> bytes | None:
-        """A key of the picture's file, size, modification time and range; None if it is in no settled file."""
+        """A key of the picture's file, size, modification time and range; None if modified just now."""
         if self._database is None or picture.path is None:
             return None
         if self._stats is None or self._stats[0] != picture.path:
-            self._stats = (picture.path, _settled(picture.path))
+            self._stats = (picture.path, _unchanging_stat(picture.path))
         stats = self._stats[1]
         if stats is None:
             return None
@@ -82,17 +82,17 @@ class KnownImages:
         return hashlib.blake2b(written.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
     def get(self, place: bytes | None) -> Checked | None:
-        """What was found there."""
+        """The result stored for that place."""
         if place is None or self._database is None or self._empty:
             return None
         with contextlib.suppress(sqlite3.Error):
             row = self._database.execute("SELECT id, width, height, form FROM images WHERE place = ?", (place,))
-            if found := row.fetchone():
-                return Checked(found[0].hex(), (found[1], found[2]), found[3])
+            if result := row.fetchone():
+                return Checked(result[0].hex(), (result[1], result[2]), result[3])
         return None
 
     def put(self, place: bytes | None, checked: Checked) -> None:
-        """Remember what was found there."""
+        """Store the result for that place."""
         if place is None or self._database is None:
             return
         self._waiting.append((place, bytes.fromhex(checked.identity), *checked.size, checked.form))
@@ -101,7 +101,7 @@ class KnownImages:
 
     def _write(self) -> None:
         assert self._database is not None
-        with contextlib.suppress(sqlite3.Error):  # another process may be writing for long; files are read again then
+        with contextlib.suppress(sqlite3.Error):  # if another process holds the lock for long, files are read again
             self._database.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)", self._waiting)
             self._database.commit()
         self._waiting = []
@@ -115,10 +115,10 @@ def _opened(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _settled(path: Path) -> tuple[int, int] | None:
-    """Size and modification time in nanoseconds."""
+def _unchanging_stat(path: Path) -> tuple[int, int] | None:
+    """Size and modification time in nanoseconds; None for a file that is missing or was modified just now."""
     try:
         stat = path.stat()
     except OSError:
         return None
-    return None if time.time() - stat.st_mtime < _SETTLED else (stat.st_size, stat.st_mtime_ns)
+    return None if time.time() - stat.st_mtime < _MIN_AGE else (stat.st_size, stat.st_mtime_ns)

@@ -20,12 +20,12 @@ _DESCRIPTIONS = "docci_descriptions.jsonlines"
 
 
 def long_captions(spec: LongCaptionSource) -> Source:
-    """The pictures of one of the three, each with its whole caption, in the roles that params.yaml says.
+    """The pictures of one of the three, each with its whole caption, in the roles that params.yaml names.
 
-    Of DCI the short caption is one more; the long one begins with it, as in the authors' own evaluation.
+    For DCI the short caption is added; the long one begins with it, as in the authors' evaluation.
 
     Raises:
-        SourceError: the folder is not laid out as theirs.
+        SourceError: the folder does not have their layout.
     """
     root = located(spec.path)
     samples = {"dci": _dci, "docci": _docci, "urban1k": _urban1k}[spec.source](root, spec.roles)
@@ -51,8 +51,8 @@ def _dci(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
         except (SourceError, KeyError, TypeError) as error:
             yield Failure(path.name, f"expected image, short_caption and extra_caption: {error}")
             continue
-        said = _in_roles(f"{short}\n{extra}".strip(), roles) + ([Caption(short)] if short and extra else [])
-        yield Sample(path.stem, picture, said, (), split_of.get(path.stem), place=path.name)
+        captions = _in_roles(f"{short}\n{extra}".strip(), roles) + ([Caption(short)] if short and extra else [])
+        yield Sample(path.stem, picture, captions, (), split_of.get(path.stem), place=path.name)
 
 
 def _docci(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
@@ -64,8 +64,8 @@ def _docci(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
             continue
         name: Any = row.values["image_file"]
         split = split_named(str(row.values.get("split", "")).removeprefix("qual_"))
-        said = _in_roles(row.values["description"], roles)
-        yield Sample(name, Picture(root / "images" / name), said, (), split, place=f"{row.place}: {name}")
+        captions = _in_roles(row.values["description"], roles)
+        yield Sample(name, Picture(root / "images" / name), captions, (), split, place=f"{row.place}: {name}")
 
 
 def _urban1k(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
@@ -79,11 +79,11 @@ def _urban1k(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
             yield Failure(stem, "a caption without a picture" if stem in texts else "a picture without a caption")
             continue
         try:
-            said = _in_roles(read_text(texts[stem]), roles)
+            captions = _in_roles(read_text(texts[stem]), roles)
         except SourceError as error:
             yield Failure(stem, str(error))
             continue
-        yield Sample(stem, Picture(pictures[stem]), said, (), "test")
+        yield Sample(stem, Picture(pictures[stem]), captions, (), "test")
 
 
 def _in_roles(text: str, roles: Sequence[str]) -> list[Caption]:

@@ -37,7 +37,7 @@ def nouns(name: str, known: Collection[str] = ()) -> frozenset[str]:
     """The nouns that `name` is about, in the singular, synonyms replaced; at least one.
 
     "a bunch of grapes" gives grape; "palm tree" gives palm and tree; "woman running" gives running. The face of
-    something in `known` is that thing: "cat face" gives cat, and "smiling face" gives face.
+    something in `known` counts as that thing: "cat face" gives cat, and "smiling face" gives face.
     """
     text = concept_key(name)
     if _TIME.search(text):

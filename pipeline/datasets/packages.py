@@ -27,7 +27,7 @@ _TIMEOUT = 1800  # seconds for one client; 161 MB on a slow line
 
 
 class Unavailable(SourceError):
-    """A package cannot be had here: no client, no network, or its registry offers another build."""
+    """A package is unavailable here: no client, no network, or its registry offers another build."""
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,15 @@ def fetch(package: Package, downloads: Path) -> Path:
     """Path of the payload in `downloads`, fetched first if it is not there.
 
     Raises:
-        Unavailable: its client is missing or fails, or the registry offers another build; says what to do.
-        SourceError: the file that lies in `downloads` already has another digest.
+        Unavailable: its client is missing or fails, or the registry offers another build; the message tells what to do.
+        SourceError: the file in `downloads` has another digest.
     """
     target = downloads / package.file
     if target.is_file():
-        found = _sha256(target)
-        if found != package.sha256:
+        digest = _sha256(target)
+        if digest != package.sha256:
             raise SourceError(
-                f"{target} is not {package.name} {package.version}: expected SHA-256 {package.sha256}, found {found}. "
+                f"{target} is not {package.name} {package.version}: expected SHA-256 {package.sha256}, found {digest}. "
                 "Delete the file and run again."
             )
         return target
@@ -107,13 +107,13 @@ def fetch(package: Package, downloads: Path) -> Path:
         clients[package.registry](package, Path(scratch))
         arrived = Path(scratch) / package.file
         if not arrived.is_file():
-            there = ", ".join(sorted(entry.name for entry in Path(scratch).iterdir())) or "nothing"
-            raise Unavailable(f"{package.registry} should have brought {package.file}; it brought {there}.")
-        found = _sha256(arrived)
-        if found != package.sha256:
+            files = ", ".join(sorted(entry.name for entry in Path(scratch).iterdir())) or "nothing"
+            raise Unavailable(f"{package.registry} should have delivered {package.file}; it delivered {files}.")
+        digest = _sha256(arrived)
+        if digest != package.sha256:
             raise Unavailable(
                 f"{package.registry} offers another build of {package.name} {package.version}: "
-                f"expected SHA-256 {package.sha256}, found {found}. Put the pinned file at {target}."
+                f"expected SHA-256 {package.sha256}, found {digest}. Put the pinned file at {target}."
             )
         os.replace(arrived, target)
     return target
@@ -132,11 +132,11 @@ def deb_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str
     A .deb is an ar archive whose member data.tar.* holds the files, see deb(5).
 
     Raises:
-        SourceError: the file is no .deb.
+        SourceError: the file is not a .deb.
     """
     with open(path, "rb") as file:
         if file.read(8) != b"!<arch>\n":
-            raise SourceError(f"{path} should be a Debian package; it does not start as one. Delete it and run again.")
+            raise SourceError(f"{path} does not start like a Debian package. Delete it and run again.")
         while header := file.read(60):
             name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
             if name.startswith("data.tar"):
@@ -207,15 +207,15 @@ def _call(command: list[str], folder: Path) -> None:
     """Run a package client in `folder`.
 
     Raises:
-        Unavailable: it cannot be started, fails or takes too long; with the end of what it said.
+        Unavailable: it cannot be started, fails or takes too long; the message has the end of its output.
     """
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"`{' '.join(command)}` did not run: {error}") from error
     if done.returncode:
-        said = " / ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
-        raise Unavailable(f"`{' '.join(command)}` failed with exit code {done.returncode}: {said}")
+        output = " / ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
+        raise Unavailable(f"`{' '.join(command)}` failed with exit code {done.returncode}: {output}")
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of the embedded data sets: rendered, trimmed, centred on a transparent square, written as PNG."""
+"""Renders the pictures of the embedded data sets: trims, centres on a transparent square, and writes PNG."""
 
 import io
 import math
@@ -21,7 +21,7 @@ Drawing = str | bytes  # SVG text, or an encoded raster
 def render_all(drawings: Sequence[Drawing], size: int) -> Iterator[bytes | str]:
     """`squared` PNG bytes of each drawing in order, or the reason why it cannot be rendered.
 
-    The renderer holds Python's lock, so many drawings are shared out over processes, not threads.
+    The renderer holds Python's lock, so many drawings are distributed over processes, not threads.
     """
     workers = os.cpu_count() or 1
     if workers == 1 or len(drawings) < _WORTH_PROCESSES:
@@ -56,7 +56,7 @@ def from_raster(content: bytes) -> Image.Image:
     """Decode PNG or WebP bytes as RGBA.
 
     Raises:
-        OSError: the bytes are no picture.
+        OSError: the bytes are not a picture.
     """
     with Image.open(io.BytesIO(content)) as image:
         return image.convert("RGBA")

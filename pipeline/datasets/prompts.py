@@ -22,7 +22,7 @@ ENGLISH = "en"
 
 
 class PromptClass(NamedTuple):
-    """A name of a class: `value` is that in the column `label` of samples.parquet, or in label maps."""
+    """A name of a class; `value` is its value in the column `label` of samples.parquet, or in label maps."""
 
     dataset: str
     label: str
@@ -32,11 +32,12 @@ class PromptClass(NamedTuple):
 
 
 def build_prompts(splits: Path, params: PromptedClasses, out: Path, indexes: Path = DATA / "index") -> dict[str, Any]:
-    """Write texts.parquet, prompts.parquet and about.json into `out`; gives the counts.
+    """Write texts.parquet, prompts.parquet and about.json into `out`; returns about.json.
 
     Classes are the labels that `params.classes` names, as samples.parquet has them, and those of the label maps of
     `params.segmentation`. Rows run template by template, so that editing one template changes one block of texts and
-    leaves the others where they are. Without any class the tables are empty, and about.json says why. Names in other languages than English are prompts as they are, in every set.
+    leaves the others in place. Without any class the tables are empty, and about.json says why. Names in languages
+    other than English are used as prompts unchanged, in every set.
     about.json has, per set and data set, the number of templates and their SHA-256.
 
     Args:
@@ -59,13 +60,13 @@ def build_prompts(splits: Path, params: PromptedClasses, out: Path, indexes: Pat
     sets: dict[str, dict[str, dict[str, Any]]] = {}
     for set_name, written in params.sets.items():
         of = {d: prompt_set(written, folders[d]) for d in dict.fromkeys(named.dataset for named in classes)}
-        sets[set_name] = {dataset: found.about() for dataset, found in of.items()}
-        said = [
+        sets[set_name] = {dataset: prompts_of.about() for dataset, prompts_of in of.items()}
+        strings_of = [
             of[named.dataset].prompts(named.classname) if named.language == ENGLISH else (named.classname,)
             for named in classes
         ]
-        for position in range(max(map(len, said), default=0)):
-            for named, strings in zip(classes, said, strict=True):
+        for position in range(max(map(len, strings_of), default=0)):
+            for named, strings in zip(classes, strings_of, strict=True):
                 if position >= len(strings):
                     continue
                 text = strings[position]
@@ -122,7 +123,7 @@ def _translated(classes: Iterable[PromptClass], params: PromptedClasses) -> Iter
 
 
 def _segments(params: PromptedClasses, folders: Mapping[str, Path]) -> Iterator[PromptClass]:
-    """The classes of label maps in every language; the background is none."""
+    """The classes of label maps in every language, without the background."""
     for dataset in params.segmentation:
         for row in read_table(folders[dataset] / CLASSES_FILE).to_pylist():
             if row["kind"] == "class":

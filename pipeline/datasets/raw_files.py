@@ -1,4 +1,4 @@
-"""Raw files as params.yaml names them: paths, globs and braces, and a listing that says whether any has changed."""
+"""Raw files as params.yaml names them: paths, globs and braces, and a listing that shows whether any has changed."""
 
 import glob
 import json
@@ -35,10 +35,10 @@ def matching(written: str | Sequence[str]) -> list[Path]:
         SourceError: a pattern matches no file, or a brace is not closed.
     """
 
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for pattern in (written,) if isinstance(written, str) else written:
-        found |= dict.fromkeys(file for one in _expanded(pattern) for file in _globbed(one))
-    return list(found)
+        files |= dict.fromkeys(file for one in _expanded(pattern) for file in _globbed(one))
+    return list(files)
 
 
 def _expanded(pattern: str) -> list[str]:
@@ -66,7 +66,7 @@ def read_text(path: Path, default: str | None = None) -> str:
     """A small file as UTF-8 text, without a byte order mark; `default` if it is not there.
 
     Raises:
-        SourceError: it cannot be read, or is no UTF-8.
+        SourceError: it cannot be read, or is not valid UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -82,19 +82,19 @@ def read_json(path: Path) -> Any:
     """A file as JSON.
 
     Raises:
-        SourceError: it cannot be read, or is no JSON.
+        SourceError: it cannot be read, or is not valid JSON.
     """
     try:
         return json.loads(read_text(path))
     except (json.JSONDecodeError, RecursionError) as error:
-        raise SourceError(f"{path} is no JSON: {error}") from error
+        raise SourceError(f"{path} is not valid JSON: {error}") from error
 
 
 def walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[os.DirEntry[str]]:
     """Every file under `folder`: of each folder its files by name, then its subfolders.
 
-    Links are followed, but not in circles. What is hidden is left out, and so is what is neither file nor folder, such
-    as a pipe; a link to nothing is given as a file.
+    Links are followed, but not in circles. Hidden entries are skipped, and so is whatever is neither file nor folder,
+    such as a pipe; a broken link is listed as a file.
     """
     stat = folder.stat()
     if (stat.st_dev, stat.st_ino) in above:

@@ -1,4 +1,4 @@
-"""What every source of raw data yields and the builder takes: samples in order, and what could not be made one."""
+"""What every source of raw data yields and the builder takes: samples in order, and failures."""
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
@@ -15,18 +15,18 @@ _SPLIT_NAMES = {
 
 
 def split_named(written: str) -> str | None:
-    """The split that a data set means by `written` (val2014 and restval too), or None."""
+    """The split that a data set's name for it stands for (also val2014 and restval), or None."""
     return _SPLIT_NAMES.get(written.strip().lower().rstrip("0123456789"))
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An encoded image: a file, a range of bytes of a file, or bytes that lie nowhere by themselves.
+    """An encoded image: a file, a byte range of a file, or bytes that are in no file.
 
     Attributes:
-        path: the absolute path of the file; None if the bytes have to be stored in the index.
-        offset, length: where the image lies in it; -1 reads to the end.
-        fetch: gives the bytes where that is cheaper than opening `path`, or where there is none.
+        path: the absolute path of the file; None if the bytes must be stored in the index.
+        offset, length: the byte range of the image; -1 reads to the end.
+        fetch: returns the bytes, if that is cheaper than opening `path` or there is no path.
     """
 
     path: Path | None
@@ -42,9 +42,9 @@ class Picture:
         """
         if self.fetch is not None:
             return self.fetch()
-        assert self.path is not None, "a picture without a path brings its bytes"
+        assert self.path is not None, "a picture without a path has `fetch`"
         if self.path.exists() and not self.path.is_file():
-            raise OSError(errno.EINVAL, "it is no file")  # a pipe would be waited for, a device read for ever
+            raise OSError(errno.EINVAL, "not a file")  # a pipe would block, a device might never end
         with open(self.path, "rb") as file:
             file.seek(self.offset)
             return file.read(self.length)
@@ -61,7 +61,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What an image shows; the columns of labels.parquet. Without a concept the image is one of its own."""
+    """What an image shows; the columns of labels.parquet. Without a concept the image is its own concept."""
 
     concept: str | None
     classname: str | None = None
@@ -70,14 +70,14 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image with all that is said of it.
+    """One image with its captions and labels.
 
     Attributes:
         key: the name by which a human knows the image.
-        labels: the first one leads; without any, the image is a concept of its own.
-        split: train, validation or test where the data set says so.
-        problems: what is wrong with it although it can be used; each is listed among the failures.
-        place: where it is written, for the failures; its key, if that says so already.
+        labels: the first is the main one; without any, the image is its own concept.
+        split: train, validation or test if the data set defines it.
+        problems: defects despite which it can be used; each is listed among the failures.
+        place: where it comes from, for the failures; empty if the key tells.
     """
 
     key: str
@@ -91,7 +91,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What could not be made a sample, and why."""
+    """Something that could not be turned into a sample, and why."""
 
     key: str
     reason: str
@@ -101,7 +101,7 @@ class Failure:
 class Source:
     """A data set as it is read: where it is, its samples, in an order that appending keeps, and its about.json.
 
-    `samples` may be gone through once.
+    `samples` can be iterated once.
     """
 
     where: str

@@ -23,18 +23,18 @@ HELD_OUT = ("test", "validation")  # in the order in which they are filled, and 
 
 
 def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: int, out: Path) -> dict[str, Any]:
-    """Write samples.parquet, pairs.parquet and summary.json into `out`; gives the summary.
+    """Write samples.parquet, pairs.parquet and summary.json into `out`; returns the summary.
 
-    Repeat r is drawn with seed `seed * repeats + r`. A family lies in one split. Where a data set brings its own split,
-    that is taken; a family that it puts on both sides goes whole to the held-out side, and the summary counts the rows.
+    Repeat r is drawn with seed `seed * repeats + r`. A family is in one split. Where a data set has its own split,
+    that is used; a family that it puts on both sides goes whole to the held-out side, and the summary counts the rows.
 
-    A data set for transfer, as its about.json says, has no part in this: each of its concepts is a family of its own,
-    and its images lie in the split that it brings, or in test, in every repeat. That is zero-shot evaluation as the
-    field does it, on classes that training may have seen.
+    A data set for transfer, according to its about.json, is exempt: each of its concepts is its own family, and its
+    images are in the data set's own split, or in test, in every repeat. That is the usual zero-shot evaluation, on
+    classes that training may have seen.
 
     Args:
         index_folders: data set name -> its index.
-        params: shares of validation and test, by images of every data set; what is too large to hold out.
+        params: shares of validation and test, by images of every data set; the largest family to hold out.
         seed: the seed of the project.
         out: the folder to write.
 
@@ -91,8 +91,8 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
 def assign(samples: list[dict[str, Any]], fixed: Mapping[str, str], params: SplitsParams, seed: int) -> dict[str, str]:
     """Split of every family: test is filled first, then validation, the rest is train.
 
-    Families come in an order drawn by hashing their name with the seed, so that a new family moves few others. One is
-    taken when none of its data sets would get more than its share.
+    Families are ordered by a hash of their name and the seed, so that a new family moves few others. One is
+    assigned if none of its data sets would exceed its share.
     """
     totals = Counter(row["dataset"] for row in samples)
     images: dict[str, Counter[str]] = {}
@@ -161,7 +161,7 @@ def _read(
 
 
 def _given(samples: list[dict[str, Any]]) -> tuple[dict[str, str], int]:
-    """Split of each family that a data set decides, and how many rows that overrules."""
+    """Split of each family that a data set determines, and how many rows are moved by that."""
     wishes: dict[str, Counter[str]] = {}
     for row in samples:
         if row["split"]:

@@ -1,4 +1,4 @@
-"""Rows of a Parquet table, written as they come and each key once, in memory that does not grow with their number."""
+"""Writes the rows of a Parquet table as they arrive, each key once, in memory that does not grow with their number."""
 
 import hashlib
 import os
@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from pipeline.datasets.tables import ROW_GROUP, write_table
 
 Row = tuple[Any, ...]
-_PART = 1 << 19  # keys that are sorted at a time; they and their order take 60 bytes each
+_PART = 1 << 19  # keys sorted at a time; each takes 60 bytes with its order
 
 
 class Digests:
-    """A file of 128-bit keys; 16 bytes of disk for each, and one byte of memory while the repeated ones are sought."""
+    """A file of 128-bit keys: 16 bytes of disk each, and one byte of memory while looking for duplicates."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -30,7 +30,7 @@ class Digests:
         self._count += len(digests)
 
     def first(self) -> np.ndarray:
-        """(n,) bool: which keys come for the first time."""
+        """(n,) bool: which keys occur for the first time."""
         self._file.flush()
         new = np.ones(self._count, dtype=bool)
         if not self._count:
@@ -52,14 +52,14 @@ class Digests:
 
 
 def _in_part(keys: np.ndarray, part: int, parts: int) -> np.ndarray:
-    """Where the keys lie whose first half is in the given part of all numbers; read in pieces, in rising order."""
+    """Positions, in rising order, of keys whose first half is in the given part of all numbers; read in pieces."""
     width = -(-(1 << 64) // parts)
     low, high = part * width, min((part + 1) * width, 1 << 64) - 1
-    found = [np.empty(0, dtype=np.int64)]
+    positions = [np.empty(0, dtype=np.int64)]
     for start in range(0, len(keys), _PART):
         heads = keys[start : start + _PART, 0]
-        found.append(start + np.flatnonzero((heads >= low) & (heads <= high)))
-    return np.concatenate(found)
+        positions.append(start + np.flatnonzero((heads >= low) & (heads <= high)))
+    return np.concatenate(positions)
 
 
 def digest(*parts: str) -> bytes:
@@ -70,12 +70,12 @@ def digest(*parts: str) -> bytes:
 class Spool:
     """A table that is written in row groups while it grows.
 
-    A key that comes again within a row group is dropped at once, one that comes later when the table is finished: then
-    all keys are sorted, a part at a time, and the table is copied without the repeated rows, if there are any.
+    A key that recurs within a row group is dropped at once; one that recurs later, when the table is finished: then all
+    keys are sorted, a part at a time, and the table is copied without the duplicate rows, if there are any.
 
     Args:
         schema: of the table.
-        path: where it goes; beside it lies `*.spool` until then.
+        path: of the table; until it is finished, `*.spool` beside it.
     """
 
     def __init__(self, schema: pa.Schema, path: Path) -> None:
@@ -87,7 +87,7 @@ class Spool:
         self._count = 0
 
     def __len__(self) -> int:
-        """Rows so far; while the table grows, those that come again in a later row group are counted again."""
+        """Rows so far; while the table grows, duplicates in a later row group are counted again."""
         return self._count + len(self._rows)
 
     def add(self, key: bytes, row: Row) -> None:
@@ -97,7 +97,7 @@ class Spool:
             self._flush()
 
     def finish(self) -> int:
-        """Write the table; gives its number of rows."""
+        """Write the table and return its number of rows."""
         if self._writer is None:
             write_table(self._table(), self._path)
             return self._count
@@ -113,7 +113,7 @@ class Spool:
         return self._count
 
     def discard(self) -> None:
-        """Remove what is not finished."""
+        """Remove unfinished files."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -19,18 +19,18 @@ log = logging.getLogger(__name__)
 
 _ROOT = "usr/share/tuxpaint/stamps/"
 _CAPTION = re.compile(r"([A-Za-z_@]+)\.utf8=(.*)")
-_PICTURES = (".png", ".svg")  # where both exist the PNG is taken: it does not depend on a renderer
+_PICTURES = (".png", ".svg")  # if both exist, the PNG is used: it does not depend on a renderer
 _FORMS = {"zh": ("zh_cn",), "zh-hant": ("zh_tw",), "pt": ("pt", "pt_br"), "no": ("nb", "nn")}  # else the code itself
 
 
 def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> dict[str, Any]:
-    """Feed every stamp with a picture and an English caption; gives the source's part of about.json.
+    """Feed every stamp with a picture and an English caption; returns the source's part of about.json.
 
-    Where the package cannot be had, nothing is fed and the answer says `available: false` and why, with a warning.
+    If the package is unavailable, nothing is fed: `available` is false with the reason, and a warning is logged.
 
     Raises:
-        ConfigError: an unknown category or language; names what there is.
-        SourceError: the package cannot be had and `required` is true, or is not what it should be.
+        ConfigError: an unknown category or language; the message lists the known ones.
+        SourceError: the package is unavailable and `required` is true, or it is invalid.
     """
     about: dict[str, Any] = {
         "packages": {STAMPS.name: {"version": STAMPS.version, "licence": STAMPS.licence}},
@@ -41,7 +41,7 @@ def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> 
     except Unavailable as error:
         if spec.required:
             raise
-        log.warning("warning: going on WITHOUT the stamps; their index stays empty. %s", error)
+        log.warning("warning: continuing WITHOUT the stamps; their index stays empty. %s", error)
         return {**about, "available": False, "reason": str(error)}
     files = {
         name.removeprefix(_ROOT): content
@@ -101,11 +101,11 @@ def _forms(language: str) -> tuple[str, ...]:
     return _FORMS.get(code, (code.replace("-", "_"),))
 
 
-def _check_languages(asked: Iterable[str], known: set[str]) -> None:
+def _check_languages(asked: Iterable[str], available: set[str]) -> None:
     for language in asked:
-        if not known.intersection(_forms(language)):
+        if not available.intersection(_forms(language)):
             raise ConfigError(
-                f"`languages` of the stamps names {language!r}; the stamps speak: {', '.join(sorted(known))}."
+                f"`languages` of the stamps names {language!r}; the stamps have: {', '.join(sorted(available))}."
             )
 
 

@@ -1,4 +1,4 @@
-"""Tables of one's own: a row is a picture, by path or by bytes, with what its columns say of it."""
+"""Your own tables: a row is a picture, by path or by bytes, with its captions and labels in the other columns."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +17,10 @@ _URL = ("http://", "https://", "s3://", "gs://")
 
 
 def folder_with_table(spec: FolderSource) -> Source:
-    """A folder of pictures with captions.csv, whose columns have fixed names: the shortest way to bring one's own data.
+    """A folder of pictures with captions.csv, whose columns have fixed names: the shortest way to use your own data.
 
-    A row without `concept` is a concept of its own (its image id); several rows may name the same file to give it
-    several captions.
+    A row without `concept` is its own concept (its image id); several rows may name the same file to give it several
+    captions.
 
     Raises:
         SourceError: folder or table is missing, or a column is missing or unknown.
@@ -33,11 +33,11 @@ def folder_with_table(spec: FolderSource) -> Source:
             f"No caption table at {path}. It is a CSV with the columns {expected}; see `path` and `captions` of this "
             "data set in params.yaml."
         )
-    there = columns_of(path)
-    if there is not None and (not {"file", "caption"} <= set(there) or set(there) - set(_FOLDER_COLUMNS)):
-        raise SourceError(f"{path} has the columns {there}; expected {expected}.")
-    own = Columns(image="file", **{name: name for name in _FOLDER_COLUMNS[1:] if there is None or name in there})
-    reader = _Reader(folder, own, "en", None)
+    header = columns_of(path)
+    if header is not None and (not {"file", "caption"} <= set(header) or set(header) - set(_FOLDER_COLUMNS)):
+        raise SourceError(f"{path} has the columns {header}; expected {expected}.")
+    columns = Columns(image="file", **{name: name for name in _FOLDER_COLUMNS[1:] if header is None or name in header})
+    reader = _Reader(folder, columns, "en", None)
     about = {"path": str(folder), "captions": spec.captions, "packages": {}}
     return Source(str(path), reader.samples([path]), about)
 
@@ -62,16 +62,16 @@ def named_columns(columns: Columns) -> dict[str, tuple[str, ...]]:
     return {name: (value,) if isinstance(value, str) else tuple(value) for name, value in written.items() if value}
 
 
-def require_columns(where: str, there: Sequence[str] | None, columns: Columns) -> None:
+def require_columns(where: str, header: Sequence[str] | None, columns: Columns) -> None:
     """Check that a table has the columns that params.yaml names.
 
     Raises:
-        SourceError: it has not; names both.
+        SourceError: it lacks some; the message lists both.
     """
-    missing = {name for names in named_columns(columns).values() for name in names} - set(there or ())
-    if there is not None and missing:
+    missing = {name for names in named_columns(columns).values() for name in names} - set(header or ())
+    if header is not None and missing:
         raise SourceError(
-            f"{where} lacks the columns {sorted(missing)}; it has {list(there)}. Name yours under `columns` of this "
+            f"{where} lacks the columns {sorted(missing)}; it has {list(header)}. Name yours under `columns` of this "
             "data set in params.yaml, for example columns: {image: path, caption: title}; null if there is none."
         )
 
@@ -110,34 +110,34 @@ def sample_of(
 
     Args:
         values: by column.
-        columns: of each meaning, as `named_columns` gives them.
-        place: where the row is written.
+        columns: by meaning, as from `named_columns`.
+        place: where the row comes from.
         root: where relative paths start.
-        language, split: those of rows that do not say.
+        language, split: of rows that do not name their own.
     """
-    said = {name: _text(values.get(of[0])) for name, of in columns.items() if name not in ("image", "caption")}
+    fields = {name: _text(values.get(of[0])) for name, of in columns.items() if name not in ("image", "caption")}
     written = values.get(columns["image"][0])
-    shown = said.get("key") or _name(written)
+    shown = fields.get("key") or _name(written)
     place = f"{place}: {shown}" if shown else place
     try:
         picture = picture_of(written, root)
         texts = [text for name in columns.get("caption", ()) for text in texts_in(values.get(name))]
-        if said.get("split") and split_named(said["split"]) is None:
-            raise DataError(f"split is {said['split']!r}; it may be {', '.join(SPLITS)} or empty")
+        if fields.get("split") and split_named(fields["split"]) is None:
+            raise DataError(f"split is {fields['split']!r}; it may be {', '.join(SPLITS)} or empty")
     except DataError as error:
         return Failure(place, str(error))
-    concept, classname, category = (said.get(name, "") for name in ("concept", "classname", "category"))
+    concept, classname, category = (fields.get(name, "") for name in ("concept", "classname", "category"))
     label = Label(concept_key(concept) if concept else None, classname or concept or None, category.lower() or None)
-    captions = [Caption(text, said.get("language") or language) for text in texts]
+    captions = [Caption(text, fields.get("language") or language) for text in texts]
     named = classname or concept
     if not texts and "caption" not in columns and named:
-        captions = [Caption(named, said.get("language") or language)]
+        captions = [Caption(named, fields.get("language") or language)]
     return Sample(
         shown or place,
         picture,
         captions,
         [label] if concept or classname or category else [],
-        split_named(said.get("split", "")) or split,
+        split_named(fields.get("split", "")) or split,
         place=place,
     )
 
@@ -146,7 +146,7 @@ def picture_of(written: Any, root: Path) -> Picture:
     """The picture that a cell names: a path, bytes, or both as Hugging Face `datasets` stores them.
 
     Raises:
-        DataError: it names none.
+        DataError: it does not name one.
     """
     if isinstance(written, dict):
         written = written.get("bytes") or written.get("path")
@@ -160,7 +160,7 @@ def picture_of(written: Any, root: Path) -> Picture:
     if written.lower().startswith(_URL):
         raise DataError("an address, not a file; download the pictures first, for example with img2dataset")
     if "\0" in written:
-        raise DataError("no path: it holds a zero byte")
+        raise DataError("not a path: it holds a zero byte")
     return Picture(root / written.strip())
 
 

@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV, JSON lines, JSON and Parquet; a row that cannot be read says so and raises nothing."""
+"""Rows of CSV, TSV, JSON lines, JSON and Parquet; a row that cannot be read has a reason and raises nothing."""
 
 import csv
 import gzip
@@ -16,8 +16,8 @@ from pipeline.datasets.raw_files import read_json
 from pipeline.errors import SourceError
 
 KINDS = (".csv", ".tsv", ".jsonl", ".jsonlines", ".ndjson", ".json", ".parquet")
-_BATCH = 256  # rows of Parquet that are in memory at a time; they may hold pictures
-_BREAKS_OFF = (OSError, EOFError, zlib.error)  # what reading a file raises, compressed or not
+_BATCH = 256  # rows of Parquet in memory at a time; they may hold pictures
+_TRUNCATED = (OSError, EOFError, zlib.error)  # what reading a file raises, compressed or not
 _FIELD = 16 << 20  # characters of a CSV field, bytes of a line of JSON
 
 
@@ -31,10 +31,10 @@ class Row:
 
 
 def kind_of(path: Path) -> str:
-    """How a table is written, by its name; `.gz` behind it is allowed for text.
+    """The format of a table by its name; text may be gzipped (`.gz`).
 
     Raises:
-        SourceError: by none of `KINDS`.
+        SourceError: not one of `KINDS`.
     """
     names = path.suffixes[:-1] if path.suffix.lower() == ".gz" else path.suffixes
     kind = names[-1].lower() if names else ""
@@ -47,7 +47,7 @@ def columns_of(path: Path) -> list[str] | None:
     """The columns of a table with a header; None where every row names its own.
 
     Raises:
-        SourceError: the table is missing or not of the kind that its name says.
+        SourceError: the table is missing or not of the kind that its name implies.
     """
     kind = kind_of(path)
     if kind == ".parquet":
@@ -60,7 +60,7 @@ def columns_of(path: Path) -> list[str] | None:
 
 
 def rows_of(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """The rows of a table; of Parquet only `columns` are read.
+    """The rows of a table; for Parquet only `columns` are read.
 
     Raises:
         SourceError: as `columns_of`.
@@ -81,7 +81,7 @@ def _delimiter(kind: str) -> str:
 
 
 def _text(path: Path) -> TextIO:
-    """The file as text; bytes that are no UTF-8 become lone surrogates, so that their row can be named."""
+    """The file as text; bytes that are not UTF-8 become lone surrogates, so that their row can be named."""
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         return cast(TextIO, opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline=""))
@@ -93,10 +93,10 @@ def _header(path: Path, reader: Iterator[list[str]]) -> list[str]:
     csv.field_size_limit(_FIELD)
     try:
         names = [name.strip() for name in next(reader, [])]
-    except (csv.Error, *_BREAKS_OFF) as error:
+    except (csv.Error, *_TRUNCATED) as error:
         raise SourceError(f"{path} cannot be read as a table: {error}") from error
-    if any(_no_utf8(name) or "\0" in name for name in names):
-        raise SourceError(f"{path} is no UTF-8 table. Convert it, for example with: iconv -t UTF-8")
+    if any(_not_utf8(name) or "\0" in name for name in names):
+        raise SourceError(f"{path} is not a UTF-8 table. Convert it, for example with: iconv -t UTF-8")
     return names
 
 
@@ -114,8 +114,8 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
                 lines = f"line {start}" if start >= reader.line_num else f"lines {start} to {reader.line_num}"
                 yield Row(lines, {}, f"cannot be read: {error}")
                 continue
-            except _BREAKS_OFF as error:  # a compressed file that breaks off
-                yield Row(f"line {reader.line_num}", {}, f"the table breaks off: {error}")
+            except _TRUNCATED as error:  # a truncated compressed file
+                yield Row(f"line {reader.line_num}", {}, f"the table is cut short: {error}")
                 return
             if not cells:
                 continue
@@ -124,8 +124,8 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
             reason = None
             if any(cells[len(names) :]):
                 reason = f"{len(cells)} cells, but {len(names)} columns; put quotes around what holds a {delimiter!r}"
-            elif any(map(_no_utf8, cells)):
-                reason = "the row is no UTF-8"
+            elif any(map(_not_utf8, cells)):
+                reason = "the row is not valid UTF-8"
             yield Row(f"line {reader.line_num}", values, reason)
 
 
@@ -142,7 +142,7 @@ def _line_rows(path: Path) -> Iterator[Row]:
                     yield Row(f"line {number}", {}, f"longer than {_FIELD} bytes")
                 elif line.strip():
                     yield _object(line, f"line {number}")
-    except _BREAKS_OFF as error:
+    except _TRUNCATED as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
 
 
@@ -150,9 +150,9 @@ def _object(line: bytes, place: str) -> Row:
     try:
         content = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        return Row(place, {}, f"the line is no UTF-8: {error}")
+        return Row(place, {}, f"the line is not valid UTF-8: {error}")
     except (ValueError, RecursionError) as error:
-        return Row(place, {}, f"the line is no JSON: {error}")
+        return Row(place, {}, f"the line is not valid JSON: {error}")
     if not isinstance(content, dict):
         return Row(place, {}, f"expected an object {{...}}, found a {type(content).__name__}")
     return Row(place, content)
@@ -192,8 +192,8 @@ def _values(batch: pa.RecordBatch, row: int) -> tuple[dict[str, Any], str | None
     try:
         return {name: batch.column(name)[row].as_py() for name in batch.schema.names}, None
     except UnicodeDecodeError as error:
-        return {}, f"the row is no UTF-8: {error}"
+        return {}, f"the row is not valid UTF-8: {error}"
 
 
-def _no_utf8(text: str) -> bool:
+def _not_utf8(text: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in text) if not text.isascii() else False

@@ -146,7 +146,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read the Parquet file at `path`, or only `columns` of it.
 
     Raises:
-        DataError: the file is missing, is no Parquet file or lacks a column.
+        DataError: the file is missing, is not a Parquet file or lacks a column.
     """
     if not path.is_file():
         raise DataError(f"No table at {path}. Run the stage that writes it: dvc repro")

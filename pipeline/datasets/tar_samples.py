@@ -10,7 +10,7 @@ from pipeline.datasets.samples import Failure, Picture
 from pipeline.errors import DataError, SourceError
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jp2", "avif")
-_NO_FILES = {
+_NOT_FILES = {
     tarfile.SYMTYPE: "a symbolic link",
     tarfile.LNKTYPE: "a hard link",
     tarfile.CHRTYPE: "a device",
@@ -22,9 +22,9 @@ _NO_FILES = {
 
 @dataclass(frozen=True)
 class Member:
-    """One file of a sample, where it lies in the archive; its bytes are read when they are asked for.
+    """One file of a sample and its place in the archive; its bytes are read on request.
 
-    They must be asked for before the next sample is taken.
+    They must be requested before the next sample is taken.
     """
 
     path: Path
@@ -40,12 +40,12 @@ class Member:
         """The member as text.
 
         Raises:
-            DataError: it is no UTF-8.
+            DataError: it is not valid UTF-8.
         """
         try:
             return self.read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise DataError(f"text is no UTF-8: {error}") from error
+            raise DataError(f"text is not valid UTF-8: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class TarSample:
     Attributes:
         key: path inside the archive up to the first dot of its last part, as webdataset splits it.
         members: by what follows that dot, in lower case.
-        problems: members that were refused.
+        problems: members that were ignored.
     """
 
     key: str
@@ -66,7 +66,7 @@ class TarSample:
         """The picture of the sample; of several, the first by `PICTURES`.
 
         Raises:
-            DataError: there is none.
+            DataError: it has no picture.
         """
         for kind in PICTURES:
             if kind in self.members:
@@ -77,18 +77,18 @@ class TarSample:
 def tar_samples(archive: Path) -> Iterator[TarSample | Failure]:
     """The samples of an uncompressed tar in order.
 
-    Nothing is extracted. Links, devices and names that lead out of the archive are refused one by one, folders and
-    files without an extension passed over. An archive that breaks off is a failure behind the samples that are whole.
+    Nothing is extracted. Links, devices and names that lead out of the archive are failures; folders and files
+    without an extension are skipped. A truncated archive is a failure after its complete samples.
 
     Raises:
-        SourceError: the archive is missing, is none, or is compressed.
+        SourceError: the archive is missing, is not a tar, or is compressed.
     """
     try:
         opened = tarfile.open(archive, "r:")  # noqa: SIM115 (closed below, opened here for the error)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise SourceError(
-            f"{archive} cannot be read as an uncompressed tar: {error}. A compressed one has no places that could be "
-            "read directly: unpack it with gunzip."
+            f"{archive} cannot be read as an uncompressed tar: {error}. A compressed archive cannot be read in place: "
+            "unpack it with gunzip."
         ) from error
     with opened:
         sample = TarSample("", {})
@@ -117,12 +117,12 @@ def _members(opened: tarfile.TarFile, archive: Path) -> Iterator[tuple[str, str,
         try:
             entry = opened.next()
         except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-            yield Failure(archive.name, f"the archive is damaged or breaks off: {error}")
+            yield Failure(archive.name, f"the archive is damaged or cut short: {error}")
             return
-        opened.members.clear()  # type: ignore[attr-defined]  # they would grow for ever
+        opened.members.clear()  # type: ignore[attr-defined]  # it would grow without bound
         if entry is None:
             if not _ends_here(file, opened.offset):
-                yield Failure(archive.name, f"the archive is damaged or breaks off at byte {opened.offset}")
+                yield Failure(archive.name, f"the archive is damaged or cut short at byte {opened.offset}")
             return
         if reason := _refused(entry):
             yield Failure(f"{archive.name}: {_shown(entry.name)}", reason)
@@ -143,12 +143,12 @@ def _ends_here(file: Any, offset: int) -> bool:
 
 
 def _refused(entry: tarfile.TarInfo) -> str | None:
-    if entry.type in _NO_FILES:
-        return f"refused: {_NO_FILES[entry.type]}, not a file"
+    if entry.type in _NOT_FILES:
+        return f"refused: {_NOT_FILES[entry.type]}, not a file"
     if entry.name.startswith("/") or ".." in entry.name.split("/"):
         return "refused: its name leads out of the archive"
     if _shown(entry.name) != entry.name:
-        return "refused: its name is no UTF-8"
+        return "refused: its name is not valid UTF-8"
     return None
 
 
@@ -161,7 +161,7 @@ def _reading(file: Any, offset: int, length: int) -> Callable[[], bytes]:
         file.seek(offset)
         content: bytes = file.read(length)
         if len(content) != length:
-            raise DataError(f"the archive breaks off: expected {length} bytes, found {len(content)}")
+            raise DataError(f"the archive is cut short: expected {length} bytes, found {len(content)}")
         return content
 
     return read

@@ -26,11 +26,11 @@ def fill(template: str, classname: str) -> str:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """What is said of a class.
+    """The prompts for classes.
 
     Attributes:
         templates: with {} for the class name.
-        sentences: by class name; classes that have some take them in place of templates.
+        sentences: by class name; classes that have some use them instead of templates.
     """
 
     templates: tuple[str, ...]
@@ -38,15 +38,15 @@ class PromptSet:
 
     def prompts(self, classname: str) -> tuple[str, ...]:
         """The texts for one class."""
-        own = self.sentences.get(classname)
-        return tuple(own) if own else tuple(fill(template, classname) for template in self.templates)
+        sentences = self.sentences.get(classname)
+        return tuple(sentences) if sentences else tuple(fill(template, classname) for template in self.templates)
 
     def about(self) -> dict[str, Any]:
-        """How many prompts a class has at most, and their SHA-256: two sets with one name are told apart by it."""
+        """How many prompts a class has at most, and their SHA-256: two sets of the same name differ in it."""
         number = max([len(self.templates), *map(len, self.sentences.values())])
         content: list[Any] = list(self.templates)
         if self.sentences:
-            content.append({name: list(said) for name, said in sorted(self.sentences.items())})
+            content.append({name: list(sentences) for name, sentences in sorted(self.sentences.items())})
         digest = hashlib.sha256(json.dumps(content).encode("utf-8")).hexdigest()
         return {"templates": number, "sha256": digest}
 
@@ -72,7 +72,7 @@ def prompt_set(written: str | Sequence[str], index_folder: Path) -> PromptSet:
 
 
 def _published(name: str) -> tuple[str, ...]:
-    from pipeline.encoders.torchvision_fix import ensure_torchvision
+    from pipeline.torchvision_fix import ensure_torchvision
 
     ensure_torchvision()
     try:
@@ -86,13 +86,13 @@ def _published(name: str) -> tuple[str, ...]:
 
 
 def _own(index_folder: Path) -> tuple[str, ...]:
-    found = _about(index_folder).get("templates")
-    if not found:
+    templates = _about(index_folder).get("templates")
+    if not templates:
         raise DataError(
             f"{index_folder / _ABOUT} names no templates, so there is no prompt set `{OWN}` for this data set. "
             "Write templates for it under prompts.sets in params.yaml."
         )
-    return tuple(found)
+    return tuple(templates)
 
 
 def _about(index_folder: Path) -> dict[str, Any]:

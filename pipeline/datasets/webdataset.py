@@ -35,24 +35,24 @@ def webdataset(spec: WebdatasetSource) -> Source:
 def _samples(archives: Sequence[Path], spec: WebdatasetSource, classes: Sequence[Class]) -> Iterator[Sample | Failure]:
     for archive in archives:
         try:
-            for found in tar_samples(archive):
-                yield found if isinstance(found, Failure) else _sample(found, archive, spec, classes)
+            for sample in tar_samples(archive):
+                yield sample if isinstance(sample, Failure) else _sample(sample, archive, spec, classes)
         except SourceError as error:
             yield Failure(archive.name, str(error))
 
 
-def _sample(found: TarSample, archive: Path, spec: WebdatasetSource, classes: Sequence[Class]) -> Sample | Failure:
-    place = f"{archive.name}: {found.key}"
+def _sample(sample: TarSample, archive: Path, spec: WebdatasetSource, classes: Sequence[Class]) -> Sample | Failure:
+    place = f"{archive.name}: {sample.key}"
     try:
-        picture = found.picture()
-        captions = [Caption(text, spec.language) for name in spec.captions for text in _texts(found, name)]
+        picture = sample.picture()
+        captions = [Caption(text, spec.language) for name in spec.captions for text in _texts(sample, name)]
         labels = []
-        if classes and "cls" in found.members:
-            label, named = classes[class_number(found, len(classes))]
+        if classes and "cls" in sample.members:
+            label, named = classes[class_number(sample, len(classes))]
             labels, captions = [label], captions or list(named)
     except DataError as error:
         return Failure(place, str(error))
-    return Sample(f"{archive.stem}/{found.key}", picture, captions, labels, spec.split, found.problems, place)
+    return Sample(f"{archive.stem}/{sample.key}", picture, captions, labels, spec.split, sample.problems, place)
 
 
 def _texts(sample: TarSample, name: str) -> list[str]:
@@ -64,7 +64,7 @@ def _texts(sample: TarSample, name: str) -> list[str]:
     try:
         content = json.loads(sample.members["json"].text())
     except (json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"its .json is no JSON: {error}") from error
+        raise DataError(f"its .json is not valid JSON: {error}") from error
     value = content.get(name.removeprefix(_JSON)) if isinstance(content, dict) else None
     return texts_in(value)
 

@@ -1,7 +1,7 @@
 """XTD10 (Aggarwal and Kale 2020, arXiv 2012.05107): a thousand pictures of COCO, one caption in each of 11 languages.
 
 Its repository has names of pictures and, line by line, their captions: seven languages in XTD10/, and in MIC/ and
-STAIR/ those that others had made. Newer copies have all of them in one folder.
+STAIR/ those made by others. Newer copies have all of them in one folder.
 """
 
 import re
@@ -21,10 +21,10 @@ _COCO_FOLDER = re.compile(r"(train|val)2014")
 
 
 def xtd10(spec: Xtd10Source) -> Source:
-    """The pictures in the order of their list, with captions in the languages asked for (all, if none is); all of test.
+    """The pictures in the order of their list, with captions in the requested languages (default: all); all in test.
 
     Raises:
-        ConfigError: a language is not there.
+        ConfigError: a language is not available.
         SourceError: a file is missing, or lists of names and captions differ in length.
     """
     root, images = located(spec.path), located(spec.images)
@@ -36,8 +36,8 @@ def xtd10(spec: Xtd10Source) -> Source:
     files: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.iterdir()):
-            if found := _CAPTIONS.fullmatch(path.name):
-                files.setdefault(_CODES.get(found[1], found[1]), path)
+            if match := _CAPTIONS.fullmatch(path.name):
+                files.setdefault(_CODES.get(match[1], match[1]), path)
     if unknown := [code for code in spec.languages if code not in files]:
         raise ConfigError(f"`languages` names {unknown}, which {root} lacks; it has: {', '.join(sorted(files))}.")
     captions = {code: _lines(files[code]) for code in spec.languages or sorted(files)}
@@ -54,8 +54,8 @@ def _samples(names: Sequence[str], captions: Mapping[str, Sequence[str]], images
         path = images / name
         if inside and not path.exists():
             path = images / inside[0] / name
-        said = [Caption(lines[row], code) for code, lines in captions.items()]
-        yield Sample(name, Picture(path), said, (), "test", place=f"{_NAMES}, line {row + 1}: {name}")
+        translations = [Caption(lines[row], code) for code, lines in captions.items()]
+        yield Sample(name, Picture(path), translations, (), "test", place=f"{_NAMES}, line {row + 1}: {name}")
 
 
 def _lines(path: Path) -> list[str]:

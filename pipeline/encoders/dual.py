@@ -1,6 +1,6 @@
-"""Dual encoders: the image tower and the text tower of one model whose features share a space already, such as CLIP.
+"""Dual encoders, such as CLIP: the image tower and the text tower of one model, whose features share a space.
 
-It imports no model library.
+This module imports no model library.
 """
 
 import json
@@ -19,7 +19,7 @@ DUAL_CLASSES = {  # model type in config.json -> class of transformers
 
 
 def dual_class(folder: Path) -> str | None:
-    """The class of transformers that a dual encoder in `folder` is of; None where it is none."""
+    """The transformers class of the dual encoder in `folder`; None if it is not a dual encoder."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -30,8 +30,8 @@ def dual_class(folder: Path) -> str | None:
 def is_dual(folder: Path, spec: EncoderSpec) -> bool:
     """Whether `spec` asks for the projected features of a dual encoder: `image_features` or `text_features`.
 
-    SigLIP's image tower is not meant: it projects nothing, so its pooled output is `image_features`, as that of any
-    vision transformer of transformers, with patches beside it.
+    SigLIP's image tower is excluded: it has no projection, so its pooled output is `image_features`, and like any
+    other vision transformer of transformers it gives patches as well.
     """
     if spec.loader == "open_clip":
         return True
@@ -43,7 +43,7 @@ def check_described(manifest: Manifest, where: str) -> None:
     """Check that a checkpoint was described as a dual encoder, so that its fingerprint is that of projected features.
 
     Raises:
-        CheckpointError: it was described by other parameters, or by a version that took another output.
+        CheckpointError: it was described with other parameters, or by a version that used another output.
     """
     if "features" not in manifest.preprocessing:
         raise CheckpointError(
@@ -51,20 +51,20 @@ def check_described(manifest: Manifest, where: str) -> None:
         )
 
 
-def check_view(view: ViewSpec, spec: EncoderSpec, own_side: int, where: str) -> None:
-    """Check that an image view takes a dual encoder as it is.
+def check_view(view: ViewSpec, spec: EncoderSpec, trained_side: int, where: str) -> None:
+    """Check that an image view fits a dual encoder.
 
     Raises:
-        CheckpointError: another tier, resolution or layer than there is.
+        CheckpointError: the view asks for a tier, resolution or layer that the encoder does not have.
     """
     if view.tier != "cls":
         raise CheckpointError(
-            f"{where}: the view has tier {view.tier}; of a dual encoder one vector per image is kept, set `tier: cls`"
+            f"{where}: the view has tier {view.tier}; a dual encoder gives one vector per image, set `tier: cls`"
         )
-    if view.resolution not in (None, own_side):
+    if view.resolution not in (None, trained_side):
         raise CheckpointError(
-            f"{where}: the view has resolution {view.resolution}; this model was trained at {own_side} and is "
-            f"evaluated there, set `resolution: {own_side}`"
+            f"{where}: the view has resolution {view.resolution}; this model was trained at {trained_side} and is "
+            f"evaluated there, set `resolution: {trained_side}`"
         )
     if spec.layers != (-1,):
         raise CheckpointError(f"{where}: a dual encoder has its last output only, found layers {list(spec.layers)}")
@@ -74,7 +74,7 @@ def check_text_view(view: ViewSpec, where: str) -> None:
     """Check that a text view asks for whole texts.
 
     Raises:
-        CheckpointError: it asks for every token, which are not in the space that the towers share.
+        CheckpointError: it asks for every token; tokens are not in the space that the towers share.
     """
     if view.tier == "full":
-        raise CheckpointError(f"{where}: the view has tier full; of a dual encoder one vector per text is kept")
+        raise CheckpointError(f"{where}: the view has tier full; a dual encoder gives one vector per text")

@@ -24,19 +24,19 @@ _SHARD = re.compile(r"-\d+-of-\d+$")
 
 
 def kept_patterns(trust_remote_code: bool) -> tuple[str, ...]:
-    """Glob patterns of the files that a checkpoint may hold; Python code only where the user said so."""
+    """Glob patterns of the files that a checkpoint may hold; Python code only if the user allowed it."""
     return (*KEPT, "*.py") if trust_remote_code else KEPT
 
 
 def other_weights(loader: str, names: Iterable[str]) -> list[str]:
-    """Weights that another library reads: beside open_clip's own file, all others in the folder of a checkpoint.
+    """Weights that only another library reads: if open_clip's own file is present, all other weights of the folder.
 
     Args:
         names: POSIX paths of all files of the checkpoint.
     """
     weights = [name for name in names if PurePosixPath(name).suffix == ".safetensors" and "/" not in name]
-    own = [name for name in weights if name.startswith("open_clip_")]
-    return [name for name in weights if name not in own] if loader == "open_clip" and own else []
+    of_open_clip = [name for name in weights if name.startswith("open_clip_")]
+    return [name for name in weights if name not in of_open_clip] if loader == "open_clip" and of_open_clip else []
 
 
 def copy_checkpoint(
@@ -67,7 +67,7 @@ def refuse_pickles(names: Iterable[str], where: str, first: str = "") -> None:
         first: what to do before converting, for the message.
 
     Raises:
-        CheckpointError: there are no weights, or they exist only as a pickle; the message holds a converting command.
+        CheckpointError: there are no weights, or they exist only as a pickle; the message has a command to convert it.
     """
     paths = [path for path in map(PurePosixPath, names) if not set(path.parts) & set(SKIPPED_FOLDERS)]
     converted = {path.parent for path in paths if path.suffix == ".safetensors"}
@@ -75,14 +75,14 @@ def refuse_pickles(names: Iterable[str], where: str, first: str = "") -> None:
     if converted:  # beside safetensors, other pickles are leftovers of training
         pickles = [path for path in pickles if path.name == "pytorch_model.bin" and path.parent not in converted]
     if pickles:
-        found = sorted(pickles)[0]
-        parts = [found]
-        if _SHARD.search(found.stem):  # one model in several files
-            parts = sorted(path for path in pickles if path.parent == found.parent and _SHARD.search(path.stem))
-        target = found.with_name("model.safetensors")
+        pickle = sorted(pickles)[0]
+        parts = [pickle]
+        if _SHARD.search(pickle.stem):  # one model in several files
+            parts = sorted(path for path in pickles if path.parent == pickle.parent and _SHARD.search(path.stem))
+        target = pickle.with_name("model.safetensors")
         raise CheckpointError(
-            f"{where}: expected weights as safetensors, found only the pickle {found}, which could run code when it is "
-            f"loaded. {first}Convert it in its folder with: {_CONVERT}{target} {' '.join(map(str, parts))}"
+            f"{where}: expected weights as safetensors, found only the pickle {pickle}, which could run code when "
+            f"it is loaded. {first}Convert it in its folder with: {_CONVERT}{target} {' '.join(map(str, parts))}"
         )
     if not converted:
         raise CheckpointError(f"{where}: expected weights in a *.safetensors file, found none.")

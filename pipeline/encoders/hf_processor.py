@@ -20,29 +20,29 @@ class Processor:
         """Load the processor; with `whole` it resizes all of an image to that square and crops nothing.
 
         Raises:
-            CheckpointError: there is none, or its output is not a square of fixed size.
+            CheckpointError: the folder has no processor, or its output is not a square of fixed size.
         """
         from transformers import AutoImageProcessor
 
         try:
-            own = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{folder}: expected a usable preprocessor_config.json: {error}") from error
-        self._class = type(own).__name__
-        self._resize = _dimensions(own.size) if own.do_resize else {}
-        self._crop = _dimensions(own.crop_size) if getattr(own, "do_center_crop", False) else {}
+        self._class = type(processor).__name__
+        self._resize = _dimensions(processor.size) if processor.do_resize else {}
+        self._crop = _dimensions(processor.crop_size) if getattr(processor, "do_center_crop", False) else {}
         side = _side(self._crop or self._resize, folder)
         self.resolution = resolution or side
         if self.resolution != side:
             self._resize = {key: round(value * self.resolution / side) for key, value in self._resize.items()}
             self._crop = dict.fromkeys(self._crop, self.resolution)
             scaled = {"size": self._resize} | ({"crop_size": self._crop} if self._crop else {})
-            own = AutoImageProcessor.from_pretrained(folder, local_files_only=True, **scaled)
+            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, **scaled)
         if whole:
             self._resize, self._crop = {"height": self.resolution, "width": self.resolution}, {}
             uncropped = {"size": self._resize, "do_resize": True, "do_center_crop": False}
-            own = AutoImageProcessor.from_pretrained(folder, local_files_only=True, **uncropped)
-        self._processor = own
+            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, **uncropped)
+        self._processor = processor
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """An RGB image -> (3, resolution, resolution) float32."""
@@ -50,14 +50,14 @@ class Processor:
         return pixels
 
     def describe(self) -> dict[str, Any]:
-        """What decides the pixels, for the manifest."""
-        own = self._processor
+        """What determines the pixels, for the manifest."""
+        processor = self._processor
         return {
             "processor": self._class,
-            "mean": list(own.image_mean) if own.do_normalize else None,
-            "std": list(own.image_std) if own.do_normalize else None,
-            "interpolation": int(own.resample),
-            "rescale_factor": own.rescale_factor if own.do_rescale else None,
+            "mean": list(processor.image_mean) if processor.do_normalize else None,
+            "std": list(processor.image_std) if processor.do_normalize else None,
+            "interpolation": int(processor.resample),
+            "rescale_factor": processor.rescale_factor if processor.do_rescale else None,
             "resize": self._resize or None,
             "crop": self._crop or None,
         }

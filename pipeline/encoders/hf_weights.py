@@ -1,4 +1,4 @@
-"""Weights of a local folder into a class of transformers, and every way in which that fails said in words."""
+"""Loads the weights of a local folder into a class of transformers, with a clear message for every failure."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pipeline.config import EncoderSpec
-from pipeline.encoders.memory import is_out_of_memory, memory_is_said
+from pipeline.encoders.memory import explain_out_of_memory, is_out_of_memory
 from pipeline.errors import CheckpointError
 
 SMALLER = "choose a smaller model, `dtype: bfloat16`, or a device with more memory"
@@ -26,7 +26,7 @@ def load_weights(
 
     Args:
         model_class: of transformers, with `from_pretrained`.
-        unused: whether a weight of that name decides nothing that is kept, and may be missing.
+        unused: whether a weight of that name affects nothing that is kept, and may be missing.
         wanted: what the weights are needed for, for the message.
         options: for `from_pretrained`.
 
@@ -35,7 +35,7 @@ def load_weights(
     """
     from safetensors import SafetensorError
 
-    with memory_is_said(f"{folder.name} ({model_class.__name__})", SMALLER):
+    with explain_out_of_memory(f"{folder.name} ({model_class.__name__})", SMALLER):
         try:
             model, report = model_class.from_pretrained(
                 folder,
@@ -50,8 +50,8 @@ def load_weights(
                 raise
             raise CheckpointError(
                 f"{folder}: its weights do not load into {model_class.__name__}, the architecture that its config.json "
-                f"names: {' '.join(str(error).split())[:400]}. Look whether config.json and weights belong together, "
-                "and fetch the checkpoint again."
+                f"names: {' '.join(str(error).split())[:400]}. Check that config.json and the weights belong "
+                "together, and fetch the checkpoint again."
             ) from error
         name = type(model).__name__
         if missing := sorted(key for key in report["missing_keys"] if not unused(key)):

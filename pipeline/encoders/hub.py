@@ -49,13 +49,13 @@ def download(spec: EncoderSpec, folder: Path) -> str:
             ignore_patterns=[*(f"{skipped}/*" for skipped in SKIPPED_FOLDERS), *other_weights(spec.loader, names)],
         )
     except (OSError, HTTPError, HFValidationError) as error:
-        raise CheckpointError(_said(name, spec.revision, error)) from error
+        raise CheckpointError(_explanation(name, spec.revision, error)) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the downloader's notes hold times
     return commit
 
 
-def _said(name: str, revision: str | None, error: Exception) -> str:
-    """What went wrong with a repository, and what to do about it."""
+def _explanation(name: str, revision: str | None, error: Exception) -> str:
+    """What went wrong while fetching a repository, and what to do about it."""
     from huggingface_hub import errors
 
     start = f"Could not fetch {name} (revision {revision or 'null'}) from the Hugging Face hub: "

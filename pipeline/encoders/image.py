@@ -13,9 +13,9 @@ from pipeline.config import EncoderSpec, ViewSpec
 from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
 from pipeline.encoders.precision import compile_blocks, lay_channels_last, mixed_precision
-from pipeline.encoders.torchvision_fix import ensure_torchvision
 from pipeline.encoders.tower import Tokens, Tower
 from pipeline.errors import CheckpointError
+from pipeline.torchvision_fix import ensure_torchvision
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class ImageEncoder:
             patch=torch.stack([tokens.patch for tokens in layers], dim=1).float(),
         )
 
-    def hurry(self, compiled: bool, channels_last: bool) -> None:
-        """Compile the backbone's blocks, and lay images and convolutions out with channels last; values stay alike."""
+    def optimise(self, compiled: bool, channels_last: bool) -> None:
+        """Compile the backbone's blocks and use the channels-last layout, as asked; values change by rounding only."""
         if channels_last:
             self._format = torch.channels_last
             lay_channels_last(self._tower.backbone)
@@ -82,10 +82,10 @@ class ImageEncoder:
     def _pool(self, tokens: Tokens, pooled: torch.Tensor | None) -> torch.Tensor:
         if self._pooling == "mean":
             return tokens.patch.mean(dim=1)
-        found = tokens.cls if self._pooling == "cls" else pooled
-        if found is None:
+        output = tokens.cls if self._pooling == "cls" else pooled
+        if output is None:
             raise CheckpointError(f"The model gave no output for pooling {self._pooling}")
-        return found
+        return output
 
 
 def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: str) -> ImageEncoder:
@@ -93,7 +93,7 @@ def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: 
 
     Each kept layer goes through the model's final norm, as in DINOv2's `get_intermediate_layers(norm=True)`. Blocks
     after the last kept one are not run. Attention is PyTorch's scaled dot product where the library offers it.
-    Of a dual encoder with `pooling: model` only its projected `image_features` are given, and no patches.
+    A dual encoder with `pooling: model` gives only its projected `image_features`, and no patches.
 
     Args:
         folder: written by `checkpoint.materialise`.
@@ -102,7 +102,7 @@ def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: 
         device: for PyTorch, for example "cpu" or "cuda:0".
 
     Raises:
-        CheckpointError: the folder is unfinished, or lacks what was asked for; the message says what there is.
+        CheckpointError: the folder is unfinished, or lacks what was asked for; the message lists what it has.
     """
     manifest = manifest_for(folder, spec.loader, "image")
     ensure_torchvision()
@@ -134,7 +134,7 @@ def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: 
 
 
 def _check_pooling(tower: Tower, pooling: str, where: str) -> None:
-    there = ["cls"] * tower.has_cls + ["model"] * tower.has_pooled + ["mean"]
-    if pooling not in there:
+    available = ["cls"] * tower.has_cls + ["model"] * tower.has_pooled + ["mean"]
+    if pooling not in available:
         missing = {"cls": "no CLS token", "model": "no pooled output of its own"}.get(pooling, f"no {pooling} pooling")
-        raise CheckpointError(f"{where} has {missing}; set `pooling` to one of: {', '.join(there)}")
+        raise CheckpointError(f"{where} has {missing}; set `pooling` to one of: {', '.join(available)}")

@@ -18,7 +18,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Description:
-    """What a model library says about a checkpoint.
+    """A checkpoint as its model library describes it.
 
     Attributes:
         architecture: class (transformers, sentence-transformers) or architecture name (timm).
@@ -39,7 +39,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Manifest(Description):
-    """A checkpoint folder: where it came from, what it is, and which bytes decide its features.
+    """A checkpoint folder: where it came from, what it is, and which bytes determine its features.
 
     Attributes:
         format_version: of this file.
@@ -47,7 +47,7 @@ class Manifest(Description):
         requested_revision: as in params.yaml; None where none was given.
         resolved_revision: commit of a hub checkpoint, digest of an embedded payload; None for local folders.
         files: path in the folder -> SHA-256 of its bytes.
-        weights_sha256: one digest over `files`, which are what decides features: weights, configuration, tokenizer.
+        weights_sha256: one digest over `files`, which determine the features: weights, configuration, tokenizer.
     """
 
     format_version: int
@@ -65,22 +65,22 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a checkpoint folder.
 
     Raises:
-        CheckpointError: there is none, or it is of another format; the message names the command that mends it.
+        CheckpointError: it is missing or has another format; the message has the command that fixes it.
     """
     path = folder / MANIFEST
-    mend = f"run: dvc repro checkpoint@{folder.name}"
+    remedy = f"run: dvc repro checkpoint@{folder.name}"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
-            f"Expected a finished checkpoint in {folder}, found no {MANIFEST} there; {mend}"
+            f"Expected a finished checkpoint in {folder}, found no {MANIFEST} there; {remedy}"
         ) from None
     except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); {mend}") from error
+        raise CheckpointError(f"{path} is not valid JSON ({error}); {remedy}") from error
     expected = {field.name for field in fields(Manifest)}
-    found = content.get("format_version") if isinstance(content, dict) else None
-    if found != FORMAT_VERSION or set(content) != expected:
-        raise CheckpointError(f"{path}: expected manifest format {FORMAT_VERSION}, found {found}; {mend}")
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION or set(content) != expected:
+        raise CheckpointError(f"{path}: expected manifest format {FORMAT_VERSION}, found {version}; {remedy}")
     return Manifest(**content)
 
 

@@ -1,4 +1,4 @@
-"""Running out of memory, said in words: every library has its own error for it."""
+"""Explains out-of-memory errors, which every library raises differently."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,22 +11,22 @@ _SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "n
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory of the host or of a device is used up."""
+    """Whether an error means that the host or a device is out of memory."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError | OSError) and any(sign in str(error).lower() for sign in _SIGNS)
 
 
 @contextmanager
-def memory_is_said(what: str, advice: str) -> Iterator[None]:
-    """Turn whatever says that memory is used up into one message.
+def explain_out_of_memory(what: str, advice: str) -> Iterator[None]:
+    """Turn every kind of out-of-memory error into one message.
 
     Args:
-        what: what did not fit, the start of the message.
+        what: what did not fit; the message starts with it.
         advice: how to make it smaller.
 
     Raises:
-        CheckpointError: the memory of the host or of the device does not suffice.
+        CheckpointError: the host or the device is out of memory.
     """
     try:
         yield

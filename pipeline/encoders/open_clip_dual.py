@@ -11,10 +11,10 @@ from pipeline.encoders.dual import check_text_view, check_view
 from pipeline.encoders.dual_tower import DualTower
 from pipeline.encoders.hf_weights import SMALLER
 from pipeline.encoders.manifest import Description
-from pipeline.encoders.memory import memory_is_said
+from pipeline.encoders.memory import explain_out_of_memory
 from pipeline.encoders.open_clip_parts import TOKENIZER, import_open_clip, read_config, text_model_folder
 from pipeline.encoders.precision import mixed_precision
-from pipeline.encoders.text import TokenFeatures
+from pipeline.encoders.text_encoder import TokenFeatures
 from pipeline.encoders.text_limits import token_limit
 from pipeline.errors import CheckpointError
 
@@ -133,7 +133,7 @@ def _create(folder: Path, dtype: str, device: str) -> Any:
     if not list(folder.glob("*.safetensors")):  # open_clip would take a pickle
         raise CheckpointError(f"{folder}: expected open_clip_model.safetensors, found no *.safetensors")
     try:
-        with memory_is_said(f"{folder.name} (open_clip)", SMALLER):
+        with explain_out_of_memory(f"{folder.name} (open_clip)", SMALLER):
             model = library.create_model(
                 f"local-dir:{folder}", precision=_PRECISION[dtype], device=device, require_pretrained=True, **options
             )

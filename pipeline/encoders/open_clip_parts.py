@@ -1,8 +1,8 @@
 """What an open_clip folder needs from elsewhere: configuration and tokenizer of a text tower of transformers.
 
 `open_clip_config.json` names such a tower as the hub does, and open_clip asks the hub whenever it builds the model.
-Here its config.json lies in the checkpoint, at `text_model/`, so that nothing behind the stage `checkpoint` needs a
-network. Weights of the tower are in open_clip's own file.
+Here its config.json is kept in the checkpoint, at `text_model/`, so that nothing after the stage `checkpoint` needs a
+network. The weights of the tower are in open_clip's own file.
 """
 
 import json
@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pipeline.encoders.torchvision_fix import ensure_torchvision
 from pipeline.errors import CheckpointError
+from pipeline.torchvision_fix import ensure_torchvision
 
 CONFIG = "open_clip_config.json"
 TEXT_MODEL = "text_model"
@@ -42,7 +42,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """`open_clip_config.json` of a folder.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or it wants to run code of a checkpoint.
+        CheckpointError: the file is missing or damaged, or asks to run code of a checkpoint.
     """
     path = folder / CONFIG
     try:
@@ -67,7 +67,7 @@ def text_model_folder(folder: Path, text_cfg: dict[str, Any]) -> Path | None:
     """Where config.json of the text tower lies; None where open_clip builds the tower itself.
 
     Raises:
-        CheckpointError: it is not there; the message says how to fetch it.
+        CheckpointError: the file is missing; the message says how to fetch it.
     """
     name = text_cfg.get("hf_model_name")
     if not name:

@@ -1,4 +1,4 @@
-"""How a backbone computes, apart from what it computes: mixed precision, compiled blocks, the layout of images."""
+"""Compute options of a backbone that do not change what it computes: mixed precision, compilation, memory layout."""
 
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
@@ -15,10 +15,10 @@ def mixed_precision(device: str, dtype: str | None) -> AbstractContextManager[An
 
 
 def compile_blocks(model: torch.nn.Module, varying_length: bool) -> int:
-    """Compile the blocks that a model repeats, in place, and return how many; the whole of it where none repeat.
+    """Compile the blocks that a model repeats, in place, and return how many; the whole model if none repeat.
 
-    Blocks of one class share their compiled code, so that this takes a fraction of the time of compiling the model,
-    and hooks that read their outputs stay outside.
+    Blocks of one class share their compiled code, so this takes a fraction of the time of compiling the model, and
+    hooks that read block outputs stay outside the compiled code.
 
     Args:
         varying_length: inputs differ in length from batch to batch, as texts do.
@@ -30,7 +30,7 @@ def compile_blocks(model: torch.nn.Module, varying_length: bool) -> int:
 
 
 def lay_channels_last(model: torch.nn.Module) -> None:
-    """Bring the weights of convolutions into the layout in which pictures come from a file: channels last."""
+    """Convert the weights of convolutions to the layout that image files use: channels last."""
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

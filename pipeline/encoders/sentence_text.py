@@ -9,26 +9,26 @@ import torch
 from pipeline.config import EncoderSpec
 from pipeline.encoders.hf_weights import SMALLER
 from pipeline.encoders.manifest import Description
-from pipeline.encoders.memory import memory_is_said
+from pipeline.encoders.memory import explain_out_of_memory
 from pipeline.encoders.precision import mixed_precision
-from pipeline.encoders.text import TokenFeatures
-from pipeline.encoders.text_limits import own_limit, positions, token_limit
-from pipeline.encoders.torchvision_fix import ensure_torchvision
+from pipeline.encoders.text_encoder import TokenFeatures
+from pipeline.encoders.text_limits import default_limit, positions, token_limit
 from pipeline.errors import CheckpointError
+from pipeline.torchvision_fix import ensure_torchvision
 
 
 def describe_sentence(folder: Path, trust_remote_code: bool) -> Description:
     """Describe a sentence-transformers folder; it is loaded, so one that does not work is found here.
 
     Raises:
-        CheckpointError: sentence-transformers cannot load the folder, or its first module is no transformer.
+        CheckpointError: sentence-transformers cannot load the folder, or its first module is not a transformer.
     """
     model = _load(folder, trust_remote_code, torch.float32, "cpu")
     most = positions(model[0].config)
     preprocessing: dict[str, Any] = {
         "modules": [type(module).__name__ for module in model],
         "pooling": _pooling(model),
-        "max_tokens": own_limit(model.max_seq_length, most),
+        "max_tokens": default_limit(model.max_seq_length, most),
         "positions": most,
     }
     if prompts := {name: text for name, text in model.prompts.items() if text}:  # absent otherwise
@@ -60,7 +60,7 @@ class SentenceText:
             )
         self._model = _load(folder, spec.trust_remote_code, getattr(torch, spec.dtype), device)
         most = positions(self._model[0].config)
-        self.max_tokens = token_limit(max_tokens, own_limit(self._model.max_seq_length, most), most, folder.name)
+        self.max_tokens = token_limit(max_tokens, default_limit(self._model.max_seq_length, most), most, folder.name)
         self._model.max_seq_length = self.max_tokens
         self.width: int = self._model.get_embedding_dimension()
         self.token_width: int = self._model[0].auto_model.config.hidden_size
@@ -93,7 +93,7 @@ class SentenceText:
         )
 
     def _forward(self, texts: list[str], max_tokens: int | None = None) -> dict[str, torch.Tensor]:
-        with self._lock:  # the tokenizer reads the limit from the model, and is not for two threads at once
+        with self._lock:  # the tokenizer reads the limit from the model and is not thread-safe
             self._model.max_seq_length = min(max_tokens or self.max_tokens, self.max_tokens)
             features = self._model.preprocess([self._prefix + text for text in texts], prompt=self._prompt)
             self._model.max_seq_length = self.max_tokens
@@ -106,7 +106,7 @@ class SentenceText:
 
 
 def _prompt(model: Any, spec: EncoderSpec, where: str) -> str | None:
-    """The prompt that `SentenceTransformer.encode` would use; None with a prefix, which stands instead of it.
+    """The prompt that `SentenceTransformer.encode` would use; None with a prefix, which replaces it.
 
     Raises:
         CheckpointError: the folder has no prompt of that name.
@@ -130,7 +130,7 @@ def _load(folder: Path, trust_remote_code: bool, dtype: torch.dtype, device: str
     if not (folder / "modules.json").is_file():
         raise CheckpointError(f"{folder}: expected modules.json of sentence-transformers; use `loader: transformers`")
     try:
-        with memory_is_said(folder.name, SMALLER):
+        with explain_out_of_memory(folder.name, SMALLER):
             model = SentenceTransformer(
                 str(folder),
                 device=device,

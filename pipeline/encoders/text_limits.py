@@ -6,7 +6,7 @@ from pipeline.errors import CheckpointError
 
 # these families number their positions from the padding id on, so that many positions are lost
 _OFFSET_FAMILIES = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "data2vec-text", "longformer"}
-_NO_LIMIT = 10**9  # tokenizers say "none" with an even larger number
+_NO_LIMIT = 10**9  # tokenizers mean "none" by an even larger number
 
 
 def positions(config: Any) -> int | None:
@@ -17,21 +17,21 @@ def positions(config: Any) -> int | None:
     return count - int(config.pad_token_id + 1)
 
 
-def own_limit(tokenizer_limit: int | None, most: int | None) -> int | None:
-    """What a checkpoint truncates to on its own: the smaller of its tokenizer's limit and its positions."""
+def default_limit(tokenizer_limit: int | None, most: int | None) -> int | None:
+    """Where a checkpoint truncates by default: the smaller of its tokenizer's limit and its positions."""
     limits = [limit for limit in (tokenizer_limit, most) if limit is not None and limit < _NO_LIMIT]
     return min(limits, default=None)
 
 
-def token_limit(requested: int | None, own: int | None, most: int | None, where: str) -> int:
-    """The limit in use: the view's `max_tokens`, or the checkpoint's own.
+def token_limit(requested: int | None, default: int | None, most: int | None, where: str) -> int:
+    """The limit in use: the view's `max_tokens`, or the checkpoint's default.
 
     Raises:
-        CheckpointError: the view asks for more than the positions allow, or neither side has a limit.
+        CheckpointError: the view asks for more than the positions allow, or neither view nor checkpoint has a limit.
     """
     if requested is not None and most is not None and requested > most:
         raise CheckpointError(f"{where} has {most} positions, the view asks for max_tokens {requested}; lower that")
-    limit = requested or own
+    limit = requested or default
     if limit is None:
         raise CheckpointError(f"{where} sets no limit on the length of a text; set max_tokens in the view")
     return limit

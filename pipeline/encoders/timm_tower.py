@@ -13,14 +13,14 @@ from PIL import Image
 from pipeline.config import EncoderSpec
 from pipeline.encoders.hf_weights import SMALLER
 from pipeline.encoders.manifest import Description
-from pipeline.encoders.memory import memory_is_said
-from pipeline.encoders.torchvision_fix import ensure_torchvision
+from pipeline.encoders.memory import explain_out_of_memory
 from pipeline.encoders.tower import Tokens, Tower, check_patches, count_layers
 from pipeline.errors import CheckpointError
+from pipeline.torchvision_fix import ensure_torchvision
 
 
 def describe_timm(folder: Path) -> Description:
-    """Describe a timm folder; the model is loaded, so a folder that does not fit its architecture is found here.
+    """Describe a timm folder; the model is loaded, so a folder that does not fit its architecture is rejected here.
 
     Raises:
         CheckpointError: timm cannot load the folder.
@@ -66,14 +66,14 @@ def load_timm(folder: Path, spec: EncoderSpec, resolution: int | None, device: s
                 "set `layers: [-1]`, or pooling cls or mean"
             )
         model.set_input_size(img_size=(side, side))
-        with memory_is_said(folder.name, SMALLER):
+        with explain_out_of_memory(folder.name, SMALLER):
             model = model.to(device, dtype)
         return TimmViT(model, data, layers, count, spec.pooling == "model")
     if set(spec.layers) != {-1}:
         raise CheckpointError(
             f"{folder.name}: a CNN has its last layer only, found layers {list(spec.layers)}; set `layers: [-1]`"
         )
-    with memory_is_said(folder.name, SMALLER):
+    with explain_out_of_memory(folder.name, SMALLER):
         model = model.to(device, dtype, memory_format=torch.channels_last)
     return TimmMap(model, data, folder.name)
 
@@ -187,7 +187,7 @@ def _create(folder: Path) -> Any:
     from safetensors import SafetensorError
 
     try:
-        with memory_is_said(folder.name, SMALLER):
+        with explain_out_of_memory(folder.name, SMALLER):
             return timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, SafetensorError) as error:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""What the image models of every library have in common: blocks of tokens, and questions about them.
+"""What the image models of all libraries have in common: tokens per block, and checks of layers and resolution.
 
 Shapes: B images, P patches, D features.
 """

@@ -16,10 +16,10 @@ from pipeline.encoders.hf_processor import Processor
 from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.precision import mixed_precision
-from pipeline.encoders.text import TokenFeatures
-from pipeline.encoders.text_limits import own_limit, positions, token_limit
-from pipeline.encoders.torchvision_fix import ensure_torchvision
+from pipeline.encoders.text_encoder import TokenFeatures
+from pipeline.encoders.text_limits import default_limit, positions, token_limit
 from pipeline.errors import CheckpointError
+from pipeline.torchvision_fix import ensure_torchvision
 
 _PADDED = {"siglip"}  # trained on texts that are padded to the full length, without a mask
 
@@ -40,7 +40,7 @@ def describe_dual(folder: Path, spec: EncoderSpec) -> Description:
         own |= {
             "tokenizer": type(tokenizer).__name__,
             "padding": _padding(config),
-            "max_tokens": own_limit(tokenizer.model_max_length, most),
+            "max_tokens": default_limit(tokenizer.model_max_length, most),
             "positions": most,
         }
     return Description(
@@ -84,7 +84,7 @@ class DualText:
         config = _config(folder)
         self._tokenizer = _tokenizer(folder, spec.trust_remote_code)
         most = positions(config.text_config)
-        limit = own_limit(self._tokenizer.model_max_length, most)
+        limit = default_limit(self._tokenizer.model_max_length, most)
         self.max_tokens = token_limit(view.max_tokens, limit, most, folder.name)
         self.width = self.token_width = _width(config)
         self._padding = _padding(config)

@@ -15,14 +15,14 @@ from pipeline.encoders.dual import dual_class
 from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.precision import mixed_precision
-from pipeline.encoders.text import TokenFeatures
-from pipeline.encoders.text_limits import own_limit, positions, token_limit
-from pipeline.encoders.torchvision_fix import ensure_torchvision
+from pipeline.encoders.text_encoder import TokenFeatures
+from pipeline.encoders.text_limits import default_limit, positions, token_limit
 from pipeline.errors import CheckpointError
+from pipeline.torchvision_fix import ensure_torchvision
 
 _POOLINGS = ("mean", "cls", "last", "model")
 _POOLERS = ("pooler.", "head.")  # on top of the last hidden state, used with `pooling: model` alone
-_TOWERS = {"clip_text_model": "CLIPTextModel", "siglip_text_model": "SiglipTextModel"}  # pool as the model says
+_TOWERS = {"clip_text_model": "CLIPTextModel", "siglip_text_model": "SiglipTextModel"}  # they pool by themselves
 _PADDED = {"siglip_text_model"}  # trained on texts that are padded to the full length, without a mask
 
 
@@ -44,7 +44,7 @@ def describe_text(folder: Path, trust_remote_code: bool) -> Description:
             "tokenizer": type(tokenizer).__name__,
             "padding_side": "right",  # whatever the tokenizer prefers
             "pooling": None,
-            "max_tokens": own_limit(tokenizer.model_max_length, most),
+            "max_tokens": default_limit(tokenizer.model_max_length, most),
             "positions": most,
         },
     )
@@ -74,7 +74,9 @@ class TransformersText:
                 f"{folder.name}: {config.model_type} was trained without a mask over its padding; set `pooling: model`"
             )
         most = positions(config)
-        self.max_tokens = token_limit(max_tokens, own_limit(self._tokenizer.model_max_length, most), most, folder.name)
+        self.max_tokens = token_limit(
+            max_tokens, default_limit(self._tokenizer.model_max_length, most), most, folder.name
+        )
         self.width: int = config.hidden_size
         self.token_width: int = config.hidden_size
         self.device = device
@@ -105,8 +107,7 @@ class TransformersText:
             output = self._model(**batch)
         hidden = output.last_hidden_state.float()
         mask = batch["attention_mask"] if "attention_mask" in batch else torch.ones_like(batch["input_ids"])
-        own = self._pooling == "model"
-        pooled = output.pooler_output.float() if own else pool(hidden, mask, self._pooling)
+        pooled = output.pooler_output.float() if self._pooling == "model" else pool(hidden, mask, self._pooling)
         return TokenFeatures(pooled, hidden, mask.bool())
 
     def _batch(self, texts: list[str], limit: int) -> Any:
@@ -119,7 +120,7 @@ class TransformersText:
 
     def _tokenize(self, texts: list[str], limit: int, **options: Any) -> Any:
         prefixed = [self._prefix + text for text in texts]
-        with self._lock:  # fast tokenizers are not for two threads at once
+        with self._lock:  # fast tokenizers are not thread-safe
             return self._tokenizer(prefixed, truncation=True, max_length=limit, **options)
 
 
@@ -162,7 +163,7 @@ def _parts(folder: Path, trust_remote_code: bool) -> tuple[Any, Any]:
         )
     config = config.get_text_config()
     if getattr(config, "hidden_size", None) is None or getattr(config, "vocab_size", None) is None:
-        raise CheckpointError(f"{folder}: {config.model_type} is no model of texts that transformers gives features of")
+        raise CheckpointError(f"{folder}: {config.model_type} is not a text model that transformers gives features of")
     return config, tokenizer
 
 
@@ -170,7 +171,7 @@ def _pads_to(config: Any, tokenizer: Any) -> int | None:
     """The length to which every text is padded; None where padding is masked and any length will do."""
     if config.model_type not in _PADDED:
         return None
-    return own_limit(tokenizer.model_max_length, positions(config))
+    return default_limit(tokenizer.model_max_length, positions(config))
 
 
 def _load(folder: Path, config: Any, spec: EncoderSpec, device: str) -> Any:
@@ -180,18 +181,18 @@ def _load(folder: Path, config: Any, spec: EncoderSpec, device: str) -> Any:
         raise CheckpointError(
             f"{folder.name}: expected pooling {', '.join(_POOLINGS)} with loader transformers, found {spec.pooling}"
         )
-    own = spec.pooling == "model"
+    own_pooling = spec.pooling == "model"
     model_class = getattr(transformers, _TOWERS.get(config.model_type, "AutoModel"))
     model = load_weights(
         model_class,
         folder,
         spec,
         device,
-        unused=lambda key: not own and key.startswith(_POOLERS),
-        wanted=" for pooling model" * own,
+        unused=lambda key: not own_pooling and key.startswith(_POOLERS),
+        wanted=" for pooling model" * own_pooling,
         **({} if config.model_type in _TOWERS else {"trust_remote_code": spec.trust_remote_code}),
     )
-    if own and config.model_type not in _TOWERS and getattr(model, "pooler", None) is None:
+    if own_pooling and config.model_type not in _TOWERS and getattr(model, "pooler", None) is None:
         raise CheckpointError(
             f"{folder.name}: {type(model).__name__} has no pooled output of its own; set `pooling` to mean, cls or last"
         )

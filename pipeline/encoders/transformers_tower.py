@@ -15,9 +15,9 @@ from pipeline.config import EncoderSpec
 from pipeline.encoders.hf_processor import Processor
 from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.manifest import Description
-from pipeline.encoders.torchvision_fix import ensure_torchvision
 from pipeline.encoders.tower import Tokens, check_patches, count_layers
 from pipeline.errors import CheckpointError
+from pipeline.torchvision_fix import ensure_torchvision
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Rows of a shard as they come in, in any order."""
+"""Collects the rows of a shard, which arrive in any order."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from pipeline.features.shards import length_spec
 
 
 class ShardRows:
-    """Room for the rows of one shard, ragged arrays included."""
+    """A buffer for the rows of one shard, ragged arrays included."""
 
     def __init__(self, specs: Sequence[ArraySpec], rows: int) -> None:
         self._specs = list(specs)

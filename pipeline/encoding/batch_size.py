@@ -1,7 +1,7 @@
-"""The size of a batch, found once by trying and remembered beside the scratch folder.
+"""The batch size, found once by trial and remembered beside the scratch folder.
 
-A batch's size moves features by rounding only, but a run that goes on where another was killed shall end in the same
-bytes. What was found is therefore kept for the encoder, its view and the device, and recorded in the store.
+The batch size affects features by rounding only, but a run that resumes a killed one must end in the same bytes. The
+size found is therefore kept for the encoder, its view and the device, and recorded in the store.
 """
 
 import json
@@ -14,42 +14,46 @@ from typing import Any, Literal
 import torch
 
 from pipeline.encoders.memory import is_out_of_memory
-from pipeline.encoding.lanes import Lanes
+from pipeline.encoding.workers import OrderedWorkers
 from pipeline.errors import CheckpointError
 from pipeline.features.fingerprint import digest_of
-from pipeline.features.scratch import work_folder
+from pipeline.work_folder import work_folder
 
 log = logging.getLogger(__name__)
-FOUND = "batch_sizes.json"
+BATCH_SIZES = "batch_sizes.json"
 _SIZES = {"cpu": (4, 8, 16, 32, 64), "cuda": (16, 32, 64, 128, 256, 512, 1024)}
-_WORTH = 1.03  # a larger batch must be faster by as much
-_AT_LEAST = 0.3  # seconds over which a size is timed, once warm
+_MIN_SPEEDUP = 1.03  # a larger batch must be at least this much faster
+_MIN_SECONDS = 0.3  # for which a size is timed, once warm
 
 
-def settled(size: int | Literal["auto"]) -> int:
-    """A size that `find_batch_size` was asked for before it reaches the rows."""
+def resolved_batch_size(size: int | Literal["auto"]) -> int:
+    """The batch size as a number; `auto` must have been replaced by `find_batch_size` before.
+
+    Raises:
+        CheckpointError: it is still `auto`.
+    """
     if size == "auto":
-        raise CheckpointError("batch_size auto was not settled: make rows with pipeline.encoding.load")
+        raise CheckpointError("batch_size: auto was not resolved to a number; make rows with pipeline.encoding.load")
     return size
 
 
 def find_batch_size(subject: dict[str, Any], device: str, run: Callable[[int], None]) -> int:
-    """The smallest size of the highest throughput to within 3 %, tried only where no earlier trial is known.
+    """The smallest size within 3 % of the highest throughput; measured only if no earlier measurement is stored.
 
     Args:
         subject: what decides the cost: weights, resolution or length, dtype, modality.
-        run: encodes a batch of that size and waits for the end.
+        run: encodes a batch of that size and waits until it is done.
 
     Raises:
-        CheckpointError: not even the smallest size fits into memory.
+        CheckpointError: even the smallest size does not fit into memory.
     """
     kind = torch.device(device).type
     name = torch.cuda.get_device_name(device) if kind == "cuda" else kind
     key = digest_of(subject | {"device": name})
-    path = work_folder() / FOUND
-    known = _read(path)
-    if key in known:
-        return known[key]
+    path = work_folder() / BATCH_SIZES
+    stored = _read(path)
+    if key in stored:
+        return stored[key]
     size = _fastest(_SIZES.get(kind, _SIZES["cpu"]), run if kind != "cpu" else _on_one_core(run))
     log.info("batch size %d found for %s on %s", size, subject.get("model", "the encoder"), name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,30 +68,30 @@ def _fastest(sizes: tuple[int, ...], run: Callable[[int], None]) -> int:
     for size in sizes:
         try:
             run(size)
-            found = size / _seconds(run, size)
+            throughput = size / _seconds(run, size)
         except (MemoryError, RuntimeError, OSError, CheckpointError) as error:
             cause = error.__cause__ or error
             if not is_out_of_memory(cause):
                 raise
             if best == 0:
-                raise CheckpointError(f"Not even a batch of {size} fits into memory ({cause}).") from error
+                raise CheckpointError(f"Even a batch of {size} does not fit into memory ({cause}).") from error
             return max(sizes[0], best // 2)  # two batches are on the device at once
-        if found < rate * _WORTH:
+        if throughput < rate * _MIN_SPEEDUP:
             return best
-        best, rate = size, found
+        best, rate = size, throughput
     return best
 
 
 def _on_one_core(run: Callable[[int], None]) -> Callable[[int], None]:
-    """The same in a thread that uses one core, as lanes do."""
-    lane = Lanes(run, workers=1)
-    return lambda size: next(lane.results([size]))
+    """The same in a thread that uses one core, as workers do."""
+    worker = OrderedWorkers(run, workers=1)
+    return lambda size: next(worker.results([size]))
 
 
 def _seconds(run: Callable[[int], None], size: int) -> float:
     """Seconds per batch."""
     started, times = time.perf_counter(), 0
-    while times == 0 or time.perf_counter() - started < _AT_LEAST:
+    while times == 0 or time.perf_counter() - started < _MIN_SECONDS:
         run(size)
         times += 1
     return (time.perf_counter() - started) / times

@@ -1,4 +1,4 @@
-"""Long texts in pieces that an encoder reads whole: sentences packed together, and only a long sentence is cut."""
+"""Splits long texts into pieces that fit an encoder: whole sentences packed together; only a long sentence is cut."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -10,14 +10,14 @@ _END = re.compile(r"(?<=[.!?…;])\s+|(?<=[。！？；])|\n+")
 def chunks(text: str, lengths: Lengths, limit: int) -> list[str]:
     """The pieces of one text in order, each of at most about `limit` tokens; a text that fits is one piece.
 
-    Sentences are taken together as long as they fit. One that alone is too long is halved between words until it fits;
-    a single word that does not stays as it is, and the encoder cuts it.
+    Sentences are joined as long as they fit. A sentence that is too long on its own is halved between words until it
+    fits; a single word that is too long stays whole, and the encoder truncates it.
 
     Args:
-        lengths: number of tokens of each text, special tokens and prefix included; what it says of texts longer than
-            `limit` may be cut, but not to `limit` or less.
+        lengths: number of tokens of each text, special tokens and prefix included; for texts longer than `limit` it
+            may be truncated, but not to `limit` or less.
     """
-    pieces = [part for part in (found.strip() for found in _END.split(text)) if part] or [text]
+    pieces = [part for part in (sentence.strip() for sentence in _END.split(text)) if part] or [text]
     fitting = [part for piece in pieces for part in _halved(piece, lengths, limit)]
     around = lengths([""])[0]
     counts = [count - around for count in lengths(fitting)]

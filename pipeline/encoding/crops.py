@@ -1,7 +1,7 @@
-"""Random resized crops of a picture, the same at every run: they depend on the picture's id and its size alone.
+"""Random resized crops of a picture, the same in every run: they depend only on the picture's id and size.
 
 As in Szegedy et al., "Going Deeper with Convolutions" (CVPR 2015), and torchvision's RandomResizedCrop: a share of the
-area and an aspect ratio between 3/4 and 4/3 are drawn until the box fits, at most ten times, then the whole is taken.
+area and an aspect ratio between 3/4 and 4/3 are drawn until the box fits; after ten tries the whole picture is taken.
 """
 
 import hashlib
@@ -29,10 +29,11 @@ def crop_box(identifier: str, number: int, size: tuple[int, int], scale: tuple[f
     for _ in range(_TRIES):
         area = width * height * generator.uniform(*scale)
         ratio = math.exp(generator.uniform(-math.log(_RATIO), math.log(_RATIO)))
-        breadth, tall = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < breadth <= width and 0 < tall <= height:
-            left, upper = (int(generator.integers(0, room + 1)) for room in (width - breadth, height - tall))
-            return left, upper, left + breadth, upper + tall
+        crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            margins = (width - crop_width, height - crop_height)
+            left, upper = (int(generator.integers(0, margin + 1)) for margin in margins)
+            return left, upper, left + crop_width, upper + crop_height
     return 0, 0, width, height
 
 

@@ -1,4 +1,4 @@
-"""Bringing a backbone up: the only place of the encode room that loads one."""
+"""Loads a backbone; no other module of this package does."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -18,7 +18,7 @@ from pipeline.encoding.batch_size import find_batch_size
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.rows import ImageRows, TextRows
 
-_TRIED = 64  # of the longest texts, on which sizes are tried
+_TRIAL_TEXTS = 64  # the longest texts, on which batch sizes are tried
 
 
 def image_rows(checkpoint: Path, encoder: EncoderSpec, view: ViewSpec, index: Path, params: EncodeParams) -> ImageRows:
@@ -29,7 +29,7 @@ def image_rows(checkpoint: Path, encoder: EncoderSpec, view: ViewSpec, index: Pa
     """
     device = choose_device(params.device)
     loaded = load_image_encoder(checkpoint, encoder, view, device)
-    loaded.hurry(params.compile, params.channels_last)
+    loaded.optimise(params.compile, params.channels_last)
     images = ImageTable(index)
     position = {identifier: row for row, identifier in enumerate(images.ids)}
     if params.batch_size == "auto":
@@ -39,7 +39,7 @@ def image_rows(checkpoint: Path, encoder: EncoderSpec, view: ViewSpec, index: Pa
             ImageRows(
                 loaded,
                 view.model_copy(update={"crops": 0}),
-                _none,
+                _no_image,
                 params.model_copy(update={"batch_size": size, "workers": 0}),
             ).forward(list(range(size)), [blank] * size)
 
@@ -63,7 +63,7 @@ def text_rows(
     if params.compile:
         compile_blocks(loaded.backbone, varying_length=True)
     if params.text_batch_size == "auto":
-        longest = sorted(strings.values(), key=len)[-_TRIED:]
+        longest = sorted(strings.values(), key=len)[-_TRIAL_TEXTS:]
 
         def run(size: int) -> None:
             texts = dict(zip(map(str, range(size)), cycle(longest), strict=False))
@@ -78,15 +78,15 @@ def text_rows(
 
 
 def _subject(checkpoint: Path, encoder: EncoderSpec, view: ViewSpec, params: EncodeParams) -> dict[str, Any]:
-    """What decides which size of a batch is best."""
+    """What determines the best batch size."""
     fingerprint = fingerprint_of(read_manifest(checkpoint), encoder, view)
     return {"model": encoder.model, "features": fingerprint.digest, "workers": params.workers} | _options(params)
 
 
 def _options(params: EncodeParams) -> dict[str, object]:
-    """What is recorded of how it was computed; nothing by default."""
+    """The compute options to record in the store; none by default."""
     return {name: True for name in ("compile", "channels_last") if getattr(params, name)}
 
 
-def _none(identifier: str) -> Image.Image:
-    raise AssertionError(f"image {identifier} is prepared already")
+def _no_image(identifier: str) -> Image.Image:
+    raise AssertionError(f"image {identifier} is preprocessed already")

@@ -1,4 +1,4 @@
-"""What is to be encoded, in which order, in which shards, and how large it will be."""
+"""What will be encoded, in which order and shards, and how large it will be."""
 
 import shutil
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ class Plan:
     """Ids in the order of the index, cut into shards.
 
     Attributes:
-        ids: every id that the view keeps, each once.
+        ids: every id that the view keeps, once each.
         shard_rows: rows of a whole shard; the last may hold fewer.
     """
 

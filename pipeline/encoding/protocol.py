@@ -1,4 +1,4 @@
-"""What the encode loop asks of an encoder; imports no model, so that a fully cached run starts fast."""
+"""What the encode loop requires of an encoder; imports no model, so that a fully cached run starts fast."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class Batch:
     """Rows of one forward pass.
 
     Attributes:
-        positions: where each row belongs among the ids that were asked for.
+        positions: where each row belongs among the requested ids.
         arrays: per array (n, *row_shape) float32; of a ragged array `tokens` all tokens of the rows in order, and as
             `tokens_length` (n,) int64 how many each row has.
         reasons: per row, why it has no features, or None.
@@ -26,13 +26,13 @@ class Batch:
 
 
 class RowEncoder(Protocol):
-    """Turns ids into rows; knows the arrays that it makes."""
+    """Turns ids into rows of known arrays."""
 
     specs: tuple[ArraySpec, ...]
     notes: dict[str, object]
 
     def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
-        """Every position of `ids` comes exactly once, in batches in any order."""
+        """Yield every position of `ids` exactly once, in batches in any order."""
         ...
 
 
@@ -46,9 +46,9 @@ class RaggedRowEncoder(RowEncoder, Protocol):
 
 
 @runtime_checkable
-class ForesightedRowEncoder(RowEncoder, Protocol):
-    """A `RowEncoder` that begins rows before they are asked for."""
+class PrefetchingRowEncoder(RowEncoder, Protocol):
+    """A `RowEncoder` that starts on rows before they are requested."""
 
-    def expect(self, later: Iterable[Sequence[str]]) -> None:
-        """Say which ids will be asked for after those of the next `encode`, a sequence per call; gone through once."""
+    def prefetch(self, later: Iterable[Sequence[str]]) -> None:
+        """Announce the ids that will follow those of the next `encode`, one sequence per call; iterated once."""
         ...

@@ -1,7 +1,7 @@
-"""Shards of the previous version of a store, taken from DVC's cache where the scratch folder has lost them.
+"""Recovers shards of a store's previous version from DVC's cache when the scratch folder has lost them.
 
 DVC removes an output before its stage runs, but the lock file still names the previous version and the cache still
-holds it, also on a machine that only pulled it.
+holds it, even on a machine that only pulled it.
 """
 
 import json
@@ -20,7 +20,7 @@ from pipeline.features.shards import ScratchShard, ShardRecord, describe
 
 
 def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerprint) -> int:
-    """Link the shards of the previous version of `out` into `scratch` where they are lacking.
+    """Link the shards of the previous version of `out` into `scratch` where they are missing.
 
     Args:
         stage: the name of the DVC stage, e.g. `encode@emoji-vit`.
@@ -46,7 +46,7 @@ def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerpr
             {name: recorded_shard_path(metadata_of, name, number) for name in shard["xxh3_128"]}
             for number, shard in enumerate(attributes["shards"])
         ]
-    except (KeyError, ValueError, OSError):  # the cache lacks a file of it, or holds a damaged one
+    except (KeyError, ValueError, OSError):  # a file is missing from the cache, or damaged there
         return 0
     recovered = start = 0
     for number, shard in enumerate(attributes["shards"]):

@@ -1,4 +1,4 @@
-"""The arrays that an encoder makes, kept in the scratch folder so that a fully cached run need not load it."""
+"""The arrays that an encoder produces, kept in the scratch folder so that a fully cached run need not load it."""
 
 import os
 from pathlib import Path
@@ -10,10 +10,10 @@ LAYOUT = "layout.json"
 
 
 def recall(scratch: Path) -> dict[str, Any] | None:
-    """What `remember` wrote into this scratch folder; None if it is not there or cannot be trusted.
+    """What `remember` wrote into this scratch folder; None if it is missing or cannot be trusted.
 
-    Earlier versions wrote it without a checksum. Such a file is not taken either: a wrong shape in it would pass into
-    the store with valid checksums, while making it again costs one load of the encoder per fingerprint.
+    Earlier versions wrote it without a checksum. Such a file is ignored too: a wrong shape in it would enter the store
+    with valid checksums, while recreating it costs one load of the encoder per fingerprint.
     """
     try:
         content = unseal((scratch / LAYOUT).read_bytes())

@@ -1,7 +1,7 @@
-"""Rows that were encoded before under the same fingerprint, wherever they were used.
+"""Rows that were encoded before under the same fingerprint, in any store.
 
-A feature depends on its fingerprint and its sample alone, so a new shard (grown, reordered, of another data set) takes
-the rows it can from finished shards; only the rest goes through the backbone.
+A feature depends only on its fingerprint and its sample, so a new shard (grown, reordered, of another data set) reuses
+rows of finished shards; only the rest goes through the backbone.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class RowCache:
                 self.add(shard)
 
     def add(self, shard: ScratchShard) -> None:
-        """Make the valid rows of a finished shard known."""
+        """Add the valid rows of a finished shard to the index."""
         number = len(self._shards)
         self._shards.append(shard)
         for row, (identifier, reason) in enumerate(zip(*shard.rows(), strict=True)):
@@ -39,7 +39,7 @@ class RowCache:
         return np.fromiter((identifier in self._where for identifier in ids), dtype=bool, count=len(ids))
 
     def take(self, ids: Sequence[str]) -> dict[str, np.ndarray] | None:
-        """Rows (n, *row_shape) of known ids per stored array, or None if a shard is laid out otherwise."""
+        """Rows (n, *row_shape) of known ids per stored array, or None if a shard has another layout."""
         numbers = np.array([self._where[identifier][0] for identifier in ids], dtype=np.int64)
         rows = np.array([self._where[identifier][1] for identifier in ids], dtype=np.int64)
         out = ShardRows(self._specs, len(ids))

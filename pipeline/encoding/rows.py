@@ -1,4 +1,4 @@
-"""Encoding the rows of one shard: images in batches side by side, texts in batches of like length."""
+"""Encodes the rows of one shard: images in parallel batches, texts in batches of similar length."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -8,14 +8,14 @@ from PIL import Image
 
 from pipeline.config import EncodeParams, ViewSpec
 from pipeline.encoders.image import ImageEncoder
-from pipeline.encoders.memory import memory_is_said
-from pipeline.encoders.text import TextEncoder
-from pipeline.encoding.batch_size import settled
+from pipeline.encoders.memory import explain_out_of_memory
+from pipeline.encoders.text_encoder import TextEncoder
+from pipeline.encoding.batch_size import resolved_batch_size
 from pipeline.encoding.chunks import chunks
 from pipeline.encoding.crops import crops
-from pipeline.encoding.lanes import Lanes, Turns, count_workers, stacked, to_host
 from pipeline.encoding.protocol import Batch
 from pipeline.encoding.regions import region_means
+from pipeline.encoding.workers import DeviceSlots, OrderedWorkers, count_workers, stacked, to_host
 from pipeline.errors import CheckpointError, DataError
 from pipeline.features import ArraySpec
 from pipeline.features.ragged import LENGTH
@@ -37,34 +37,34 @@ class ImageRows:
         self, encoder: ImageEncoder, view: ViewSpec, load: Callable[[str], Image.Image], params: EncodeParams
     ) -> None:
         self._encoder, self._view, self._load = encoder, view, load
-        self._batch_size = settled(params.batch_size)
-        self._turns = Turns(encoder.device)
-        self._lanes = Lanes(self._encode, count_workers(params.workers, encoder.device))
+        self._batch_size = resolved_batch_size(params.batch_size)
+        self._slots = DeviceSlots(encoder.device)
+        self._workers = OrderedWorkers(self._encode, count_workers(params.workers, encoder.device))
         self._later: Iterable[Sequence[str]] = ()
         layers, width = len(encoder.layers), encoder.width
-        height, breadth = encoder.patch_grid
+        grid_height, grid_width = encoder.patch_grid
         specs = [ArraySpec("cls", (layers, width), view.dtype)]
-        self._has_patches = height * breadth > 0
+        self._has_patches = grid_height * grid_width > 0
         if self._has_patches:
             specs.append(ArraySpec("mean", (layers, width), view.dtype))
         if view.tier == "grid":
             specs.append(ArraySpec("grid", (view.grid**2, width), view.dtype))
         if view.tier == "full":
-            specs.append(ArraySpec("patch", (height * breadth, width), view.dtype))
+            specs.append(ArraySpec("patch", (grid_height * grid_width, width), view.dtype))
         if view.crops:
             of_crops = [spec for spec in specs if spec.name != "patch"]
             specs += [ArraySpec(CROP + s.name, (view.crops, *s.row_shape), s.dtype) for s in of_crops]
         self.specs = tuple(specs)
-        self.notes: dict[str, object] = {"patch_grid": [height, breadth], "batch_size": self._batch_size}
+        self.notes: dict[str, object] = {"patch_grid": [grid_height, grid_width], "batch_size": self._batch_size}
 
-    def expect(self, later: Iterable[Sequence[str]]) -> None:
-        """See `ForesightedRowEncoder`."""
+    def prefetch(self, later: Iterable[Sequence[str]]) -> None:
+        """See `PrefetchingRowEncoder`."""
         self._later = later
 
     def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
         """See `RowEncoder`. A sample that cannot be read is a row with a reason."""
         following = (batch for shard in self._later for batch in self._batches(shard))
-        return self._lanes.results(list(self._batches(ids)), following)
+        return self._workers.results(list(self._batches(ids)), following)
 
     def _batches(self, ids: Sequence[str]) -> Iterator[Placed]:
         for start in range(0, len(ids), self._batch_size):
@@ -85,11 +85,11 @@ class ImageRows:
             return torch.stack([pixels, *map(self._encoder.preprocess, parts)])
         except DataError as error:
             return str(error)
-        except ValueError as error:  # a model's own processor may refuse a shape that any other takes
-            return f"the image processor refuses it: {error}"
+        except ValueError as error:  # some image processors reject shapes that others accept
+            return f"the image processor rejects it: {error}"
 
     def forward(self, positions: list[int], inputs: Sequence[torch.Tensor | str]) -> Batch:
-        """Encode prepared images (3, H, W); a string in place of one is the reason why it could not be read.
+        """Encode preprocessed images (3, H, W); a string in place of one is the reason why it could not be read.
 
         With `crops: N` of the view an image is (1 + N, 3, H, W), itself and then its crops.
         """
@@ -97,8 +97,8 @@ class ImageRows:
         arrays: dict[str, np.ndarray] = {}
         if readable:
             pixels = stacked([item for item in inputs if isinstance(item, torch.Tensor)], self._encoder.device)
-            advice = "lower encode.batch_size, the resolution, or compute in `dtype: bfloat16`"
-            with self._turns.turn(), memory_is_said(f"A batch of {len(pixels)} images", advice):
+            advice = "lower encode.batch_size or the resolution, or compute in `dtype: bfloat16`"
+            with self._slots.slot(), explain_out_of_memory(f"A batch of {len(pixels)} images", advice):
                 arrays = {name: to_host(values) for name, values in self._arrays(pixels).items()}
         if len(readable) < len(inputs):
             spread = {s.name: np.full((len(inputs), *s.row_shape), np.nan, dtype=np.float32) for s in self.specs}
@@ -141,9 +141,9 @@ class TextRows:
         Raises:
             CheckpointError: a truncation goes beyond what the encoder reads, or a piece is not shorter.
         """
-        self._encoder, self._strings, self._batch_size = encoder, strings, settled(params.text_batch_size)
-        self._lanes = Lanes(self._encode, count_workers(params.workers, encoder.device))
-        self._turns = Turns(encoder.device)
+        self._encoder, self._strings, self._batch_size = encoder, strings, resolved_batch_size(params.text_batch_size)
+        self._workers = OrderedWorkers(self._encode, count_workers(params.workers, encoder.device))
+        self._slots = DeviceSlots(encoder.device)
         self._later: Iterable[Sequence[str]] = ()
         self._truncations, self._templates = view.truncations, view.templates
         if self._truncations and self._truncations[-1] > encoder.max_tokens:
@@ -168,14 +168,14 @@ class TextRows:
         self.specs: tuple[ArraySpec, ...] = tuple(specs)
         self.notes: dict[str, object] = {"max_tokens": encoder.max_tokens, "batch_size": self._batch_size}
 
-    def expect(self, later: Iterable[Sequence[str]]) -> None:
-        """See `ForesightedRowEncoder`."""
+    def prefetch(self, later: Iterable[Sequence[str]]) -> None:
+        """See `PrefetchingRowEncoder`."""
         self._later = later
 
     def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
         """See `RowEncoder`. Texts of like length share a batch, so little is padded."""
         following = (batch for shard in self._later for batch in self._batches(shard))
-        return self._lanes.results(list(self._batches(ids)), following)
+        return self._workers.results(list(self._batches(ids)), following)
 
     def _batches(self, ids: Sequence[str]) -> Iterator[PlacedTexts]:
         lengths = np.array(self.tokens(ids), dtype=np.int64)
@@ -187,8 +187,8 @@ class TextRows:
 
     def _encode(self, placed: PlacedTexts) -> Batch:
         positions, texts, lengths = list(placed[0]), list(placed[1]), np.array(placed[2], dtype=np.int64)
-        advice = "lower encode.text_batch_size, max_tokens of the view, or compute in `dtype: bfloat16`"
-        with self._turns.turn(), memory_is_said(f"A batch of {len(texts)} texts", advice):
+        advice = "lower encode.text_batch_size or the view's max_tokens, or compute in `dtype: bfloat16`"
+        with self._slots.slot(), explain_out_of_memory(f"A batch of {len(texts)} texts", advice):
             if self._keeps_tokens:
                 return self._with_tokens(positions, texts, lengths)
             arrays = {"pooled": self._pooled(texts)}
@@ -257,7 +257,7 @@ class TextRows:
 
 
 def _checked(batch: Batch) -> Batch:
-    """Give rows with NaN or infinity a reason, so that they are never stored as features."""
+    """Mark rows with NaN or infinity as failed, so that they are never stored as features."""
     for row, reason in enumerate(batch.reasons):
         if reason is None and not all(np.isfinite(values[row]).all() for values in batch.arrays.values()):
             batch.reasons[row] = NOT_FINITE

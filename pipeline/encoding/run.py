@@ -1,4 +1,4 @@
-"""The encode loop: every shard is found, assembled from known rows, or sent through the backbone, and published."""
+"""The encode loop: reuses finished shards, assembles the others from cached rows and the backbone, and publishes."""
 
 import json
 import logging
@@ -15,19 +15,19 @@ from tqdm import tqdm
 
 from pipeline.encoding.assembly import ShardRows
 from pipeline.encoding.plan import Plan, require_space
-from pipeline.encoding.protocol import ForesightedRowEncoder, RaggedRowEncoder, RowEncoder
+from pipeline.encoding.protocol import PrefetchingRowEncoder, RaggedRowEncoder, RowEncoder
 from pipeline.encoding.remembered import recall, remember
 from pipeline.encoding.rowcache import RowCache
 from pipeline.errors import SourceError
 from pipeline.features import ArraySpec, Fingerprint
 from pipeline.features.publish import publish
 from pipeline.features.quantised import stored_rows, stored_specs
-from pipeline.features.scratch import exclusive, full_disk_is_said, scratch_folder
+from pipeline.features.scratch import exclusive, explain_full_disk, scratch_folder
 from pipeline.features.shards import ScratchShard, ShardWriter, shard_key
 
 log = logging.getLogger(__name__)
 JOURNAL = "journal.jsonl"
-_SAMPLE = 1000  # texts whose lengths forecast those of all
+_SAMPLE = 1000  # texts from whose lengths the total is estimated
 
 
 @dataclass
@@ -38,8 +38,8 @@ class EncodeSummary:
         rows: rows in the store.
         encoded: rows that went through the backbone.
         passes: forward passes of the backbone.
-        reused_rows: rows of new shards that finished shards already held.
-        reused_shards: shards that were taken whole.
+        reused_rows: rows of new shards that were taken from finished shards.
+        reused_shards: shards that were reused whole.
         failed: rows without features.
     """
 
@@ -60,9 +60,9 @@ class StoreEncoder:
 
     Args:
         name: the store, for messages.
-        fingerprint: of the features to be.
-        load: makes the row encoder; called only if a row is not known yet.
-        max_failure_rate: share of rows that may fail before the run is stopped.
+        fingerprint: of the features to write.
+        load: makes the row encoder; called only if a row is not cached.
+        max_failure_rate: share of rows that may fail before the run stops.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class StoreEncoder:
         """Write the store at `out`.
 
         Raises:
-            StoreError: no space, before or on the way; a value that does not fit; or another encode of the same
+            StoreError: no space, at the start or later; a value that does not fit; or another encode of the same
                 features is running.
             SourceError: too many samples cannot be read.
         """
         started = time.monotonic()
-        with full_disk_is_said(), exclusive(self.scratch):
+        with explain_full_disk(), exclusive(self.scratch):
             made, notes = self._layout()
             specs = stored_specs(made)
             plan = Plan(plan.ids, bounded_shard_rows(specs, plan.shard_rows))
@@ -117,9 +117,9 @@ class StoreEncoder:
         return list(encoder.specs), encoder.notes
 
     def _shards(self, plan: Plan, made: Sequence[ArraySpec], specs: Sequence[ArraySpec]) -> list[ScratchShard]:
-        found = [ScratchShard.find(self.scratch / shard_key(ids, plan.shard_rows)) for ids in plan.shards()]
-        self.summary.reused_shards = sum(shard is not None for shard in found)
-        missing = [ids for ids, shard in zip(plan.shards(), found, strict=True) if shard is None]
+        finished = [ScratchShard.find(self.scratch / shard_key(ids, plan.shard_rows)) for ids in plan.shards()]
+        self.summary.reused_shards = sum(shard is not None for shard in finished)
+        missing = [ids for ids, shard in zip(plan.shards(), finished, strict=True) if shard is None]
         written: dict[str, Future[ScratchShard]] = {}
         if missing:
             rows = sum(len(ids) for ids in missing)
@@ -129,26 +129,26 @@ class StoreEncoder:
             cache = RowCache(self.scratch, specs)
             progress: tqdm[Any]
             with (
-                ThreadPoolExecutor(1, thread_name_prefix="publish") as beside,
+                ThreadPoolExecutor(1, thread_name_prefix="publish") as publisher,
                 tqdm(total=rows, desc=self.name, unit="row", smoothing=0.1, mininterval=1.0) as progress,
             ):
-                before: Future[ScratchShard] | None = None
+                previous: Future[ScratchShard] | None = None
                 for number, ids in enumerate(missing):
                     places = range(number + 1, len(missing))
-                    later = filter(None, (_unknown(missing[place], cache) for place in places))
-                    shard = self._write(ids, later, plan, made, specs, cache, progress, beside)
-                    if before is not None:
-                        cache.add(before.result())
-                    before = written[shard_key(ids, plan.shard_rows)] = shard
+                    later = filter(None, (_uncached(missing[place], cache) for place in places))
+                    shard = self._write(ids, later, plan, made, specs, cache, progress, publisher)
+                    if previous is not None:
+                        cache.add(previous.result())
+                    previous = written[shard_key(ids, plan.shard_rows)] = shard
         else:
-            log.info("%s: all %d shards are known, no backbone is run", self.name, len(found))
+            log.info("%s: all %d shards are cached, no backbone is run", self.name, len(finished))
         return [
             shard or written[shard_key(ids, plan.shard_rows)].result()
-            for ids, shard in zip(plan.shards(), found, strict=True)
+            for ids, shard in zip(plan.shards(), finished, strict=True)
         ]
 
     def _forecast(self, plan: Plan, specs: Sequence[ArraySpec]) -> int:
-        """Bytes that the rows of `plan` will take; where their numbers of tokens vary, by those of a sample."""
+        """Bytes that the rows of `plan` will take; where the number of tokens varies, estimated from a sample."""
         if not any(spec.ragged for spec in specs):
             return plan.stored_bytes(specs)
         encoder = self._row_encoder()
@@ -166,30 +166,30 @@ class StoreEncoder:
         specs: Sequence[ArraySpec],
         cache: RowCache,
         progress: "tqdm[Any]",
-        beside: Executor,
+        publisher: Executor,
     ) -> Future[ScratchShard]:
-        """Assemble one shard in memory and write it; `beside` makes it durable and publishes it in the scratch folder.
+        """Assemble one shard in memory and write it; `publisher` flushes it and publishes it in the scratch folder.
 
-        So the backbone goes on with the next shard, of whose rows `later` tells, and does not wait for the disk.
+        So the backbone continues with the next shards, whose rows `later` announces, without waiting for the disk.
         """
         arrays = ShardRows(specs, len(ids))
         reasons: list[str | None] = [None] * len(ids)
-        known = cache.known(ids)
-        if known.any():
-            rows = cache.take([identifier for identifier, there in zip(ids, known, strict=True) if there])
+        cached = cache.known(ids)
+        if cached.any():
+            rows = cache.take([identifier for identifier, hit in zip(ids, cached, strict=True) if hit])
             if rows is None:
-                known[:] = False
+                cached[:] = False
             else:
-                arrays.put(np.flatnonzero(known), rows)
-                self.summary.reused_rows += int(known.sum())
-                progress.update(int(known.sum()))
-        unknown = np.flatnonzero(~known)
-        if unknown.size:
+                arrays.put(np.flatnonzero(cached), rows)
+                self.summary.reused_rows += int(cached.sum())
+                progress.update(int(cached.sum()))
+        uncached = np.flatnonzero(~cached)
+        if uncached.size:
             encoder = self._row_encoder()
-            if isinstance(encoder, ForesightedRowEncoder):
-                encoder.expect(later)
-            for batch in encoder.encode([ids[int(row)] for row in unknown]):
-                rows_here = unknown[batch.positions]
+            if isinstance(encoder, PrefetchingRowEncoder):
+                encoder.prefetch(later)
+            for batch in encoder.encode([ids[int(row)] for row in uncached]):
+                rows_here = uncached[batch.positions]
                 failed = np.array([reason is not None for reason in batch.reasons], dtype=bool)
                 arrays.put(rows_here, stored_rows(batch.arrays, made, failed))
                 for row, reason in zip(rows_here.tolist(), batch.reasons, strict=True):
@@ -198,7 +198,7 @@ class StoreEncoder:
                 progress.update(len(batch.positions))
         with ShardWriter(self.scratch, specs, ids, plan.shard_rows) as writer:
             writer.append(arrays.arrays(), reasons)
-            return writer.finish_beside(beside)
+            return writer.finish_in_background(publisher)
 
     def _count(self, reasons: Sequence[str | None], total: int) -> None:
         self.summary.passes += 1
@@ -209,7 +209,7 @@ class StoreEncoder:
             raise SourceError(
                 f"{self.name}: {len(self._reasons)} of {self.summary.encoded} samples so far cannot be encoded, more "
                 f"than encode.max_failure_rate = {self._max_failure_rate:g} of {total} allows. The first reasons:\n"
-                f"{listed}\nMend the source, or raise encode.max_failure_rate in params.yaml."
+                f"{listed}\nFix the source, or raise encode.max_failure_rate in params.yaml."
             )
 
     def _write_journal(self) -> None:
@@ -217,8 +217,8 @@ class StoreEncoder:
             file.write(json.dumps(asdict(self.summary), sort_keys=True) + "\n")
 
 
-def _unknown(ids: Sequence[str], cache: RowCache) -> list[str]:
-    return [identifier for identifier, known in zip(ids, cache.known(ids), strict=True) if not known]
+def _uncached(ids: Sequence[str], cache: RowCache) -> list[str]:
+    return [identifier for identifier, hit in zip(ids, cache.known(ids), strict=True) if not hit]
 
 
 def bounded_shard_rows(specs: Sequence[ArraySpec], shard_rows: int, limit: int = 512 << 20) -> int:

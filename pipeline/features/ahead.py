@@ -1,4 +1,4 @@
-"""Making the next items in the background while the present one is used."""
+"""Makes the next items in the background while the current one is used."""
 
 import threading
 from collections.abc import Generator, Iterable
@@ -51,14 +51,14 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     thread.start()
     try:
         while True:
-            found = ready.get()
-            if isinstance(found, _Ended):
-                if found.error is not None:
-                    raise found.error
+            result = ready.get()
+            if isinstance(result, _Ended):
+                if result.error is not None:
+                    raise result.error
                 return
             slots.release()
-            yield found.item
-            del found  # or it would outlive its successor's making
+            yield result.item
+            del result  # or it would outlive its successor's making
     finally:
         stop.set()
         slots.release()

@@ -14,7 +14,7 @@ from pipeline.features.memory import PIECE, aligned_empty, read_into
 
 _LARGE_ROW = 16 << 10  # bytes
 _PROBES = 4
-_TRUSTED = 8  # batches after one that lay in memory whose rows are not asked for
+_TRUSTED = 8  # batches that are not probed after one whose rows were all in memory
 
 
 class FeatureArray:
@@ -67,7 +67,7 @@ class FeatureArray:
             return np.empty(self.shape, self.dtype)
         if len(self._maps) == 1:
             return self._maps[0][: self.shape[0]]
-        why = "its shards are no whole pages" if self.mapped else "its chunks are compressed or apart"
+        why = "its shards are not whole pages" if self.mapped else "its chunks are compressed or apart"
         raise StoreError(f"{self._where} cannot be seen as one array: {why}. Read it with `take` or `read_range`.")
 
     def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -86,7 +86,7 @@ class FeatureArray:
         out = self._output(len(rows), out)
         if not rows.size:
             return out
-        if int(rows.view(np.uint64).max()) >= self.shape[0]:  # seen so, negative ones are the largest
+        if int(rows.view(np.uint64).max()) >= self.shape[0]:  # as unsigned, negative ones are the largest
             raise StoreError(
                 f"{self._where} has rows 0 to {self.shape[0] - 1}, asked for {rows.min()} to {rows.max()}."
             )
@@ -150,8 +150,8 @@ class FeatureArray:
     def _warm(self, mapping: Mapping, rows: np.ndarray) -> None:
         """Have the kernel fetch what is not in memory, together.
 
-        Asking of one row costs about a microsecond, which only large rows can afford each; of small ones a few are
-        asked, and all are fetched if one of those is missing; if none is, the next batches are not asked for.
+        Probing one row costs about a microsecond, affordable for each row only if rows are large. Of small rows a few
+        are probed: if one is missing, all are fetched; if none is, the next batches are not probed.
         """
         size = self._row_bytes
         if size >= _LARGE_ROW:

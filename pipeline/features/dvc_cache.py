@@ -8,21 +8,21 @@ from typing import Any
 
 import yaml
 
-from pipeline.features.scratch import cache_folder
+from pipeline.work_folder import cache_folder
 
 _PIECE = 8 << 20
 
 
 @dataclass(frozen=True)
 class CacheObject:
-    """A file of DVC's cache: where it should lie, and the MD5 that it should have."""
+    """A file of DVC's cache: where it should be, and the MD5 that it should have."""
 
     path: Path
     md5: str
 
     @property
     def present(self) -> bool:
-        """Whether it is there."""
+        """Whether the file exists."""
         return self.path.is_file()
 
     def intact(self) -> bool:
@@ -50,8 +50,8 @@ class CachedOutput:
 def locked_stages() -> dict[str, Any]:
     """The stages of dvc.lock in the working directory; none without one."""
     path = Path("dvc.lock")
-    found: dict[str, Any] = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
-    stages: dict[str, Any] = found.get("stages", {})
+    lock: dict[str, Any] = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+    stages: dict[str, Any] = lock.get("stages", {})
     return stages
 
 
@@ -64,7 +64,7 @@ def stage_of(out: Path) -> str | None:
 
 
 def cached_output(stage: str, out: Path) -> CachedOutput | None:
-    """What dvc.lock says of the output `out` of `stage`; None without DVC or where the lock does not know it."""
+    """What dvc.lock records of the output `out` of `stage`; None without DVC or if the lock does not list it."""
     cache = cache_folder()
     outs = locked_stages().get(stage, {}).get("outs", [])
     digest = str(next((entry.get("md5", "") for entry in outs if entry.get("path") == out.as_posix()), ""))

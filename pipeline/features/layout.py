@@ -1,4 +1,4 @@
-"""How rows lie on disk: a Zarr v3 group whose uncompressed shards can be mapped straight into memory.
+"""The layout of rows on disk: a Zarr v3 group whose uncompressed shards can be mapped straight into memory.
 
 A shard file is its inner chunks one after another, then the index that Zarr's sharding codec defines: per inner chunk
 the offset and length as little-endian uint64, then the CRC-32C of that index. Inner chunks span all trailing axes, so
@@ -45,7 +45,7 @@ class ArraySpec:
 
     @property
     def fill(self) -> float | int | bool:
-        """What stands where there is no feature: NaN, or 0 or False in a dtype that has none."""
+        """The value where there is no feature: NaN, or 0 or False in a dtype without NaN."""
         kind = np.dtype(self.dtype).kind
         return float("nan") if kind == "f" else False if kind == "b" else 0
 
@@ -94,12 +94,12 @@ def shard_path(name: str, number: int, row_rank: int, ragged: bool = False) -> s
 
     The shards of a ragged array are arrays of their own, of one shard each.
     """
-    own, inside = (f"{name}/{number}", "0") if ragged else (name, str(number))
-    return "/".join([own, "c", inside, *["0"] * row_rank])
+    array, shard = (f"{name}/{number}", "0") if ragged else (name, str(number))
+    return "/".join([array, "c", shard, *["0"] * row_rank])
 
 
 def recorded_shard_path(metadata_of: Callable[[str], dict[str, Any]], name: str, number: int) -> str:
-    """Path of a shard inside a store, by what Zarr's metadata says of its array.
+    """Path of a shard inside a store, according to the Zarr metadata of its array.
 
     Args:
         metadata_of: the content of a zarr.json inside the store, by its path there.

@@ -1,7 +1,7 @@
 """The list of a store's files with their checksums, so that one changed bit anywhere can be found.
 
 Shards are summed while they are written. Metadata (Zarr's JSON, the row index) is small and summed at the end. The list
-itself is written in one canonical form with a checksum of its own, so that a bit changed in it shows too.
+itself is written in one canonical form with its own checksum, so that a changed bit in it is detected too.
 """
 
 import json
@@ -100,13 +100,13 @@ def read_manifest(folder: Path) -> Manifest | None:
         intact = False
     if not intact:
         raise StoreError(
-            f"{folder / MANIFEST} is damaged. Mend the store with: python -m pipeline.store repair {folder}"
+            f"{folder / MANIFEST} is damaged. Repair the store with: python -m pipeline.store repair {folder}"
         )
     return manifest
 
 
 def _require_known(schema: int, folder: Path) -> None:
-    """Call only with what a checksum vouches for: one flipped bit makes a newer schema of the present one."""
+    """Call this only on checksummed content: a single flipped bit can turn the current schema into a newer one."""
     if schema > SCHEMA:
         raise NewerStore(
             f"{folder / MANIFEST} is of schema {schema}, but this version of Permafrost reads schema {SCHEMA}. The "

@@ -1,7 +1,7 @@
 """All shards of an array in one range of memory, so that a row has one address and a batch is one gather.
 
 Python's own mmap maps one file wherever the kernel likes. Here a range as long as the whole array is reserved first,
-and each shard's payload is mapped to its place in it (`MAP_FIXED`), read-only and shared with the page cache. It needs
+and each shard's payload is mapped to its place there (`MAP_FIXED`), read-only and shared with the page cache. It needs
 payloads that are whole pages; other arrays are read shard by shard.
 """
 
@@ -22,7 +22,7 @@ _PROT_NONE, _PROT_READ = 0, 1
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED = 1, 2, 0x10
 _MAP_ANONYMOUS, _MAP_NORESERVE = 0x20, 0x4000  # Linux
 _MADV_RANDOM, _MADV_WILLNEED = 1, 3
-_LARGE_PAGE = 2 << 20  # of x86 and of ARM with small pages of 4 KiB
+_LARGE_PAGE = 2 << 20  # on x86, and on ARM with small pages of 4 KiB
 _FAILED = ctypes.c_void_p(-1).value
 
 
@@ -59,7 +59,7 @@ class Mapping:
         except BaseException:
             self.close()
             raise
-        # The kernel's read-ahead fetches a thousand times what a few small rows need; whoever reads in order says so.
+        # The kernel's read-ahead fetches a thousand times what a few small rows need; `read_range` does not use it.
         self._libc.madvise(self.address, self.size, _MADV_RANDOM)
 
     def _map(self, path: Path, address: int, length: int) -> None:

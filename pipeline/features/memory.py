@@ -24,7 +24,7 @@ def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
 
 
 def output(out: np.ndarray | None, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    """`out` where a caller gives one, else an `aligned_empty`."""
+    """`out` if given, else an `aligned_empty`."""
     return aligned_empty(shape, dtype) if out is None else out
 
 

@@ -1,4 +1,4 @@
-"""Turning finished shards into a store: hard links, metadata, row index."""
+"""Turns finished shards into a store: hard links, metadata, row index."""
 
 import os
 import shutil
@@ -60,7 +60,7 @@ def publish(
 
 
 def _link_shards(folder: Path, shards: Sequence[ScratchShard], specs: Sequence[ArraySpec]) -> dict[str, FileRecord]:
-    """Give every shard file its name in the store; returns what the manifest says of each."""
+    """Give every shard file its name in the store; returns its record for the manifest."""
     records, start = {}, 0
     for number, shard in enumerate(shards):
         rows = (start, start + shard.record.rows)
@@ -75,7 +75,7 @@ def _link_shards(folder: Path, shards: Sequence[ScratchShard], specs: Sequence[A
 def _tokens(shard: ScratchShard, spec: ArraySpec) -> int:
     lengths = shard.lengths(spec)
     if lengths is None:
-        raise StoreError(f"{shard.folder} does not say how many tokens its rows have. Delete it and run: dvc repro")
+        raise StoreError(f"{shard.folder} does not record how many tokens its rows have. Delete it and run: dvc repro")
     return int(lengths.sum())
 
 

@@ -18,7 +18,7 @@ from pipeline.features.memory import output
 from pipeline.features.ragged import LENGTH
 from pipeline.features.shards import SCALE, fit, length_spec
 
-_MOST = 127
+_MAX_CODE = 127
 _PIECE = 1 << 18  # values served together, so that they stay in the processor's cache
 
 
@@ -88,10 +88,10 @@ def served_names(stored: Sequence[str]) -> tuple[str, ...]:
 
 
 def _quantise(values: np.ndarray, spec: ArraySpec, failed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    fit(values, replace(spec, dtype="float16"), failed)  # refuses what could not be served
+    fit(values, replace(spec, dtype="float16"), failed)  # rejects what could not be served
     kept = np.array(values, dtype=np.float32)
     kept[failed] = 0
-    scales = np.abs(kept).max(axis=-1) / np.float32(_MOST)
+    scales = np.abs(kept).max(axis=-1) / np.float32(_MAX_CODE)
     codes = np.rint(kept / np.where(scales == 0, 1, scales)[..., None]).astype(np.int8)
     scales[failed] = np.nan
     return codes, scales
@@ -114,7 +114,7 @@ class QuantisedArray:
         if scales.shape != codes.shape[:-1]:
             raise StoreError(
                 f"int8 features of shape {codes.shape} need scales of shape {codes.shape[:-1]}, found {scales.shape}. "
-                "Mend the store with: python -m pipeline.store repair"
+                "Repair the store with: python -m pipeline.store repair"
             )
         self._codes, self._scales = codes, scales
         self.shape = codes.shape

@@ -1,4 +1,4 @@
-"""Reading a feature store by id."""
+"""Reads a feature store by id."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ class FeatureStore:
     """A feature store, opened for reading: rows are addressed by id, never by position across stores.
 
     Attributes:
-        folder: where it lies.
+        folder: where it is.
         fingerprint: digest, compared and described fields (see `Fingerprint`).
         ids: (N,) ids in row order.
         valid: (N,) bool; False where the sample could not be encoded. Such rows are never served by id.
@@ -60,7 +60,7 @@ class FeatureStore:
             expect: a fingerprint (`Fingerprint.as_dict`) that the store must have.
 
         Raises:
-            StoreError: there is no finished store, or it is damaged, or of another format.
+            StoreError: there is no finished store, or it is damaged or of another format.
             FingerprintMismatch: it holds other features; the message lists the differing fields.
         """
         metadata = folder / "zarr.json"
@@ -132,7 +132,7 @@ class FeatureStore:
             if int(whole.sum()) != sum(len(shard) for shard in shards):
                 raise StoreError(
                     f"{self.folder}/{name} holds {sum(len(shard) for shard in shards)} tokens, its rows should have "
-                    f"{int(whole.sum())}. Mend the store with: python -m pipeline.store repair {self.folder}"
+                    f"{int(whole.sum())}. Repair the store with: python -m pipeline.store repair {self.folder}"
                 )
             self._ragged[name] = RaggedArray(whole, shards)
         return self._ragged[name]
@@ -156,7 +156,7 @@ class FeatureStore:
             lacking = [str(ids[int(k)]) for k in np.flatnonzero(positions < 0)]
             raise MissingRows(
                 f"{self.folder} lacks {len(lacking)} of {len(ids)} ids asked for, the first {lacking[0]!r}. "
-                "The index and the store are not of one run; run: dvc repro"
+                "The index and the store are from different runs; run: dvc repro"
             )
         refused = np.flatnonzero(~self.valid[positions])
         if refused.size:
@@ -171,7 +171,7 @@ class FeatureStore:
         """Which of `ids` have features, (n,) bool: false where the sample could not be encoded.
 
         Raises:
-            DataError: an id is not in the store at all, so index and store are not of one run.
+            DataError: an id is not in the store at all, so index and store are from different runs.
         """
         positions = self._positions(ids)
         lacking = np.flatnonzero(positions < 0)
@@ -215,6 +215,6 @@ def _require_intact_metadata(folder: Path) -> None:
     for name, record in ({} if manifest is None else manifest.files).items():
         if record.shard is None and not ((folder / name).is_file() and checksum(folder / name) == record.xxh3_128):
             raise StoreError(
-                f"{folder / name} is not what was written. "
-                f"Mend the store with: python -m pipeline.store repair {folder}"
+                f"{folder / name} differs from what was written. "
+                f"Repair the store with: python -m pipeline.store repair {folder}"
             )

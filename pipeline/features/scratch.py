@@ -1,8 +1,8 @@
-"""Finished shards live here, beside DVC's cache and outside every declared output.
+"""The scratch folder keeps finished shards beside DVC's cache and outside every declared output.
 
-DVC deletes outputs before a stage runs and after one was killed, and queued experiments run in folders of their own.
-The scratch folder is on the cache's file system and is found from the cache's path, so all of them see the same
-finished shards and can hard-link them.
+DVC deletes outputs before a stage runs and after one is killed, and queued experiments run in their own folders. The
+scratch folder is on the cache's file system and is found from the cache's path, so all of them see the same finished
+shards and can hard-link them.
 """
 
 import errno
@@ -17,32 +17,9 @@ from pathlib import Path
 
 from pipeline.errors import StoreError
 from pipeline.paths import WORK_VARIABLE
+from pipeline.work_folder import work_folder
 
 log = logging.getLogger(__name__)
-
-
-def cache_folder() -> Path | None:
-    """DVC's cache folder for the repository of the working directory, or None outside a DVC repository."""
-    from dvc.config import Config
-    from dvc.repo import NotDvcRepoError, Repo
-
-    try:
-        root = Path(Repo.find_root())
-    except NotDvcRepoError:
-        return None
-    configured = Config(str(root / ".dvc")).get("cache", {}).get("dir")
-    return Path(configured) if configured else root / ".dvc" / "cache"
-
-
-def work_folder() -> Path:
-    """The folder for scratch and downloads: $PERMAFROST_WORK, else beside DVC's cache, else in the user's cache."""
-    named = os.environ.get(WORK_VARIABLE)
-    if named:
-        return Path(named).resolve()
-    cache = cache_folder()
-    if cache is not None:
-        return cache.parent / "permafrost"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "permafrost"
 
 
 def scratch_folder(fingerprint_digest: str) -> Path:
@@ -52,7 +29,7 @@ def scratch_folder(fingerprint_digest: str) -> Path:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the right to write shards into `folder`; released when the process ends, however it ends.
+    """Hold the exclusive right to write shards into `folder`; released when the process ends, however it ends.
 
     Raises:
         StoreError: another process holds it.
@@ -75,11 +52,11 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def full_disk_is_said() -> Iterator[None]:
-    """Say what to do where a file system is full or a quota is used up.
+def explain_full_disk() -> Iterator[None]:
+    """Turn "disk full" and "quota exceeded" into a message that tells what to do.
 
     Raises:
-        StoreError: in place of the operating system's error.
+        StoreError: instead of the operating system's error.
     """
     try:
         yield
@@ -89,15 +66,15 @@ def full_disk_is_said() -> Iterator[None]:
         raise StoreError(
             f"No space is left on the disk ({error}). Finished shards are kept in {work_folder() / 'scratch'}. "
             "Free some space, for example with `python -m pipeline.store gc --yes`, and run the same command again: "
-            "it goes on from them."
+            "it continues from them."
         ) from error
 
 
 @cache
 def _warn_of_copies(source: Path, target: Path) -> None:
     log.warning(
-        "%s and %s are on different file systems or theirs has no hard links, so shards are stored twice. "
-        "Name a folder on the file system of the project with %s=FOLDER.",
+        "%s and %s are on different file systems, or their file system has no hard links, so shards are stored twice. "
+        "Set %s=FOLDER to a folder on the file system of the project.",
         source,
         target,
         WORK_VARIABLE,
@@ -105,7 +82,7 @@ def _warn_of_copies(source: Path, target: Path) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give `source` the second name `target`; copies, and warns once, where the file system cannot link."""
+    """Give `source` the second name `target`; copies, and warns once, where the file system cannot hard-link."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)

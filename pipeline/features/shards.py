@@ -24,7 +24,7 @@ VALID = ArraySpec("valid", (), "bool")
 SCALE = "_scale"
 RECORD = "shard.json"
 _ROWS = "rows.parquet"
-_PIECE = 1 << 18  # values looked at together, so that they stay in the processor's cache
+_PIECE = 1 << 18  # values processed together, so that they stay in the processor's cache
 
 
 def length_spec(spec: ArraySpec) -> ArraySpec:
@@ -34,7 +34,7 @@ def length_spec(spec: ArraySpec) -> ArraySpec:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """What a finished shard says of itself.
+    """The record that a finished shard keeps of itself.
 
     Attributes:
         key: digest of the ids it holds, in order, and of the shard length.
@@ -97,7 +97,7 @@ class ShardWriter:
 
     def _clear(self) -> None:
         for file in self._files.values():
-            with suppress(OSError):  # on a full disk closing fails again, and what is there has to go all the more
+            with suppress(OSError):  # on a full disk closing fails again, and the files must go all the more
                 file.close()
         shutil.rmtree(self._partial, ignore_errors=True)
 
@@ -135,10 +135,10 @@ class ShardWriter:
         if not unchecked:
             _require_fit(stored, values, spec, failed)
         flat = stored.reshape(-1)
-        for start in range(0, len(flat), _PIECE):  # looked at, summed and written while in the processor's cache
+        for start in range(0, len(flat), _PIECE):  # checked, summed and written while in the processor's cache
             piece = flat[start : start + _PIECE]
             if unchecked and not _all_finite(piece):
-                _require_fit(stored, values, spec, failed)  # says which value it is
+                _require_fit(stored, values, spec, failed)  # raises with the value
             self._put(spec.name, piece.view(np.uint8).data)
 
     def _put(self, name: str, content: bytes | memoryview) -> None:
@@ -150,7 +150,7 @@ class ShardWriter:
         self._end()
         return self._publish()
 
-    def finish_beside(self, pool: Executor) -> "Future[ScratchShard]":
+    def finish_in_background(self, pool: Executor) -> "Future[ScratchShard]":
         """`finish`, but a thread of `pool` makes the shard durable and publishes it while the caller makes the next.
 
         Its errors come with the result; also then nothing is left behind.
@@ -198,14 +198,15 @@ def row_list(ids: Sequence[str] | pa.Array, reasons: Sequence[str | None]) -> pa
 
 
 def write_rows(table: pa.Table, path: Path) -> None:
-    """Write a `row_list`; without what would help a search by value, since ids differ and nobody searches there."""
+    """Write a `row_list`, without dictionary or statistics for ids: all differ, and nothing searches by value."""
     pq.write_table(table, path, compression="zstd", use_dictionary=["reason"], write_statistics=False)
 
 
 def describe(folder: Path, record: ShardRecord, table: pa.Table) -> ShardRecord:
     """Write the row list `table` and, last, the record that makes the files in `folder` a finished shard.
 
-    What it returns, and writes, is `record` with the checksum of the row list.
+    Returns:
+        `record` as written, with the checksum of the row list.
     """
     write_rows(table, folder / _ROWS)
     record = replace(record, rows_xxh3_128=checksum(folder / _ROWS))
@@ -237,9 +238,7 @@ def _require_fit(stored: np.ndarray, values: np.ndarray, spec: ArraySpec, failed
     if stored.dtype.kind == "f" and not _all_finite(stored[~failed] if failed.any() else stored):
         finite = np.where(failed.reshape(-1, *[1] * len(spec.row_shape)), 0, values)
         if np.isnan(finite).any():
-            raise StoreError(
-                f"Array {spec.name!r}: NaN in a row that is not said to have failed. Give that row a reason."
-            )
+            raise StoreError(f"Array {spec.name!r}: NaN in a row that is not marked as failed. Give that row a reason.")
         raise StoreError(
             f"Array {spec.name!r}: a feature of magnitude {float(np.abs(finite).max()):.4g} does not fit "
             f"{spec.dtype} (largest {np.finfo(spec.dtype).max:.4g}). Set `dtype: float32` for this view in params.yaml."
@@ -270,7 +269,7 @@ class ScratchShard:
 
     @classmethod
     def find(cls, folder: Path) -> "ScratchShard | None":
-        """The shard at `folder`, or None if there is no finished one or its list of ids is damaged."""
+        """The shard at `folder`, or None if it is not finished or its list of ids is damaged."""
         try:
             record = ShardRecord(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
             if record.rows_xxh3_128 and checksum(folder / _ROWS) != record.rows_xxh3_128:
@@ -296,9 +295,9 @@ class ScratchShard:
         return self._table
 
     def take(self, spec: ArraySpec, rows: np.ndarray) -> np.ndarray | None:
-        """Rows of one array (n, *row_shape), or None if the file is not laid out as `spec` says.
+        """Rows of one array (n, *row_shape), or None if the file does not have the layout of `spec`.
 
-        Of a ragged array, the tokens of those rows one after another.
+        For a ragged array, the tokens of those rows one after another.
         """
         count = self.record.rows
         if spec.ragged:
@@ -317,5 +316,5 @@ class ScratchShard:
 
     def lengths(self, spec: ArraySpec) -> np.ndarray | None:
         """Tokens of each row of a ragged array (rows,) int64; None if they cannot be read."""
-        found = self.take(length_spec(spec), np.arange(self.record.rows))
-        return None if found is None else found.astype(np.int64)
+        lengths = self.take(length_spec(spec), np.arange(self.record.rows))
+        return None if lengths is None else lengths.astype(np.int64)

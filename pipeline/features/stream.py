@@ -92,7 +92,7 @@ class _Window:
 
 
 def _windows(sides: Sequence[Side], windows: Iterator[np.ndarray], largest: int) -> Iterator[_Window]:
-    """The windows of an epoch, of at most `largest` pairs, read into two sets of buffers by turns."""
+    """The windows of an epoch, of at most `largest` pairs, read alternately into two sets of buffers."""
     buffers = [
         [[aligned_empty((largest, *array.shape[1:]), array.dtype) for array in side.arrays] for side in sides]
         for _ in range(2)
@@ -134,11 +134,11 @@ def _batches(
                 if used == len(window.pairs):
                     window, used = next(windows), 0
                 count = min(size - filled, len(window.pairs) - used)
-                here, there = slice(filled, filled + count), slice(used, used + count)
-                pairs[here] = window.pairs[there]
+                target_rows, window_rows = slice(filled, filled + count), slice(used, used + count)
+                pairs[target_rows] = window.pairs[window_rows]
                 for places, held, targets in zip(window.places, window.held, out, strict=True):
                     for values, target in zip(held, targets, strict=True):
                         # "clip" lets numpy write into `target` directly; the places are in range by construction.
-                        np.take(values, places[there], axis=0, out=target[here], mode="clip")
+                        np.take(values, places[window_rows], axis=0, out=target[target_rows], mode="clip")
                 filled, used = filled + count, used + count
             yield StreamedBatch(pairs, out)

@@ -1,4 +1,4 @@
-"""Whether every file of a store still is what was written."""
+"""Checks that every file of a store is still what was written."""
 
 import json
 import os
@@ -21,7 +21,7 @@ _THREADS = min(4, os.cpu_count() or 1)  # the checksum releases Python's lock
 
 @dataclass(frozen=True)
 class Damage:
-    """A file that is not what it should be.
+    """A damaged, missing or foreign file.
 
     Attributes:
         path: inside the store.
@@ -38,12 +38,12 @@ class Damage:
     ids: tuple[str, str] | None = None
 
     def __str__(self) -> str:
-        said = f"{self.path}: {self.kind}"
+        text = f"{self.path}: {self.kind}"
         if self.rows is not None:
-            said += f" (shard {self.shard}, rows {self.rows[0]} to {self.rows[1] - 1})"
+            text += f" (shard {self.shard}, rows {self.rows[0]} to {self.rows[1] - 1})"
             if self.ids is not None:
-                said += f", {self.rows[1] - self.rows[0]} ids: {self.ids[0]} to {self.ids[1]}"
-        return said
+                text += f", {self.rows[1] - self.rows[0]} ids: {self.ids[0]} to {self.ids[1]}"
+        return text
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ def verify(folder: Path) -> Verified:
                 damages.append(Damage(name, kind, record.shard, record.rows))
     if manifest is not None:
         damages += [Damage(name, "foreign") for name in present - set(expected)]
-    found = tuple(sorted(_with_ids(folder, damages), key=lambda damage: damage.path))
-    return Verified(len(expected), read, found, summed)
+    damages = sorted(_with_ids(folder, damages), key=lambda damage: damage.path)
+    return Verified(len(expected), read, tuple(damages), summed)
 
 
 def _with_ids(folder: Path, damages: list[Damage]) -> list[Damage]:
-    """Say of damaged shards whose features they hold, unless the row index is damaged itself."""
+    """Add to damaged shards the ids they hold, unless the row index is itself damaged."""
     if all(damage.rows is None for damage in damages) or any(damage.path == ROWS_FILE for damage in damages):
         return damages
     try:
@@ -116,7 +116,7 @@ def _with_ids(folder: Path, damages: list[Damage]) -> list[Damage]:
         return [
             d if d.rows is None else replace(d, ids=(str(ids[d.rows[0]]), str(ids[d.rows[1] - 1]))) for d in damages
         ]
-    except Exception:  # without a manifest nothing has checked the file, and pyarrow has many errors for a damaged one
+    except Exception:  # without a manifest the file is unchecked, and pyarrow raises many errors for a damaged one
         return damages
 
 

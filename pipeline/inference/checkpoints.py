@@ -14,7 +14,7 @@ from pipeline.encoders.manifest import MANIFEST, Manifest, read_manifest
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.errors import CheckpointError, FingerprintMismatch
 from pipeline.features.fingerprint import differing_fields
-from pipeline.features.scratch import work_folder
+from pipeline.work_folder import work_folder
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from pipeline.alignment.data.columns import as_texts
 from pipeline.alignment.data.inputs import TextInput
 from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
-from pipeline.encoders.text import TextEncoder, load_text_encoder
+from pipeline.encoders.text import load_text_encoder
+from pipeline.encoders.text_encoder import TextEncoder
 from pipeline.encoding.assembly import ShardRows
 from pipeline.encoding.protocol import RowEncoder
 from pipeline.encoding.rows import ImageRows, TextRows

@@ -9,6 +9,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from pipeline.errors import DataError
+from pipeline.features.visible import centre_crop
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.inputs import ImageLike, open_image
 
@@ -55,13 +56,8 @@ def crop_margin(preprocessing: dict[str, Any]) -> float:
     Raises:
         DataError: the processor crops without resizing, or crops more than there is.
     """
-    if "crop_pct" in preprocessing:
-        margin = 1 / float(preprocessing["crop_pct"])
-    elif not preprocessing.get("crop"):
-        margin = 1.0
-    else:
-        resized = min((preprocessing.get("resize") or {"none": 0}).values())
-        margin = resized / min(preprocessing["crop"].values())
+    resized, cropped = centre_crop(preprocessing)
+    margin = resized / cropped
     if margin < 1:
         raise DataError(
             "Segmentation needs an encoder whose image processor resizes a picture and crops its centre; this one has "

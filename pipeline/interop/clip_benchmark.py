@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from pipeline.encoders.torchvision_fix import ensure_torchvision
 from pipeline.errors import ConfigError, PermafrostError
 from pipeline.interop.clip_model import load_clip_model
+from pipeline.torchvision_fix import ensure_torchvision
 
 MODEL_TYPE = "permafrost"
 

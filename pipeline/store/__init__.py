@@ -1,1 +1,1 @@
-"""The store command: what is stored, how large, by which encoder, is it intact, and mending it."""
+"""The store command lists, verifies and repairs feature stores, and frees what none of them needs."""

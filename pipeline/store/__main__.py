@@ -12,7 +12,7 @@ from pipeline.store.listing import Scratch, bytes_of, describe, scratch_shards, 
 from pipeline.store.needs import needs_of
 from pipeline.store.repair import repair_all
 
-_MEND = "python -m pipeline.store repair"
+_REPAIR_COMMAND = "python -m pipeline.store repair"
 SCOPES = ("workspace", "all-branches", "all-tags", "all-commits", "all-experiments")
 
 
@@ -33,13 +33,13 @@ def _parser() -> argparse.ArgumentParser:
     for name, run, text in (
         ("ls", _ls, "what is stored, how large, by which encoder"),
         ("verify", _verify, "read every file and compare its checksum"),
-        ("repair", _repair, "mend damaged stores, in scratch and DVC's cache too"),
+        ("repair", _repair, "repair damaged stores, in scratch and DVC's cache too"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("stores", nargs="*", type=Path, help="folders of stores; all below data/features if none")
         command.set_defaults(run=run)
     gc = commands.add_parser("gc", help="free what no store needs, in scratch and in DVC's cache")
-    gc.add_argument("--yes", action="store_true", help="do it; without this, only say what would be freed")
+    gc.add_argument("--yes", action="store_true", help="do it; without this, only report what would be freed")
     for scope in SCOPES:
         gc.add_argument(f"--{scope}", action="store_true", help=f"DVC's cache keeps what `dvc gc --{scope}` keeps")
     gc.set_defaults(run=_gc)
@@ -53,8 +53,8 @@ def _chosen(given: argparse.Namespace) -> list[Path]:
 def _ls(given: argparse.Namespace) -> int:
     found = [describe(folder) for folder in _chosen(given)]
     for one in found:
-        known = "metadata intact" if one.summed else "no manifest, metadata not checked"
-        state = "cannot be opened" if one.problem else f"{known}, shards not checked (verify reads them)"
+        metadata = "metadata intact" if one.summed else "no manifest, metadata not checked"
+        state = "cannot be opened" if one.problem else f"{metadata}, shards not checked (verify reads them)"
         print(f"{one.folder}  {one.bytes / 1e6:.1f} MB, {state}")
         if one.problem:
             print(f"    {one.problem}")
@@ -103,7 +103,7 @@ def _verify(given: argparse.Namespace) -> int:
         for damage in result.damages:
             print(f"    {damage}")
     if bad:
-        print(f"{bad} stores are damaged or cannot be checked. Mend them with: python -m pipeline.store repair")
+        print(f"{bad} stores are damaged or cannot be checked. Repair them with: python -m pipeline.store repair")
     return int(bad > 0)
 
 
@@ -114,7 +114,7 @@ def _repair(given: argparse.Namespace) -> int:
             continue
         for damage in done.damages:
             print(f"    was {damage}")
-        print(f"{folder}: mended; {len(done.scratch)} shards encoded again, {len(done.cache)} cache objects replaced")
+        print(f"{folder}: repaired; {len(done.scratch)} shards encoded again, {len(done.cache)} cache objects replaced")
         if done.same_bytes is False:
             print(
                 "    its bytes differ from those first written: other hardware or libraries; run dvc repro for the rest"
@@ -124,8 +124,8 @@ def _repair(given: argparse.Namespace) -> int:
 
 def _gc(given: argparse.Namespace) -> int:
     scope = [f"--{name}" for name in SCOPES if getattr(given, name.replace("-", "_"))] or ["--workspace"]
-    said = collect_cache(scope, dry=not given.yes)
-    print(f"DVC's cache ({' '.join(scope)}): {said or 'nothing to free'}")
+    summary = collect_cache(scope, dry=not given.yes)
+    print(f"DVC's cache ({' '.join(scope)}): {summary or 'nothing to free'}")
     done = collect_scratch(dry=not given.yes)
     verb = "freed" if given.yes else "would be freed"
     print(
@@ -134,13 +134,13 @@ def _gc(given: argparse.Namespace) -> int:
     )
     for folder in done.wary:
         print(
-            f"{folder}: cannot vouch for its list of shards, so all of its fingerprint stay. "
-            f"Mend it with: {_MEND} {folder}"
+            f"{folder}: its list of shards cannot be trusted, so all shards of its fingerprint stay. "
+            f"Repair it with: {_REPAIR_COMMAND} {folder}"
         )
     for folder in done.unknown:
         print(
-            f"{folder}: neither its manifest nor its zarr.json says whose features it holds, so no finished shard is "
-            f"removed from scratch. Mend it first with: {_MEND} {folder}"
+            f"{folder}: neither its manifest nor its zarr.json tells whose features it holds, so no finished shard is "
+            f"removed from scratch. Repair it first with: {_REPAIR_COMMAND} {folder}"
         )
     if not given.yes:
         print("Nothing was removed. Do it with: python -m pipeline.store gc --yes")

@@ -1,4 +1,4 @@
-"""Removing what is damaged from the scratch folder and from DVC's cache: everything there is checked by content."""
+"""Removes damaged files from the scratch folder and from DVC's cache; everything is checked by content."""
 
 import logging
 import shutil
@@ -6,18 +6,18 @@ from pathlib import Path
 
 from pipeline.features.dvc_cache import cached_output
 from pipeline.features.manifest import checksum
-from pipeline.features.scratch import cache_folder
 from pipeline.features.shards import ScratchShard, shard_key
+from pipeline.work_folder import cache_folder
 
 log = logging.getLogger(__name__)
 
 
 def clean_scratch(scratch: Path) -> list[str]:
-    """Remove the shards in `scratch` whose content is not what their record says; returns their keys."""
+    """Remove the shards in `scratch` whose content does not match their record; returns their keys."""
     removed = []
     for shard_folder in sorted(p for p in scratch.glob("*") if p.is_dir() and not p.name.endswith(".partial")):
         if not _sound(shard_folder):
-            log.warning("%s is damaged and is removed from the scratch folder", shard_folder)
+            log.warning("%s is damaged: removing it from the scratch folder", shard_folder)
             shutil.rmtree(shard_folder)
             removed.append(shard_folder.name)
     return removed
@@ -48,7 +48,7 @@ def clean_cache(stage: str, out: Path) -> list[str]:
     removed = []
     for entry in [cached.listing, *cached.files.values()]:
         if entry.present and not entry.intact():
-            log.warning("%s is damaged and is removed from DVC's cache", entry.path)
+            log.warning("%s is damaged: removing it from DVC's cache", entry.path)
             entry.path.unlink()
             removed.append(entry.path.relative_to(root).as_posix())
     return removed

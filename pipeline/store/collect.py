@@ -1,4 +1,4 @@
-"""Freeing what no store needs: DVC's cache by DVC's own rules, then the scratch folder."""
+"""Frees what no store needs: DVC's cache by DVC's own rules, then the scratch folder."""
 
 import os
 import shutil
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import StoreError
-from pipeline.features.scratch import work_folder
 from pipeline.store.listing import Scratch, bytes_of, scratch_shards, stores
 from pipeline.store.needs import needs_of
+from pipeline.work_folder import work_folder
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Collected:
         bytes: of both.
         kept: shards of scratch that stay, because a store names them or DVC's cache holds the same file.
         wary: stores whose list of shards cannot be trusted, so that all shards of their fingerprint stay.
-        unknown: stores of which not even the fingerprint can be read, so that all shards stay, whosever they are.
+        unknown: stores of which not even the fingerprint can be read, so that all shards stay.
     """
 
     shards: tuple[Scratch, ...]
@@ -38,7 +38,7 @@ class Collected:
 def collect_scratch(*, dry: bool) -> Collected:
     """Remove from the scratch folder what only it holds and no store of the workspace names.
 
-    A shard that DVC's cache still has costs nothing, being the same file, and lets a store grow; it stays.
+    A shard that DVC's cache still has stays: being the same file, it costs nothing, and it lets a store grow.
     """
     needs = [needs_of(folder) for folder in stores()]
     unknown = tuple(need.folder for need in needs if not need.fingerprints)

@@ -1,4 +1,4 @@
-"""What is stored."""
+"""Lists stores and the shards in the scratch folder."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -10,9 +10,9 @@ from pipeline.encoding.remembered import recall
 from pipeline.errors import StoreError
 from pipeline.features import FeatureStore
 from pipeline.features.manifest import MANIFEST
-from pipeline.features.scratch import work_folder
 from pipeline.features.shards import RECORD
 from pipeline.store.needs import Needs
+from pipeline.work_folder import work_folder
 
 ROOT = Path("data/features")
 
@@ -72,8 +72,8 @@ def describe(folder: Path) -> Listed:
 
 def bytes_of(paths: Iterable[Path]) -> int:
     """Bytes of files, each inode once."""
-    found = {(s.st_dev, s.st_ino): s.st_size for s in (p.stat() for p in paths if p.is_file())}
-    return sum(found.values())
+    sizes = {(s.st_dev, s.st_ino): s.st_size for s in (p.stat() for p in paths if p.is_file())}
+    return sum(sizes.values())
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,14 @@ class Scratch:
 
 def scratch_shards() -> list[Scratch]:
     """All finished shards in the scratch folder."""
-    found = []
+    shards = []
     for record in sorted((work_folder() / "scratch").glob(f"*/*/{RECORD}")):
         try:
-            said: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-            states, rows = [(record.parent / name).stat() for name in said["files"]], int(said["rows"])
+            content: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+            states, rows = [(record.parent / name).stat() for name in content["files"]], int(content["rows"])
         except (OSError, ValueError, KeyError, TypeError):
             states, rows = [], 0
-        found.append(
+        shards.append(
             Scratch(
                 record.parent,
                 record.parent.name,
@@ -115,7 +115,7 @@ def scratch_shards() -> list[Scratch]:
                 min((state.st_nlink for state in states), default=1),
             )
         )
-    return found
+    return shards
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Unnamed:
 
     Attributes:
         fingerprint: the name of their folder in scratch, the first 32 digits of the digest.
-        encoder: the model, `unknown` if scratch does not say.
+        encoder: the model, `unknown` if scratch does not tell.
     """
 
     fingerprint: str

@@ -1,4 +1,4 @@
-"""Which shards of the scratch folder a store needs. Where the store is damaged: rather too many than one too few."""
+"""Which shards of the scratch folder a store needs; for a damaged store rather too many than one too few."""
 
 import json
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from pipeline.features.manifest import read_manifest
 
 @dataclass(frozen=True)
 class Needs:
-    """What a store needs of scratch.
+    """What a store needs from the scratch folder.
 
     Attributes:
         folder: of the store.
-        fingerprints: whose features it holds, as the folders in scratch are named; empty if no file of it says so.
+        fingerprints: whose features it holds, as the folders in scratch are named; empty if none of its files tells.
         keys: of its shards; None if its list of them cannot be trusted, so that it needs all of its fingerprint.
     """
 

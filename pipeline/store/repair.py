@@ -1,8 +1,8 @@
-"""Mending a store: what is damaged goes from all the places that share it, and its own stage writes it anew.
+"""Repairs a store: removes damaged files from every place that shares them and has its stage write the store again.
 
 A shard has up to three names of one inode: in the store, in the scratch folder, in DVC's cache. A damaged bit is in
-all of them, and DVC, which goes by modification times, calls it clean. So every place is checked by content; damaged
-copies are removed, and the encode stage is run by force: it takes what is intact from scratch and encodes the rest.
+all of them, and DVC, which relies on modification times, considers it clean. So every place is checked by content,
+damaged copies are removed, and the encode stage is forced to run: it reuses intact shards and encodes the rest.
 """
 
 import json
@@ -18,11 +18,12 @@ from pipeline.errors import StoreError
 from pipeline.features.dvc_cache import stage_of
 from pipeline.features.fingerprint import FORMAT_VERSION, format_of
 from pipeline.features.manifest import Manifest, read_manifest
-from pipeline.features.scratch import scratch_folder, work_folder
+from pipeline.features.scratch import scratch_folder
 from pipeline.features.verify import Damage, Verified, verify
 from pipeline.store.clean import clean_cache, clean_scratch
 from pipeline.store.listing import stores
 from pipeline.store.needs import needs_of
+from pipeline.work_folder import work_folder
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Repaired:
         scratch: shards removed from the scratch folder, to be encoded again.
         cache: objects removed from DVC's cache.
         same_bytes: whether the store has the bytes it had when it was first written; None if that is not known.
-        needed: whether the store was written anew, as something was wrong somewhere or its format was an older one.
+        needed: whether the store was written again, because something was damaged or its format was older.
     """
 
     damages: tuple[Damage, ...]
@@ -47,7 +48,7 @@ class Repaired:
 
 
 def repair_all(folders: Iterable[Path]) -> Iterator[tuple[Path, Repaired]]:
-    """Mend several stores one by one, and after each those that share a damaged file with it.
+    """Repair several stores one by one, and after each those that share a damaged file with it.
 
     DVC keeps equal files once: the metadata of two stores may be names of one inode, so damage to one is in both.
 
@@ -64,7 +65,7 @@ def repair_all(folders: Iterable[Path]) -> Iterator[tuple[Path, Repaired]]:
         for other in stores() if damaged else ():
             inside = {file.stat().st_ino for file in other.rglob("*") if file.is_file()}
             if other not in done and other not in waiting and damaged & inside:
-                log.warning("%s shares a damaged file with %s and is mended too", other, folder)
+                log.warning("%s shares a damaged file with %s and is repaired too", other, folder)
                 waiting.append(other)
 
 
@@ -73,9 +74,9 @@ def _inodes(folder: Path, damages: Iterable[Damage]) -> set[int]:
 
 
 def repair(folder: Path) -> Repaired:
-    """Mend the store at `folder`, in scratch and in DVC's cache as well. Needs the project's root as working directory.
+    """Repair the store at `folder`, in scratch and in DVC's cache as well; run it at the root of the project.
 
-    Metadata is written anew without a backbone; a damaged shard is encoded again, and only that.
+    Metadata is written again without a backbone; only damaged shards are encoded again.
 
     Raises:
         StoreError: no stage of dvc.lock writes this store, or its stage failed, or it is still damaged afterwards.
@@ -83,25 +84,25 @@ def repair(folder: Path) -> Repaired:
     stage = stage_of(folder)
     if stage is None:
         raise StoreError(
-            f"No stage in dvc.lock writes {folder}, so repair cannot write it anew. Nothing was changed.\n"
+            f"No stage in dvc.lock writes {folder}, so repair cannot write it again. Nothing was changed.\n"
             "  - If DVC encoded it: run this at the root of the project, with the path as dvc.lock has it "
             "(data/features/<group>/<view>/<dataset>).\n"
             "  - If it is a store of params.yaml that DVC has not encoded yet: dvc repro encode@<store>, with its name "
             "under `stores` in params.yaml; then repair it.\n"
             "  - If it was encoded without DVC: delete its folder and those of its fingerprint in scratch "
-            f"({_scratch_named(folder)}), since damaged shards there would be taken again, and encode it as before. "
-            "All its rows are encoded anew. To lose only the damaged shards, call pipeline.store.repair.mend(folder, "
-            "write) from Python, where `write` encodes it."
+            f"({_scratch_named(folder)}), since damaged shards there would be reused, and encode it as before. "
+            "All its rows are encoded again. To lose only the damaged shards, call pipeline.store.repair.rewrite("
+            "folder, write) from Python, where `write` encodes it."
         )
-    return mend(folder, lambda: _run_stage(stage), stage)
+    return rewrite(folder, lambda: _run_stage(stage), stage)
 
 
-def mend(folder: Path, write: Callable[[], object], stage: str | None = None) -> Repaired:
-    """Mend the store at `folder` by removing what is damaged and writing the store anew.
+def rewrite(folder: Path, write: Callable[[], object], stage: str | None = None) -> Repaired:
+    """Repair the store at `folder` by removing what is damaged and writing the store again.
 
     Args:
         write: writes the store again as it was; it takes the shards that it finds in scratch or in DVC's cache.
-        stage: the stage of dvc.lock that writes the store; None if DVC does not know it.
+        stage: the stage in dvc.lock that writes the store; None if DVC does not list it.
 
     Raises:
         StoreError: it holds foreign files, which would be lost, or is still damaged afterwards.
@@ -109,7 +110,7 @@ def mend(folder: Path, write: Callable[[], object], stage: str | None = None) ->
     before = _verified(folder)
     damages = () if before is None else before.damages
     foreign = [damage.path for damage in damages if damage.kind == "foreign"]
-    if foreign:  # writing the store anew would delete what may be somebody's only copy
+    if foreign:  # writing the store again would delete what may be the only copy
         raise StoreError(
             f"{folder} holds files that do not belong to it: {', '.join(foreign[:5])}. Move them elsewhere or delete "
             "them, and repair again."
@@ -124,13 +125,13 @@ def mend(folder: Path, write: Callable[[], object], stage: str | None = None) ->
     after = verify(folder)
     if not after.intact:
         listed = "; ".join(str(damage) for damage in after.damages[:3])
-        raise StoreError(f"{folder} is still damaged after it was written anew: {listed}. Is the disk failing?")
+        raise StoreError(f"{folder} is still damaged after it was written again: {listed}. Is the disk failing?")
     same = None if manifest is None else manifest == read_manifest(folder)
     return Repaired(damages, tuple(removed), tuple(objects), same)
 
 
 def _verified(folder: Path) -> Verified | None:
-    """What `verify` finds; None if nothing of the store can be checked, so that all of it has to be written."""
+    """What `verify` finds; None if nothing of the store can be checked, so that all of it must be written again."""
     try:
         return verify(folder)
     except StoreError as error:
@@ -154,7 +155,7 @@ def _manifest(folder: Path) -> Manifest | None:
 
 
 def _scratch_folders(folder: Path, manifest: Manifest | None) -> list[Path]:
-    """Where the shards of the store are kept; every scratch folder there is if no file says whose features it holds."""
+    """Where the shards of the store are kept; all scratch folders if no file tells whose features it holds."""
     if manifest is not None:
         return [scratch_folder(manifest.fingerprint)]
     try:
@@ -172,7 +173,7 @@ def _scratch_named(folder: Path) -> str:
 
 
 def _run_stage(stage: str) -> None:
-    """Run one stage by force and have DVC commit what it wrote."""
+    """Force one stage to run and have DVC commit its output."""
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage]
     binaries = str(Path(sys.executable).parent)
     environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}

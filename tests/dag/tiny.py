@@ -26,7 +26,7 @@ PICTURES = len(COLOURS) * len(THINGS)
 
 def write_image_checkpoint(folder: Path, seed: int) -> None:
     """A transformers Dinov2 of 2 layers and width 16, with its processor."""
-    from pipeline.encoders.torchvision_fix import ensure_torchvision
+    from pipeline.torchvision_fix import ensure_torchvision
 
     ensure_torchvision()
     import torch
@@ -56,7 +56,7 @@ def write_image_checkpoint(folder: Path, seed: int) -> None:
 
 def write_text_checkpoint(folder: Path, seed: int) -> None:
     """A transformers BERT of 2 layers and width 16, with a tokenizer of whole words."""
-    from pipeline.encoders.torchvision_fix import ensure_torchvision
+    from pipeline.torchvision_fix import ensure_torchvision
 
     ensure_torchvision()
     import torch

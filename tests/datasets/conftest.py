@@ -14,7 +14,7 @@ from pipeline.datasets.concepts import concept_key
 @pytest.fixture(scope="session")
 def downloads() -> Path:
     """Where the stages keep package payloads, so that tests fetch them once per machine."""
-    from pipeline.features.scratch import work_folder
+    from pipeline.work_folder import work_folder
 
     return work_folder() / "downloads"
 

@@ -127,7 +127,7 @@ def check_size(expected: Outcome, check: str, position: int, pictures: Pictures)
 
 def test_what_is_no_file(pictures: Pictures) -> None:
     reasons = pictures.failures["decode"]
-    assert reasons["folder.png"] == reasons["pipe.png"] == "cannot be read: it is no file"
+    assert reasons["folder.png"] == reasons["pipe.png"] == "cannot be read: not a file"
     assert reasons["link.png"] == reasons["gone.png"] == "no such file"
 
 
@@ -139,7 +139,7 @@ CSV_ROWS: dict[bytes, str | None] = {
     b"a.jpg": "empty caption",
     b",a caption": "no file named",
     b"a.jpg," + LONG.encode(): "caption of 149999 characters; at most 100000",
-    b"a.jpg,caf\xe9": "the row is no UTF-8",
+    b"a.jpg,caf\xe9": "the row is not valid UTF-8",
     b"a.jpg,a kite, in the sky,more,and,even,more,of it": "put quotes around",
     b"gone.jpg,x": "no such file",
     b"a.jpg,x,,,,,tomorrow": "split is 'tomorrow'",
@@ -181,7 +181,7 @@ def test_a_compressed_table_that_is_damaged(tmp_path: Path) -> None:
     for name, content in (("cut", cut(whole)), ("noise", whole[:9000] + b"\xff" * 99 + whole[9099:])):
         write(tmp_path / f"{name}.csv.gz", content)
         _, failures = build(TableSource(source="table", path=f"{tmp_path}/{name}.csv.gz", **SHARED), tmp_path / name)
-        assert any("breaks off" in reason or "cannot be read" in reason for reason in failures.values())
+        assert any("cut short" in reason or "cannot be read" in reason for reason in failures.values())
 
 
 JSON_LINES: dict[bytes, str | None] = {
@@ -189,15 +189,15 @@ JSON_LINES: dict[bytes, str | None] = {
     b'{"image": "a.jpg", "caption": ["one", "", "two"]}': "caption 2: empty caption",
     b'{"image": "a.jpg", "caption": 7}': "caption is a int, not a text",
     b'{"image": "a.jpg", "caption": {"en": "x"}}': "caption is a dict, not a text",
-    b'{"image": "a.jpg", "caption": "\\ud800"}': "caption is no UTF-8",
+    b'{"image": "a.jpg", "caption": "\\ud800"}': "caption is not valid UTF-8",
     b'{"image": "a.jpg", "caption": null}': "no caption and no label",
     b'{"image": "a.jpg"}': "no caption and no label",
     b'{"caption": "x"}': "no file named",
     b'{"image": 5, "caption": "x"}': "found a int",
-    b'{"image": "a.jpg", "caption"': "the line is no JSON",
+    b'{"image": "a.jpg", "caption"': "the line is not valid JSON",
     b'["a.jpg", "x"]': "expected an object",
-    b'{"image": "caf\xe9.jpg", "caption": "x"}': "the line is no UTF-8",
-    b"[" * 100_000: "the line is no JSON",
+    b'{"image": "caf\xe9.jpg", "caption": "x"}': "the line is not valid UTF-8",
+    b"[" * 100_000: "the line is not valid JSON",
     b'{"image": "\\u0000", "caption": "x"}': "zero byte",
 }
 
@@ -261,13 +261,13 @@ TAR_MEMBERS: list[tuple[str, bytes | tarfile.TarInfo, str | None]] = [
     ("lonely.txt", b"no picture", "no picture (jpg"),
     ("silent.jpg", photo(6), "no caption and no label"),
     ("latin.jpg", photo(7), None),
-    ("latin.txt", b"caf\xe9", "text is no UTF-8"),
+    ("latin.txt", b"caf\xe9", "text is not valid UTF-8"),
     ("void.jpg", photo(8), None),
     ("void.txt", b" \n", "empty caption"),
     ("page.jpg", b"<html>404</html>", None),
     ("page.txt", b"an error page", "it looks like HTML"),
     ("bare", b"no extension", None),
-    ("b\udce9d.jpg", photo(9), "its name is no UTF-8"),
+    ("b\udce9d.jpg", photo(9), "its name is not valid UTF-8"),
 ]
 
 
@@ -299,8 +299,8 @@ ARCHIVES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda _: b"", "cannot be read as an uncompressed tar"),
     "text": (lambda _: b"404: not found" * 99, "cannot be read as an uncompressed tar"),
     "gzip": (gzip.compress, "cannot be read as an uncompressed tar"),
-    "cut": (cut, "breaks off"),
-    "noise": (lambda whole: whole[:1536] + b"\xff" * 512 + whole[2048:], "damaged or breaks off"),
+    "cut": (cut, "cut short"),
+    "noise": (lambda whole: whole[:1536] + b"\xff" * 512 + whole[2048:], "damaged or cut short"),
 }
 
 
@@ -350,10 +350,10 @@ def test_cells_of_parquet(tmp_path: Path) -> None:
         ("a.parquet", b"", "cannot be read as Parquet"),
         ("a.csv", b"path,text\na.jpg,x\n", r"lacks the columns \['caption', 'image'\]; it has \['path', 'text'\]"),
         ("a.csv", b"", r"lacks the columns"),
-        ("a.csv", "image,caption\n".encode("utf-16"), "no UTF-8 table"),
+        ("a.csv", "image,caption\n".encode("utf-16"), "not a UTF-8 table"),
         ("a.xlsx", b"x", "a table of an unknown kind"),
         ("a.json", b"{}", "expected a list of objects"),
-        ("a.json", b"[", "is no JSON"),
+        ("a.json", b"[", "is not valid JSON"),
     ],
 )
 def test_a_table_that_is_none(name: str, content: bytes, message: str, tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def test_lines_of_flickr30k(tmp_path: Path) -> None:
     keys, failures = build(spec, tmp_path / "index")
     assert keys == ["a.jpg"]
     assert "expected a file, its number and a caption" in failures["results.csv, line 3"]
-    assert "no UTF-8" in failures["results.csv, line 4: a.jpg"]
+    assert "not valid UTF-8" in failures["results.csv, line 4: a.jpg"]
 
 
 def test_many_failures_stop_a_source_early_with_the_first_reasons(tmp_path: Path) -> None:

@@ -100,11 +100,11 @@ def test_bad_samples_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda root: (root / "classnames.txt").unlink(), "names a class a line"),
+        (lambda root: (root / "classnames.txt").unlink(), "expected one class per line"),
         (lambda root: (root / "test/nshards.txt").write_text("many"), "Splits found in .*: test, train"),
         (lambda root: (root / "test/1.tar").unlink(), "1.tar cannot be read"),
         (lambda root: (root / "test/1.tar").write_bytes(b"no archive" * 100), "1.tar cannot be read"),
-        (lambda root: (root / "dataset_type.txt").write_text("multilabel"), "says 'multilabel'"),
+        (lambda root: (root / "dataset_type.txt").write_text("multilabel"), "holds 'multilabel'"),
         (lambda root: (root / "classnames.txt").write_bytes(b"caf\xe9"), "UTF-8"),
     ],
 )

@@ -11,8 +11,8 @@ from PIL import Image
 from pipeline.config import EncoderSpec, ViewSpec
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.embedded import EMBEDDED
-from pipeline.encoders.torchvision_fix import ensure_torchvision
 from pipeline.errors import CheckpointError
+from pipeline.torchvision_fix import ensure_torchvision
 
 ensure_torchvision()
 

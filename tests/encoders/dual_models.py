@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from pipeline.encoders.open_clip_parts import import_open_clip
-from pipeline.encoders.torchvision_fix import ensure_torchvision
+from pipeline.torchvision_fix import ensure_torchvision
 
 ensure_torchvision()
 

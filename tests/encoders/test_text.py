@@ -24,8 +24,9 @@ from transformers import (
 )
 
 from pipeline.encoders.checkpoint import materialise
-from pipeline.encoders.text import TextEncoder, load_text_encoder
-from pipeline.encoders.text_limits import own_limit, positions
+from pipeline.encoders.text import load_text_encoder
+from pipeline.encoders.text_encoder import TextEncoder
+from pipeline.encoders.text_limits import default_limit, positions
 from pipeline.encoders.transformers_text import pool
 from pipeline.errors import CheckpointError
 from tests.encoders.conftest import spec, view
@@ -176,8 +177,8 @@ def test_limits() -> None:
     relative = type("Config", (), {"model_type": "t5"})
     assert positions(roberta) == 512
     assert positions(relative) is None
-    assert own_limit(int(1e30), None) is None
-    assert own_limit(512, 128) == 128
+    assert default_limit(int(1e30), None) is None
+    assert default_limit(512, 128) == 128
 
 
 def test_minilm_is_what_sentence_transformers_gives(embedded: Callable[[str], Path]) -> None:

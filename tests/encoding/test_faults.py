@@ -21,7 +21,7 @@ from pipeline.features.scratch import _warn_of_copies
 from pipeline.features.shards import RECORD, ScratchShard
 from pipeline.features.verify import verify
 from pipeline.paths import WORK_VARIABLE
-from pipeline.store.repair import mend
+from pipeline.store.repair import rewrite
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_killed_encodes_end_in_the_same_bytes(tmp_path: Path) -> None:
     assert found["kills"] == 6
 
 
-def test_flipped_bits_are_found_and_mended(tmp_path: Path) -> None:
+def test_flipped_bits_are_found_and_repaired(tmp_path: Path) -> None:
     found = faults.flips(tmp_path, 30, np.random.default_rng(3))
     assert found["files_hit"] == found["files"], "every file was hit once"
 
@@ -57,7 +57,7 @@ def test_a_full_disk_is_said_and_finished_shards_are_kept(
     monkeypatch.setattr("pipeline.encoding.run.require_space", lambda *_: None)  # others fill the disk meanwhile
     filler = small_disk / "filler"
     filler.write_bytes(bytes(48 << 10))
-    with pytest.raises(StoreError, match=r"No space is left on the disk(?s:.*)goes on from them"):
+    with pytest.raises(StoreError, match=r"No space is left on the disk(?s:.*)continues from them"):
         faults.encode(small_disk)
     assert not (small_disk / "store").exists()
     assert not list(small_disk.rglob("*.partial"))
@@ -76,7 +76,7 @@ def test_a_disk_that_is_full_only_for_the_journal(tmp_path: Path, monkeypatch: p
 
     with monkeypatch.context() as patched:
         patched.setattr(StoreEncoder, "_write_journal", full)
-        with pytest.raises(StoreError, match=r"No space is left on the disk(?s:.*)goes on from them"):
+        with pytest.raises(StoreError, match=r"No space is left on the disk(?s:.*)continues from them"):
             faults.encode(tmp_path)
     assert faults.encode(tmp_path).encoded == 0
 
@@ -120,7 +120,7 @@ def test_a_damaged_list_of_ids_makes_its_shard_unknown(tmp_path: Path) -> None:
     path = sorted(tmp_path.glob("work/scratch/*/*/rows.parquet"))[0]
     faults.flip(path, path.stat().st_size // 3, 2)
     assert ScratchShard.find(path.parent) is None
-    done = mend(tmp_path / "store", lambda: faults.encode(tmp_path))
+    done = rewrite(tmp_path / "store", lambda: faults.encode(tmp_path))
     assert done.scratch == (path.parent.name,)
     assert faults.contents(tmp_path / "store") == expected
     assert ScratchShard.find(path.parent) is not None
@@ -135,7 +135,7 @@ def test_records_from_before_ids_were_summed_are_read(tmp_path: Path) -> None:
         path.write_text(json.dumps(record))
     assert faults.encode(tmp_path).encoded == 0
     assert faults.contents(tmp_path / "store") == expected
-    assert not mend(tmp_path / "store", lambda: None).needed
+    assert not rewrite(tmp_path / "store", lambda: None).needed
 
 
 def test_scratch_on_another_file_system(
@@ -163,11 +163,11 @@ def test_a_foreign_file_is_named_and_not_deleted(tmp_path: Path) -> None:
     mine = tmp_path / "store" / "cls" / "notes.txt"
     mine.write_text("mine")
     with pytest.raises(StoreError, match=r"files that do not belong to it: cls/notes\.txt\. Move them"):
-        mend(tmp_path / "store", lambda: faults.encode(tmp_path))
+        rewrite(tmp_path / "store", lambda: faults.encode(tmp_path))
     assert mine.read_text() == "mine"
 
 
-def test_missing_and_cut_shards_are_mended(tmp_path: Path) -> None:
+def test_missing_and_cut_shards_are_repaired(tmp_path: Path) -> None:
     faults.encode(tmp_path)
     store = tmp_path / "store"
     expected = faults.contents(store)
@@ -176,7 +176,7 @@ def test_missing_and_cut_shards_are_mended(tmp_path: Path) -> None:
         file.truncate(100)
     with pytest.raises(StoreError, match=r"cls/c/0/0/0 is missing: the store is incomplete"):
         FeatureStore.open(store).read("cls", ["id0"])
-    done = mend(store, lambda: faults.encode(tmp_path))
+    done = rewrite(store, lambda: faults.encode(tmp_path))
     assert [str(damage) for damage in done.damages] == [
         "cls/c/0/0/0: missing (shard 0, rows 0 to 15), 16 ids: id0 to id15",
         "grid/c/2/0/0: changed (shard 2, rows 32 to 47), 16 ids: id32 to id47",
@@ -191,5 +191,5 @@ def test_other_bytes_are_said_to_be_other(tmp_path: Path, monkeypatch: pytest.Mo
     store = tmp_path / "store"
     faults.flip(store / "cls" / "c" / "0" / "0" / "0", 5, 5)
     monkeypatch.setattr(np, "sin", np.cos)  # another machine
-    assert mend(store, lambda: faults.encode(tmp_path)).same_bytes is False
+    assert rewrite(store, lambda: faults.encode(tmp_path)).same_bytes is False
     assert verify(store).intact

@@ -16,7 +16,7 @@ from pipeline.encoders.image import load_image_encoder
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoders.text import load_text_encoder
 from pipeline.encoding import batch_size
-from pipeline.encoding.batch_size import FOUND, find_batch_size
+from pipeline.encoding.batch_size import BATCH_SIZES, find_batch_size
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.load import image_rows, text_rows
 from pipeline.encoding.rows import ImageRows, TextRows
@@ -89,7 +89,7 @@ def test_the_smallest_of_the_fastest_sizes_is_taken(
     assert not tried, "it is found once"
     find_batch_size({"model": "y"}, "cpu", run)
     assert tried, "another model is another matter"
-    assert len(json.loads((tmp_path / FOUND).read_text())) == 2
+    assert len(json.loads((tmp_path / BATCH_SIZES).read_text())) == 2
 
 
 def test_a_size_that_does_not_fit_halves_what_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,13 +103,13 @@ def test_a_size_that_does_not_fit_halves_what_did(tmp_path: Path, monkeypatch: p
         clock.now += 1.0
 
     assert find_batch_size({"model": "x"}, "cpu", run) == 8
-    with pytest.raises(CheckpointError, match="Not even a batch of 4 fits"):
+    with pytest.raises(CheckpointError, match="Even a batch of 4 does not fit"):
         find_batch_size({"model": "y"}, "cpu", lambda _size: torch.empty(2**60) and None)
 
 
-def test_auto_is_settled_once_and_recorded(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_resolved_once_and_recorded(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WORK_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(batch_size, "_AT_LEAST", 0.0)
+    monkeypatch.setattr(batch_size, "_MIN_SECONDS", 0.0)
     params = EncodeParams(batch_size="auto", text_batch_size="auto", workers=1)
     images = image_rows(folder / "made-eye", eye(), EYE, folder / "index", params)
     texts = text_rows(folder / "made-words", words(), WORDS, STRINGS, params)
@@ -118,7 +118,7 @@ def test_auto_is_settled_once_and_recorded(folder: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(batch_size, "_fastest", lambda *_: pytest.fail("it is known"))
     again = image_rows(folder / "made-eye", eye(), EYE, folder / "index", params)
     assert again.notes == images.notes
-    with pytest.raises(CheckpointError, match="was not settled"):
+    with pytest.raises(CheckpointError, match="was not resolved"):
         ImageRows(load_image_encoder(folder / "made-eye", eye(), EYE, "cpu"), EYE, lambda _: picture(), params)
 
 
@@ -233,7 +233,7 @@ def test_channels_last_is_the_layout_of_images_and_convolutions(folder: Path) ->
     encoder = load_image_encoder(folder / "made-eye", eye(), EYE, "cpu")
     pixels = torch.stack([encoder.preprocess(picture(seed=seed)) for seed in range(2)])
     before = encoder.forward(pixels).cls
-    encoder.hurry(compiled=False, channels_last=True)
+    encoder.optimise(compiled=False, channels_last=True)
     kernels = [weight for weight in encoder._tower.backbone.parameters() if weight.ndim == 4]
     assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in kernels)
     torch.testing.assert_close(encoder.forward(pixels).cls, before, rtol=1e-4, atol=1e-5)

@@ -10,7 +10,8 @@ from PIL import Image
 from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
-from pipeline.encoders.text import TextEncoder, load_text_encoder
+from pipeline.encoders.text import load_text_encoder
+from pipeline.encoders.text_encoder import TextEncoder
 from pipeline.encoding.chunks import chunks
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.regions import region_means
@@ -92,7 +93,7 @@ def test_an_image_that_the_processor_refuses_has_a_reason(eye: ImageEncoder, mon
 
     monkeypatch.setattr(eye, "preprocess", particular)
     reasons = gathered(ImageRows(eye, GRID, picture, PARAMS), ["0", "1", "2"])[1]
-    assert reasons == [None, "the image processor refuses it: Unable to infer channel dimension format", None]
+    assert reasons == [None, "the image processor rejects it: Unable to infer channel dimension format", None]
 
 
 def test_non_finite_features_are_refused(eye: ImageEncoder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ class Foreseeing(Counting):
         super().__init__()
         self.expected: list[list[list[str]]] = []
 
-    def expect(self, later: Iterable[Sequence[str]]) -> None:
+    def prefetch(self, later: Iterable[Sequence[str]]) -> None:
         self.expected.append([list(ids) for ids in later])
 
 

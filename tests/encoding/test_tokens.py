@@ -10,7 +10,8 @@ from transformers import AutoModel, AutoTokenizer
 from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.manifest import read_manifest
-from pipeline.encoders.text import TextEncoder, TokenFeatures, load_text_encoder
+from pipeline.encoders.text import load_text_encoder
+from pipeline.encoders.text_encoder import TextEncoder, TokenFeatures
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.rows import NOT_FINITE, TextRows
 from tests.dag import tiny

@@ -143,7 +143,7 @@ def test_ties_are_where_we_differ(metrics: SimpleNamespace) -> None:
 
 @pytest.fixture(scope="module")
 def jaccard() -> Callable[..., torch.Tensor]:
-    from pipeline.encoders.torchvision_fix import ensure_torchvision
+    from pipeline.torchvision_fix import ensure_torchvision
 
     ensure_torchvision()
     from torchmetrics.functional.classification import multiclass_jaccard_index

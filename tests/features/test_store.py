@@ -99,7 +99,7 @@ def test_a_foreign_group_is_refused(tmp_path: Path) -> None:
     metadata = json.loads((out / "zarr.json").read_text())
     del metadata["attributes"]["fingerprint"]
     (out / "zarr.json").write_text(json.dumps(metadata))
-    with pytest.raises(StoreError, match=r"zarr.json is not what was written"):
+    with pytest.raises(StoreError, match=r"zarr.json differs from what was written"):
         FeatureStore.open(out)
     (out / "manifest.json").unlink()
     with pytest.raises(StoreError, match="is not a feature store of this project"):
@@ -153,7 +153,7 @@ def test_shards_are_published_beside_the_writing_of_the_next(tmp_path: Path) -> 
         for ids in (["a", "b"], ["c", "d"]):
             with ShardWriter(tmp_path, SPECS, ids, 4) as writer:
                 writer.append(features(2), [None, None])
-                finished.append(writer.finish_beside(beside))
+                finished.append(writer.finish_in_background(beside))
         assert not any(shard.done() for shard in finished)
         held.set()
         assert [shard.result().rows()[0] for shard in finished] == [["a", "b"], ["c", "d"]]
@@ -167,7 +167,7 @@ def test_an_error_beside_the_writing_comes_with_the_result(tmp_path: Path, monke
     with ThreadPoolExecutor(1) as beside, ShardWriter(tmp_path, SPECS, ["a", "b"], 4) as writer:
         writer.append(features(2), [None, None])
         monkeypatch.setattr("os.fsync", full)
-        shard = writer.finish_beside(beside)
+        shard = writer.finish_in_background(beside)
         with pytest.raises(OSError, match="No space"):
             shard.result()
     assert not list(tmp_path.iterdir())

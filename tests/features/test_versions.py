@@ -10,7 +10,7 @@ import zarr
 from pipeline.errors import FingerprintMismatch, StoreError
 from pipeline.features import FeatureStore, Fingerprint
 from pipeline.features.fingerprint import FORMAT_VERSION
-from pipeline.store.repair import mend
+from pipeline.store.repair import rewrite
 from tests.features import stores
 from tests.features.stores import normal, write_store
 
@@ -61,9 +61,9 @@ def test_another_format_is_refused_with_the_way_out(tmp_path: Path, version: int
         store.rename(tmp_path / "old")
         made(tmp_path / "new").rename(store)
 
-    assert mend(store, write).needed
+    assert rewrite(store, write).needed
     assert len(FeatureStore.open(store)) == 20
-    assert not mend(store, lambda: pytest.fail("written twice")).needed
+    assert not rewrite(store, lambda: pytest.fail("written twice")).needed
 
 
 @pytest.fixture

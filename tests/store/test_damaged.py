@@ -88,7 +88,7 @@ def test_gc_keeps_all_shards_of_a_damaged_store(
     assert main(["gc", "--yes"]) == 0
     assert shards(scratch, ONE) == 3
     assert shards(scratch, OTHER) == 0, "what nothing names is freed all the same"
-    assert f"{STORE}: cannot vouch for its list of shards" in capsys.readouterr().out
+    assert f"{STORE}: its list of shards cannot be trusted" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("lost", ["damaged", "missing", "other digest"])
@@ -103,7 +103,7 @@ def test_gc_removes_no_shard_while_a_store_says_nothing(
     shutil.rmtree(ROOT / "pairs" / "eye" / "other")
     assert main(["gc", "--yes"]) == 1
     assert (shards(scratch, ONE), shards(scratch, OTHER)) == (3, 2)
-    assert f"Mend it first with: python -m pipeline.store repair {STORE}" in capsys.readouterr().out
+    assert f"Repair it first with: python -m pipeline.store repair {STORE}" in capsys.readouterr().out
     assert main(["ls"]) == 1
     assert "1 that cannot be read may need some" in capsys.readouterr().out
     assert main(["verify"]) == 1

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.config import TrainedHead, TrainParams
-from pipeline.features.scratch import work_folder
+from pipeline.work_folder import work_folder
 
 log = logging.getLogger(__name__)
 

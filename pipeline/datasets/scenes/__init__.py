@@ -1,4 +1,4 @@
-"""Scenes composed of cut-outs: exact masks, long captions. Everything is drawn by hashing, nothing by a stream."""
+"""Scenes composed of cut-outs: exact masks, long captions. All randomness comes from hashes."""
 
 from pipeline.datasets.scenes.build import build_scenes
 from pipeline.datasets.scenes.read import SceneObject, Scenes, read_scenes

@@ -26,9 +26,7 @@ log = logging.getLogger(__name__)
 MASKS_FILE = "masks.npz"
 OBJECTS_FILE = "objects.parquet"
 ROLE = "long"
-
-
-TRAINING = 1_000_000  # number of the first training scene; those that are tested have lower ones
+TRAINING = 1_000_000  # number of the first training scene; test scenes have lower numbers
 
 
 def build_scenes(indexes: Mapping[str, Path], params: ScenesSpec, out: Path) -> dict[str, Any]:
@@ -37,7 +35,7 @@ def build_scenes(indexes: Mapping[str, Path], params: ScenesSpec, out: Path) -> 
     Beside the usual tables (images.parquet with images.tar, texts.parquet and pairs.parquet with one caption per scene
     of role "long", about.json with `composed: true`) come masks.npz (`instances`, (N, size, size) uint8 in the order of
     images.parquet: 0 background, k object k, exact after occlusion) and objects.parquet. The same indexes give the same
-    bytes; neither splits nor seed have a say, so a new split never leads to a backbone pass.
+    bytes; neither splits nor the seed matter, so a new split never causes a backbone pass.
 
     Args:
         indexes: data set name -> its index, in the order of `params.pieces`.
@@ -60,7 +58,7 @@ def build_scenes(indexes: Mapping[str, Path], params: ScenesSpec, out: Path) -> 
         )
     about: dict[str, Any] = {"source": "scenes", "composed": True, "pieces": list(indexes), "languages": ["en"]}
     if not pieces:
-        reason = f"no cut-outs in {', '.join(indexes)}: see what the stage index says of them"
+        reason = f"no cut-outs in {', '.join(indexes)}: see the messages of the stage index"
         log.warning("warning: no scene is composed: %s", reason)
         about |= {"available": False, "reason": reason}
     masks: list[np.ndarray] = []
@@ -108,7 +106,7 @@ def _png(scene: Composition) -> bytes:
 
 
 def _write_masks(instances: np.ndarray, path: Path) -> None:
-    """Whole or not at all; numpy gives the members of the archive no time, so equal masks give equal bytes."""
+    """Write whole or not at all; numpy stores no times in the archive, so equal masks give equal bytes."""
     partial = path.with_name(path.name + ".partial")
     with open(partial, "wb") as file:
         np.savez_compressed(file, instances=instances)

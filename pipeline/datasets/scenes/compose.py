@@ -1,4 +1,4 @@
-"""Putting cut-outs into one picture: sizes, places, occlusion, and the mask of each object."""
+"""Composes cut-outs into one picture: sizes, places, occlusion, and the mask of each object."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def compose(number: int, candidates: Sequence[Piece], count: int, size: int) -> 
     """Compose scene `number` of `count` objects of different concepts.
 
     Which pieces, how large, where and on what: each follows from a hash of the scene's number and the piece, so a
-    piece more or less changes a scene only if it belongs to it. Larger objects lie beneath smaller ones; each keeps 70
+    piece more or less changes a scene only if it belongs to it. Larger objects are beneath smaller ones; each keeps 70
     % of its pixels in view.
 
     Args:
@@ -125,7 +125,7 @@ class _Canvas:
         self.visible: list[int] = []
 
     def add(self, piece: Piece, cut_out: Image.Image, side: float) -> None:
-        """Lay an object, `side` pixels long, where it hides little of the others; smaller where there is no such place.
+        """Place an object, `side` pixels long, where it hides little of the others; smaller if there is no such place.
 
         Raises:
             DataError: there is no room.

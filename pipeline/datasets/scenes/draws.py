@@ -1,4 +1,4 @@
-"""Numbers drawn by hashing what they are for, so that no draw depends on how many came before it."""
+"""Random numbers from hashes of their purpose, so that no draw depends on how many came before it."""
 
 import hashlib
 from collections.abc import Sequence

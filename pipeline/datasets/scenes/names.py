@@ -1,4 +1,4 @@
-"""How an object is called in a caption: with the right article at first, and "the ..." when it comes again."""
+"""What an object is called in a caption: with the right article at first, and "the ..." later."""
 
 import re
 
@@ -9,14 +9,14 @@ _ARTICLES = ("a", "an", "the", "some")
 _PLAIN = re.compile(r"[^\W_]+(?:[-'’ ][^\W_]+)*")  # words alone: no comma, no quotation mark
 _VERBS = ("is", "are", "was", "were", "can", "means", "stands", "lets", "makes", "carries", "carry", "saw", "resembles")
 _CLAUSE = frozenset((*_VERBS, "because", "you", "your", "it's"))  # words that make a sentence of a name
-_MOST_WORDS = 6
+_MAX_WORDS = 6
 
 
 def names(classname: str, caption: str | None) -> tuple[str, str]:
     """What to call an object when it is first named, and when it is named again.
 
-    The article is that of the caption where it has one; a lower-case name without one gets "a", "an" or "some". What
-    is no plain noun phrase ("Eat your broccoli"), or may be a proper name ("Saturn"), is quoted.
+    The article is that of the caption if it has one; a lower-case name without one gets "a", "an" or "some". Anything
+    that is not a plain noun phrase ("Eat your broccoli"), or may be a proper name ("Saturn"), is quoted.
 
     Args:
         classname: the concept, without article.
@@ -26,7 +26,7 @@ def names(classname: str, caption: str | None) -> tuple[str, str]:
     first = caption.split()[0].lower() if caption and caption.split() else ""
     plain = (
         _PLAIN.fullmatch(classname) is not None
-        and len(words) <= _MOST_WORDS
+        and len(words) <= _MAX_WORDS
         and not _CLAUSE.intersection(word.lower() for word in words[1:])
     )
     if not plain or (first not in _ARTICLES and not classname[0].islower()):

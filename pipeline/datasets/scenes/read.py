@@ -1,4 +1,4 @@
-"""Reading composed scenes: their masks, what each instance is, and their captions."""
+"""Reads composed scenes: their masks, what each instance is, and their captions."""
 
 import zipfile
 from dataclasses import dataclass
@@ -48,22 +48,22 @@ def read_scenes(folder: Path) -> Scenes:
     """Read what `build_scenes` wrote.
 
     Raises:
-        DataError: a file is missing, damaged, or the files are not of one run.
+        DataError: a file is missing, damaged, or the files are from different runs.
     """
-    mend = "Compose the scenes again with: dvc repro scenes"
+    remedy = "Compose the scenes again with: dvc repro scenes"
     ids: list[str] = read_table(folder / "images.parquet", ["image_id"]).column("image_id").to_pylist()
     path = folder / MASKS_FILE
     try:
         with np.load(path, allow_pickle=False) as archive:
             instances: np.ndarray = archive["instances"]
     except FileNotFoundError as error:
-        raise DataError(f"No masks at {path}. {mend}") from error
+        raise DataError(f"No masks at {path}. {remedy}") from error
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as masks ({type(error).__name__}: {error}). {mend}") from error
+        raise DataError(f"{path} cannot be read as masks ({type(error).__name__}: {error}). {remedy}") from error
     if instances.dtype != np.uint8 or instances.ndim != 3 or len(instances) != len(ids):
         raise DataError(
             f"{path} holds {instances.dtype} of shape {instances.shape}; expected uint8 masks of {len(ids)} scenes. "
-            f"{mend}"
+            f"{remedy}"
         )
     scene_of = {identifier: row for row, identifier in enumerate(ids)}
     pairs = read_table(folder / "pairs.parquet", ["image_id", "text_id", "role"]).to_pylist()
@@ -71,7 +71,9 @@ def read_scenes(folder: Path) -> Scenes:
     rows = read_table(folder / OBJECTS_FILE).to_pylist()
     unknown = {row["image_id"] for row in rows} - scene_of.keys() | (scene_of.keys() ^ caption_of.keys())
     if unknown:
-        raise DataError(f"The tables in {folder} are not of one run: image {min(unknown)} is not in all. {mend}")
+        raise DataError(
+            f"The tables in {folder} are from different runs: image {min(unknown)} is not in all of them. {remedy}"
+        )
     columns = ("instance", "dataset", "piece_id", "concept", "category", "pixels")
     return Scenes(
         ids=np.array(ids, dtype=str),

@@ -20,21 +20,21 @@ CLASSES_FILE = "classes.parquet"
 
 
 def index_segmentation(spec: SegmentationSource, builder: IndexBuilder, folder: Path) -> dict[str, Any]:
-    """Feed every good picture, and write masks.parquet and classes.parquet into `folder`; a bad one is a failure.
+    """Feed every valid picture, and write masks.parquet and classes.parquet into `folder`; others are failures.
 
-    Pictures and label maps are indexed where they lie. With windows, rows of images.parquet are windows (`parent_id`,
-    `box`) and pictures are no rows of their own; `masks.image_id` is that of the picture either way.
+    Pictures and label maps are indexed in place. With windows, rows of images.parquet are windows (`parent_id`, `box`)
+    and pictures have no rows; `masks.image_id` is the id of the picture either way.
 
     Raises:
-        SourceError: a file of the layout is missing or wrong, or no picture is good.
+        SourceError: a file of the layout is missing or wrong, or no picture is valid.
     """
     layout = read_layout(spec)
-    known = _checked(layout, spec.path)
+    values = _checked(layout, spec.path)
     masks: dict[str, dict[str, Any]] = {}
     samples = layout.samples[: spec.limit or None]
     for sample in tqdm(samples, desc=f"{Path(spec.path).name}/{layout.split}", unit="image", mininterval=1):
         try:
-            row = _feed(sample, spec, builder, known)
+            row = _feed(sample, spec, builder, values)
             if row["image_id"] in masks:
                 raise DataError(f"the same picture as {masks[row['image_id']]['key']}")
         except (DataError, OSError) as error:
@@ -53,8 +53,8 @@ def index_segmentation(spec: SegmentationSource, builder: IndexBuilder, folder: 
     return {"path": path, "split": layout.split, "windows": windows, "pictures": len(masks), "packages": {}}
 
 
-def _feed(sample: Sample, spec: SegmentationSource, builder: IndexBuilder, known: np.ndarray) -> dict[str, Any]:
-    """Index one picture; gives its row of masks.parquet."""
+def _feed(sample: Sample, spec: SegmentationSource, builder: IndexBuilder, values: np.ndarray) -> dict[str, Any]:
+    """Index one picture and return its row of masks.parquet."""
     for path, what in ((sample.picture, "picture"), (sample.mask, "label map")):
         if not path.is_file():
             raise DataError(f"no {what} at {path}")
@@ -63,9 +63,9 @@ def _feed(sample: Sample, spec: SegmentationSource, builder: IndexBuilder, known
     labels = decode_labels(written)
     if labels.shape != size[::-1]:
         raise DataError(f"the picture is {size[0]} x {size[1]}, its label map {labels.shape[1]} x {labels.shape[0]}")
-    strange = np.setdiff1d(labels, known)
-    if strange.size:
-        raise DataError(f"the label map holds the values {strange[:5].tolist()}, which no class has")
+    unknown = np.setdiff1d(labels, values)
+    if unknown.size:
+        raise DataError(f"the label map holds the values {unknown[:5].tolist()}, which no class has")
     if spec.windows is None:
         identity = builder.refer_to(sample.picture, content, size, sample.key)
     else:

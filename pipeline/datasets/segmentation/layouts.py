@@ -1,4 +1,4 @@
-"""How segmentation data sets lie on disk: which picture goes with which label map, and what the values mean."""
+"""Layouts of segmentation data sets on disk: which picture has which label map, and what the values mean."""
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
@@ -91,7 +91,7 @@ def _ade20k(spec: SegmentationSource, folder: Path) -> Layout:
     masks = folder / "annotations" / split
     pictures = sorted((folder / "images" / split).glob("*.jpg"))
     if not pictures:
-        raise SourceError(_expected(folder, f"images/{split}/*.jpg and annotations/{split}/*.png", "no picture there"))
+        raise SourceError(_expected(folder, f"images/{split}/*.jpg and annotations/{split}/*.png", "no picture"))
     samples = [Sample(p.stem, p, masks / f"{p.stem}.png", scenes.get(p.stem)) for p in pictures]
     return Layout(split, samples, classes)
 
@@ -113,9 +113,9 @@ def _listed(folder: Path, lists: str, masks: str, split: str, classes: Sequence[
     """VOC's form: ImageSets/<lists>/<split>.txt names the pictures."""
     path = folder / "ImageSets" / lists / f"{split}.txt"
     if not path.is_file():
-        there = sorted(found.stem for found in path.parent.glob("*.txt"))
+        splits = sorted(listed.stem for listed in path.parent.glob("*.txt"))
         form = f"JPEGImages/, {masks}/ and ImageSets/{lists}/{split}.txt"
-        raise SourceError(_expected(folder, form, f"the splits {', '.join(there) or 'none'}"))
+        raise SourceError(_expected(folder, form, f"the splits {', '.join(splits) or 'none'}"))
     keys = [line.split()[0] for line in _lines(path, "a picture per line")]
     samples = [Sample(key, folder / "JPEGImages" / f"{key}.jpg", folder / masks / f"{key}.png") for key in keys]
     return Layout(split, samples, classes)

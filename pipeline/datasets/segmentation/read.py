@@ -1,4 +1,4 @@
-"""Reading the index of a segmentation data set: pictures, the rows that see them, and their label maps."""
+"""Reads the index of a segmentation data set: pictures, the rows that show them, and their label maps."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipeline.datasets.segmentation.windows import Box
 from pipeline.datasets.tables import image_id, read_table
 from pipeline.errors import DataError
 
-VOID, BACKGROUND = -1, -2  # in place of the number of a class
+VOID, BACKGROUND = -1, -2  # instead of the number of a class
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class LabelledPicture:
     Attributes:
         image_id, key: of the picture.
         size: width and height in pixels.
-        rows: (W,) str, the ids of images.parquet that see it: its windows, or itself.
-        boxes: what each row sees, in pixels of the picture.
+        rows: (W,) str, the ids of images.parquet that show it: its windows, or itself.
+        boxes: what each row shows, in pixels of the picture.
         mask: its row of masks.parquet.
     """
 
@@ -37,7 +37,7 @@ class LabelledPicture:
 
 
 class SegmentationSet:
-    """A segmentation data set as `index_segmentation`, or a source of one's own, wrote it.
+    """A segmentation data set as written by `index_segmentation` or a source of your own.
 
     Attributes:
         values: (C,) int64, rising: the values of the label maps that are classes; class c has value `values[c]`.
@@ -77,7 +77,7 @@ class SegmentationSet:
         """The class of every pixel, (height, width) int64, `BACKGROUND` or `VOID`.
 
         Raises:
-            DataError: the label map is missing, is another than when it was indexed, or has a value without a class.
+            DataError: the label map is missing, has changed since it was indexed, or has a value without a class.
         """
         content = read_bytes(picture.mask, self._folder)
         if image_id(content) != picture.mask["mask_id"]:

@@ -8,9 +8,9 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 def window_boxes(width: int, height: int, windows: SlidingWindows) -> list[Box]:
     """Boxes in pixels of the picture, row by row, that cover all of it.
 
-    They are those of mmsegmentation's slide inference: the picture is thought of as resized so that its short side has
-    `short_side` pixels; squares of `side` follow each other at `stride`, and the last of a row or column is moved back
-    inside. Corners are rounded to pixels of the picture as it is.
+    They are those of mmsegmentation's slide inference: the picture is treated as if resized so that its short side has
+    `short_side` pixels; squares of `side` follow at `stride`, and the last of a row or column is moved back inside.
+    Corners are rounded to pixels of the original picture.
     """
     scale = windows.short_side / min(width, height)
     across = _spans(width, round(width * scale), windows)

@@ -27,7 +27,7 @@ def convert(spec: EncoderSpec, folder: Path) -> str:
         CheckpointError: no such embedded encoder, another loader than it needs, or a package missing or damaged.
     """
     if spec.model not in EMBEDDED:
-        raise CheckpointError(f"There is no embedded encoder {spec.model!r}; there are: {', '.join(sorted(EMBEDDED))}")
+        raise CheckpointError(f"No embedded encoder {spec.model!r}; available are: {', '.join(sorted(EMBEDDED))}")
     loader, converter = EMBEDDED[spec.model]
     if spec.loader != loader:
         raise CheckpointError(f"The embedded encoder {spec.model} needs `loader: {loader}`, found {spec.loader}")

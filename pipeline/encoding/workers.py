@@ -1,8 +1,8 @@
-"""Batches that are encoded side by side, begun before they are asked for and given back in order.
+"""Worker threads that encode batches in parallel, start ahead of demand and return results in order.
 
-On the CPU each thread takes a whole batch, decoding included, on one core: no thread waits for another inside an
-operation, and a feature does not depend on how many cores there are. On a GPU threads decode while two batches are on
-the device, each in a stream of its own, so that one is copied to the host while the other is computed.
+On the CPU each thread processes a whole batch, decoding included, on one core: no thread waits for another inside an
+operation, and a feature does not depend on the number of cores. On a GPU, threads decode while two batches occupy the
+device, each in its own stream, so that one is copied to the host while the other is computed.
 """
 
 import os
@@ -18,21 +18,21 @@ import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_MOST = 16  # threads that decode for a GPU, unless told otherwise
-_ON_DEVICE = 2  # batches that are on a GPU at once
+_MAX_WORKERS = 16  # threads that decode for a GPU under `auto`
+_SLOTS = 2  # batches on a GPU at once
 
 
 def count_workers(workers: int | Literal["auto"], device: str) -> int:
-    """How many threads encode: as given, or for auto as many as torch computes with; 0 is the calling thread alone."""
+    """Number of encoding threads: as given, or for `auto` as many as torch computes with; 0 is the calling thread."""
     if workers != "auto":
         return workers
     if device == "cpu":
         return torch.get_num_threads()
-    return min(_MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(_MAX_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-class Turns:
-    """Who may use the device now: on a GPU a few batches at once, each in its own stream; on the CPU everybody."""
+class DeviceSlots:
+    """Limits how many batches use the device at once: on a GPU a few, each in its own stream; on the CPU no limit."""
 
     def __init__(self, device: str) -> None:
         self._free: SimpleQueue[Any] | None = None
@@ -42,14 +42,14 @@ class Turns:
         self._free = SimpleQueue()
         if kind == "cuda":
             torch.cuda.synchronize(device)  # weights were copied in another stream
-            for _ in range(_ON_DEVICE):
+            for _ in range(_SLOTS):
                 self._free.put(torch.cuda.stream(torch.cuda.Stream(device)))  # type: ignore[no-untyped-call]
         else:
             self._free.put(None)
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for a turn and hold it."""
+    def slot(self) -> Iterator[None]:
+        """Wait for a free slot and hold it."""
         if self._free is None:
             yield
             return
@@ -64,54 +64,54 @@ class Turns:
             self._free.put(stream)
 
 
-class Lanes(Generic[Item, Result]):
+class OrderedWorkers(Generic[Item, Result]):
     """Results of `work` in the order of its items.
 
     Args:
-        work: from one item, a batch, to its result; it is called from several threads.
-        workers: threads; 0 works in the calling thread, when a result is asked for.
+        work: computes the result of one item (a batch); called from several threads.
+        workers: number of threads; 0 works in the calling thread, when a result is requested.
     """
 
     def __init__(self, work: Callable[[Item], Result], workers: int) -> None:
         self._work, self._depth = work, workers + 1
         self._pool = ThreadPoolExecutor(workers, "encode", initializer=one_core) if workers else None
-        self._begun: deque[tuple[Item, Future[Result]]] = deque()
+        self._started: deque[tuple[Item, Future[Result]]] = deque()
 
     def results(self, items: Sequence[Item], following: Iterable[Item] = ()) -> Iterator[Result]:
         """The result of each of `items`.
 
         Args:
-            following: what will be asked for next. It is begun while the last of `items` are awaited, so that no
-                thread is idle between two calls; what is not asked for after all is dropped.
+            following: what will be requested next. Work on it starts while the last of `items` are awaited, so that
+                no thread is idle between two calls; whatever is not requested after all is dropped.
         """
         if self._pool is None:
             yield from map(self._work, items)
             return
-        if [item for item, _ in self._begun] != list(items[: len(self._begun)]):
+        if [item for item, _ in self._started] != list(items[: len(self._started)]):
             self.drop()
-        waiting = islice(chain(items, following), len(self._begun), None)
+        waiting = islice(chain(items, following), len(self._started), None)
         for _ in items:
-            for item in islice(waiting, self._depth - len(self._begun)):
-                self._begun.append((item, self._pool.submit(self._work, item)))
-            yield self._begun.popleft()[1].result()
+            for item in islice(waiting, self._depth - len(self._started)):
+                self._started.append((item, self._pool.submit(self._work, item)))
+            yield self._started.popleft()[1].result()
 
     def drop(self) -> None:
-        """Forget what was begun and not asked for."""
-        while self._begun:
-            self._begun.popleft()[1].cancel()
+        """Discard what was started and not requested."""
+        while self._started:
+            self._started.popleft()[1].cancel()
 
 
 def one_core() -> None:
-    """Let a thread use one core.
+    """Limit the calling thread to one core.
 
-    Processors of torchvision's kind run tensor operations, which would otherwise start as many threads as there are
-    cores in each of as many lanes. OpenMP's limit belongs to the calling thread, MKL's to the process.
+    Image processors based on torchvision run tensor operations, each of which would otherwise start as many threads as
+    there are cores, in every worker. OpenMP's limit belongs to the calling thread, MKL's to the process.
     """
     torch.set_num_threads(1)
 
 
 def to_host(values: torch.Tensor) -> Any:
-    """A tensor as float32 numpy array; from a GPU through pinned memory, which copies at the full rate of the bus."""
+    """A tensor as float32 numpy array; from a GPU through pinned memory, which copies at full bus bandwidth."""
     if values.device.type != "cuda":
         return values.float().cpu().numpy()
     host = torch.empty(values.shape, dtype=torch.float32, pin_memory=True)

@@ -1,4 +1,4 @@
-"""Work side by side: order, what is begun ahead, errors; and features that do not depend on how they were batched."""
+"""Parallel work: order, what is started ahead, errors; and features that do not depend on how they were batched."""
 
 import threading
 import time
@@ -15,10 +15,10 @@ from pipeline.encoders.image import load_image_encoder
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoders.text import load_text_encoder
 from pipeline.encoding.identity import fingerprint_of
-from pipeline.encoding.lanes import Lanes, count_workers
 from pipeline.encoding.plan import Plan
 from pipeline.encoding.rows import ImageRows, TextRows
 from pipeline.encoding.run import StoreEncoder
+from pipeline.encoding.workers import OrderedWorkers, count_workers
 from pipeline.features import FeatureStore
 from pipeline.paths import WORK_VARIABLE
 from tests.dag import tiny
@@ -37,32 +37,32 @@ def test_results_come_in_order_each_once(workers: int) -> None:
         done[item] += 1
         return item * item
 
-    lanes = Lanes(work, workers)
-    assert list(lanes.results(range(8), following=range(8, 12))) == [item * item for item in range(8)]
-    assert list(lanes.results(range(8, 12))) == [item * item for item in range(8, 12)]
-    assert done == Counter(range(12)), "what was begun ahead is used, not made again"
+    pool = OrderedWorkers(work, workers)
+    assert list(pool.results(range(8), following=range(8, 12))) == [item * item for item in range(8)]
+    assert list(pool.results(range(8, 12))) == [item * item for item in range(8, 12)]
+    assert done == Counter(range(12)), "what was started ahead is used, not made again"
 
 
-def test_what_follows_is_begun_before_it_is_asked_for() -> None:
-    begun = threading.Event()
-    lanes = Lanes(lambda item: begun.set() if item == "next" else None, 1)
-    list(lanes.results(["a", "b"], following=iter(["next"])))
-    assert begun.wait(5)
+def test_what_follows_is_started_before_it_is_requested() -> None:
+    started = threading.Event()
+    pool = OrderedWorkers(lambda item: started.set() if item == "next" else None, 1)
+    list(pool.results(["a", "b"], following=iter(["next"])))
+    assert started.wait(5)
 
 
 def test_a_broken_promise_costs_work_but_no_result() -> None:
-    lanes = Lanes(lambda item: item, 2)
-    assert list(lanes.results([1, 2, 3], following=[4, 5])) == [1, 2, 3]
-    assert list(lanes.results([5, 6])) == [5, 6]
+    pool = OrderedWorkers(lambda item: item, 2)
+    assert list(pool.results([1, 2, 3], following=[4, 5])) == [1, 2, 3]
+    assert list(pool.results([5, 6])) == [5, 6]
 
 
-def test_no_more_is_begun_than_there_are_lanes_and_one() -> None:
-    begun: list[int] = []
-    lanes = Lanes(begun.append, 2)
-    results = lanes.results(range(100))
+def test_at_most_one_item_more_than_there_are_workers_is_started() -> None:
+    started: list[int] = []
+    pool = OrderedWorkers(started.append, 2)
+    results = pool.results(range(100))
     next(results)
     time.sleep(0.05)
-    assert len(begun) <= 3
+    assert len(started) <= 3
 
 
 def test_an_error_comes_where_its_result_would_have() -> None:
@@ -71,7 +71,7 @@ def test_an_error_comes_where_its_result_would_have() -> None:
             raise ValueError("two")
         return item
 
-    results = Lanes(work, 2).results(range(4))
+    results = OrderedWorkers(work, 2).results(range(4))
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="two"):
         next(results)
@@ -136,22 +136,22 @@ def test_neither_batch_size_nor_workers_move_a_feature(
             limit = TOLERANCE * np.abs(alone[array]).max(axis=-1, keepdims=True)
             assert (np.abs(values - alone[array]) <= limit).all()
     for array, values in stores[4, 1].items():
-        np.testing.assert_array_equal(values, stores[4, 3][array], "more lanes give the same bits")
+        np.testing.assert_array_equal(values, stores[4, 3][array], "more workers give the same bits")
 
 
 @pytest.mark.parametrize("name", ["eye", "words"])
-def test_the_next_shard_is_begun_ahead_and_encoded_once(name: str, folder: Path) -> None:
+def test_the_next_shard_is_started_ahead_and_encoded_once(name: str, folder: Path) -> None:
     made = rows(name, folder, EncodeParams(batch_size=4, text_batch_size=4, workers=2))
     plain = [batch for part in (IDS[:9], IDS[9:]) for batch in rows(name, folder, EncodeParams(
         batch_size=4, text_batch_size=4, workers=0)).encode(part)]  # fmt: skip
-    made.expect([IDS[9:]])
+    made.prefetch([IDS[9:]])
     first = list(made.encode(IDS[:9]))
-    ahead = [item for item, _ in made._lanes._begun]
+    ahead = [item for item, _ in made._workers._started]
     assert len(ahead) == 2, "two batches of the next shard are on their way"
-    made.expect([])
+    made.prefetch([])
     second = list(made.encode(IDS[9:]))
     assert [batch.positions for batch in (*first, *second)] == [batch.positions for batch in plain]
     for found, expected in zip((*first, *second), plain, strict=True):
         for array, values in expected.arrays.items():
             np.testing.assert_allclose(found.arrays[array], values, atol=1e-5)
-    assert not made._lanes._begun
+    assert not made._workers._started
