@@ -48,7 +48,7 @@ def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: in
         return fit_aligner(name, spec, params, repeats, seed)
     params = params.changed(spec.train)
     data = load_alignment_data(name, spec, repeats, torch.device(choose_device(params.device)), params)
-    text_dim = data.features.text_dim
+    text_dim = data.features.texts.width
     folder = MODELS / name
     folder.mkdir(parents=True, exist_ok=True)
     kept_at = training_folder(spec, params, data, seed) if params.checkpoint_seconds else None
@@ -90,7 +90,7 @@ def train_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: in
     config = HeadConfig.of(
         name,
         spec,
-        data.features.vision_dim,
+        data.features.images.width,
         text_dim,
         embed_dim=spec.embed_dim or text_dim,
         fingerprints=data.fingerprints,

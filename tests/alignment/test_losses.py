@@ -2,11 +2,17 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.alignment.losses import info_nce, positives
+from pipeline.alignment.losses import info_nce
+from pipeline.alignment.losses.positives import EVERY, pair_positives
 
 ONE = torch.tensor(1.0)
+
+
+def positives(images: Tensor, texts: Tensor) -> Tensor:
+    return pair_positives(images, texts)(EVERY, EVERY)
 
 
 def test_positives_of_identical_captions_and_of_captions_of_one_image() -> None:

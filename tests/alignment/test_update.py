@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from pipeline.alignment.losses.objective import Objective
-from pipeline.alignment.training.capture import Captured, tensors
+from pipeline.alignment.training.capture import CapturedStep
 from pipeline.alignment.training.initial_head import initial_head
 from pipeline.alignment.training.members import Member, members_of
-from pipeline.alignment.training.records import Outcome
+from pipeline.alignment.training.records import StepMetrics
 from pipeline.alignment.training.trainer import train_members, train_repeat
-from pipeline.alignment.training.update import Updates
+from pipeline.alignment.training.update import Updater
 from pipeline.config import TrainParams
 from pipeline.errors import ConfigError, ModelError
 from tests.alignment.planted import SPEC, changed, planted
@@ -24,14 +24,16 @@ class Tape:
     def __init__(self) -> None:
         self.recorded = self.warmed = 0
 
-    def warm_up(self, function: Callable[[], Outcome], runs: int) -> None:
+    def warm_up(self, function: Callable[[], StepMetrics], runs: int) -> None:
         self.warmed += runs
         for _ in range(runs):
             function()
 
-    def record(self, function: Callable[[], Outcome]) -> tuple[Outcome, Callable[[], None]]:
+    def record(self, function: Callable[[], StepMetrics]) -> tuple[StepMetrics, Callable[[], None]]:
         self.recorded += 1
-        held = Outcome({"loss": torch.full((1,), torch.nan), "contrast": torch.full((1,), torch.nan)}, torch.zeros(1))
+        held = StepMetrics(
+            {"loss": torch.full((1,), torch.nan), "contrast": torch.full((1,), torch.nan)}, torch.zeros(1)
+        )
 
         def replay() -> None:
             found = function()
@@ -42,17 +44,17 @@ class Tape:
         return held, replay
 
 
-def updates(params: TrainParams) -> Updates:
+def updater(params: TrainParams) -> Updater:
     torch.manual_seed(0)
     head = initial_head(SPEC, planted(), params, 0)
-    return Updates([head.train()], [Member("", 0, params)], Objective(SPEC.loss))
+    return Updater([head.train()], [Member("", 0, params)], Objective(SPEC.loss))
 
 
 def test_a_recorded_step_moves_the_weights_as_the_plain_one_does() -> None:
     params, data, tape = changed(), planted(), Tape()
-    plain, recorded = updates(params), updates(params)
-    recorded._update = Captured(recorded._plain, recorded.moved, tape)
-    found: list[list[Outcome]] = [[], []]
+    plain, recorded = updater(params), updater(params)
+    recorded._update = CapturedStep(recorded._eager, recorded.state_tensors, tape)
+    found: list[list[StepMetrics]] = [[], []]
     for outcomes, update in zip(found, (plain, recorded), strict=True):
         torch.manual_seed(1)  # of dropout: the warm-up must not use it up
         for epoch in (1, 2):
@@ -65,21 +67,21 @@ def test_a_recorded_step_moves_the_weights_as_the_plain_one_does() -> None:
         assert torch.equal(one.parts["loss"], other.parts["loss"])
         assert torch.equal(one.norms, other.norms)
     assert len({float(outcome.parts["loss"]) for outcome in found[1]}) == 6
-    for one, other in zip(plain.moved(), recorded.moved(), strict=True):
+    for one, other in zip(plain.state_tensors(), recorded.state_tensors(), strict=True):
         assert torch.equal(one, other)
 
 
 def test_what_cannot_be_recorded_says_what_to_do() -> None:
     class Refusing(Tape):
-        def record(self, function: Callable[[], Outcome]) -> tuple[Outcome, Callable[[], None]]:
+        def record(self, function: Callable[[], StepMetrics]) -> tuple[StepMetrics, Callable[[], None]]:
             del function
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    data, update = planted(), updates(changed())
+    data, update = planted(), updater(changed())
     batch = next(iter(data.features.epoch(data.train[0], 16, torch.Generator().manual_seed(0), 1)))
-    assert len(tensors(batch)) == 5
+    assert len(batch.tensors) == 5
     with pytest.raises(ModelError, match=r"not permitted when stream is capturing.*train.step: eager"):
-        Captured(update._plain, update.moved, Refusing())(batch)
+        CapturedStep(update._eager, update.state_tensors, Refusing())(batch)
 
 
 def test_a_captured_step_needs_a_gpu() -> None:

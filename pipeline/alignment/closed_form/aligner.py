@@ -44,7 +44,7 @@ def fit_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: int,
         seconds = time.perf_counter() - started
         save_heads(head, folder, repeat)
         one = data.train[repeat][:1]
-        width = max(width, head.text_features(data.features.read_texts(one[:, 1])).shape[1])
+        width = max(width, head.text_features(data.features.texts.read(one[:, 1])).shape[1])
         log.info("%s repeat %d: validation R@1 %.4f of %d tried, %.1f s", name, repeat, recall, tried, seconds)
         fitted = max(fitted, sum(buffer.numel() for buffer in head.buffers()))
         rows.append(
@@ -64,8 +64,8 @@ def fit_aligner(name: str, spec: AlignerSpec, params: TrainParams, repeats: int,
     config = HeadConfig.of(
         name,
         spec,
-        data.features.vision_dim,
-        data.features.text_dim,
+        data.features.images.width,
+        data.features.texts.width,
         embed_dim=width,
         fingerprints=data.fingerprints,
         data=data.datasets,

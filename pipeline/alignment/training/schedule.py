@@ -1,4 +1,4 @@
-"""How the learning rate moves, and which weights decay."""
+"""The learning rate schedule, and the optimiser."""
 
 import math
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ def learning_rate(step: int, steps: int, params: TrainParams) -> float:
 
 
 def optimiser(heads: Sequence[nn.Module], params: Sequence[TrainParams], capturable: bool = False) -> AdamW:
-    """AdamW that decays matrices only: biases, norms and the temperature are left free.
+    """AdamW with weight decay for matrices only, not for biases, norms and the temperature.
 
-    Each group of parameters has an entry "head", which of `heads` it belongs to; `params` holds those of each head.
+    Each group of parameters has an entry "head", the number of its head; `params` are those of each head.
 
     Args:
-        capturable: keep step and rates on the device, so that a CUDA graph may hold the update.
+        capturable: keep step and rates on the device, so that the update can be part of a CUDA graph.
     """
     groups: list[dict[str, Any]] = []
     for number, (head, own) in enumerate(zip(heads, params, strict=True)):
@@ -42,7 +42,7 @@ def optimiser(heads: Sequence[nn.Module], params: Sequence[TrainParams], captura
 
 
 def set_rates(adamw: AdamW, rates: Sequence[float]) -> None:
-    """Give the groups of each head its learning rate for the next step."""
+    """Set the learning rate of each head for the next step."""
     for group in adamw.param_groups:
         if isinstance(group["lr"], torch.Tensor):
             group["lr"].fill_(rates[group["head"]])
