@@ -73,8 +73,8 @@ def test_the_sigmoid_loss_is_the_sum_of_yes_no_questions() -> None:
 
 
 def test_rows_of_positives_are_rows_of_the_whole() -> None:
-    known = set(zip(IMAGES.tolist(), TEXTS.tolist(), strict=True))
-    expected = torch.tensor([[(i, t) in known for t in TEXTS.tolist()] for i in IMAGES.tolist()])
+    pairs = set(zip(IMAGES.tolist(), TEXTS.tolist(), strict=True))
+    expected = torch.tensor([[(i, t) in pairs for t in TEXTS.tolist()] for i in IMAGES.tolist()])
     assert torch.equal(positives(), expected)
     assert torch.equal(torch.cat([positives(slice(0, 6)), positives(slice(6, 13))]), expected)
     assert torch.equal(positives(slice(2, 9), slice(3, 12)), expected[2:9, 3:12])

@@ -30,11 +30,11 @@ def resident(data: AlignmentData) -> ResidentFeatures:
 def test_pairs_are_joined_by_id_and_by_split() -> None:
     data = load()
     pairs = read_caption_pairs(("emoji", "stamps"), 2)
-    for repeat, found in enumerate(data.train):
+    for repeat, rows in enumerate(data.train):
         expected = pairs.of(repeat, "train")
-        assert len(found) == len(expected)
+        assert len(rows) == len(expected)
         for (image, text), dataset, image_id, text_id in zip(
-            found.tolist(), expected.dataset, expected.image_id, expected.text_id, strict=True
+            rows.tolist(), expected.dataset, expected.image_id, expected.text_id, strict=True
         ):
             store = FeatureStore.open(store_folder("pairs", "vit", dataset))
             np.testing.assert_array_equal(
@@ -54,7 +54,7 @@ def test_a_caption_of_two_data_sets_is_one_row() -> None:
     data = load()
     assert len(resident(data).texts.inputs) == 32
     assert len(resident(data).images.inputs) == 2 * 2 * 32
-    assert {view: found["digest"] for view, found in data.fingerprints.items()} == {
+    assert {view: fingerprint["digest"] for view, fingerprint in data.fingerprints.items()} == {
         "vit": "digest-vit",
         "minilm": "digest-minilm",
     }

@@ -146,9 +146,23 @@ def test_batches_for_another_device_are_gathered_ahead_with_the_same_rows() -> N
     assert torch.equal(collected.image_ids, pairs[:, 0])
     assert torch.equal(collected.text_ids, pairs[:, 1])
     away = ResidentFeatures(images, texts, torch.device("meta"))  # a device without memory of its own
-    found = list(away.epoch(pairs, 16, torch.Generator(), 1))
-    assert [len(batch) for batch in found] == [13, 13, 12, 12]
-    assert {batch.texts.tokens.device.type for batch in found} == {"meta"}
+    sent = list(away.epoch(pairs, 16, torch.Generator(), 1))
+    assert [len(batch) for batch in sent] == [13, 13, 12, 12]
+    assert {batch.texts.tokens.device.type for batch in sent} == {"meta"}
+
+
+def test_inputs_are_mapped_tensor_by_tensor_and_masks_are_no_features() -> None:
+    images = ImageInput(torch.randn(4, 3), torch.randn(4, 2, 3))
+    texts = TextInput(torch.randn(4, 5, 3), torch.ones(4, 5).bool())
+    assert [(len(side), side.width, side.device) for side in (images, texts)] == [(4, 3, CPU)] * 2
+    batch = PairBatch(images, texts, torch.arange(4), torch.arange(4))
+    assert [tensor.shape for tensor in batch.map(lambda x: x[:2]).tensors] == [(2, *x.shape[1:]) for x in batch.tensors]
+    doubled = batch.map_features(lambda x: 2 * x)
+    assert torch.equal(doubled.images.local, 2 * images.local)
+    assert torch.equal(doubled.texts.tokens, 2 * texts.tokens)
+    assert doubled.texts.mask is texts.mask
+    assert doubled.image_ids is batch.image_ids
+    assert TextInput.from_pooled(images.cls).take(torch.tensor([1])).mask is None
 
 
 def test_the_last_of_several_layers(tmp_path: Path) -> None:

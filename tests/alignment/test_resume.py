@@ -53,8 +53,8 @@ def train(data: AlignmentData, params: TrainParams, checkpoint: Checkpoint | Non
     )  # fmt: skip
 
 
-def same(found: list[TrainedRepeat], expected: list[TrainedRepeat]) -> None:
-    for one, other in zip(found, expected, strict=True):
+def same(results: list[TrainedRepeat], expected: list[TrainedRepeat]) -> None:
+    for one, other in zip(results, expected, strict=True):
         assert (one.best_epoch, one.val_recall, one.samples_seen) == (
             other.best_epoch,
             other.val_recall,
@@ -85,6 +85,24 @@ def test_several_members_resume_as_well(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train(data, params, KilledAt(tmp_path / "state", 7, 9))
     same(train(data, params, Checkpoint(tmp_path / "state", 60.0)), train(data, params))
+
+
+def test_a_checkpoint_holds_nested_tensors_and_plain_values(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "folder" / "state", 60.0)
+    assert checkpoint.read() is None
+    matrix = torch.arange(6).reshape(2, 3)
+    weights = {"a.weight": matrix.T, "a.bias": torch.tensor(0.1).bfloat16(), "shared": matrix}
+    state = {"heads": [weights, {}], "window": {"norms": None, "pairs": 3}, "history": [{"loss": 0.1, "name": "x"}]}
+    checkpoint.write(state)
+    read = checkpoint.read()
+    assert read is not None
+    assert read["window"] == state["window"]
+    assert read["history"] == state["history"]
+    assert read["heads"][1] == {}
+    assert read["heads"][0].keys() == weights.keys()
+    for name, value in weights.items():
+        assert torch.equal(read["heads"][0][name], value), name
+        assert read["heads"][0][name].dtype == value.dtype
 
 
 def test_a_resumed_run_takes_only_the_steps_that_are_left(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from pipeline.alignment.heads.freeze_align import FreezeAlign
 from pipeline.alignment.losses import info_nce
 from pipeline.alignment.losses.positives import EVERY, pair_positives
 from pipeline.alignment.training.initial_head import initial_head
+from pipeline.alignment.training.records import EpochRecord, TrainedRepeat
 from pipeline.alignment.training.schedule import learning_rate, optimiser
-from pipeline.alignment.training.trainer import EpochRecord, TrainedRepeat, train_repeat
+from pipeline.alignment.training.trainer import train_repeat
 from pipeline.alignment.validation import read_validation, recall_at_1, validation_recall
 from pipeline.config import TrainParams
 from pipeline.errors import ModelError
@@ -111,18 +112,18 @@ def last_is_best(params: TrainParams, monkeypatch: pytest.MonkeyPatch) -> dict[s
 
 
 def test_training_is_the_plain_loop_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, found = loop(PARAMS), last_is_best(PARAMS, monkeypatch)
-    assert found.keys() == expected.keys()
-    for name, value in found.items():
+    expected, trained = loop(PARAMS), last_is_best(PARAMS, monkeypatch)
+    assert trained.keys() == expected.keys()
+    for name, value in trained.items():
         assert torch.equal(value, expected[name]), name
 
 
 def test_an_average_of_the_weights_is_validated_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     params = changed(ema=0.6)
-    expected, plain, found = loop(params, 0.6), loop(params), last_is_best(params, monkeypatch)
-    for name, value in found.items():
+    expected, plain, trained = loop(params, 0.6), loop(params), last_is_best(params, monkeypatch)
+    for name, value in trained.items():
         torch.testing.assert_close(value, expected[name])
-    assert not torch.allclose(found["vision_cls.linear.weight"], plain["vision_cls.linear.weight"])
+    assert not torch.allclose(trained["vision_cls.linear.weight"], plain["vision_cls.linear.weight"])
 
 
 def test_bfloat16_trains_float32_weights_to_nearly_the_same_loss() -> None:

@@ -1,5 +1,6 @@
 """A step recorded once and replayed, and a step that is compiled, against the plain one."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 
@@ -10,6 +11,7 @@ from pipeline.alignment.losses.objective import Objective
 from pipeline.alignment.training.capture import CapturedStep
 from pipeline.alignment.training.initial_head import initial_head
 from pipeline.alignment.training.members import Member, members_of
+from pipeline.alignment.training.metric_window import MetricWindow
 from pipeline.alignment.training.records import StepMetrics
 from pipeline.alignment.training.trainer import train_members, train_repeat
 from pipeline.alignment.training.update import Updater
@@ -36,10 +38,10 @@ class Tape:
         )
 
         def replay() -> None:
-            found = function()
-            for name, part in found.parts.items():
+            metrics = function()
+            for name, part in metrics.parts.items():
                 held.parts[name].copy_(part)
-            held.norms.copy_(found.norms)
+            held.norms.copy_(metrics.norms)
 
         return held, replay
 
@@ -54,19 +56,19 @@ def test_a_recorded_step_moves_the_weights_as_the_plain_one_does() -> None:
     params, data, tape = changed(), planted(), Tape()
     plain, recorded = updater(params), updater(params)
     recorded._update = CapturedStep(recorded._eager, recorded.state_tensors, tape)
-    found: list[list[StepMetrics]] = [[], []]
-    for outcomes, update in zip(found, (plain, recorded), strict=True):
+    metrics: list[list[StepMetrics]] = [[], []]
+    for of_one, update in zip(metrics, (plain, recorded), strict=True):
         torch.manual_seed(1)  # of dropout: the warm-up must not use it up
         for epoch in (1, 2):
             for step, batch in enumerate(
                 data.features.epoch(data.train[0], 16, torch.Generator().manual_seed(0), epoch)
             ):
-                outcomes.append(update(batch, [1e-3 * (1 + step)], step, 6))
+                of_one.append(update(batch, [1e-3 * (1 + step)], step, 6))
     assert (tape.recorded, tape.warmed) == (2, 6)  # 40 pairs make batches of 14 and of 13
-    for one, other in zip(*found, strict=True):
+    for one, other in zip(*metrics, strict=True):
         assert torch.equal(one.parts["loss"], other.parts["loss"])
         assert torch.equal(one.norms, other.norms)
-    assert len({float(outcome.parts["loss"]) for outcome in found[1]}) == 6
+    assert len({float(step.parts["loss"]) for step in metrics[1]}) == 6
     for one, other in zip(plain.state_tensors(), recorded.state_tensors(), strict=True):
         assert torch.equal(one, other)
 
@@ -82,6 +84,36 @@ def test_what_cannot_be_recorded_says_what_to_do() -> None:
     assert len(batch.tensors) == 5
     with pytest.raises(ModelError, match=r"not permitted when stream is capturing.*train.step: eager"):
         CapturedStep(update._eager, update.state_tensors, Refusing())(batch)
+
+
+def test_an_updater_continues_from_the_state_of_another() -> None:
+    params, data = changed(ema=0.6), planted()
+    batches = list(data.features.epoch(data.train[0], 16, torch.Generator().manual_seed(0), 1))
+    first, second = updater(params), updater(params)
+    for step, batch in enumerate(batches):
+        first(batch, [1e-3], step, 6)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for updated in (first, second):
+        torch.manual_seed(1)  # of dropout
+        updated(batches[0], [1e-2], 3, 6)
+    for one, other in zip(first.state_tensors(), second.state_tensors(), strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(first.averages[0].parameters(), second.averages[0].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_metric_window_continues_from_the_state_of_another() -> None:
+    whole, first, second = MetricWindow(), MetricWindow(), MetricWindow()
+    second.load_state_dict(first.state_dict())  # of no step
+    for step in range(5):
+        metrics = StepMetrics({"loss": torch.rand(2), "contrast": torch.rand(2)}, torch.rand(2))
+        for window in (whole, first if step < 3 else second):
+            window.add(metrics, 7 + step)
+        if step == 2:
+            second.load_state_dict(first.state_dict())
+    assert second.pairs == whole.pairs == 45
+    assert second.means() == whole.means()
+    assert second.mean_norms() == whole.mean_norms()
 
 
 def test_a_captured_step_needs_a_gpu() -> None:

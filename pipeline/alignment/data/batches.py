@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from pipeline.alignment.data.inputs import Function, ImageInput, SideInput, TextInput
+from pipeline.alignment.data.inputs import ImageInput, SideInput, TensorFunction, TextInput
 from pipeline.features.shuffle import batch_sizes
 
 InputCo = TypeVar("InputCo", bound=SideInput, covariant=True)
@@ -35,13 +35,13 @@ class PairBatch:
         """All tensors in a fixed order."""
         return *self.images.tensors, *self.texts.tensors, self.image_ids, self.text_ids
 
-    def map(self, function: Function) -> "PairBatch":
+    def map(self, function: TensorFunction) -> "PairBatch":
         """The same with `function` applied to every tensor."""
         return PairBatch(
             self.images.map(function), self.texts.map(function), function(self.image_ids), function(self.text_ids)
         )
 
-    def map_features(self, function: Function) -> "PairBatch":
+    def map_features(self, function: TensorFunction) -> "PairBatch":
         """As `map`, but only for features: masks and ids are kept."""
         images, texts = self.images.map_features(function), self.texts.map_features(function)
         return PairBatch(images, texts, self.image_ids, self.text_ids)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Function = Callable[[Tensor], Tensor]
+TensorFunction = Callable[[Tensor], Tensor]
 
 
 class SideInput(ABC):
@@ -29,10 +29,10 @@ class SideInput(ABC):
         """All tensors in a fixed order; the first holds features."""
 
     @abstractmethod
-    def map(self, function: Function) -> Self:
+    def map(self, function: TensorFunction) -> Self:
         """The same with `function` applied to every tensor, in the order of `tensors`."""
 
-    def map_features(self, function: Function) -> Self:
+    def map_features(self, function: TensorFunction) -> Self:
         """As `map`, but only for features: masks are kept."""
         return self.map(lambda x: function(x) if x.is_floating_point() else x)
 
@@ -84,7 +84,7 @@ class ImageInput(SideInput):
         """CLS and local tokens."""
         return self.cls, self.local
 
-    def map(self, function: Function) -> Self:
+    def map(self, function: TensorFunction) -> Self:
         """See `SideInput`."""
         return type(self)(function(self.cls), function(self.local))
 
@@ -114,10 +114,10 @@ class TextInput(SideInput):
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """Tokens, and their mask where there is one."""
+        """Tokens, and their mask if any."""
         return (self.tokens,) if self.mask is None else (self.tokens, self.mask)
 
-    def map(self, function: Function) -> Self:
+    def map(self, function: TensorFunction) -> Self:
         """See `SideInput`."""
         return type(self)(function(self.tokens), None if self.mask is None else function(self.mask))
 

@@ -106,6 +106,6 @@ def _ramp(progress: float | Tensor, warmup: float) -> float | Tensor:
     return (progress / warmup).clamp(max=1.0) if isinstance(progress, Tensor) else min(1.0, progress / warmup)
 
 
-def _both(one: Positives, other: Positives) -> Positives:
+def _both(first: Positives, second: Positives) -> Positives:
     """The positives of both halves of mixed pairs."""
-    return lambda rows, columns: one(rows, columns) & other(rows, columns)
+    return lambda rows, columns: first(rows, columns) & second(rows, columns)

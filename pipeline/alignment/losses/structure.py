@@ -43,6 +43,6 @@ def structure_loss(before_BD: Tensor, after_BK: Tensor, temperature: float, leve
 def jensen_shannon(p_BB: Tensor, q_BB: Tensor) -> Tensor:
     """Mean over rows of the Jensen-Shannon divergence in nats; a scalar."""
     middle = ((p_BB + q_BB) / 2).clamp_min(1e-30).log()
-    one, two = torch.special.xlogy(p_BB, p_BB) - p_BB * middle, torch.special.xlogy(q_BB, q_BB) - q_BB * middle
-    divergence: Tensor = (one + two).sum(dim=-1).mean() / 2
+    from_p, from_q = torch.special.xlogy(p_BB, p_BB) - p_BB * middle, torch.special.xlogy(q_BB, q_BB) - q_BB * middle
+    divergence: Tensor = (from_p + from_q).sum(dim=-1).mean() / 2
     return divergence

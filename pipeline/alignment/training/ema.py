@@ -27,5 +27,5 @@ def frozen_copy(head: Head) -> Head:
 def update_average(average: nn.Module, head: nn.Module, decay: float) -> None:
     """average = decay * average + (1 - decay) * head, for every weight; buffers are copied."""
     torch._foreach_lerp_(list(average.parameters()), list(head.parameters()), 1 - decay)
-    for mine, other in zip(average.buffers(), head.buffers(), strict=True):
-        mine.copy_(other)
+    for target, source in zip(average.buffers(), head.buffers(), strict=True):
+        target.copy_(source)

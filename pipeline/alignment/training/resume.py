@@ -69,7 +69,7 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def read(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-        """The state last written, its tensors on `device`; None if there is none, or, with a warning, a damaged one."""
+        """The last state, with its tensors on `device`; None if there is no file, or, with a warning, a damaged one."""
         try:
             with safe_open(self.path, framework="pt", device=str(device)) as file:
                 state: dict[str, Any] = _join(json.loads(file.metadata()["values"]), file.get_tensor)
@@ -82,7 +82,7 @@ class Checkpoint:
 
 
 def _split(state: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """The state as JSON can hold it: its tensors go into `tensors`, and their names take their places."""
+    """The state in a form for JSON: tensors are collected in `tensors` and replaced by their names."""
     if isinstance(state, Tensor):
         tensors[name] = state.detach().cpu().clone().contiguous()
         return {_TENSOR: name}
@@ -94,7 +94,7 @@ def _split(state: Any, name: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def _join(values: Any, tensor: Callable[[str], Tensor]) -> Any:
-    """The state that `_split` took apart; `tensor` gives each by its name."""
+    """The inverse of `_split`; `tensor` returns a tensor by name."""
     if isinstance(values, list):
         return [_join(value, tensor) for value in values]
     if isinstance(values, dict):
@@ -131,7 +131,7 @@ def training_folder(spec: AlignerSpec, params: TrainParams, data: AlignmentData,
 def forget(folder: Path) -> None:
     """Remove the checkpoints of a finished training, and any that were abandoned."""
     shutil.rmtree(folder, ignore_errors=True)
-    for other in folder.parent.glob("*"):
-        age = time.time() - max((path.stat().st_mtime for path in (other, *other.glob("*"))), default=0.0)
+    for candidate in folder.parent.glob("*"):
+        age = time.time() - max((path.stat().st_mtime for path in (candidate, *candidate.glob("*"))), default=0.0)
         if age > FORGOTTEN_AFTER:
-            shutil.rmtree(other, ignore_errors=True)
+            shutil.rmtree(candidate, ignore_errors=True)

@@ -29,10 +29,10 @@ def optimiser(heads: Sequence[nn.Module], params: Sequence[TrainParams], captura
         capturable: keep step and rates on the device, so that the update can be part of a CUDA graph.
     """
     groups: list[dict[str, Any]] = []
-    for number, (head, own) in enumerate(zip(heads, params, strict=True)):
+    for number, (head, settings) in enumerate(zip(heads, params, strict=True)):
         matrices = [weight for weight in head.parameters() if weight.ndim >= 2]
         others = [weight for weight in head.parameters() if weight.ndim < 2]
-        groups.append({"params": matrices, "weight_decay": own.weight_decay, "head": number})
+        groups.append({"params": matrices, "weight_decay": settings.weight_decay, "head": number})
         groups.append({"params": others, "weight_decay": 0.0, "head": number})
     if not capturable:
         return AdamW(groups, lr=params[0].lr, fused=True)

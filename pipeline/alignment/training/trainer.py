@@ -26,8 +26,6 @@ from pipeline.alignment.validation import read_validation, validation_recall
 from pipeline.config import AlignerSpec, TrainParams
 from pipeline.errors import ConfigError, ModelError
 
-__all__ = ["EpochRecord", "TrainedRepeat", "train_members", "train_repeat"]
-
 log = logging.getLogger(__name__)
 
 
@@ -155,7 +153,7 @@ class _Training:
         return [member.result(head, seconds) for member, head in zip(self._members, heads, strict=True)]
 
     def _train_epoch(self, bar: ProgressBar) -> None:
-        """Take the remaining steps of the current epoch, or as many as there are until all members have finished."""
+        """Take the remaining steps of the current epoch; stop early once all members have finished."""
         self._order_state = self._order.get_state()
         self._updater.train()
         for batch in self._data.features.epoch(
@@ -261,7 +259,7 @@ class _Training:
         self._samples_seen, self._seconds_before = state["samples_seen"], state["seconds"]
 
     def _resume(self) -> None:
-        """Load the checkpoint, if there is one, and report its records."""
+        """Continue from the checkpoint, if any, and report its records."""
         state = self._checkpoint.read(self._data.features.device) if self._checkpoint is not None else None
         if state is None:
             return

@@ -28,7 +28,7 @@ class Updater:
     """The weights of M heads that train side by side, and how a batch updates them.
 
     Several heads take a single pass over the batch (`StackedLosses`). All that follows the gradients is done for each
-    head on its own, with its own learning rate, weight decay and clipping, as for a single head.
+    head separately, with its own learning rate, weight decay and clipping, as for a single head.
 
     Args:
         heads: on the device, changed by every step.
@@ -43,7 +43,9 @@ class Updater:
         params = [member.params for member in members]
         self._params = params[0]
         self._device = next(heads[0].parameters()).device
-        self._stacked = StackedLosses(heads, objective, [own.dropout for own in params]) if len(heads) > 1 else None
+        self._stacked = (
+            StackedLosses(heads, objective, [settings.dropout for settings in params]) if len(heads) > 1 else None
+        )
         self._adamw = optimiser(heads, params, capturable=self._params.step == "captured")
         self.averages = [frozen_copy(head) for head in heads] if self._params.ema else []
         self._losses: Losses = self._stacked or partial(objective, heads[0])
@@ -58,7 +60,7 @@ class Updater:
 
     @property
     def evaluated_heads(self) -> Sequence[Head]:
-        """The heads that are validated and kept: the averages, if there are any."""
+        """The heads that are validated and kept: the averages, if any."""
         return self.averages or self.heads
 
     def __call__(self, batch: PairBatch, rates: Sequence[float], step: int, steps: int) -> StepMetrics:
@@ -99,7 +101,9 @@ class Updater:
     def state_tensors(self) -> list[Tensor]:
         """Every tensor that a step changes in place: the weights and, after the first step, the optimiser state."""
         weights = [weight.detach() for head in self.heads for weight in head.parameters()]
-        moments = [value for own in self._adamw.state.values() for value in own.values() if isinstance(value, Tensor)]
+        moments = [
+            value for state in self._adamw.state.values() for value in state.values() if isinstance(value, Tensor)
+        ]
         return weights + moments
 
     def _eager(self, batch: PairBatch) -> StepMetrics:
@@ -117,7 +121,7 @@ class Updater:
         return StepMetrics({name: part.detach().reshape(-1) for name, part in parts.items()}, torch.stack(norms))
 
     def _autocast(self) -> torch.autocast:
-        # Cached casts of the weights would outlive the graph that made them, and save little within one step.
+        # Cached casts of weights would outlive the CUDA graph that made them, and save little within one step.
         enabled = self._params.precision == "bfloat16"
         return torch.autocast(self._device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
