@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipeline.accounting.machine import describe_machine
 from pipeline.alignment.data.batches import AlignerFeatures, PairBatch
-from pipeline.alignment.data.columns import as_images, as_texts, image_columns, text_columns
+from pipeline.alignment.data.columns import image_columns, text_columns
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.streaming import StreamedFeatures
@@ -94,9 +94,9 @@ def sorted_stores(folder: Path, classes: int, each: int) -> tuple[FeatureStore, 
 
 def resident(images: FeatureStore, texts: FeatureStore, place: torch.device, device: torch.device) -> ResidentFeatures:
     """All rows of both stores on `place`."""
-    image_arrays = [column.take(np.arange(len(images))) for column in image_columns([images], "grid")]
-    text_arrays = [column.take(np.arange(len(texts))) for column in text_columns([texts])]
-    return ResidentFeatures(as_images(image_arrays).to(place), as_texts(text_arrays).to(place), device)
+    image_inputs = image_columns([images], "grid").take(np.arange(len(images)))
+    text_inputs = text_columns([texts]).take(np.arange(len(texts)))
+    return ResidentFeatures(image_inputs.to(place), text_inputs.to(place), device)
 
 
 def streamed(
@@ -165,7 +165,7 @@ class InStoreOrder(ResidentFeatures):
         """As `AlignerFeatures.epoch`, in the order of `pairs`."""
         del generator, number, skip
         for part in torch.tensor_split(pairs, math.ceil(len(pairs) / batch_size)):
-            yield PairBatch(self.images.take(part[:, 0]), self.texts.take(part[:, 1]), part[:, 0], part[:, 1])
+            yield PairBatch(self.images.read(part[:, 0]), self.texts.read(part[:, 1]), part[:, 0], part[:, 1])
 
 
 def quality(folder: Path, classes: int, each: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
@@ -180,7 +180,7 @@ def quality(folder: Path, classes: int, each: int, seeds: Sequence[int]) -> list
     for parts in (4, 16, 64):
         window = len(train) // parts // block * block
         shuffles[f"streamed, window of 1/{parts}"] = streamed(images, texts, device, block, 2 * window * pair_bytes)
-    shuffles["in the order of the store"] = InStoreOrder(held.images, held.texts, device)
+    shuffles["in the order of the store"] = InStoreOrder(held.images.inputs, held.texts.inputs, device)
     params = TrainParams(epochs=4, batch_size=128, lr=2e-3, device="cpu")
     narrow = SPEC.model_copy(update={"embed_dim": 32})
     table = []

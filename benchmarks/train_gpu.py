@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.training.common import spread, updates  # noqa: E402
+from benchmarks.training.common import spread, updater  # noqa: E402
 from pipeline.accounting.machine import describe_machine  # noqa: E402
 from pipeline.alignment.data.inputs import ImageInput, TextInput  # noqa: E402
 from pipeline.alignment.data.load import AlignmentData  # noqa: E402
@@ -86,7 +86,7 @@ def features(rows: int, width: int, tokens: int, device: torch.device) -> Alignm
 
 def operations(data: AlignmentData, spec: AlignerSpec, params: TrainParams) -> int:
     """Of a step, in matrix products, counted as it runs."""
-    step = updates(data, spec, [params.model_copy(update={"step": "eager"})])
+    step = updater(data, spec, [params.model_copy(update={"step": "eager"})])
     batch = next(iter(data.features.epoch(data.train[0], params.batch_size, torch.Generator().manual_seed(0), 1)))
     with FlopCounterMode(display=False) as counted:
         step(batch, [params.lr], 0, 1)
@@ -110,7 +110,7 @@ def rates(data: AlignmentData, spec: AlignerSpec, params: TrainParams) -> dict[s
 def where_time_goes(data: AlignmentData, spec: AlignerSpec, params: TrainParams) -> dict[str, float]:
     """Seconds per batch of what a step consists of, each measured apart."""
     device = data.features.device
-    step, size = updates(data, spec, [params]), params.batch_size
+    step, size = updater(data, spec, [params]), params.batch_size
     pairs = data.train[0]
     rows = torch.randperm(len(pairs), device=device)[:size]
     batch = next(iter(data.features.epoch(pairs, size, torch.Generator().manual_seed(0), 1)))
@@ -127,7 +127,7 @@ def where_time_goes(data: AlignmentData, spec: AlignerSpec, params: TrainParams)
     return {
         "order_of_the_epoch": order,
         "gathering": timed(
-            lambda: (data.features.read_images(pairs[rows, 0]), data.features.read_texts(pairs[rows, 1])), device, 10
+            lambda: (data.features.images.read(pairs[rows, 0]), data.features.texts.read(pairs[rows, 1])), device, 10
         ),
         "projectors_forward_and_backward": timed(projectors, device, 10),
         "whole_step_eager": timed(lambda: step(batch, [params.lr], 0, 1), device, 10),
@@ -170,7 +170,7 @@ def main() -> None:
         done["steps"] = -(-len(trained) // batch)
         done["samples_per_second"] = rates(data, spec, params)
         done["flops_per_sample"] = operations(data, spec, params) / batch
-        done["parameters"] = parameter_count(updates(data, spec, [params]).heads[0])
+        done["parameters"] = parameter_count(updater(data, spec, [params]).heads[0])
         done["seconds_per_batch"] = where_time_goes(data, spec, params)
         found["inputs"][name] = done
         report(name, done, rate)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.training.common import WIDTH, Watch, apart, gathered, noise, spec, updates
+from benchmarks.training.common import WIDTH, Watch, apart, gathered, noise, spec, updater
 from pipeline.config import TrainParams
 from tests.features.anonymous import watched
 
@@ -15,7 +15,7 @@ def step(batch_size: int, chunk_rows: int) -> dict[str, float]:
     """Seconds of a step and by how much it raises memory."""
     data = noise(batch_size)
     params = TrainParams(batch_size=batch_size, device="cpu")
-    update, batches = updates(data, spec(chunk_rows=chunk_rows), [params]), gathered(data, batch_size)
+    update, batches = updater(data, spec(chunk_rows=chunk_rows), [params]), gathered(data, batch_size)
     if batch_size < FEW:
         update(batches[0], [1e-3], 0, 9)
     runs = 1 if batch_size >= FEW else 3

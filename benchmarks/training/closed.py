@@ -54,7 +54,7 @@ def stores(folder: Path, rows: int) -> AlignmentData:
 def read(data: AlignmentData) -> float:
     """Seconds to read every byte once, in order, into the same buffers."""
     assert isinstance(data.features, StreamedFeatures)
-    columns = (data.features.image_columns[0], *data.features.text_columns)
+    columns = (data.features.images.columns.arrays[0], *data.features.texts.columns.arrays)
     buffers = [np.empty((READ_ROWS, *column.shape[1:]), column.dtype) for column in columns]
     started = time.perf_counter()
     for start in range(0, len(data.train[0]), READ_ROWS):

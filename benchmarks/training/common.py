@@ -16,7 +16,7 @@ from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.losses.objective import Objective
 from pipeline.alignment.training.initial_head import initial_head
 from pipeline.alignment.training.members import Member
-from pipeline.alignment.training.update import Updates
+from pipeline.alignment.training.update import Updater
 from pipeline.config import AlignerSpec, TrainParams
 
 CPU = torch.device("cpu")
@@ -44,14 +44,14 @@ def noise(rows: int, width: int = WIDTH, tokens: int = 1) -> AlignmentData:
     return AlignmentData(features, (pairs,), (pairs[:64],), {}, ("synthetic",))
 
 
-def updates(data: AlignmentData, of: AlignerSpec, params: Sequence[TrainParams]) -> Updates:
+def updater(data: AlignmentData, of: AlignerSpec, params: Sequence[TrainParams]) -> Updater:
     """The trainer's own step, for one head or for several side by side."""
     heads = []
     for seed, own in enumerate(params):
         torch.manual_seed(seed)
         heads.append(initial_head(of, data, own, 0))
     members = [Member(str(seed), seed, own) for seed, own in enumerate(params)]
-    made = Updates(heads, members, Objective(of.loss))
+    made = Updater(heads, members, Objective(of.loss))
     made.train()
     return made
 

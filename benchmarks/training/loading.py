@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.stream import BATCH, BLOCK, PAIR_BYTES, WIDTH, noise_stores, resident, streamed
-from benchmarks.training.common import CPU, Watch, gathered, spec, spread, updates
+from benchmarks.training.common import CPU, Watch, gathered, spec, spread, updater
 from pipeline.alignment.data.batches import AlignerFeatures
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.training.schedule import learning_rate
@@ -19,7 +19,7 @@ from pipeline.config import TrainParams
 
 def bound(data: AlignmentData, params: TrainParams) -> tuple[float, float]:
     """Pairs per second, and per second of processors, of the step alone, on batches gathered beforehand."""
-    batches, step = gathered(data, params.batch_size), updates(data, spec(local_tokens="grid"), [params])
+    batches, step = gathered(data, params.batch_size), updater(data, spec(local_tokens="grid"), [params])
     watch = Watch()
     for number, batch in enumerate(batches):
         step(batch, [learning_rate(number, len(batches), params)], number, len(batches))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.training.common import Watch, gathered, noise, spec, spread, updates
+from benchmarks.training.common import Watch, gathered, noise, spec, spread, updater
 from pipeline.config import TrainParams
 
 MEMBERS = 8
@@ -17,7 +17,7 @@ def seconds(width: int, batch_size: int, batches: int, members: int) -> tuple[fl
         TrainParams(batch_size=batch_size, lr=RATES[n % 4], dropout=0.1 * (1 + n % 3), device="cpu")
         for n in range(members)
     ]
-    step, given = updates(data, spec(width), params), gathered(data, batch_size)
+    step, given = updater(data, spec(width), params), gathered(data, batch_size)
     step(given[0], [own.lr for own in params], 0, batches)
     watch = Watch()
     for number, batch in enumerate(given):

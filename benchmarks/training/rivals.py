@@ -15,15 +15,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.stream import write
-from benchmarks.training.common import CPU, WIDTH, apart, spec, updates
+from benchmarks.training.common import CPU, WIDTH, apart, spec, updater
 from pipeline.alignment.data.batches import PairBatch
-from pipeline.alignment.data.columns import as_images, as_texts, image_columns, text_columns
+from pipeline.alignment.data.columns import image_columns, text_columns
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.training.schedule import learning_rate
 from pipeline.alignment.training.trainer import train_repeat
-from pipeline.alignment.training.update import Updates
+from pipeline.alignment.training.update import Updater
 from pipeline.config import TrainParams, load_config
 from pipeline.encoding.load import image_rows, text_rows
 from pipeline.encoding.plan import image_plan, text_plan
@@ -59,9 +59,7 @@ def from_cache(folder: Path, rows: int) -> dict[str, float]:
         images, texts = (FeatureStore.open(folder / side / "store") for side in ("images", "texts"))
         everything = np.arange(rows)
         features = ResidentFeatures(
-            as_images([column.take(everything) for column in image_columns([images], "mean")]),
-            as_texts([column.take(everything) for column in text_columns([texts])]),
-            CPU,
+            image_columns([images], "mean").take(everything), text_columns([texts]).take(everything), CPU
         )
         pairs = torch.arange(rows)[:, None].repeat(1, 2)
         data = AlignmentData(features, (pairs,), (pairs[:64],), {}, ("synthetic",))
@@ -86,7 +84,7 @@ class Lists(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         return self.images[row], self.texts[row], row
 
 
-def run(step: Updates, epochs: int, steps: int, batches: Any) -> None:
+def run(step: Updater, epochs: int, steps: int, batches: Any) -> None:
     """The same step on the batches of any loader."""
     number = 0
     for _ in range(epochs):
@@ -105,7 +103,7 @@ def from_lists(folder: Path, rows: int) -> dict[str, float]:
             for image, text, row in loader:
                 yield PairBatch(ImageInput(image[:, 0], image[:, 1:]), TextInput(text), row, row)
 
-        run(updates(_nothing(), spec(), [PARAMS]), EPOCHS, EPOCHS * len(loader), batches)
+        run(updater(_nothing(), spec(), [PARAMS]), EPOCHS, EPOCHS * len(loader), batches)
     del rows
     return _took(started, before + max(risen))
 
@@ -133,7 +131,7 @@ def with_encoders(subset: int) -> dict[str, float]:
         texts_ids = list(plan.ids)[:subset]
         images = image_rows(checkpoint_folder(views["image"].encoder), encoders["image"], views["image"], index, encode)
         texts = text_rows(checkpoint_folder(views["text"].encoder), encoders["text"], views["text"], strings, encode)
-        step = updates(_nothing(), spec(), [PARAMS])
+        step = updater(_nothing(), spec(), [PARAMS])
         list(images.encode(ids[:16])), list(texts.encode(texts_ids[:16]))  # warm-up
         count, encoding, encoding_busy = min(len(ids), len(texts_ids)) // 64 * 64, 0.0, 0.0
         started, busy = time.perf_counter(), time.process_time()

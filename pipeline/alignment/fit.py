@@ -40,7 +40,7 @@ def fit_aligner(settings: TrainSettings) -> HeadConfig:
     assert loading is not None, "fitted heads have parameters of loading"
     data = load_alignment_data(name, fit, settings.repeats, _device(loading), loading)
     space = SharedSpace(
-        {"image": data.features.vision_dim, "text": data.features.text_dim}, data.fingerprints, data.datasets
+        {"image": data.features.images.width, "text": data.features.texts.width}, data.fingerprints, data.datasets
     )
     if isinstance(head, ClosedFormHead):
         return _save(settings, space, compute_heads(name, head, data, settings.repeats, settings.seed, folder))

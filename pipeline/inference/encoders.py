@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipeline.alignment.data.columns import as_texts
 from pipeline.alignment.data.inputs import TextInput
 from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
@@ -111,9 +110,9 @@ class FrozenEncoders:
         rows = TextRows(self._text, view, dict(zip(numbers, texts, strict=True)), _params(batch_size))
         stored = _stored(rows, numbers, "text")
         if text_tokens == "pooled":
-            return as_texts([stored["pooled"]])
+            return TextInput.from_arrays([stored["pooled"]])
         lengths = stored["tokens" + LENGTH]
-        return as_texts(padded(stored["tokens"], lengths, int(lengths.max(initial=1))))
+        return TextInput.from_arrays(padded(stored["tokens"], lengths, int(lengths.max(initial=1))))
 
     def checkpoint(self, side: str) -> Path:
         """The checkpoint folder of one side; errors as `obtain_checkpoint`."""

@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from pipeline.alignment.data.batches import AlignerFeatures
-from pipeline.alignment.data.columns import image_columns
+from pipeline.alignment.data.columns import image_columns, text_columns
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.streaming import StreamedFeatures
 from pipeline.config import AlignerSpec, TrainParams
 from pipeline.features import FeatureStore
-from pipeline.features.span import Span
 from tests.features.stores import write_store
 
 CPU = torch.device("cpu")
@@ -42,7 +41,7 @@ def streamed(folder: Path) -> AlignmentData:
     image, text = (value.numpy() for value in vectors())
     arrays = {"cls": image, "grid": image[:, None].repeat(3, axis=1), "pooled": text}
     store = FeatureStore.open(write_store(folder, arrays, 16))
-    columns = image_columns([store], "grid"), (Span([store.array("pooled")]),)
+    columns = image_columns([store], "grid"), text_columns([store])
     return planted(StreamedFeatures(*columns, CPU, block=4, memory=2 * 16 * (8 * 4 + 6) * 2))
 
 

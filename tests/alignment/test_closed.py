@@ -160,8 +160,8 @@ def spec(*forms: dict[str, Any], **changes: Any) -> AlignerSpec:
 
 def vectors(data: AlignmentData) -> tuple[np.ndarray, np.ndarray]:
     pairs = data.train[0]
-    x = image_vector(data.features.read_images(pairs[:, 0]), "concat")
-    return x.double().numpy(), text_vector(data.features.read_texts(pairs[:, 1])).double().numpy()
+    x = image_vector(data.features.images.read(pairs[:, 0]), "concat")
+    return x.double().numpy(), text_vector(data.features.texts.read(pairs[:, 1])).double().numpy()
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -176,13 +176,13 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def scores(data: AlignmentData, fitted: AlignerSpec) -> np.ndarray:
     head, _, _ = fit_closed(fitted, data, 0, seed=0)
-    images, texts = data.features.read_images(torch.arange(N)), data.features.read_texts(torch.arange(N))
+    images, texts = data.features.images.read(torch.arange(N)), data.features.texts.read(torch.arange(N))
     return np.asarray((head.image_features(images) @ head.text_features(texts).T).numpy())
 
 
 def everything(data: AlignmentData) -> tuple[np.ndarray, np.ndarray]:
-    x = image_vector(data.features.read_images(torch.arange(N)), "concat").double().numpy()
-    return x, text_vector(data.features.read_texts(torch.arange(N))).double().numpy()
+    x = image_vector(data.features.images.read(torch.arange(N)), "concat").double().numpy()
+    return x, text_vector(data.features.texts.read(torch.arange(N))).double().numpy()
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -273,7 +273,7 @@ def test_an_ensemble_adds_the_cosines_of_its_forms() -> None:
 def test_what_is_saved_embeds_as_what_was_fitted(forms: list[dict[str, Any]], tmp_path: Path) -> None:
     data, fitted = world(), spec(*forms, whiten="both")
     head, _, _ = fit_closed(fitted, data, 0, seed=0)
-    images, texts = data.features.read_images(torch.arange(N)), data.features.read_texts(torch.arange(N))
+    images, texts = data.features.images.read(torch.arange(N)), data.features.texts.read(torch.arange(N))
     width = head.text_features(texts).shape[1]
     save_heads(head, tmp_path, 0)
     HeadConfig(
@@ -305,7 +305,7 @@ def test_a_head_starts_as_its_closed_form(init: str, whiten: str) -> None:
     started = spec({}, whiten=whiten).model_copy(update={"head": "linear", "closed": (), "init": init, "embed_dim": E})
     head = initial_head(started, data, TrainParams(dropout=0.0), 0)
     closed = started.model_copy(update={"head": "closed", "closed": (ClosedForm(form=init),), "whiten": "none"})  # type: ignore[arg-type]
-    images, texts = data.features.read_images(torch.arange(N)), data.features.read_texts(torch.arange(N))
+    images, texts = data.features.images.read(torch.arange(N)), data.features.texts.read(torch.arange(N))
     found = head.image_features(images) @ head.text_features(texts).T
     np.testing.assert_allclose(found.detach(), scores(data, closed), atol=1e-3)
     with pytest.raises(ModelError, match="embed_dim"):
@@ -318,7 +318,7 @@ def test_inputs_are_whitened_by_the_train_split_alone() -> None:
     assert image is not None
     assert text is not None
     pairs = data.train[0]
-    images, captions = data.features.read_images(pairs[:, 0]), data.features.read_texts(pairs[:, 1])
+    images, captions = data.features.images.read(pairs[:, 0]), data.features.texts.read(pairs[:, 1])
     for affine, rows in (
         (image[0], images.cls.float()),
         (image[1], images.local.float().mean(1)),

@@ -30,29 +30,31 @@ def resident(data: AlignmentData) -> ResidentFeatures:
 def test_pairs_are_joined_by_id_and_by_split() -> None:
     data = load()
     pairs = read_caption_pairs(("emoji", "stamps"), 2)
-    for repeat, found in enumerate(data.train):
+    for repeat, rows in enumerate(data.train):
         expected = pairs.of(repeat, "train")
-        assert len(found) == len(expected)
+        assert len(rows) == len(expected)
         for (image, text), dataset, image_id, text_id in zip(
-            found.tolist(), expected.dataset, expected.image_id, expected.text_id, strict=True
+            rows.tolist(), expected.dataset, expected.image_id, expected.text_id, strict=True
         ):
             store = FeatureStore.open(store_folder("pairs", "vit", dataset))
             np.testing.assert_array_equal(
-                resident(data).images.cls[image].numpy(), store.read("cls", [image_id])[0, -1]
+                resident(data).images.inputs.cls[image].numpy(), store.read("cls", [image_id])[0, -1]
             )
-            np.testing.assert_array_equal(resident(data).images.local[image].numpy(), store.read("grid", [image_id])[0])
+            np.testing.assert_array_equal(
+                resident(data).images.inputs.local[image].numpy(), store.read("grid", [image_id])[0]
+            )
             captions = FeatureStore.open(store_folder("pairs", "minilm", "emoji"))  # the first that holds the string
             np.testing.assert_array_equal(
-                resident(data).texts.tokens[text, 0].numpy(), captions.read("pooled", [text_id])[0]
+                resident(data).texts.inputs.tokens[text, 0].numpy(), captions.read("pooled", [text_id])[0]
             )
 
 
 @pytest.mark.usefixtures("world")
 def test_a_caption_of_two_data_sets_is_one_row() -> None:
     data = load()
-    assert len(resident(data).texts) == 32
-    assert len(resident(data).images) == 2 * 2 * 32
-    assert {view: found["digest"] for view, found in data.fingerprints.items()} == {
+    assert len(resident(data).texts.inputs) == 32
+    assert len(resident(data).images.inputs) == 2 * 2 * 32
+    assert {view: fingerprint["digest"] for view, fingerprint in data.fingerprints.items()} == {
         "vit": "digest-vit",
         "minilm": "digest-minilm",
     }
@@ -74,9 +76,9 @@ def test_other_languages_are_not_trained_on(world: World) -> None:
 
 @pytest.mark.usefixtures("world")
 def test_local_tokens_as_one_mean_and_tokens_that_are_not_stored() -> None:
-    assert resident(load()).images.local.shape[1:] == (GRID, VISION)
+    assert resident(load()).images.inputs.local.shape[1:] == (GRID, VISION)
     mean = load(SPEC.model_copy(update={"local_tokens": "mean"}))
-    assert resident(mean).images.local.shape[1:] == (1, VISION)
+    assert resident(mean).images.inputs.local.shape[1:] == (1, VISION)
     with pytest.raises(DataError, match=r"needs the array 'patch'.*cls, mean, grid"):
         load(SPEC.model_copy(update={"local_tokens": "patch"}))
 
@@ -134,7 +136,7 @@ def test_a_repeat_without_a_split_and_an_empty_split_are_refused(world: World) -
 
 def image_of(data: AlignmentData, pairs: torch.Tensor) -> set[bytes]:
     """The images of training pairs, told apart by their features."""
-    return {resident(data).images.cls[row].numpy().tobytes() for row in pairs[:, 0].tolist()}
+    return {resident(data).images.inputs.cls[row].numpy().tobytes() for row in pairs[:, 0].tolist()}
 
 
 def test_only_selected_images_are_trained_on_and_validation_is_untouched(world: World) -> None:

@@ -1,6 +1,5 @@
 """The loading modes against each other: on the device, in host memory, streamed."""
 
-import dataclasses
 import logging
 import math
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from pipeline.alignment.data import memory
 from pipeline.alignment.data.batches import AlignerFeatures, PairBatch
-from pipeline.alignment.data.columns import LastLayers, image_columns
+from pipeline.alignment.data.columns import LastLayers, image_columns, text_columns
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.data.load import AlignmentData, load_alignment_data, report_mixing
 from pipeline.alignment.data.memory import choose_mode, free_host_memory
@@ -24,7 +23,6 @@ from pipeline.alignment.training.trainer import train_repeat
 from pipeline.alignment.validation import read_validation, validation_recall
 from pipeline.config import AlignerSpec, TrainParams
 from pipeline.features import FeatureStore
-from pipeline.features.span import Span
 from pipeline.paths import store_folder
 from tests.alignment.toy import GRID, TEXT, VISION
 from tests.features.stores import normal, write_store
@@ -46,7 +44,7 @@ def batches(data: AlignmentData, number: int = 1, seed: int = 0) -> list[PairBat
 
 def content(batch: PairBatch) -> list[tuple[bytes, ...]]:
     """Every pair of a batch as the bytes of its features."""
-    columns = [batch.images.cls, batch.images.local, batch.texts.tokens]
+    columns = [*batch.images.tensors, batch.texts.tokens]
     return [tuple(column[i].numpy().tobytes() for column in columns) for i in range(len(batch))]
 
 
@@ -102,7 +100,7 @@ def test_host_memory_gives_the_weights_of_the_device_and_a_stream_repeats_its_ow
 
 
 @pytest.mark.usefixtures("world")
-def test_every_mode_is_judged_on_the_same_validation_set() -> None:
+def test_every_mode_has_the_same_validation_set() -> None:
     head = train_repeat(load("device"), PARAMS, spec=NARROW, repeat=1, seed=0, on_epoch=lambda _: None).head
     for largest in (8192, 7):
         recalls = {
@@ -121,8 +119,8 @@ def test_a_large_validation_split_is_thinned_evenly_with_all_captions(caplog: py
     assert f"has {len(whole.images)} images; epochs are chosen on 4 of them" in caplog.text
     kept = [len(whole.images) * i // 4 for i in range(4)]
     assert torch.equal(few.images.cls, whole.images.cls[kept])
-    assert few.right_NM.sum() == whole.right_NM[kept].sum()
-    assert few.right_NM.any(dim=0).all()
+    assert few.positives_NM.sum() == whole.positives_NM[kept].sum()
+    assert few.positives_NM.any(dim=0).all()
 
 
 @pytest.mark.usefixtures("world")
@@ -139,18 +137,32 @@ def test_batches_for_another_device_are_gathered_ahead_with_the_same_rows() -> N
     images, texts, *_ = sorted_store(0)
     here = ResidentFeatures(images, TextInput(texts.tokens, torch.ones(len(texts), 1).bool()), CPU)
     pairs = torch.randint(0, len(images), (50, 2), generator=torch.Generator().manual_seed(0))
-    collected, gathered = here._collect(pairs), here._gather(pairs)
+    collected, read = here._collect(pairs), here._read(pairs)
     for name in ("cls", "local"):
-        assert torch.equal(getattr(collected.images, name), getattr(gathered.images, name))
-    assert torch.equal(collected.texts.tokens, gathered.texts.tokens)
+        assert torch.equal(getattr(collected.images, name), getattr(read.images, name))
+    assert torch.equal(collected.texts.tokens, read.texts.tokens)
     assert collected.texts.mask is not None
     assert collected.texts.mask.all()
     assert torch.equal(collected.image_ids, pairs[:, 0])
     assert torch.equal(collected.text_ids, pairs[:, 1])
     away = ResidentFeatures(images, texts, torch.device("meta"))  # a device without memory of its own
-    found = list(away.epoch(pairs, 16, torch.Generator(), 1))
-    assert [len(batch) for batch in found] == [13, 13, 12, 12]
-    assert {batch.texts.tokens.device.type for batch in found} == {"meta"}
+    sent = list(away.epoch(pairs, 16, torch.Generator(), 1))
+    assert [len(batch) for batch in sent] == [13, 13, 12, 12]
+    assert {batch.texts.tokens.device.type for batch in sent} == {"meta"}
+
+
+def test_inputs_are_mapped_tensor_by_tensor_and_masks_are_no_features() -> None:
+    images = ImageInput(torch.randn(4, 3), torch.randn(4, 2, 3))
+    texts = TextInput(torch.randn(4, 5, 3), torch.ones(4, 5).bool())
+    assert [(len(side), side.width, side.device) for side in (images, texts)] == [(4, 3, CPU)] * 2
+    batch = PairBatch(images, texts, torch.arange(4), torch.arange(4))
+    assert [tensor.shape for tensor in batch.map(lambda x: x[:2]).tensors] == [(2, *x.shape[1:]) for x in batch.tensors]
+    doubled = batch.map_features(lambda x: 2 * x)
+    assert torch.equal(doubled.images.local, 2 * images.local)
+    assert torch.equal(doubled.texts.tokens, 2 * texts.tokens)
+    assert doubled.texts.mask is texts.mask
+    assert doubled.image_ids is batch.image_ids
+    assert TextInput.from_pooled(images.cls).take(torch.tensor([1])).mask is None
 
 
 def test_the_last_of_several_layers(tmp_path: Path) -> None:
@@ -164,7 +176,7 @@ def test_the_last_of_several_layers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(column.take(rows), out)
     np.testing.assert_array_equal(column.read_range(5, 295), values[5:295, -1])
     store = FeatureStore.open(write_store(tmp_path / "pooled", {"cls": values[:, 0], "grid": values}, 128))
-    np.testing.assert_array_equal(image_columns([store], "grid")[0].take(rows), values[rows, 0])
+    np.testing.assert_array_equal(image_columns([store], "grid").arrays[0].take(rows), values[rows, 0])
 
 
 def fake_memory(monkeypatch: pytest.MonkeyPatch, device: int, host: int) -> None:
@@ -201,7 +213,8 @@ def test_windows_of_few_blocks_are_warned_of(caplog: pytest.LogCaptureFixture) -
     assert isinstance(features, StreamedFeatures)
     train = load("device").train
     for blocks, warned in ((15, True), (16, False)):
-        few = dataclasses.replace(features, block=2, memory=2 * 2 * blocks * pair_bytes)
+        columns = features.images.columns, features.texts.columns
+        few = StreamedFeatures(*columns, CPU, block=2, memory=2 * 2 * blocks * pair_bytes)
         assert few.shuffle(train[0]).window_rows == 2 * blocks < len(train[0])
         with caplog.at_level(logging.WARNING):
             caplog.clear()
@@ -241,7 +254,7 @@ class Unshuffled(ResidentFeatures):
     ) -> Iterator[PairBatch]:
         del generator, number, skip
         for part in torch.tensor_split(pairs, math.ceil(len(pairs) / batch_size)):
-            yield PairBatch(self.images.take(part[:, 0]), self.texts.take(part[:, 1]), part[:, 0], part[:, 1])
+            yield PairBatch(self.images.read(part[:, 0]), self.texts.read(part[:, 1]), part[:, 0], part[:, 1])
 
 
 def score(features: AlignerFeatures, pairs: Tensor, validation: Tensor, seed: int) -> float:
@@ -255,7 +268,7 @@ def score(features: AlignerFeatures, pairs: Tensor, validation: Tensor, seed: in
 def test_a_label_sorted_store_is_learnt_through_the_stream_as_in_full_permutation(tmp_path: Path) -> None:
     images, texts, image, text = sorted_store(0)
     store = FeatureStore.open(write_store(tmp_path, {"cls": image, "grid": image[:, None], "pooled": text}, 64))
-    columns = image_columns([store], "grid"), (Span([store.array("pooled")]),)
+    columns = image_columns([store], "grid"), text_columns([store])
     row_bytes = (24 + 24 + 16) * 2
     streamed = StreamedFeatures(*columns, CPU, block=8, memory=2 * 12 * 8 * row_bytes)  # a window is 96 of 480 pairs
     held_out = torch.arange(len(image)) % 3 == 0

@@ -2,18 +2,24 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.alignment.losses import info_nce, positives
+from pipeline.alignment.losses import info_nce
+from pipeline.alignment.losses.positives import EVERY, pair_positives
 
 ONE = torch.tensor(1.0)
 
 
+def positives(images: Tensor, texts: Tensor) -> Tensor:
+    return pair_positives(images, texts)(EVERY, EVERY)
+
+
 def test_positives_of_identical_captions_and_of_captions_of_one_image() -> None:
     # images a a b c, captions p q q r: a has p and q, b has q, c has r
-    found = positives(torch.tensor([9, 9, 4, 2]), torch.tensor([50, 60, 60, 70]))
+    matrix = positives(torch.tensor([9, 9, 4, 2]), torch.tensor([50, 60, 60, 70]))
     expected = [[1, 1, 1, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
-    assert found.int().tolist() == expected
+    assert matrix.int().tolist() == expected
 
 
 def test_distinct_pairs_are_only_positive_to_themselves() -> None:

@@ -110,9 +110,9 @@ def test_crops_are_further_images_of_the_training_split(
         assert len(data.validation[0]) == len(one.validation[0])
         rows = torch.unique(data.validation[0][:, 0])
         own = torch.unique(one.validation[0][:, 0])
-        assert torch.equal(data.features.read_images(rows).cls, one.features.read_images(own).cls)
-        images = data.features.read_images(data.train[0][:, 0])
-        texts = data.features.read_texts(data.train[0][:, 1])
+        assert torch.equal(data.features.images.read(rows).cls, one.features.images.read(own).cls)
+        images = data.features.images.read(data.train[0][:, 0])
+        texts = data.features.texts.read(data.train[0][:, 1])
         served[mode] = sorted(
             (cls.numpy().tobytes(), local.numpy().tobytes(), text.numpy().tobytes())
             for cls, local, text in zip(images.cls, images.local, texts.tokens, strict=True)

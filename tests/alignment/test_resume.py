@@ -53,8 +53,8 @@ def train(data: AlignmentData, params: TrainParams, checkpoint: Checkpoint | Non
     )  # fmt: skip
 
 
-def same(found: list[TrainedRepeat], expected: list[TrainedRepeat]) -> None:
-    for one, other in zip(found, expected, strict=True):
+def same(results: list[TrainedRepeat], expected: list[TrainedRepeat]) -> None:
+    for one, other in zip(results, expected, strict=True):
         assert (one.best_epoch, one.val_recall, one.samples_seen) == (
             other.best_epoch,
             other.val_recall,
@@ -80,11 +80,29 @@ def test_weights_after_a_kill_are_those_of_an_undisturbed_run(mode: str, tmp_pat
         same(train(data, params, Checkpoint(path, 60.0)), expected)  # nothing is left to do
 
 
-def test_members_go_on_as_well(tmp_path: Path) -> None:
+def test_several_members_resume_as_well(tmp_path: Path) -> None:
     data, params = planted(), changed(members=MANY)
     with pytest.raises(Killed):
         train(data, params, KilledAt(tmp_path / "state", 7, 9))
     same(train(data, params, Checkpoint(tmp_path / "state", 60.0)), train(data, params))
+
+
+def test_a_checkpoint_holds_nested_tensors_and_plain_values(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "folder" / "state", 60.0)
+    assert checkpoint.read() is None
+    matrix = torch.arange(6).reshape(2, 3)
+    weights = {"a.weight": matrix.T, "a.bias": torch.tensor(0.1).bfloat16(), "shared": matrix}
+    state = {"heads": [weights, {}], "window": {"norms": None, "pairs": 3}, "history": [{"loss": 0.1, "name": "x"}]}
+    checkpoint.write(state)
+    read = checkpoint.read()
+    assert read is not None
+    assert read["window"] == state["window"]
+    assert read["history"] == state["history"]
+    assert read["heads"][1] == {}
+    assert read["heads"][0].keys() == weights.keys()
+    for name, value in weights.items():
+        assert torch.equal(read["heads"][0][name], value), name
+        assert read["heads"][0][name].dtype == value.dtype
 
 
 def test_a_resumed_run_takes_only_the_steps_that_are_left(tmp_path: Path) -> None:
@@ -136,7 +154,7 @@ def test_what_decides_the_weights_decides_the_folder(tmp_path: Path, monkeypatch
     monkeypatch.setenv(WORK_VARIABLE, str(tmp_path))
     data = planted()
     moved = planted()
-    moved.features.images.cls[0] += 1  # type: ignore[attr-defined]
+    moved.features.images.inputs.cls[0] += 1  # type: ignore[attr-defined]
     same_name = training_folder(SPEC, PARAMS, data, 0)
     assert training_folder(SPEC, changed(checkpoint_seconds=3.0), planted(), 0) == same_name
     others = [
@@ -153,7 +171,7 @@ def test_what_decides_the_weights_decides_the_folder(tmp_path: Path, monkeypatch
 
 def test_checkpoints_of_an_ended_training_are_removed_and_old_ones_too(tmp_path: Path) -> None:
     for name in ("done", "recent", "old"):
-        Checkpoint(tmp_path / name / "0.safetensors", 1.0).write({"x": torch.zeros(2)}, {})
+        Checkpoint(tmp_path / name / "0.safetensors", 1.0).write({"x": torch.zeros(2)})
     past = time.time() - resume.FORGOTTEN_AFTER - 1
     for path in (tmp_path / "old" / "0.safetensors", tmp_path / "old"):
         os.utime(path, (past, past))
@@ -171,7 +189,7 @@ train_aligner("default", spec, params, 2, 0)
 
 
 @pytest.mark.usefixtures("world")
-def test_a_killed_process_goes_on_and_ends_in_the_same_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_process_resumes_and_ends_in_the_same_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WORK_VARIABLE, str(world.root / "work"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     spec = AlignerSpec(image="vit", text="minilm", data=("emoji", "stamps"), embed_dim=6)

@@ -170,7 +170,7 @@ def test_shares_of_mixed_pairs_follow_the_beta_distribution() -> None:
     assert float(shares.var()) == pytest.approx(1 / (4 * (2 * 0.5 + 1)), abs=0.03)
 
 
-def test_what_counts_as_right() -> None:
+def test_what_counts_as_a_positive() -> None:
     """Pairs 0 and 7 share a caption; images 1 and 2 a concept."""
     head = FreezeAlign(D, D, K, dropout=0.0).eval()
     concepts = torch.tensor([0, 1, 1, 3, 4, 5, 6, 7, 8])

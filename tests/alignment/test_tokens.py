@@ -60,12 +60,12 @@ def test_every_mode_serves_the_same_tokens_and_masks() -> None:
     served = {}
     for mode in ("device", "host", "stream"):
         data = load(mode)
-        found = []
+        pairs = []
         for batch in data.features.epoch(data.train[0], 16, torch.Generator().manual_seed(0), 1):
             assert batch.texts.mask is not None
             for image, tokens, mask in zip(batch.images.cls, batch.texts.tokens, batch.texts.mask, strict=True):
-                found.append((image.numpy().tobytes(), tokens[mask].numpy().tobytes(), int(mask.sum())))
-        served[mode] = sorted(found)
+                pairs.append((image.numpy().tobytes(), tokens[mask].numpy().tobytes(), int(mask.sum())))
+        served[mode] = sorted(pairs)
     assert {length for _, _, length in served["device"]} == {1, 2, 3, 4}
     assert served["device"] == served["host"] == served["stream"]
 

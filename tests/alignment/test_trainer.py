@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 
 from pipeline.alignment.data.batches import epoch_batches
 from pipeline.alignment.heads.freeze_align import FreezeAlign
-from pipeline.alignment.losses import info_nce, positives
+from pipeline.alignment.losses import info_nce
+from pipeline.alignment.losses.positives import EVERY, pair_positives
 from pipeline.alignment.training.initial_head import initial_head
+from pipeline.alignment.training.records import EpochRecord, TrainedRepeat
 from pipeline.alignment.training.schedule import learning_rate, optimiser
-from pipeline.alignment.training.trainer import EpochRecord, TrainedRepeat, train_repeat
+from pipeline.alignment.training.trainer import train_repeat
 from pipeline.alignment.validation import read_validation, recall_at_1, validation_recall
 from pipeline.config import TrainParams
 from pipeline.errors import ModelError
@@ -83,11 +85,11 @@ def loop(params: TrainParams, decay: float = 0.0) -> dict[str, torch.Tensor]:
     for _ in range(params.epochs):
         head.train()
         for rows in epoch_batches(TRAIN, params.batch_size, generator):
-            images, texts = data.features.read_images(rows), data.features.read_texts(rows)
+            images, texts = data.features.images.read(rows), data.features.texts.read(rows)
             for group in adamw.param_groups:
                 group["lr"] = learning_rate(step, steps, params)
             cosines = head.image_features(images), head.text_features(texts)
-            loss = info_nce(*cosines, head.scale(), positives(rows, rows))
+            loss = info_nce(*cosines, head.scale(), pair_positives(rows, rows)(EVERY, EVERY))
             adamw.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(head.parameters(), params.grad_clip)
@@ -110,18 +112,18 @@ def last_is_best(params: TrainParams, monkeypatch: pytest.MonkeyPatch) -> dict[s
 
 
 def test_training_is_the_plain_loop_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, found = loop(PARAMS), last_is_best(PARAMS, monkeypatch)
-    assert found.keys() == expected.keys()
-    for name, value in found.items():
+    expected, trained = loop(PARAMS), last_is_best(PARAMS, monkeypatch)
+    assert trained.keys() == expected.keys()
+    for name, value in trained.items():
         assert torch.equal(value, expected[name]), name
 
 
-def test_an_average_of_the_weights_is_judged_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_average_of_the_weights_is_validated_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     params = changed(ema=0.6)
-    expected, plain, found = loop(params, 0.6), loop(params), last_is_best(params, monkeypatch)
-    for name, value in found.items():
+    expected, plain, trained = loop(params, 0.6), loop(params), last_is_best(params, monkeypatch)
+    for name, value in trained.items():
         torch.testing.assert_close(value, expected[name])
-    assert not torch.allclose(found["vision_cls.linear.weight"], plain["vision_cls.linear.weight"])
+    assert not torch.allclose(trained["vision_cls.linear.weight"], plain["vision_cls.linear.weight"])
 
 
 def test_bfloat16_trains_float32_weights_to_nearly_the_same_loss() -> None:
@@ -173,8 +175,8 @@ def test_only_matrices_decay() -> None:
 
 def test_recall_at_1_agrees_with_the_evaluation() -> None:
     scores = torch.randint(0, 3, (30, 8), generator=torch.Generator().manual_seed(0)).double()
-    right = torch.zeros(30, 8, dtype=torch.bool)
-    right[torch.arange(30), torch.arange(30) % 8] = True
-    right[::3, 5] = True
-    expected = hits_at(first_hit_ranks(scores.numpy(), torch.eye(8).double().numpy(), right.nonzero().numpy()), 1)
-    assert recall_at_1(scores, right) == pytest.approx(expected.mean())
+    positives = torch.zeros(30, 8, dtype=torch.bool)
+    positives[torch.arange(30), torch.arange(30) % 8] = True
+    positives[::3, 5] = True
+    expected = hits_at(first_hit_ranks(scores.numpy(), torch.eye(8).double().numpy(), positives.nonzero().numpy()), 1)
+    assert recall_at_1(scores, positives) == pytest.approx(expected.mean())

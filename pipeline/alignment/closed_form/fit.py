@@ -70,7 +70,7 @@ def _best(
     repeat: int,
 ) -> tuple[Head, int]:
     """The head of one form, and of how many it is the best."""
-    device = validation.right_NM.device
+    device = validation.positives_NM.device
     heads = [(head.to(device), values) for head, values in candidates(form, image_input, statistics)]
     if len(heads) == 1:
         return heads[0][0], 1
@@ -85,5 +85,5 @@ def _calibrate(head: Head, validation: ValidationSet) -> None:
     """Set the temperature at which InfoNCE on the validation split is least: shares of classes come from it."""
     scores_NM = head.image_features(validation.images) @ head.text_features(validation.texts).T
     scales = torch.logspace(math.log10(SCALE_RANGE[0]), math.log10(SCALE_RANGE[1]), 81).tolist()
-    losses = [float(soft_cross_entropy(scale * scores_NM, validation.right_NM)) for scale in scales]
+    losses = [float(soft_cross_entropy(scale * scores_NM, validation.positives_NM)) for scale in scales]
     head.logit_scale.fill_(math.log(scales[losses.index(min(losses))]))

@@ -27,7 +27,7 @@ def pair_vectors(
 
     def read() -> Iterator[tuple[Tensor, Tensor]]:
         for part in torch.split(pairs, block):
-            yield image_vector(features.read_images(part[:, 0]), kind), text_vector(features.read_texts(part[:, 1]))
+            yield image_vector(features.images.read(part[:, 0]), kind), text_vector(features.texts.read(part[:, 1]))
 
     with closing(ahead(read(), _BLOCKS_AHEAD)) as blocks:
         yield from blocks

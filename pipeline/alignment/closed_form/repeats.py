@@ -37,7 +37,7 @@ def compute_heads(
         seconds = time.perf_counter() - started
         heads.append(head)
         one = data.train[repeat][:1]
-        width = max(width, head.text_features(data.features.read_texts(one[:, 1])).shape[1])
+        width = max(width, head.text_features(data.features.texts.read(one[:, 1])).shape[1])
         log.info("%s repeat %d: validation R@1 %.4f of %d tried, %.1f s", name, repeat, recall, tried, seconds)
         computed = max(computed, sum(buffer.numel() for buffer in head.buffers()))
         pairs = len(data.train[repeat])

@@ -1,14 +1,16 @@
-"""What the trainer sees of the features: batches of pairs on its device, wherever the features lie."""
+"""What the trainer sees of the features: batches of pairs on its device, wherever the features are stored."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from pipeline.alignment.data.inputs import ImageInput, TextInput
+from pipeline.alignment.data.inputs import ImageInput, SideInput, TensorFunction, TextInput
 from pipeline.features.shuffle import batch_sizes
+
+InputCo = TypeVar("InputCo", bound=SideInput, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -28,36 +30,52 @@ class PairBatch:
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def to(self, device: torch.device) -> "PairBatch":
-        """The same on `device`, which fetches pinned memory by itself: that must stay untouched until it has."""
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors in a fixed order."""
+        return *self.images.tensors, *self.texts.tensors, self.image_ids, self.text_ids
+
+    def map(self, function: TensorFunction) -> "PairBatch":
+        """The same with `function` applied to every tensor."""
         return PairBatch(
-            self.images.to(device, non_blocking=True),
-            self.texts.to(device, non_blocking=True),
-            self.image_ids.to(device, non_blocking=True),
-            self.text_ids.to(device, non_blocking=True),
+            self.images.map(function), self.texts.map(function), function(self.image_ids), function(self.text_ids)
         )
+
+    def map_features(self, function: TensorFunction) -> "PairBatch":
+        """As `map`, but only for features: masks and ids are kept."""
+        images, texts = self.images.map_features(function), self.texts.map_features(function)
+        return PairBatch(images, texts, self.image_ids, self.text_ids)
+
+    def to(self, device: torch.device) -> "PairBatch":
+        """The same on `device`. Pinned memory is copied in the background and must not change until that is done."""
+        return self.map(lambda x: x.to(device, non_blocking=True))
+
+
+class SideFeatures(Protocol[InputCo]):
+    """Features of one side of the pairs, images or captions."""
+
+    @property
+    def width(self) -> int:
+        """Of the features."""
+
+    def read(self, rows: Tensor) -> InputCo:
+        """The given rows, (n,) int64, on the device of the trainer."""
 
 
 class AlignerFeatures(Protocol):
-    """Features of the images and captions of an aligner; rows are int64 positions of an image or a caption."""
+    """Features of the images and captions of an aligner."""
 
     @property
     def device(self) -> torch.device:
-        """Where batches arrive."""
+        """Of the trainer: where batches arrive."""
 
     @property
-    def vision_dim(self) -> int:
-        """Width of the image features."""
+    def images(self) -> SideFeatures[ImageInput]:
+        """One row per image."""
 
     @property
-    def text_dim(self) -> int:
-        """Width of the text features."""
-
-    def read_images(self, rows: Tensor) -> ImageInput:
-        """The given images (n,), on the device."""
-
-    def read_texts(self, rows: Tensor) -> TextInput:
-        """The given captions (n,), on the device."""
+    def texts(self) -> SideFeatures[TextInput]:
+        """One row per caption."""
 
     def epoch(
         self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int, skip: int = 0
@@ -74,21 +92,21 @@ class AlignerFeatures(Protocol):
 
 
 def epoch_batches(pairs: int, batch_size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Tensor]:
-    """Positions in full permutation, in batches: every pair exactly once, sizes equal to within 1; less the first."""
+    """Positions of all pairs, shuffled and cut into batches of sizes equal to within 1, without the first `skip`."""
     order = torch.randperm(pairs, generator=generator)
     yield from torch.split(order, batch_sizes(pairs, batch_size))[skip:]
 
 
-def sent(batches: Iterable[PairBatch], device: torch.device) -> Iterator[PairBatch]:
-    """Batches in host memory, brought to `device` one by one; a GPU computes meanwhile."""
+def send(batches: Iterable[PairBatch], device: torch.device) -> Iterator[PairBatch]:
+    """Batches in host memory, copied to `device` one by one while a GPU computes."""
     for batch in batches:
-        there = batch.to(device)
+        copy = batch.to(device)
         copied = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
-        yield there
+        yield copy
         if copied is not None:
-            copied.synchronize()  # `batch` lives up to here, and the step that uses the copy is under way
+            copied.synchronize()  # `batch` must live until here; the step that uses the copy is already queued
 
 
-def empty_batch(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Host memory for rows bound for `device`: pinned where that lets the copy overlap with computing."""
+def host_buffer(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Empty host memory for rows bound for `device`: pinned where that lets the copy overlap with computing."""
     return torch.empty(shape, dtype=dtype, pin_memory=device.type == "cuda")

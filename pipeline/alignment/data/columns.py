@@ -1,25 +1,55 @@
 """The arrays of feature stores that a head takes, by position: what every loading mode reads from."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from pipeline.alignment.data.inputs import ImageInput, TextInput
+from pipeline.alignment.data.inputs import ImageInput, Input, TextInput
 from pipeline.alignment.data.views import last_layers, require_tokens
 from pipeline.errors import StoreError
 from pipeline.features import FeatureStore
 from pipeline.features.memory import output
 from pipeline.features.ragged import RaggedArray
-from pipeline.features.span import Rows, Span
+from pipeline.features.span import Rows, Span, row_bytes
 
 _PIECE_BYTES = 1 << 20
 
 
+@dataclass(frozen=True)
+class Columns(Generic[Input]):
+    """The arrays of one side, row by row the same samples.
+
+    Attributes:
+        kind: the input of a head that they make up.
+        arrays: as `kind.from_arrays` takes them, of all stores in turn.
+    """
+
+    kind: type[Input]
+    arrays: tuple[Span, ...]
+
+    @property
+    def width(self) -> int:
+        """Of the features."""
+        return self.arrays[0].shape[-1]
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row in bytes, over all arrays."""
+        return sum(map(row_bytes, self.arrays))
+
+    def inputs(self, arrays: Sequence[np.ndarray]) -> Input:
+        """Rows of each of the arrays as the input of a head; shares their memory."""
+        return self.kind.from_arrays(arrays)
+
+    def take(self, rows: np.ndarray) -> Input:
+        """The given rows, (n,) int64, in host memory."""
+        return self.inputs([array.take(rows) for array in self.arrays])
+
+
 class LastLayers:
-    """Of rows (L, D) of several kept layers, the last `count` in a row: rows (count * D,)."""
+    """The last `count` of several kept layers: of rows (L, D), rows (count * D,)."""
 
     def __init__(self, layers: Rows, count: int = 1) -> None:
         if count > layers.shape[1]:
@@ -30,8 +60,7 @@ class LastLayers:
         self._layers, self._count = layers, count
         self.shape: tuple[int, ...] = (layers.shape[0], count * layers.shape[2])
         self.dtype: np.dtype[Any] = layers.dtype
-        row_bytes = int(np.prod(layers.shape[1:])) * layers.dtype.itemsize
-        self._piece = max(1, _PIECE_BYTES // max(1, row_bytes))  # all layers are read, so a piece at a time
+        self._piece = max(1, _PIECE_BYTES // max(1, row_bytes(layers)))  # all layers are read, so a piece at a time
 
     def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The given rows (n, D), written into `out` where it is given."""
@@ -51,7 +80,7 @@ class LastLayers:
 
 
 class CropRows:
-    """Of rows (C, ...) of several crops, crop `number`: rows (...)."""
+    """One of several crops: of rows (C, ...), rows (...) of crop `number`."""
 
     def __init__(self, crops: Rows, number: int) -> None:
         self._crops, self._number = crops, number
@@ -69,12 +98,12 @@ class CropRows:
 
 def image_columns(
     stores: Sequence[FeatureStore], local_tokens: str, layers: int = 1, crops: int = 0
-) -> tuple[Span, ...]:
+) -> Columns[ImageInput]:
     """CLS token (N, D) and local tokens, (N, T, D) or (N, D) for "mean", of the images of all stores in turn.
 
     Args:
         local_tokens: "grid", "patch", "mean" (the mean patch token), or "none": then there is the CLS token alone.
-        layers: how many of the last kept layers of "cls" and "mean" are joined, each row D times as wide.
+        layers: how many of the last kept layers of "cls" and "mean" are joined; rows are that many times as wide.
         crops: how many crops of each image follow as further images: first all images, then crop 0 of all, and so on.
 
     Raises:
@@ -83,10 +112,11 @@ def image_columns(
     """
     cls = _column(stores, "cls", layers, crops)
     if local_tokens == "none":
-        return (cls,)
+        return Columns(ImageInput, (cls,))
     for store in stores:
         require_tokens(store, local_tokens)
-    return cls, _column(stores, local_tokens, layers if local_tokens == "mean" else None, crops)
+    local = _column(stores, local_tokens, layers if local_tokens == "mean" else None, crops)
+    return Columns(ImageInput, (cls, local))
 
 
 class PaddedTokens:
@@ -124,7 +154,7 @@ class TokenMask:
         return self.take(np.arange(start, stop), out)
 
 
-def text_columns(stores: Sequence[FeatureStore], text_tokens: str = "pooled") -> tuple[Span, ...]:
+def text_columns(stores: Sequence[FeatureStore], text_tokens: str = "pooled") -> Columns[TextInput]:
     """The texts of all stores in turn: sentence embeddings (M, D), or tokens (M, W, D) and their mask (M, W).
 
     Args:
@@ -134,30 +164,11 @@ def text_columns(stores: Sequence[FeatureStore], text_tokens: str = "pooled") ->
         StoreError: the stores differ in shape or dtype, or keep no tokens.
     """
     if text_tokens == "pooled":
-        return (_column(stores, "pooled"),)
+        return Columns(TextInput, (_column(stores, "pooled"),))
     ragged = [store.ragged("tokens") for store in stores]
     width = max(int(tokens.lengths.max(initial=1)) for tokens in ragged)
-    return (
-        Span([PaddedTokens(tokens, width) for tokens in ragged]),
-        Span([TokenMask(tokens, width) for tokens in ragged]),
-    )
-
-
-def as_images(arrays: Sequence[np.ndarray]) -> ImageInput:
-    """What `image_columns` serves, as the input of a head; shares the arrays' memory."""
-    cls, *local = (torch.from_numpy(array) for array in arrays)
-    return ImageInput(cls, _tokens(local[0]) if local else cls[:, None][:, :0])
-
-
-def as_texts(arrays: Sequence[np.ndarray]) -> TextInput:
-    """What `text_columns` serves, as the input of a head; shares the arrays' memory."""
-    tokens, *mask = (torch.from_numpy(array) for array in arrays)
-    return TextInput(_tokens(tokens), *mask)
-
-
-def _tokens(local: Tensor) -> Tensor:
-    """(B, T, D); a vector per row is a single token."""
-    return local if local.ndim == 3 else local[:, None, :]
+    tokens, mask = (Span([kind(part, width) for part in ragged]) for kind in (PaddedTokens, TokenMask))
+    return Columns(TextInput, (tokens, mask))
 
 
 def _into(out: np.ndarray | None, values: np.ndarray) -> np.ndarray:
@@ -168,7 +179,7 @@ def _into(out: np.ndarray | None, values: np.ndarray) -> np.ndarray:
 
 
 def _column(stores: Sequence[FeatureStore], name: str, layers: int | None = None, crops: int = 0) -> Span:
-    """An array of all stores, and of their crops; of one with several kept layers, the last `layers`."""
+    """An array of all stores and of their crops; where several layers are kept, the last `layers`."""
     arrays: list[Rows] = [store.array(name) for store in stores]
     arrays += [CropRows(store.array(f"crop_{name}"), number) for number in range(crops) for store in stores]
     if layers is None or (layers == 1 and len(arrays[0].shape) == 2):

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from pipeline.alignment.data.batches import AlignerFeatures
-from pipeline.alignment.data.columns import as_images, as_texts, image_columns, text_columns
+from pipeline.alignment.data.columns import Columns, image_columns, text_columns
+from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.data.memory import choose_mode
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.selection import curated_pairs
@@ -23,7 +24,6 @@ from pipeline.config import TRAINED, FitSpec, FittedHead, IdentityHead, LoadingP
 from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs, read_samples
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
-from pipeline.features.span import Span, row_bytes
 
 log = logging.getLogger(__name__)
 
@@ -146,8 +146,8 @@ def _positions(pairs: CaptionPairs, ids: np.ndarray, stores: Mapping[str, Featur
 
 
 def _load(
-    images: tuple[Span, ...],
-    texts: tuple[Span, ...],
+    images: Columns[ImageInput],
+    texts: Columns[TextInput],
     image_rows: np.ndarray,
     text_rows: np.ndarray,
     device: torch.device,
@@ -156,17 +156,13 @@ def _load(
     """The features as the loading mode has them, and the pairs (P, 2): rows in those features."""
     image_set, image_P = np.unique(image_rows, return_inverse=True)
     text_set, text_P = np.unique(text_rows, return_inverse=True)
-    needed = len(image_set) * sum(map(row_bytes, images)) + len(text_set) * sum(map(row_bytes, texts))
+    needed = len(image_set) * images.row_bytes + len(text_set) * texts.row_bytes
     mode = choose_mode(params.features, needed, device)
     if mode == "stream":
         joined = torch.from_numpy(np.stack([image_rows, text_rows], axis=1))
         return StreamedFeatures(images, texts, device, params.shuffle_block, params.shuffle_buffer_mb * 10**6), joined
     place = device if mode == "device" else torch.device("cpu")
-    features = ResidentFeatures(
-        as_images([column.take(image_set) for column in images]).to(place),
-        as_texts([column.take(text_set) for column in texts]).to(place),
-        device,
-    )
+    features = ResidentFeatures(images.take(image_set).to(place), texts.take(text_set).to(place), device)
     return features, torch.from_numpy(np.stack([image_P, text_P], axis=1)).to(place)
 
 

@@ -1,9 +1,8 @@
-"""Losses over the pairs of a batch; every one takes several right captions per image and several images per caption."""
+"""Losses over the pairs of a batch. Images may have several positive captions, and captions several images."""
 
 from pipeline.alignment.losses.chunked import chunked_info_nce, chunked_sigmoid
 from pipeline.alignment.losses.info_nce import info_nce, soft_cross_entropy
 from pipeline.alignment.losses.patch_text import patch_text_logits
-from pipeline.alignment.losses.positives import positives
 from pipeline.alignment.losses.sigmoid import sigmoid_loss
 from pipeline.alignment.losses.structure import structure_loss
 
@@ -12,7 +11,6 @@ __all__ = [
     "chunked_sigmoid",
     "info_nce",
     "patch_text_logits",
-    "positives",
     "sigmoid_loss",
     "soft_cross_entropy",
     "structure_loss",

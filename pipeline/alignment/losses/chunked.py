@@ -1,10 +1,10 @@
-"""Contrastive losses whose matrix of similarities is never whole in memory: block by block, and each block twice.
+"""Contrastive losses whose similarity matrix is never in memory as a whole: it is computed in blocks, each block twice.
 
-Shapes: B pairs, R rows and C columns of a block, K the shared width. The forward pass keeps logarithms of sums by row
-and by column; the backward pass computes each block again and turns it into gradients at once. That costs one more
-matrix product of four, and R * C numbers instead of B * B. On an accelerator a block has whole rows: at B = 65,536 and
-2,048 rows 0.54 GB and not 17 GB, about four of them at a time. On a processor it is cut by columns as well, so that
-what follows a product finds it in the cache.
+Shapes: B pairs, R rows and C columns of a block, K the shared width. The forward pass keeps log-sum-exps of rows and
+columns; the backward pass computes each block again and turns it into gradients at once. That takes four matrix
+products instead of three, but memory for R * C numbers instead of B * B. On an accelerator a block has whole rows: at
+B = 65,536 and 2,048 rows it has 0.54 GB instead of 17 GB, and about four are in memory at a time. On a CPU it is also
+cut by columns, so that it stays in the cache.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,13 +16,13 @@ from torch.nn import functional as F
 
 from pipeline.alignment.losses.positives import Positives
 
-_ROWS, _COLUMNS = 1024, 2048  # of a block on a processor: 8 MB
+_ROWS, _COLUMNS = 1024, 2048  # of a block on a CPU: 8 MB
 
 Slope = Callable[[slice, slice, Tensor], Tensor]  # rows, columns and cosines of a block (R, C) -> (R, C)
 
 
 def chunked_info_nce(image_BK: Tensor, text_BK: Tensor, scale: Tensor, positive: Positives, rows: int) -> Tensor:
-    """`info_nce` in blocks of at most `rows` rows; equal up to rounding, gradients included (tested)."""
+    """`info_nce` in blocks of at most `rows` rows; equal up to rounding, including the gradients."""
     image_BK, text_BK = _in_autocast(image_BK, text_BK)
     loss: Tensor = _InfoNCE.apply(image_BK, text_BK, scale, positive, rows)[0]  # type: ignore[no-untyped-call]
     return loss
@@ -45,13 +45,13 @@ class _InfoNCE(torch.autograd.Function):
         by_row, by_column = _Sums(), _Sums()
         for row, column in _blocks(image, rows):
             logits_RC = _cosines(image[row], text[column]) * scale
-            right_RC = positive(row, column)
-            right_logits_RC = torch.where(right_RC, logits_RC, 0.0)
-            by_row.add(row, _logsumexp(logits_RC, 1), right_logits_RC.sum(1), right_RC.sum(1))
-            by_column.add(column, _logsumexp(logits_RC, 0), right_logits_RC.sum(0), right_RC.sum(0))
-        row_lse, row_right, row_count = by_row.joined()
-        column_lse, column_right, column_count = by_column.joined()
-        total = (row_lse - row_right / row_count).sum() + (column_lse - column_right / column_count).sum()
+            positive_RC = positive(row, column)
+            positive_logits_RC = torch.where(positive_RC, logits_RC, 0.0)
+            by_row.add(row, _logsumexp(logits_RC, 1), positive_logits_RC.sum(1), positive_RC.sum(1))
+            by_column.add(column, _logsumexp(logits_RC, 0), positive_logits_RC.sum(0), positive_RC.sum(0))
+        row_lse, row_positive, row_count = by_row.joined()
+        column_lse, column_positive, column_count = by_column.joined()
+        total = (row_lse - row_positive / row_count).sum() + (column_lse - column_positive / column_count).sum()
         return total / (2 * len(image)), row_lse, column_lse, row_count, column_count
 
     @staticmethod
@@ -108,17 +108,17 @@ class _Sigmoid(torch.autograd.Function):
 
 
 class _Sums:
-    """Per row, or per column: the logarithm of a sum of exponentials, the sum over right entries, and their number."""
+    """Per row, or per column: the logarithm of a sum of exponentials, the sum over the positives, and their number."""
 
     def __init__(self) -> None:
         self._parts: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # by the first row
 
-    def add(self, part: slice, lse: Tensor, right: Tensor, count: Tensor) -> None:
-        """What a block adds to the rows of `part`."""
+    def add(self, part: slice, lse: Tensor, positive: Tensor, count: Tensor) -> None:
+        """Add a block's contribution to the rows of `part`."""
         if part.start in self._parts:
             before = self._parts[part.start]
-            lse, right, count = torch.logaddexp(before[0], lse), before[1] + right, before[2] + count
-        self._parts[part.start] = lse, right, count
+            lse, positive, count = torch.logaddexp(before[0], lse), before[1] + positive, before[2] + count
+        self._parts[part.start] = lse, positive, count
 
     def joined(self) -> tuple[Tensor, ...]:
         """All rows, (B,) each."""
@@ -155,7 +155,7 @@ def _add(sums: dict[int, Tensor], part: slice, new: Tensor) -> None:
 
 
 def _blocks(image: Tensor, rows: int) -> Iterator[tuple[slice, slice]]:
-    """Row by row of blocks. A graph that is compiled has whole rows, or it would be long."""
+    """Blocks, row by row. A compiled graph gets whole rows: it grows with the number of blocks."""
     size = columns = len(image)
     if image.device.type == "cpu" and not torch.compiler.is_compiling():
         rows, columns = min(rows, _ROWS), min(columns, _COLUMNS)
@@ -165,7 +165,7 @@ def _blocks(image: Tensor, rows: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _logsumexp(logits_RC: Tensor, dim: int) -> Tensor:
-    """As torch's own, at a fifth of its time on a processor."""
+    """As torch's own, in a fifth of the time on a CPU."""
     most = logits_RC.amax(dim, keepdim=True)
     return (logits_RC - most).exp_().sum(dim).log_() + most.squeeze(dim)
 
@@ -179,7 +179,7 @@ def _at_least_single(x: Tensor) -> Tensor:
 
 
 def _in_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """In the dtype that autocast would multiply them in, since the backward pass runs outside it."""
+    """In the dtype in which autocast would multiply them, since the backward pass runs outside autocast."""
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
         return tensors

@@ -14,9 +14,9 @@ def patch_text_logits(patch_BTK: Tensor, text_BK: Tensor, scale: Tensor) -> Tens
     """Scaled similarities of images and texts, (B, B), by the tokens that fit the text best.
 
     Entry (i, j) is scale times the mean over the tokens of image i of their cosines with text j, weighted by the
-    softmax over these tokens of the scaled cosines: the weights of PACL (Mukhoti et al., CVPR 2023). Tokens that say
-    nothing of a text weigh nothing, so they may belong to another. Blocks of images are computed again for their
-    gradients, so memory is that of one block and of the result.
+    softmax over these tokens of the scaled cosines: the weights of PACL (Mukhoti et al., CVPR 2023). Tokens unrelated
+    to a text hardly count, so they may belong to another. Blocks of images are computed again for their gradients, so
+    that only one block and the result are in memory.
     """
     rows = max(1, _ENTRIES // max(1, patch_BTK.shape[1] * len(text_BK)))
     blocks = [patch_BTK] if rows >= len(patch_BTK) else list(torch.split(patch_BTK, rows))

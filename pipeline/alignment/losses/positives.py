@@ -1,4 +1,4 @@
-"""Which captions of a batch are right for which of its images, as a matrix or a block of it at a time.
+"""Which captions of a batch are positives of which of its images, as a matrix or a block of it at a time.
 
 Shapes: B pairs, R rows (images) and C columns (captions) of a block.
 """
@@ -12,32 +12,27 @@ EVERY = slice(None)
 Positives = Callable[[slice, slice], Tensor]  # which images, which captions -> (R, C) bool
 
 
-def positives(images: Tensor, texts: Tensor, rows: slice = EVERY, columns: slice = EVERY) -> Tensor:
-    """Which captions of a batch are right for which of its images.
+def pair_positives(images: Tensor, texts: Tensor) -> Positives:
+    """The positives that the pairs of a batch give, block by block.
+
+    No shape and no branch depends on the data, so it can be captured in a graph.
 
     Args:
         images: (B,) int64, the image of each pair, as any code that is equal for equal images.
         texts: (B,) int64, likewise for captions.
-        rows, columns: which images and which captions; all where not given.
 
     Returns:
-        (R, C) bool: entry (i, j) is true when some pair of the batch joins image i with caption j. That covers the
+        A function whose entry (i, j) is true when some pair of the batch joins image i with caption j. That covers the
         pair itself, an identical caption elsewhere in the batch, and the other captions of the same image.
     """
-    return joined_by_pairs(images, texts)(rows, columns)
-
-
-def joined_by_pairs(images: Tensor, texts: Tensor) -> Positives:
-    """`positives` of one batch for block after block. No shape and no branch depends on the data, so it can be captured
-    in a graph."""
     image_B, text_B = _codes(images), _codes(texts)
 
     def block(rows: slice, columns: slice) -> Tensor:
         row_R, row_B = _places(image_B, rows)
         column_C, column_B = _places(text_B, columns)
-        known = torch.zeros(len(row_R) + 1, len(column_C) + 1, dtype=torch.bool, device=images.device)
-        known = known.index_put((row_B, column_B), known.new_ones(()))
-        return known[row_R][:, column_C]
+        joined = torch.zeros(len(row_R) + 1, len(column_C) + 1, dtype=torch.bool, device=images.device)
+        joined = joined.index_put((row_B, column_B), joined.new_ones(()))
+        return joined[row_R][:, column_C]
 
     return block
 
@@ -54,7 +49,7 @@ def _codes(ids: Tensor) -> Tensor:
 
 
 def _places(code_B: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-    """A place below P for every code in the part (P,), and that of every pair (B,): P where the part lacks its code."""
-    here_P = code_B[part]
-    place = torch.full_like(code_B, len(here_P)).index_put((here_P,), torch.arange(len(here_P), device=code_B.device))
-    return place[here_P], place[code_B]
+    """A place below P for every code in the part (P,), and that of every pair (B,): P if the part lacks its code."""
+    code_P = code_B[part]
+    place = torch.full_like(code_B, len(code_P)).index_put((code_P,), torch.arange(len(code_P), device=code_B.device))
+    return place[code_P], place[code_B]

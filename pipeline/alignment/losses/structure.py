@@ -1,4 +1,4 @@
-"""STRUCTURE's term (NeurIPS 2025): a head should keep who is whose neighbour within each modality.
+"""STRUCTURE's term (NeurIPS 2025): a head should preserve the neighbourhoods within each modality.
 
 Shapes: B samples, D and K the widths before and after the head.
 """
@@ -18,12 +18,12 @@ def neighbours(x_BD: Tensor, temperature: float) -> Tensor:
 def structure_loss(before_BD: Tensor, after_BK: Tensor, temperature: float, levels: int = 1) -> Tensor:
     """Jensen-Shannon divergence between neighbourhoods before and after the head, mean over rows and levels.
 
-    Level l compares the l-th matrix powers: neighbours of neighbours. It lies between 0 and ln 2. Memory is B * B, so
-    batches of some thousands.
+    Level l compares the l-th matrix powers: neighbours of neighbours. It lies between 0 and ln 2. Memory is B * B:
+    batches may have a few thousand samples.
 
     Args:
-        before_BD: features that the head received; no gradient is asked of them.
-        after_BK: what it made of them.
+        before_BD: the head's inputs, which need no gradient.
+        after_BK: its outputs.
         temperature: of both softmaxes.
         levels: number of powers.
 
@@ -43,6 +43,6 @@ def structure_loss(before_BD: Tensor, after_BK: Tensor, temperature: float, leve
 def jensen_shannon(p_BB: Tensor, q_BB: Tensor) -> Tensor:
     """Mean over rows of the Jensen-Shannon divergence in nats; a scalar."""
     middle = ((p_BB + q_BB) / 2).clamp_min(1e-30).log()
-    one, two = torch.special.xlogy(p_BB, p_BB) - p_BB * middle, torch.special.xlogy(q_BB, q_BB) - q_BB * middle
-    divergence: Tensor = (one + two).sum(dim=-1).mean() / 2
+    from_p, from_q = torch.special.xlogy(p_BB, p_BB) - p_BB * middle, torch.special.xlogy(q_BB, q_BB) - q_BB * middle
+    divergence: Tensor = (from_p + from_q).sum(dim=-1).mean() / 2
     return divergence

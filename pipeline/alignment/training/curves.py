@@ -1,4 +1,4 @@
-"""Training curves as CSV, a line per record as it is made, for `dvc plots` to draw while training goes on."""
+"""Training curves as CSV, a line per record as it is made, which `dvc plots` can draw during training."""
 
 import csv
 from collections.abc import Iterator

@@ -21,7 +21,7 @@ _BLOCK = 4096
 def initial_head(spec: TrainedHead, data: AlignmentData, params: TrainParams, repeat: int) -> Head:
     """The head of `spec` on the device of `data`: drawn from torch's generator, or fitted on the pairs of `repeat`."""
     features = data.features
-    head = build_head(spec, features.vision_dim, features.text_dim, params.dropout, params.temperature)
+    head = build_head(spec, features.images.width, features.texts.width, params.dropout, params.temperature)
     image, text = input_whitening(spec, data, repeat)
     if isinstance(spec, LinearHead) and spec.init != "random":
         _start_from_closed_form(head, spec, data, repeat, (image, text))
@@ -42,7 +42,7 @@ def input_whitening(
         return None, None
     first, second = MomentSums(), MomentSums()
     for part in torch.split(data.train[repeat], _BLOCK):
-        images, texts = data.features.read_images(part[:, 0]), text_vector(data.features.read_texts(part[:, 1]))
+        images, texts = data.features.images.read(part[:, 0]), text_vector(data.features.texts.read(part[:, 1]))
         cls = images.cls.float()
         first.add(cls, texts)
         second.add(images.local.float().mean(1) if images.local.shape[1] else cls, texts)

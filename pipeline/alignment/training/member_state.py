@@ -1,4 +1,4 @@
-"""What a member of a training has shown so far: its records, its best weights, and whether it goes on."""
+"""How far a member of a training has come: its records, its best weights, and whether it is still training."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -6,46 +6,64 @@ from typing import Any
 
 from torch import Tensor
 
+from pipeline.alignment.heads import Head
 from pipeline.alignment.training.members import Member
-from pipeline.alignment.training.records import EpochRecord, best_record
+from pipeline.alignment.training.records import EpochRecord, TrainedRepeat, best_record
 
 
 @dataclass
-class Track:
-    """One member on its way.
+class MemberState:
+    """One member during training.
 
     Attributes:
-        weights: of the best record.
+        best_weights: those of the best record.
         samples_seen: up to the last record.
-        ended: it has diverged, or its patience is at an end; nothing is recorded any more.
+        finished: it has diverged or run out of patience, and gets no more records.
     """
 
     member: Member
     history: list[EpochRecord] = field(default_factory=list)
-    weights: dict[str, Tensor] = field(default_factory=dict)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
     samples_seen: int = 0
-    ended: bool = False
+    finished: bool = False
 
     def add(self, record: EpochRecord, weights: Mapping[str, Tensor], samples_seen: int) -> None:
-        """Take up a record, and a copy of the weights if it is the best so far."""
+        """Add a record, and keep a copy of the weights if it is the best so far."""
         self.history.append(record)
         self.samples_seen = samples_seen
         best = best_record(self.history)
         if best is record:
-            self.weights = {name: value.clone() for name, value in weights.items()}
+            self.best_weights = {name: value.clone() for name, value in weights.items()}
         patience = self.member.params.patience
-        self.ended = patience > 0 and len(self.history) - 1 - self.history.index(best) >= patience
+        self.finished = patience > 0 and len(self.history) - 1 - self.history.index(best) >= patience
 
-    def values(self) -> dict[str, Any]:
-        """All but the weights, as JSON can hold it."""
+    def result(self, head: Head, seconds: float) -> TrainedRepeat:
+        """The result, with the best weights loaded into `head`."""
+        if self.best_weights:
+            head.load_state_dict(self.best_weights)
+        best = best_record(self.history) if self.history else None
+        return TrainedRepeat(
+            head=head.eval(),
+            member=self.member,
+            seed=self.member.seed,
+            best_epoch=best.epoch if best else 0,
+            val_recall=best.val_recall if best else 0.0,
+            seconds=seconds,
+            samples_seen=self.samples_seen,
+            history=tuple(self.history),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes."""
         return {
             "history": [asdict(record) for record in self.history],
+            "best_weights": dict(self.best_weights),
             "samples_seen": self.samples_seen,
-            "ended": self.ended,
+            "finished": self.finished,
         }
 
-    def restore(self, values: Mapping[str, Any], weights: dict[str, Tensor]) -> None:
-        """Take up what `values` gave and the best weights."""
-        self.history = [EpochRecord(**record) for record in values["history"]]
-        self.samples_seen, self.ended = values["samples_seen"], values["ended"]
-        self.weights = weights
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where another process stopped; tensors on the device of the training."""
+        self.history = [EpochRecord(**record) for record in state["history"]]
+        self.best_weights = dict(state["best_weights"])
+        self.samples_seen, self.finished = state["samples_seen"], state["finished"]

@@ -1,4 +1,4 @@
-"""What a training showed on the way, and what it came to."""
+"""What a training reports: metrics of each step, a record per validation, and the result."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,8 +11,8 @@ from pipeline.alignment.training.members import Member
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a step showed, on the device: parts of the loss and norm of the gradient before clipping, (M,) each."""
+class StepMetrics:
+    """Of one step, on the device: parts of the loss and norm of the gradient before clipping, (M,) each."""
 
     parts: dict[str, Tensor]
     norms: Tensor
@@ -20,11 +20,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What a stretch of training showed: an epoch, or the steps since the last judgement on validation.
+    """Metrics of an epoch, or of the steps since the last validation.
 
     `epoch` counts from 1, `step` is the number of steps so far. `loss` is the mean over pairs, `grad_norm` the mean
     over steps before clipping; `lr` and `logit_scale` (what cosines are multiplied by) are those of the last step.
-    `parts` are the parts of the loss where it has several, means over pairs.
+    `parts` are the parts of the loss if it has several, means over pairs.
     """
 
     repeat: int
@@ -46,9 +46,9 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class TrainedRepeat:
-    """The weights of the record with the highest validation recall (the earliest of equals), and the way there.
+    """The weights with the highest validation recall (the earliest of equals), and how training went.
 
-    `history` is empty and `val_recall` is 0 for a member that diverged at once; its head is not to be used.
+    `history` is empty and `val_recall` is 0 for a member that diverged before its first record; its head is unusable.
     """
 
     head: Head

@@ -74,7 +74,7 @@ def train_heads(
                 write(record)
     fitted = FittedHeads(
         heads=tuple(result.head for result in results),
-        embed_dim=spec.embed_dim or data.features.text_dim,
+        embed_dim=spec.embed_dim or data.features.texts.width,
         metrics=summary(results, trained, [len(pairs) for pairs in data.train]),
         seeds=tuple(result.seed for result in results),
         best_epochs=tuple(result.best_epoch for result in results),

@@ -1,7 +1,7 @@
-"""Going on where a killed training stopped: all its state in one file, outside of what DVC removes.
+"""Resuming an interrupted training: its whole state in one file, outside of what DVC removes.
 
-DVC empties the outputs of a stage before it runs again, so checkpoints lie beside its cache, in a folder named after
-everything that decides the weights. Another configuration, other data or other code never finds them.
+DVC empties the outputs of a stage before it runs again, so checkpoints are kept beside its cache, in a folder named
+after everything that decides the weights. Another configuration, other data or other code never finds them.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,17 @@ log = logging.getLogger(__name__)
 FORGOTTEN_AFTER = 30 * 24 * 3600.0  # seconds since a checkpoint was last written
 _FOLDER = "training"
 _ROWS = 1024  # pairs whose features are part of the name
+_TENSOR = "$tensor"  # key of a tensor's name among plain values
 _NO_MATTER = {"checkpoint_seconds", "device", "features", "member"}  # what became of two of them is named beside
 
 
 @dataclass
 class Checkpoint:
-    """The state of one repeat on disk: tensors by name, and plain values. One file, replaced whole.
+    """The state of one repeat in one safetensors file, which is replaced as a whole.
 
     Attributes:
         path: of the file.
-        seconds: how long the training may run before it is written again; 0 for never.
+        seconds: between two checkpoints; 0 for none.
     """
 
     path: Path
@@ -46,33 +47,59 @@ class Checkpoint:
     _written: float = field(default_factory=time.monotonic)
 
     def due(self) -> bool:
-        """Whether it is time to write."""
+        """Whether it is time for the next one."""
         return self.seconds > 0 and time.monotonic() - self._written >= self.seconds
 
-    def write(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Replace what is there. A full disk is a warning: the training needs no checkpoint to go on."""
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Replace the file. An error is only a warning: training does not depend on the checkpoint.
+
+        Args:
+            state: nested mappings and lists of tensors and plain values.
+        """
+        tensors: dict[str, Tensor] = {}
+        values = json.dumps(_split(state, "", tensors))
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
-        own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(own, partial, metadata={"values": json.dumps(values)})
+            save_file(tensors, partial, metadata={"values": values})
             os.replace(partial, self.path)
         except (OSError, SafetensorError) as error:
             log.warning("No checkpoint of the training could be written to %s: %s", self.path, error)
             partial.unlink(missing_ok=True)
         self._written = time.monotonic()
 
-    def read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What was written last; None where there is nothing, or, with a warning, nothing that can be read."""
+    def read(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+        """The last state, with its tensors on `device`; None if there is no file, or, with a warning, a damaged one."""
         try:
-            with safe_open(self.path, framework="pt") as file:
-                values = json.loads(file.metadata()["values"])
-                return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118, not a mapping
+            with safe_open(self.path, framework="pt", device=str(device)) as file:
+                state: dict[str, Any] = _join(json.loads(file.metadata()["values"]), file.get_tensor)
+                return state
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             log.warning("The checkpoint %s cannot be read and is not used: %s", self.path, error)
             return None
+
+
+def _split(state: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """The state in a form for JSON: tensors are collected in `tensors` and replaced by their names."""
+    if isinstance(state, Tensor):
+        tensors[name] = state.detach().cpu().clone().contiguous()
+        return {_TENSOR: name}
+    if isinstance(state, Mapping):
+        return {key: _split(value, f"{name}/{key}".lstrip("/"), tensors) for key, value in state.items()}
+    if isinstance(state, Sequence) and not isinstance(state, str):
+        return [_split(value, f"{name}/{number}", tensors) for number, value in enumerate(state)]
+    return state
+
+
+def _join(values: Any, tensor: Callable[[str], Tensor]) -> Any:
+    """The inverse of `_split`; `tensor` returns a tensor by name."""
+    if isinstance(values, list):
+        return [_join(value, tensor) for value in values]
+    if isinstance(values, dict):
+        return tensor(values[_TENSOR]) if _TENSOR in values else {key: _join(values[key], tensor) for key in values}
+    return values
 
 
 def training_folder(spec: TrainedHead, params: TrainParams, data: AlignmentData, seed: int) -> Path:
@@ -97,7 +124,7 @@ def training_folder(spec: TrainedHead, params: TrainParams, data: AlignmentData,
     for pairs in (*data.train, *data.validation):
         found.update(pairs.cpu().numpy().tobytes())
     some = data.train[0][torch.linspace(0, len(data.train[0]) - 1, min(_ROWS, len(data.train[0]))).long()]
-    images, texts = data.features.read_images(some[:, 0]), data.features.read_texts(some[:, 1])
+    images, texts = data.features.images.read(some[:, 0]), data.features.texts.read(some[:, 1])
     for tensor in (images.cls, images.local, texts.tokens):
         found.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     for source in sorted(Path(__file__).parents[1].rglob("*.py")):
@@ -106,9 +133,9 @@ def training_folder(spec: TrainedHead, params: TrainParams, data: AlignmentData,
 
 
 def forget(folder: Path) -> None:
-    """Remove the checkpoints of a training that has ended, and those that nobody came back to."""
+    """Remove the checkpoints of a finished training, and any that were abandoned."""
     shutil.rmtree(folder, ignore_errors=True)
-    for other in folder.parent.glob("*"):
-        age = time.time() - max((path.stat().st_mtime for path in (other, *other.glob("*"))), default=0.0)
+    for candidate in folder.parent.glob("*"):
+        age = time.time() - max((path.stat().st_mtime for path in (candidate, *candidate.glob("*"))), default=0.0)
         if age > FORGOTTEN_AFTER:
-            shutil.rmtree(other, ignore_errors=True)
+            shutil.rmtree(candidate, ignore_errors=True)

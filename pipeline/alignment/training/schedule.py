@@ -1,4 +1,4 @@
-"""How the learning rate moves, and which weights decay."""
+"""The learning rate schedule, and the optimiser."""
 
 import math
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ def learning_rate(step: int, steps: int, params: TrainParams) -> float:
 
 
 def optimiser(heads: Sequence[nn.Module], params: Sequence[TrainParams], capturable: bool = False) -> AdamW:
-    """AdamW that decays matrices only: biases, norms and the temperature are left free.
+    """AdamW with weight decay for matrices only, not for biases, norms and the temperature.
 
-    Each group of parameters has an entry "head", which of `heads` it belongs to; `params` holds those of each head.
+    Each group of parameters has an entry "head", the number of its head; `params` are those of each head.
 
     Args:
-        capturable: keep step and rates on the device, so that a CUDA graph may hold the update.
+        capturable: keep step and rates on the device, so that the update can be part of a CUDA graph.
     """
     groups: list[dict[str, Any]] = []
-    for number, (head, own) in enumerate(zip(heads, params, strict=True)):
+    for number, (head, settings) in enumerate(zip(heads, params, strict=True)):
         matrices = [weight for weight in head.parameters() if weight.ndim >= 2]
         others = [weight for weight in head.parameters() if weight.ndim < 2]
-        groups.append({"params": matrices, "weight_decay": own.weight_decay, "head": number})
+        groups.append({"params": matrices, "weight_decay": settings.weight_decay, "head": number})
         groups.append({"params": others, "weight_decay": 0.0, "head": number})
     if not capturable:
         return AdamW(groups, lr=params[0].lr, fused=True)
@@ -42,7 +42,7 @@ def optimiser(heads: Sequence[nn.Module], params: Sequence[TrainParams], captura
 
 
 def set_rates(adamw: AdamW, rates: Sequence[float]) -> None:
-    """Give the groups of each head its learning rate for the next step."""
+    """Set the learning rate of each head for the next step."""
     for group in adamw.param_groups:
         if isinstance(group["lr"], torch.Tensor):
             group["lr"].fill_(rates[group["head"]])

@@ -1,7 +1,7 @@
 """Losses and gradients of many heads of one form in one pass over a batch (torch.func, vmap over stacked weights).
 
-The weights of each head stay its own `nn.Parameter`s, but lie side by side in one tensor per name. Whatever works on
-one head (optimiser, clipping, clamping, averaging, validation) therefore works on each of them as it is.
+Each head keeps its own `nn.Parameter`s, which become views into one stacked tensor per name. Whatever works on one head
+(optimiser, clipping, clamping, averaging, validation) therefore works unchanged on each of them.
 """
 
 import copy
@@ -18,15 +18,17 @@ Objective = Callable[[Head, PairBatch, float | Tensor], dict[str, Tensor]]
 
 
 class Dropout(nn.Module):
-    """Dropout whose rate is a buffer, so that it may differ between stacked heads. Another order of random numbers than
-    torch's own: equal in law, not in outcome."""
+    """Dropout whose rate is a buffer, so that it may differ between stacked heads.
+
+    It draws other random numbers than torch's own: equal in distribution, not in values.
+    """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.register_buffer("kept", torch.tensor(1 - rate))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Each value 0 with the probability of the rate, else divided by 1 - rate; unchanged in evaluation mode."""
+        """Zero each value with probability `rate`, else divide it by 1 - rate; unchanged in evaluation mode."""
         if not self.training:
             return x
         kept = torch.as_tensor(self.kept, dtype=x.dtype)
@@ -37,12 +39,12 @@ class StackedLosses:
     """The objective of M heads at once.
 
     Args:
-        heads: of one form; their parameters are moved to lie side by side.
+        heads: of one form; their parameters become views into stacked tensors.
         rates: dropout of each.
     """
 
     def __init__(self, heads: Sequence[Head], objective: Objective, rates: Sequence[float]) -> None:
-        copies = [_with_own_dropout(head, rate, any(rates)) for head, rate in zip(heads, rates, strict=True)]
+        copies = [_with_stackable_dropout(head, rate, any(rates)) for head, rate in zip(heads, rates, strict=True)]
         self._weights, self._buffers = stack_module_state(copies)
         self._one = _Objective(copies[0], objective).train()
         self._owners = [dict(head.named_parameters()) for head in heads]
@@ -60,7 +62,7 @@ class StackedLosses:
         return torch.vmap(of_one, randomness="different")(self._weights, self._buffers)
 
     def hand_out_gradients(self) -> None:
-        """Give each head the gradients of its own weights, without a copy, and forget them here."""
+        """Give each head the gradients of its own weights, as views, and clear the stacked ones."""
         for name, stacked in self._weights.items():
             gradients = [None] * len(self._owners) if stacked.grad is None else stacked.grad.unbind()
             for owner, gradient in zip(self._owners, gradients, strict=True):
@@ -80,11 +82,12 @@ class _Objective(nn.Module):
         return self._objective(self.head, batch, progress)
 
 
-def _with_own_dropout(head: Head, rate: float, needed: bool) -> Head:
-    """A copy whose dropout modules have a rate that can be stacked, or are gone where no head drops anything."""
-    other = copy.deepcopy(head)
-    for module in list(other.modules()):
+def _with_stackable_dropout(head: Head, rate: float, needed: bool) -> Head:
+    """A copy with dropout modules whose rates can be stacked, or without any if they are not needed."""
+    head = copy.deepcopy(head)
+    device = next(head.parameters()).device
+    for module in list(head.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Dropout):
-                setattr(module, name, Dropout(rate).to(next(other.parameters()).device) if needed else nn.Identity())
-    return other
+                setattr(module, name, Dropout(rate).to(device) if needed else nn.Identity())
+    return head

@@ -1,32 +1,30 @@
-"""Training heads on cached features, wherever they lie: one repeat, which is one split, of one member or of several."""
+"""Training heads on cached features: one repeat, which is one split, with one member or several."""
 
 import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Never
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
 from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.heads import Head
 from pipeline.alignment.losses.objective import Objective
 from pipeline.alignment.training.initial_head import initial_head
-from pipeline.alignment.training.member_state import Track
+from pipeline.alignment.training.member_state import MemberState
 from pipeline.alignment.training.members import ALONE, Member
-from pipeline.alignment.training.metric_window import Stretch
-from pipeline.alignment.training.records import EpochRecord, TrainedRepeat, best_record
+from pipeline.alignment.training.metric_window import MetricWindow
+from pipeline.alignment.training.progress import ProgressBar
+from pipeline.alignment.training.records import EpochRecord, TrainedRepeat
 from pipeline.alignment.training.resume import Checkpoint
+from pipeline.alignment.training.rng import rng_state, set_rng_state
 from pipeline.alignment.training.schedule import learning_rate
-from pipeline.alignment.training.update import LOSS, Updates
+from pipeline.alignment.training.update import LOSS, Updater
 from pipeline.alignment.validation import read_validation, validation_recall
 from pipeline.config import TrainedHead, TrainParams
 from pipeline.errors import ConfigError, ModelError
-
-__all__ = ["EpochRecord", "TrainedRepeat", "train_members", "train_repeat"]
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +42,14 @@ def train_repeat(
     """Train the head of `spec` on the train split of `repeat`; the epoch is chosen on its validation split.
 
     `seed` fixes initialisation, order and dropout: on one CPU with one number of threads, equal seeds give equal
-    weights. The generator of the caller is left as it was. `params.members` is not looked at.
+    weights. The caller's generator is left as it was. `params.members` is ignored.
 
     Args:
-        on_epoch: called with each record as it is made; with those of a killed run first.
-        checkpoint: where the state is kept and taken up again; None for nowhere.
+        on_epoch: called with each record as it is made; on resuming, first with those of the interrupted run.
+        checkpoint: where the state is saved and resumed from; None for nowhere.
 
     Raises:
-        ModelError: the loss is no longer a finite number, or a step cannot be compiled or captured.
+        ModelError: the loss is no longer finite, or a step cannot be compiled or captured.
         ConfigError: a captured step is asked for without a GPU.
     """
     member = Member(ALONE, seed, params)
@@ -77,11 +75,11 @@ def train_members(
     on_record: Callable[[Member, EpochRecord], None],
     checkpoint: Checkpoint | None = None,
 ) -> list[TrainedRepeat]:
-    """Train a head per member side by side on the same batches, each as `train_repeat` would alone but for its dropout.
+    """Train a head per member, side by side on the same batches; each as by `train_repeat`, except for its dropout.
 
     Args:
-        members: what is theirs alone is the seed of the initialisation, rate, decay, dropout and temperature; all else
-            is taken from the first. One that diverges is left out, unless all do.
+        members: they may differ in the seed of the initialisation, learning rate, weight decay, dropout and
+            temperature; everything else is taken from the first. One that diverges is left out, unless all do.
         seed: of the order of batches.
         on_record, checkpoint: as in `train_repeat`.
 
@@ -95,214 +93,178 @@ def train_members(
             "Set train.step: eager or compiled, or train.device: cuda, in params.yaml."
         )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        return _Training(data, members, spec, repeat, seed, on_record, checkpoint).run()
+        return _Training(
+            data,
+            members,
+            lambda member: initial_head(spec, data, member.params, repeat),
+            Objective(spec.loss, data.concepts),
+            repeat,
+            seed,
+            on_record,
+            checkpoint,
+        ).run()
 
 
 class _Training:
-    """The loop and all of its state."""
+    """The training loop and its state."""
 
     def __init__(
         self,
         data: AlignmentData,
         members: Sequence[Member],
-        spec: TrainedHead,
+        make_head: Callable[[Member], Head],
+        objective: Objective,
         repeat: int,
         seed: int,
         on_record: Callable[[Member, EpochRecord], None],
         checkpoint: Checkpoint | None,
     ) -> None:
-        self._started, self._spent = time.perf_counter(), 0.0
-        self._data, self._repeat, self._seed = data, repeat, seed
+        self._started, self._seconds_before = time.perf_counter(), 0.0  # before: in interrupted runs
+        self._data, self._repeat = data, repeat
         self._on_record, self._checkpoint = on_record, checkpoint
         self._params = members[0].params
         self._pairs = data.train[repeat]
         self._validation = read_validation(data, repeat)
-        self._batches = math.ceil(len(self._pairs) / self._params.batch_size)  # of an epoch
-        self._steps = self._params.epochs * self._batches
+        self._epoch_batches = math.ceil(len(self._pairs) / self._params.batch_size)
+        self._steps = self._params.epochs * self._epoch_batches
         heads = []
         for member in members:
             torch.manual_seed(member.seed)
-            heads.append(initial_head(spec, data, member.params, repeat))
-        self._updates = Updates(heads, members, Objective(spec.loss, data.concepts))
-        self._tracks = [Track(member) for member in members]
+            heads.append(make_head(member))
+        self._updater = Updater(heads, members, objective)
+        self._members = [MemberState(member) for member in members]
+        self._window = MetricWindow()
         self._order = torch.Generator().manual_seed(seed)
-        self._order_before = self._order.get_state()  # as the present epoch began
-        self._epoch, self._done, self._seen = 1, 0, 0  # done: batches of the present epoch; seen: pairs of all
-        self._stretch = Stretch()
+        self._order_state = self._order.get_state()  # at the beginning of the current epoch
+        self._epoch, self._batches_done, self._samples_seen = 1, 0, 0  # batches of the current epoch, samples of all
 
     def run(self) -> list[TrainedRepeat]:
-        """Train to the end, from the beginning or from where the checkpoint stands."""
+        """Train to the end, from the beginning or from the checkpoint."""
         self._resume()
-        with self._progress() as progress:
-            for _ in self._epochs():
-                progress.update()
+        with ProgressBar(self._repeat, self._steps, self._step) as bar:
+            while self._epoch <= self._params.epochs and not self._finished():
+                self._train_epoch(bar)
         if self._checkpoint is not None and self._checkpoint.seconds:
-            self._save()
-        return [self._result(number) for number in range(len(self._tracks))]
+            self._checkpoint.write(self.state_dict())
+        heads = self._updater.heads
+        if len(heads) > 1:
+            heads = copy.deepcopy(heads)  # out of the tensors in which they are stacked
+        seconds = self._seconds()
+        return [member.result(head, seconds) for member, head in zip(self._members, heads, strict=True)]
 
-    def _epochs(self) -> Iterator[None]:
-        """Take every step that is left; yields after each."""
-        while self._epoch <= self._params.epochs and not self._ended():
-            self._order_before = self._order.get_state()
-            self._updates.train()
-            for batch in self._data.features.epoch(
-                self._pairs, self._params.batch_size, self._order, self._epoch, skip=self._done
-            ):
-                rates = [learning_rate(self._step, self._steps, track.member.params) for track in self._tracks]
-                outcome = self._updates(batch, rates, self._step, self._steps)
-                self._stretch.add(outcome, len(batch))
-                self._done, self._seen = self._done + 1, self._seen + len(batch)
-                every = self._params.validate_every
-                if self._done == self._batches or (every and self._step % every == 0):
-                    self._judge(rates)
-                    if self._ended():
-                        return
-                if self._checkpoint is not None and self._checkpoint.due():
-                    self._save()
-                yield
-            self._epoch, self._done = self._epoch + 1, 0
+    def _train_epoch(self, bar: ProgressBar) -> None:
+        """Take the remaining steps of the current epoch; stop early once all members have finished."""
+        self._order_state = self._order.get_state()
+        self._updater.train()
+        for batch in self._data.features.epoch(
+            self._pairs, self._params.batch_size, self._order, self._epoch, skip=self._batches_done
+        ):
+            rates = [learning_rate(self._step, self._steps, state.member.params) for state in self._members]
+            metrics = self._updater(batch, rates, self._step, self._steps)
+            self._window.add(metrics, len(batch))
+            self._batches_done, self._samples_seen = self._batches_done + 1, self._samples_seen + len(batch)
+            if self._validation_due():
+                self._validate(rates, bar)
+                if self._finished():
+                    return
+            if self._checkpoint is not None and self._checkpoint.due():
+                self._checkpoint.write(self.state_dict())
+            bar.step()
+        self._epoch, self._batches_done = self._epoch + 1, 0
 
     @property
     def _step(self) -> int:
         """Steps taken so far."""
-        return (self._epoch - 1) * self._batches + self._done
+        return (self._epoch - 1) * self._epoch_batches + self._batches_done
 
-    def _ended(self) -> bool:
-        return all(track.ended for track in self._tracks)
+    def _seconds(self) -> float:
+        """Spent so far, including interrupted runs."""
+        return self._seconds_before + time.perf_counter() - self._started
 
-    def _judge(self, rates: Sequence[float]) -> None:
-        """Close the stretch: a record for each member that goes on."""
-        means, norms = self._stretch.means(), self._stretch.mean_norms()
-        speed = self._stretch.pairs / self._stretch.elapsed()
-        for number, track in enumerate(self._tracks):
-            if track.ended:
+    def _finished(self) -> bool:
+        return all(state.finished for state in self._members)
+
+    def _validation_due(self) -> bool:
+        every = self._params.validate_every
+        return self._batches_done == self._epoch_batches or (every > 0 and self._step % every == 0)
+
+    def _validate(self, rates: Sequence[float], bar: ProgressBar) -> None:
+        """Add a record to each member that is still training, and start a new window."""
+        means, norms = self._window.means(), self._window.mean_norms()
+        speed = self._window.pairs / self._window.elapsed()
+        for number, state in enumerate(self._members):
+            if state.finished:
                 continue
-            own = {name: values[number] for name, values in means.items()}
-            if not math.isfinite(own[LOSS]):
-                self._diverged(track, own[LOSS])
+            parts = {name: values[number] for name, values in means.items()}
+            loss = parts.pop(LOSS)
+            if not math.isfinite(loss):
+                self._diverged(state, loss)
                 continue
-            loss, head = own.pop(LOSS), self._updates.judged[number]
+            head = self._updater.evaluated_heads[number]
             record = EpochRecord(
                 repeat=self._repeat,
                 epoch=self._epoch,
                 step=self._step,
                 loss=loss,
                 lr=rates[number],
-                logit_scale=self._updates.heads[number].scale().item(),
+                logit_scale=self._updater.heads[number].scale().item(),
                 grad_norm=norms[number],
                 samples_per_second=speed,
                 val_recall=validation_recall(head, self._validation),
-                parts=own if len(own) > 1 else {},
+                parts=parts if len(parts) > 1 else {},
             )
-            track.add(record, head.state_dict(), self._seen)
-            self._on_record(track.member, record)
-        self._updates.train()
-        self._stretch = Stretch()
+            state.add(record, head.state_dict(), self._samples_seen)
+            bar.show(record)
+            self._on_record(state.member, record)
+        self._updater.train()
+        self._window = MetricWindow()
 
-    def _diverged(self, track: Track, loss: float) -> None:
-        """One member of many is left behind; the last one to go ends the training."""
-        track.ended = True
-        whose = f"member {track.member.name!r}, " if len(self._tracks) > 1 else ""
-        what = (
-            f"The loss of {whose}repeat {self._repeat} is {loss} in epoch {self._epoch}, after {self._step} steps with "
-            f"rates up to {track.member.params.lr:g}."
+    def _diverged(self, state: MemberState, loss: float) -> None:
+        """Leave the member out; raise if no other has a record or is still training."""
+        state.finished = True
+        whose = f"member {state.member.name!r}, " if len(self._members) > 1 else ""
+        message = (
+            f"The loss of {whose}repeat {self._repeat} is {loss} in epoch {self._epoch}, after {self._step} steps at "
+            f"learning rates of up to {state.member.params.lr:g}."
         )
-        if len(self._tracks) == 1 or not any(one.history or not one.ended for one in self._tracks):
-            raise ModelError(f"{what} Lower train.lr or train.grad_clip, or raise train.warmup_steps in params.yaml.")
-        log.warning("%s It is left out from here on", what)
+        if len(self._members) == 1 or not any(other.history or not other.finished for other in self._members):
+            raise ModelError(
+                f"{message} Lower train.lr or train.grad_clip, or raise train.warmup_steps in params.yaml."
+            )
+        log.warning("%s It is left out from here on", message)
 
-    @contextmanager
-    def _progress(self) -> Iterator["tqdm[Never]"]:
-        """A bar over the steps, with what the last record of the best member shows."""
-        with tqdm(
-            total=self._steps, initial=self._step, desc=f"repeat {self._repeat}", unit="step", leave=False, disable=None
-        ) as bar:
-            report = self._on_record
-
-            def show(member: Member, record: EpochRecord) -> None:
-                shown = {"loss": f"{record.loss:.3f}", "val_recall": f"{record.val_recall:.3f}"}
-                bar.set_postfix(shown | {"pairs/s": f"{record.samples_per_second:.3g}"})
-                report(member, record)
-
-            self._on_record = show
-            yield bar
-
-    def _result(self, number: int) -> TrainedRepeat:
-        track = self._tracks[number]
-        head = self._updates.heads[number]
-        if len(self._tracks) > 1:
-            head = copy.deepcopy(head)  # its weights lie between those of others
-        if track.weights:
-            head.load_state_dict(track.weights)
-        best = best_record(track.history) if track.history else None
-        return TrainedRepeat(
-            head=head.eval(),
-            member=track.member,
-            seed=track.member.seed,
-            best_epoch=best.epoch if best else 0,
-            val_recall=best.val_recall if best else 0.0,
-            seconds=self._spent + time.perf_counter() - self._started,
-            samples_seen=track.samples_seen,
-            history=tuple(track.history),
-        )
-
-    def _save(self) -> None:
-        """Write everything that the rest of the training depends on."""
-        assert self._checkpoint is not None
-        tensors: dict[str, Tensor] = {"order": self._order_before, "random": torch.get_rng_state()}
-        device = self._data.features.device
-        if device.type == "cuda":
-            tensors["random_device"] = torch.cuda.get_rng_state(device)
-        for number, track in enumerate(self._tracks):
-            held = {"head": self._updates.heads[number].state_dict(), "best": track.weights}
-            if self._updates.averages:
-                held["average"] = self._updates.averages[number].state_dict()
-            tensors |= {f"{number}/{kind}/{name}": value for kind, of in held.items() for name, value in of.items()}
-        state = self._updates.adamw.state_dict()["state"]
-        tensors |= {f"adamw/{row}/{name}": value for row, own in state.items() for name, value in own.items()}
-        tensors |= {f"stretch/{name}": value for name, value in self._stretch.tensors().items()}
-        values = {
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the training depends on."""
+        return {
+            "updater": self._updater.state_dict(),
+            "members": [state.state_dict() for state in self._members],
+            "window": self._window.state_dict(),
+            "rng": rng_state(self._data.features.device),
+            "order": self._order_state,
             "epoch": self._epoch,
-            "done": self._done,
-            "seen": self._seen,
-            "seconds": self._spent + time.perf_counter() - self._started,
-            "stretch": {"pairs": self._stretch.pairs, "seconds": self._stretch.elapsed()},
-            "tracks": [track.values() for track in self._tracks],
+            "batches_done": self._batches_done,
+            "samples_seen": self._samples_seen,
+            "seconds": self._seconds(),
         }
-        self._checkpoint.write(tensors, values)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
+        self._updater.load_state_dict(state["updater"])
+        for member, saved in zip(self._members, state["members"], strict=True):
+            member.load_state_dict(saved)
+        self._window.load_state_dict(state["window"])
+        set_rng_state(state["rng"], self._data.features.device)
+        self._order.set_state(state["order"].cpu())
+        self._epoch, self._batches_done = state["epoch"], state["batches_done"]
+        self._samples_seen, self._seconds_before = state["samples_seen"], state["seconds"]
 
     def _resume(self) -> None:
-        """Take up what the checkpoint holds, if anything."""
-        found = self._checkpoint.read() if self._checkpoint is not None else None
-        if found is None:
+        """Continue from the checkpoint, if any, and report its records."""
+        state = self._checkpoint.read(self._data.features.device) if self._checkpoint is not None else None
+        if state is None:
             return
-        tensors, values = found
-        device = self._data.features.device
-
-        def under(prefix: str) -> dict[str, Tensor]:
-            mine = {name: value for name, value in tensors.items() if name.startswith(prefix)}
-            return {name.removeprefix(prefix): value for name, value in mine.items()}
-
-        for number, track in enumerate(self._tracks):
-            self._updates.heads[number].load_state_dict(under(f"{number}/head/"))
-            if self._updates.averages:
-                self._updates.averages[number].load_state_dict(under(f"{number}/average/"))
-            best = {name: value.to(device) for name, value in under(f"{number}/best/").items()}
-            track.restore(values["tracks"][number], best)
-            for record in track.history:
-                self._on_record(track.member, record)
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in under("adamw/").items():
-            row, _, key = name.partition("/")
-            state.setdefault(int(row), {})[key] = value
-        groups = self._updates.adamw.state_dict()["param_groups"]
-        self._updates.adamw.load_state_dict({"state": state, "param_groups": groups})
-        stretch = {name: value.to(device) for name, value in under("stretch/").items()}
-        self._stretch = Stretch.restore(stretch, **values["stretch"])
-        self._epoch, self._done, self._seen = values["epoch"], values["done"], values["seen"]
-        self._spent = values["seconds"]
-        self._order.set_state(tensors["order"])
-        torch.set_rng_state(tensors["random"])
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random_device"], device)
-        log.info("Repeat %d goes on after %d of %d steps", self._repeat, self._step, self._steps)
+        self.load_state_dict(state)
+        for member in self._members:
+            for record in member.history:
+                self._on_record(member.member, record)
+        log.info("Repeat %d resumes after %d of %d steps", self._repeat, self._step, self._steps)

@@ -1,8 +1,9 @@
 """One step of training on a batch: losses, gradients, clipping, AdamW, and the average of the weights."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,28 +11,31 @@ from torch import Tensor, nn
 from pipeline.alignment.data.batches import PairBatch
 from pipeline.alignment.heads import Head
 from pipeline.alignment.losses.objective import Objective
-from pipeline.alignment.training.capture import Captured
-from pipeline.alignment.training.ema import averaged, decay_at, move_towards
+from pipeline.alignment.training.capture import CapturedStep
+from pipeline.alignment.training.ema import decay_at, frozen_copy, update_average
 from pipeline.alignment.training.members import Member
-from pipeline.alignment.training.records import Outcome
+from pipeline.alignment.training.records import StepMetrics
 from pipeline.alignment.training.schedule import optimiser, set_rates
 from pipeline.alignment.training.stacked import StackedLosses
 from pipeline.errors import ModelError
 
 Losses = Callable[[PairBatch, float | Tensor], dict[str, Tensor]]
 
-LOSS = "loss"  # the entry of an objective's parts that is made small
+LOSS = "loss"  # the entry of an objective's parts that is minimised
 
 
-class Updates:
-    """The weights of M heads that train side by side, and how a batch moves them.
+class Updater:
+    """The weights of M heads that train side by side, and how a batch updates them.
 
-    One head goes the plain way. Several take one pass over the batch (`StackedLosses`); all that follows the gradients
-    is done for each of them, with its own rate, decay and clipping, by what works for one.
+    Several heads take a single pass over the batch (`StackedLosses`). All that follows the gradients is done for each
+    head separately, with its own learning rate, weight decay and clipping, as for a single head.
 
     Args:
-        heads: on the device, moved by every step.
-        members: whose they are; precision, kind of step, clipping and averaging are those of the first.
+        heads: on the device, changed by every step.
+        members: to which they belong; precision, kind of step, clipping and averaging are those of the first.
+
+    Attributes:
+        averages: of the weights of each head; empty unless `ema` is set.
     """
 
     def __init__(self, heads: Sequence[Head], members: Sequence[Member], objective: Objective) -> None:
@@ -39,76 +43,99 @@ class Updates:
         params = [member.params for member in members]
         self._params = params[0]
         self._device = next(heads[0].parameters()).device
-        self._stacked = StackedLosses(heads, objective, [own.dropout for own in params]) if len(heads) > 1 else None
-        self.adamw = optimiser(heads, params, capturable=self._params.step == "captured")
-        self.averages = [averaged(head) for head in heads] if self._params.ema else []
+        self._stacked = (
+            StackedLosses(heads, objective, [settings.dropout for settings in params]) if len(heads) > 1 else None
+        )
+        self._adamw = optimiser(heads, params, capturable=self._params.step == "captured")
+        self.averages = [frozen_copy(head) for head in heads] if self._params.ema else []
         self._losses: Losses = self._stacked or partial(objective, heads[0])
         if self._params.step == "compiled":
             self._losses = _compiled(self._losses)
         self._progress: float | Tensor = 0.0
-        if self._params.step != "eager":  # or the graph would hold the first value for ever
+        if self._params.step != "eager":  # a graph would keep a plain number as a constant
             self._progress = torch.zeros((), device=self._device)
-        self._update: Callable[[PairBatch], Outcome] = self._plain
+        self._update: Callable[[PairBatch], StepMetrics] = self._eager
         if self._params.step == "captured":
-            self._update = Captured(self._plain, self.moved)
+            self._update = CapturedStep(self._eager, self.state_tensors)
 
     @property
-    def judged(self) -> Sequence[Head]:
-        """The heads that validation sees and that are kept: the averages, where there are."""
+    def evaluated_heads(self) -> Sequence[Head]:
+        """The heads that are validated and kept: the averages, if any."""
         return self.averages or self.heads
 
-    def __call__(self, batch: PairBatch, rates: Sequence[float], step: int, steps: int) -> Outcome:
-        """Move the weights once: step `step` of `steps`, counted from 0, at the learning rate of each member."""
-        set_rates(self.adamw, rates)
+    def __call__(self, batch: PairBatch, rates: Sequence[float], step: int, steps: int) -> StepMetrics:
+        """Take step `step` of `steps`, counted from 0, at the learning rate of each member."""
+        set_rates(self._adamw, rates)
         if isinstance(self._progress, Tensor):
             self._progress.fill_(step / steps)
         else:
             self._progress = step / steps
-        outcome = self._update(batch)
+        metrics = self._update(batch)
         for average, head in zip(self.averages, self.heads, strict=False):
-            move_towards(average, head, decay_at(step + 1, self._params.ema))
-        return outcome
+            update_average(average, head, decay_at(step + 1, self._params.ema))
+        return metrics
 
     def train(self) -> None:
-        """Bring the heads into training mode, which validation leaves."""
+        """Put the heads into training mode; validation leaves them in evaluation mode."""
         for head in self.heads:
             head.train()
 
-    def moved(self) -> list[Tensor]:
-        """Every tensor that a step changes in place: weights, and the optimiser's once it has any."""
-        state = [value for own in self.adamw.state.values() for value in own.values() if isinstance(value, Tensor)]
-        return [weight.detach() for head in self.heads for weight in head.parameters()] + state
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, averages and optimiser state. Learning rates are not part of it: every step sets them."""
+        state = self._adamw.state_dict()["state"]
+        return {
+            "heads": [head.state_dict() for head in self.heads],
+            "averages": [average.state_dict() for average in self.averages],
+            "adamw": {str(parameter): values for parameter, values in state.items()},
+        }
 
-    def _plain(self, batch: PairBatch) -> Outcome:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load what `state_dict` gave for the same heads and members."""
+        for heads, saved in ((self.heads, state["heads"]), (self.averages, state["averages"])):
+            for head, weights in zip(heads, saved, strict=True):
+                head.load_state_dict(weights)
+        groups = self._adamw.state_dict()["param_groups"]
+        adamw = {int(parameter): values for parameter, values in state["adamw"].items()}
+        self._adamw.load_state_dict({"state": adamw, "param_groups": groups})
+
+    def state_tensors(self) -> list[Tensor]:
+        """Every tensor that a step changes in place: the weights and, after the first step, the optimiser state."""
+        weights = [weight.detach() for head in self.heads for weight in head.parameters()]
+        moments = [
+            value for state in self._adamw.state.values() for value in state.values() if isinstance(value, Tensor)
+        ]
+        return weights + moments
+
+    def _eager(self, batch: PairBatch) -> StepMetrics:
         with self._autocast():
             parts = self._losses(batch, self._progress)
-        self.adamw.zero_grad()
+        self._adamw.zero_grad()
         parts[LOSS].sum().backward()  # type: ignore[no-untyped-call]
         if self._stacked is not None:
             self._stacked.hand_out_gradients()
         clip = self._params.grad_clip or math.inf
         norms = [nn.utils.clip_grad_norm_(head.parameters(), clip) for head in self.heads]
-        self.adamw.step()
+        self._adamw.step()
         for head in self.heads:
             head.clamp_scale()
-        return Outcome({name: part.detach().reshape(-1) for name, part in parts.items()}, torch.stack(norms))
+        return StepMetrics({name: part.detach().reshape(-1) for name, part in parts.items()}, torch.stack(norms))
 
     def _autocast(self) -> torch.autocast:
-        # A cache of cast weights would outlive the graph that filled it; within one step it saves little.
-        wanted = self._params.precision == "bfloat16"
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=wanted, cache_enabled=False)
+        # Cached casts of weights would outlive the CUDA graph that made them, and save little within one step.
+        enabled = self._params.precision == "bfloat16"
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 def _compiled(losses: Losses) -> Losses:
-    """The losses through torch.compile, once for each size of batch: an epoch has two at most."""
-    from torch._dynamo.exc import TorchDynamoException  # takes a second, which other steps can spare
+    """The losses through torch.compile, once for each batch size, of which an epoch has at most two."""
+    from torch._dynamo.exc import TorchDynamoException  # takes a second to import, which only this step needs
 
-    torch.compiler.reset()  # or the code of the last repeat would count against the limit of recompilations
-    made = torch.compile(losses, dynamic=False)
+    torch.compiler.reset()  # code of the previous repeat would count towards the recompilation limit
+    compiled = torch.compile(losses, dynamic=False)
 
     def call(batch: PairBatch, progress: float | Tensor) -> dict[str, Tensor]:
         try:
-            return made(batch, progress)
+            return compiled(batch, progress)
         except TorchDynamoException as error:
             raise ModelError(
                 f"A step of this training cannot be compiled ({str(error).strip().splitlines()[0]}). torch.compile "
