@@ -14,7 +14,7 @@ from pipeline.evaluation.findings import Findings
 from pipeline.evaluation.long_sets import LongSet, caption_set, scene_set
 from pipeline.evaluation.metrics import first_hit_ranks, hits_at
 from pipeline.evaluation.results import Evaluated
-from pipeline.evaluation.statistics import FamilyBootstrap
+from pipeline.statistics import FamilyBootstrap
 
 PROTOCOL = (
     "Images against their long English captions, both ways: composed scenes, not photographs, with captions that name "

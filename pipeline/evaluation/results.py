@@ -13,8 +13,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from pipeline.errors import DataError
-from pipeline.evaluation.statistics import Interval
 from pipeline.files import write_json
+from pipeline.statistics import Interval
 
 SCHEMA = 2
 AVERAGE = "average"  # in place of a language: the mean over all languages but English

@@ -28,9 +28,9 @@ from pipeline.evaluation.pixels import PatchCells, best_class, locate
 from pipeline.evaluation.prompts import PromptTable
 from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.scenes import SceneImages
-from pipeline.evaluation.statistics import spread
 from pipeline.evaluation.targets import Classes, HeldOutPixels, Targets
 from pipeline.paths import SCENES
+from pipeline.statistics import spread
 
 PROTOCOL = (
     "Composed scenes, not photographs: cut-outs on a plain background with exact masks. Per repeat, the pixels of "

@@ -28,8 +28,8 @@ from pipeline.evaluation.prompts import PromptTable, said
 from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.scenes import DenseStore
 from pipeline.evaluation.sliding import label_pixels
-from pipeline.evaluation.statistics import spread
 from pipeline.paths import index_folder
+from pipeline.statistics import spread
 
 PROTOCOL = (
     "Pictures with label maps. Standard: each patch token of each window against one vector per class, the mean of the "
