@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.datasets.caption_pairs import LANGUAGE, read_caption_pairs, read_samples
+from pipeline.datasets.caption_pairs import LANGUAGE, read_caption_pairs, samples_by_image
 from pipeline.datasets.scenes import Scenes, read_scenes
 from pipeline.datasets.scenes.build import ROLE
 from pipeline.errors import DataError
@@ -128,10 +128,10 @@ def _usable(
 
 def _families(scenes: Scenes, repeats: int) -> np.ndarray:
     """Concept family of the largest object of each scene, (N,) str."""
-    samples = {row[:2]: row[2] for row in read_samples(("dataset", "image_id", "family"), repeats)}
+    samples = samples_by_image(("family",), repeats)
     largest = {thing.scene: (thing.dataset, thing.piece_id) for thing in reversed(scenes.objects)}
     lacking = [piece for piece in largest.values() if piece not in samples]
     if lacking or len(largest) < len(scenes):
         what = f"picture {lacking[0][1]!r} of {lacking[0][0]}" if lacking else "an object in every scene"
         raise DataError(f"Scenes and data/splits do not fit: {what} is missing. Bring them together with: dvc repro")
-    return np.array([samples[largest[scene]] for scene in range(len(scenes))], dtype=str)
+    return np.array([samples[largest[scene]][0] for scene in range(len(scenes))], dtype=str)
