@@ -10,7 +10,7 @@ from pipeline.datasets.prompts import ENGLISH
 from pipeline.datasets.scenes import Scenes, read_scenes
 from pipeline.evaluation.area_examples import segmentation_examples
 from pipeline.evaluation.cohorts import Cohort
-from pipeline.evaluation.dense import PatchMethod, classifier, methods_of
+from pipeline.evaluation.dense import PatchMethod, methods_of, patch_classifier
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import showcase
 from pipeline.evaluation.findings import Findings
@@ -134,7 +134,7 @@ def _label(
     """The predicted class of each test pixel, (n,) int64."""
     needed, cells = located
     patches = method.patch_vectors(repeat, images.chosen_patches(repeat, scenes, needed)[:, None])[:, 0]
-    weights = classifier(method, repeat, ("prompts", method.aligner.spec.prompts), classes.prompts, "unit")
+    weights = patch_classifier(method, repeat, ("prompts", method.aligner.spec.prompts), classes.prompts, "unit")
     return best_class(patches @ weights.T, cells)
 
 

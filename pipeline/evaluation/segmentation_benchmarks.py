@@ -10,7 +10,7 @@ from pipeline.datasets.prompts import SEGMENT
 from pipeline.datasets.segmentation import BACKGROUND, LabelledPicture, SegmentationSet
 from pipeline.errors import DataError
 from pipeline.evaluation.cohorts import Cohort, Measured
-from pipeline.evaluation.dense import PatchMethod, classifier, methods_of
+from pipeline.evaluation.dense import PatchMethod, methods_of, patch_classifier
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.findings import Findings
 from pipeline.evaluation.freeze_align_iou import present_class_ious
@@ -120,7 +120,7 @@ class _Task:
         of = (self.benchmark.dataset, SEGMENT, values, self.benchmark.prompt_set, self.language)
         texts = PromptTable(prompts).texts(*of)
         place = ("prompts", prompts)
-        return [classifier(method, repeat, place, texts, self.class_kind) for repeat in range(self.repeats)]
+        return [patch_classifier(method, repeat, place, texts, self.class_kind) for repeat in range(self.repeats)]
 
     def overlap(self, method: PatchMethod) -> Overlap:
         """Pixels by repeat, picture and class under the standard protocol."""

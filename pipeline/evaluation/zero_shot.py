@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.alignment.zero_shot import classifier
 from pipeline.config import ClassificationSet
 from pipeline.datasets.caption_pairs import read_samples
 from pipeline.evaluation.cohorts import Cohort, Measured
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at
-from pipeline.evaluation.prompts import class_vectors
 
 TOP = (1, 5)
 
@@ -75,9 +75,11 @@ class ZeroShotTest:
         Args:
             group, dataset: the store that holds the texts.
         """
-        ids = np.array([identifier for texts in self.texts for identifier in texts])
-        classes = np.repeat(np.arange(len(self.texts)), [len(texts) for texts in self.texts])
-        return class_vectors(aligner.text_vectors(repeat, group, dataset, ids), classes, self.kind)
+
+        def embed(ids: list[str]) -> np.ndarray:
+            return aligner.text_vectors(repeat, group, dataset, np.array(ids))
+
+        return classifier(self.texts, embed, self.kind)
 
 
 def class_ranks(

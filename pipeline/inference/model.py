@@ -15,7 +15,7 @@ from pipeline.alignment.vectors import embed_images, embed_stored_images, embed_
 from pipeline.device import choose_device
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
-from pipeline.inference.classify import Label, best_labels, classifier, probabilities
+from pipeline.inference.classify import Label, best_labels, named_classes, probabilities
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.folder import aligner_folder
 from pipeline.inference.inputs import ImageLike, image_list, text_list
@@ -217,4 +217,4 @@ class Aligner:
     ) -> np.ndarray:
         if isinstance(names, str):
             raise DataError(f"Expected a list of class names, found the string {names!r}.")
-        return classifier(text_list(names, "class name"), templates, embed or self.encode_text)
+        return named_classes(text_list(names, "class name"), templates, embed or self.encode_text)
