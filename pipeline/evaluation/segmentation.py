@@ -14,12 +14,9 @@ from pipeline.evaluation.dense import PatchMethod, methods_of, patch_classifier
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import showcase
 from pipeline.evaluation.findings import Findings
-from pipeline.evaluation.outcomes import Comparisons, compare
 from pipeline.evaluation.overlap import (
     Measure,
     Overlap,
-    OverlapBootstrap,
-    chance_of,
     count_overlap,
     mean_iou,
     pixel_accuracy,
@@ -30,7 +27,6 @@ from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.scenes import SceneImages
 from pipeline.evaluation.targets import Classes, HeldOutPixels, Targets
 from pipeline.paths import SCENES
-from pipeline.statistics import spread
 
 PROTOCOL = (
     "Composed scenes, not photographs: cut-outs on a plain background with exact masks. Per repeat, the pixels of "
@@ -87,7 +83,7 @@ def evaluate_segmentation(
                 )
                 for method in methods
             }
-            _report(findings, targets, tests, overlaps, params, seed, language)
+            _report(findings, targets, tests, overlaps, params.prompt_sets[-1], language)
             shown = showcase(dense, params)
             if not examples and shown is not None and 0 in tests:
                 found = (maps[shown.name][0], classes[shown.spec.prompts])
@@ -156,30 +152,19 @@ def _report(
     targets: Targets,
     tests: Mapping[int, HeldOutPixels],
     overlaps: Mapping[str, Overlap],
-    params: EvaluateParams,
-    seed: int,
+    prompt_set: str,
     language: str,
 ) -> None:
     """Add rows and differences of every measure."""
-    truth = next(iter(overlaps.values())).truth
-    candidates = truth.shape[-1]
+    classes = next(iter(overlaps.values())).truth.shape[-1]
     cohort = Cohort(
         dataset=targets.task.dataset,
         families=targets.families,
         repeat=np.array(list(tests)),
-        candidates=(candidates,) * len(tests),
-        prompt_set=params.prompt_sets[-1],
+        candidates=(classes,) * len(tests),
+        prompt_set=prompt_set,
         language=language,
     )
     objects = sum(test.objects for test in tests.values())
-    for name, measure in _MEASURES.items():
-        boot = OverlapBootstrap(measure, targets.families, params.bootstrap, seed)
-        spreads = {
-            aligner: spread([boot.value(overlap.of_repeat(place)) for place in range(len(tests))])
-            for aligner, overlap in overlaps.items()
-        }
-        chance = chance_of(measure, truth.sum(axis=(0, 1)), candidates)
-        metric, partners = f"{targets.task.label}_{name}", Comparisons.of(params)
-        rows, differences = compare(cohort, metric, boot, overlaps, spreads, chance, objects, partners)
-        findings.rows += rows
-        findings.differences += differences
+    measures = {f"{targets.task.label}_{name}": measure for name, measure in _MEASURES.items()}
+    findings.measure_areas(cohort, measures, overlaps, objects)
