@@ -90,7 +90,7 @@ class Batches:
 
 
 def ours_classifier(texts: np.ndarray, templates: int) -> np.ndarray:
-    from pipeline.evaluation.prompts import class_vectors
+    from pipeline.alignment.zero_shot import class_vectors
 
     return class_vectors(texts, np.repeat(np.arange(len(texts) // templates), templates))
 

@@ -41,8 +41,8 @@ from pipeline.config import AlignerSpec, StoreSpec, TrainParams, ViewSpec, load_
 from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs
 from pipeline.evaluation.caption_sets import RetrievalSet
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at
-from pipeline.evaluation.statistics import FamilyBootstrap
 from pipeline.files import write_json
+from pipeline.statistics import FamilyBootstrap
 from stages.encode import encode
 
 PARTS = Path("data/benchmarks/recipes")

@@ -1,7 +1,9 @@
-"""JSON files as every stage writes them."""
+"""JSON and CSV files as every stage writes them."""
 
+import csv
 import json
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +26,11 @@ def write_json(content: Any, path: Path, *, sort_keys: bool = False) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
+
+
+def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], path: Path) -> None:
+    """Write these columns of each row as CSV in UTF-8 at `path`, under a line of their names; None is an empty cell."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -9,6 +9,7 @@ from pipeline.curation.assignment import Assignment
 from pipeline.curation.pool import Pool
 from pipeline.curation.prototypes import Concept, carriers
 from pipeline.curation.retrieval import Candidates
+from pipeline.statistics import spread
 
 _DRAWS = 20
 _FIGURES = ("pool", "candidates", "selected", "precision", "mean_score", "min_score")
@@ -84,7 +85,7 @@ def balance(pool: Pool, rows: np.ndarray, seed: int) -> dict[str, float | None]:
         "selected": evenness(pool, rows),
         "pool": evenness(pool, np.arange(len(pool))),
         "random": float(np.mean(known)) if known else None,
-        "random_sd": float(np.std(known, ddof=1)) if len(known) > 1 else None,
+        "random_sd": spread(known),
     }
 
 

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.datasets.tables import read_table
-from pipeline.errors import DataError
-from pipeline.features import FeatureStore
-from pipeline.paths import SPLITS, store_folder
+from pipeline.datasets.caption_pairs import read_samples
+from pipeline.features.views import open_view
 
 LABELS = ("concept", "category")
 
@@ -39,20 +37,13 @@ def read_pools(datasets: Sequence[str], repeats: int) -> list[Pool]:
     """The train images of `datasets`, one pool per repeat, in the order of data/splits.
 
     Raises:
-        DataError: the table of samples is missing or lacks a repeat.
+        DataError: as `read_samples`.
     """
-    path = SPLITS / "samples.parquet"
-    table = read_table(path)
-    lacking = [f"split_{repeat}" for repeat in range(repeats) if f"split_{repeat}" not in table.column_names]
-    if lacking:
-        raise DataError(f"{path} lacks {', '.join(lacking)}. Draw the splits again with: dvc repro splits")
-    columns = {name: np.array(table.column(name).to_pylist(), dtype=object) for name in table.column_names}
-    known = np.isin(columns["dataset"].astype(str), list(datasets))
-    return [_pool(columns, np.flatnonzero(known & (columns[f"split_{r}"] == "train"))) for r in range(repeats)]
-
-
-def _pool(columns: dict[str, np.ndarray], rows: np.ndarray) -> Pool:
-    return Pool(columns["dataset"][rows], columns["image_id"][rows], {label: columns[label][rows] for label in LABELS})
+    names = ("dataset", "image_id", *LABELS)
+    rows = [row for row in read_samples(names, repeats) if row[0] in datasets]
+    columns = np.array(rows, dtype=object).reshape(len(rows), len(names) + repeats).T
+    images = Pool(columns[0], columns[1], dict(zip(LABELS, columns[2:], strict=False)))
+    return [images.take(np.flatnonzero(splits == "train")) for splits in columns[len(names) :]]
 
 
 def read_features(view: str, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
@@ -64,11 +55,11 @@ def read_features(view: str, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         StoreError: a store is missing, damaged or lacks an id.
+        FingerprintMismatch: as `open_view`.
     """
     parts, kept = [], []
-    for dataset in dict.fromkeys(pool.dataset.tolist()):
+    for dataset, store in open_view(view, dict.fromkeys(pool.dataset.tolist())).items():
         rows = np.flatnonzero(pool.dataset == dataset)
-        store = FeatureStore.open(store_folder("pairs", view, dataset))
         rows = rows[store.servable(pool.image_id[rows])]
         features = store.read("cls", pool.image_id[rows]).astype(np.float32)
         parts.append(features if features.ndim == 2 else features[:, -1])

@@ -1,6 +1,5 @@
 """Selecting training images: every repeat from its own train split, and what is written about it."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from pipeline.curation.prototypes import concepts_of, prototypes
 from pipeline.curation.retrieval import retrieve
 from pipeline.datasets.tables import write_table
 from pipeline.errors import DataError
-from pipeline.files import write_json
+from pipeline.files import write_csv, write_json
 
 SELECTED = pa.schema(
     [
@@ -74,10 +73,7 @@ def curate_images(spec: CurationSpec, *, repeats: int, seed: int, out: Path) -> 
     write_table(pa.Table.from_pylist(_rows(selections), schema=SELECTED), out / "selected.parquet")
     coverage = _coverage(spec, selections, seed)
     write_json(coverage, out / "coverage.json")
-    with open(out / "coverage.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, _COVERAGE, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: row[name] for name in _COVERAGE} for row in coverage["concepts"])
+    write_csv(coverage["concepts"], _COVERAGE, out / "coverage.csv")
     return _table(coverage)
 
 

@@ -62,6 +62,12 @@ def read_samples(columns: Sequence[str], repeats: int) -> list[tuple[str, ...]]:
     return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
 
 
+def samples_by_image(columns: Sequence[str], repeats: int) -> dict[tuple[str, str], tuple[str, ...]]:
+    """By data set and image id what `read_samples` gives of it: the given columns, then the split of each repeat."""
+    rows = read_samples(("dataset", "image_id", *columns), repeats)
+    return {(dataset, image): tuple(rest) for dataset, image, *rest in rows}
+
+
 def read_caption_pairs(
     datasets: Sequence[str], repeats: int, languages: Sequence[str] | None = (LANGUAGE,), role: str = ROLE
 ) -> CaptionPairs:
@@ -76,12 +82,11 @@ def read_caption_pairs(
     Raises:
         DataError: a table is missing, lacks a split, or a pair names an image that has no split.
     """
-    samples = read_samples(("dataset", "image_id", "family"), repeats)
-    sample_of = {(dataset, image): rest for dataset, image, *rest in samples}
+    sample_of = samples_by_image(("family",), repeats)
 
     columns = ["dataset", "image_id", "text_id", "language", "role"]
     table = read_table(SPLITS / "pairs.parquet", columns)
-    rows: dict[tuple[str, str, str, str], list[str]] = {}
+    rows: dict[tuple[str, str, str, str], tuple[str, ...]] = {}
     for *key, of_role in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
         dataset, image, text, language = key
         if dataset not in datasets or of_role != role or (languages is not None and language not in languages):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.datasets.caption_pairs import LANGUAGE, CaptionPairs
-from pipeline.evaluation.cohorts import Cohort, Measured
+from pipeline.evaluation.cohorts import Cohort, Measured, joined
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at, right_counts
 
@@ -47,6 +47,13 @@ class RetrievalSet:
             return self.image_families, right_counts(self.right, len(self.images)), len(self.texts)
         return self.text_families, right_counts(self.right[:, ::-1], len(self.texts)), len(self.images)
 
+    def ranks(self, images: np.ndarray, texts: np.ndarray) -> dict[str, np.ndarray]:
+        """Rank of the first right candidate of each query, by direction; from the vectors of images and texts."""
+        return {
+            "t2i": first_hit_ranks(texts, images, self.right[:, ::-1]),
+            "i2t": first_hit_ranks(images, texts, self.right),
+        }
+
 
 def retrieval_sets(
     pairs: CaptionPairs, dataset: str, repeats: int, aligners: Sequence[TrainedAligner]
@@ -58,12 +65,17 @@ def retrieval_sets(
     tested = pairs.where((pairs.dataset == dataset) & (pairs.splits == "test").any(axis=1))
     if not len(tested):
         return {}
-    usable = np.ones(len(tested), dtype=bool)
-    for aligner in aligners:
-        usable &= aligner.has_image(dataset, tested.image_id) & aligner.has_text("pairs", dataset, tested.text_id)
-    tested = tested.where(usable)
-    sets = {repeat: tested.of(repeat, "test") for repeat in range(repeats)}
-    return {repeat: RetrievalSet.of(test) for repeat, test in sets.items() if len(test)}
+    usable = [
+        aligner.has_image(dataset, tested.image_id) & aligner.has_text("pairs", dataset, tested.text_id)
+        for aligner in aligners
+    ]
+    return tested_by_repeat(tested.where(np.all(usable, axis=0)), repeats)
+
+
+def tested_by_repeat(pairs: CaptionPairs, repeats: int) -> dict[int, RetrievalSet]:
+    """The pairs in the test split of each repeat; repeats without any are absent."""
+    tests = {repeat: pairs.of(repeat, "test") for repeat in range(repeats)}
+    return {repeat: RetrievalSet.of(test) for repeat, test in tests.items() if len(test)}
 
 
 def both_ways(
@@ -75,9 +87,9 @@ def both_ways(
         for repeat, items in tested.items():
             images = aligner.image_vectors(repeat, dataset, items.images)
             texts = aligner.text_vectors(repeat, "pairs", dataset, items.texts)
-            collected["i2t"][aligner.name].append(first_hit_ranks(images, texts, items.right))
-            collected["t2i"][aligner.name].append(first_hit_ranks(texts, images, items.right[:, ::-1]))
-    return {way: {name: np.concatenate(parts) for name, parts in by.items()} for way, by in collected.items()}
+            for way, ranks in items.ranks(images, texts).items():
+                collected[way][aligner.name].append(ranks)
+    return {way: joined(by_aligner) for way, by_aligner in collected.items()}
 
 
 def recall(
@@ -94,13 +106,8 @@ def recall(
         ranks: per aligner (n,) int64, as `both_ways` gives them.
     """
     sides = [items.side(direction) for items in tested.values()]
-    cohort = Cohort(
-        dataset=dataset,
-        families=np.concatenate([families for families, _, _ in sides]),
-        repeat=np.repeat(list(tested), [len(families) for families, _, _ in sides]),
-        candidates=tuple(candidates for _, _, candidates in sides),
-        language=language,
-    )
+    families = {repeat: side[0] for repeat, side in zip(tested, sides, strict=True)}
+    cohort = Cohort.of_repeats(dataset, families, [candidates for _, _, candidates in sides], language=language)
     measured = [
         Measured(
             metric=f"{direction}_recall@{k}",

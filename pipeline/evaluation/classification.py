@@ -66,13 +66,10 @@ def _tests(
     task: ClassificationSet, labelled: LabelledImages, test: np.ndarray, table: PromptTable, prompt_set: str, kind: str
 ) -> dict[int, ZeroShotTest]:
     """By repeat, the test images of `test` (n, R) bool and their classes; repeats without any are absent."""
-    found = {}
-    for repeat in np.flatnonzero(test.any(axis=0)).tolist():
-        pool = labelled.values[test[:, repeat]] if task.label == "concept" else labelled.values
-        values = np.unique(pool).tolist()
-        texts = table.texts(task.dataset, task.label, values, prompt_set)
-        found[repeat] = ZeroShotTest.of(labelled, test[:, repeat], dict(zip(values, texts, strict=True)), kind)
-    return found
+    return {
+        repeat: ZeroShotTest.prompted(labelled, test[:, repeat], task, table, prompt_set, kind)
+        for repeat in np.flatnonzero(test.any(axis=0)).tolist()
+    }
 
 
 def _measure(

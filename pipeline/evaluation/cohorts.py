@@ -1,9 +1,12 @@
 """Test items on which aligners are compared, and what each aligner got on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,20 @@ class Cohort:
     language: str | None = None
     tokens: int | None = None
 
+    @classmethod
+    def of_repeats(
+        cls, dataset: str, families: Mapping[int, np.ndarray], candidates: Sequence[float], **texts: Any
+    ) -> "Cohort":
+        """The items of some repeats.
+
+        Args:
+            families: by repeat (n,) str, the concept family of each of its items.
+            candidates: their number in each of these repeats.
+            texts: `prompt_set`, `language` and `tokens`, where they vary.
+        """
+        repeat = np.repeat(list(families), [len(of_repeat) for of_repeat in families.values()])
+        return cls(dataset, np.concatenate(list(families.values())), repeat, tuple(candidates), **texts)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -41,6 +58,11 @@ class Measured:
     chance: np.ndarray
     outcomes: Mapping[str, np.ndarray]
     groups: np.ndarray | None = None
+
+
+def joined(parts: Mapping[Key, Sequence[np.ndarray]]) -> dict[Key, np.ndarray]:
+    """Outcomes that were gathered repeat by repeat, the repeats one after another."""
+    return {key: np.concatenate(repeats) for key, repeats in parts.items()}
 
 
 def pooled(parts: Sequence[tuple[Cohort, Sequence[Measured]]], language: str) -> tuple[Cohort, list[Measured]]:

@@ -6,9 +6,9 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.alignment.dense import DenseHead
+from pipeline.alignment.zero_shot import classifier
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.outcomes import PROJECTOR
-from pipeline.evaluation.prompts import class_vectors
 
 
 class PatchMethod(Protocol):
@@ -90,7 +90,7 @@ def methods_of(aligner: TrainedAligner) -> list[PatchMethod]:
     return [RegionHead(aligner, aligner.name, aligner.spec.dense_head), plain]
 
 
-def classifier(
+def patch_classifier(
     method: PatchMethod, repeat: int, place: tuple[str, str], classes: Sequence[Sequence[str]], kind: str
 ) -> np.ndarray:
     """One vector per class, (C, K) float32.
@@ -100,6 +100,4 @@ def classifier(
         classes: the text ids of each.
         kind: as for `class_vectors`.
     """
-    ids = np.array([identifier for texts in classes for identifier in texts])
-    owner = np.repeat(np.arange(len(classes)), [len(texts) for texts in classes])
-    return class_vectors(method.text_vectors(repeat, *place, ids), owner, kind)
+    return classifier(classes, lambda ids: method.text_vectors(repeat, *place, np.array(ids)), kind)

@@ -1,14 +1,14 @@
 """Vectors of the shared space for a trained aligner, made from the very features it was trained on."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from pipeline.alignment.data.views import read_images
 from pipeline.alignment.saved import HeadConfig, ProjectionHeads, recipe_of
-from pipeline.alignment.stored import embed_stored_texts
+from pipeline.alignment.vectors import embed_stored_images, embed_stored_texts
 from pipeline.config import AlignerSpec
 from pipeline.errors import FingerprintMismatch, ModelError
 from pipeline.features import FeatureStore
@@ -71,13 +71,8 @@ class TrainedAligner:
             FingerprintMismatch: the store holds other features than those trained on.
             MissingRows: an id is absent or could not be encoded.
         """
-        store, heads = self._store("pairs", self.spec.image, dataset), self.heads(repeat)
-
-        def embed(wanted: np.ndarray) -> np.ndarray:
-            images = read_images(store, wanted, self.config.local_tokens, self.config.layers)
-            return heads.embed_image(images.cls.numpy(), images.local.numpy())
-
-        return self._vectors(repeat, store, ids, embed)
+        store = self._store("pairs", self.spec.image, dataset)
+        return self._vectors(repeat, store, ids, embed_stored_images)
 
     def text_features(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
         """Frozen sentence embeddings (n, D) of stored texts, before any head; errors as `image_vectors`."""
@@ -86,16 +81,19 @@ class TrainedAligner:
 
     def text_vectors(self, repeat: int, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
         """Unit vectors (n, K) float32 of texts, each computed once per repeat; errors as `image_vectors`."""
-        store, heads = self._store(group, self.spec.text, dataset), self.heads(repeat)
-        return self._vectors(repeat, store, ids, lambda wanted: embed_stored_texts(heads, store, wanted))
+        return self._vectors(repeat, self._store(group, self.spec.text, dataset), ids, embed_stored_texts)
 
     def _vectors(
-        self, repeat: int, store: FeatureStore, ids: np.ndarray, embed: Callable[[np.ndarray], np.ndarray]
+        self,
+        repeat: int,
+        store: FeatureStore,
+        ids: np.ndarray,
+        embed: Callable[[ProjectionHeads, FeatureStore, np.ndarray], np.ndarray],
     ) -> np.ndarray:
         key = (repeat, store.folder)
         if key not in self._known:
             self._known[key] = _KnownVectors(store, self.config.embed_dim)
-        return self._known[key].of(ids, embed)
+        return self._known[key].of(ids, partial(embed, self.heads(repeat), store))
 
     def _store(self, group: str, view: str, dataset: str) -> FeatureStore:
         key = (group, view, dataset)

@@ -1,12 +1,14 @@
 """What a task gathers while it runs, until it is a result; and differences in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pipeline.config import EvaluateParams
 from pipeline.evaluation.cohorts import Cohort, Measured
-from pipeline.evaluation.outcomes import Comparisons, report
+from pipeline.evaluation.outcomes import Comparisons, compare, report
+from pipeline.evaluation.overlap import Measure, Overlap, OverlapBootstrap, chance_of
 from pipeline.evaluation.results import AVERAGE, Difference, Evaluated, Row, TaskResult
+from pipeline.statistics import spread
 
 
 class Findings:
@@ -24,6 +26,31 @@ class Findings:
         rows, differences = report(cohort, measured, self._comparisons, self._draws, self._seed)
         self.rows += rows
         self.differences += differences
+
+    def measure_areas(
+        self, cohort: Cohort, measures: Mapping[str, Measure], overlaps: Mapping[str, Overlap], items: int
+    ) -> None:
+        """Add the rows and differences of some measures of areas.
+
+        Args:
+            cohort: its families, in sorted order, are those along the second axis of every overlap; each repeat has as
+                many candidates as there are classes.
+            measures: by metric.
+            overlaps: of each method; the true pixels are the same in all.
+            items: number of test items.
+        """
+        truth = next(iter(overlaps.values())).truth
+        repeats, _, classes = truth.shape
+        for metric, measure in measures.items():
+            bootstrap = OverlapBootstrap(measure, cohort.families, self._draws, self._seed)
+            spreads = {
+                name: spread([bootstrap.value(overlap.of_repeat(repeat)) for repeat in range(repeats)])
+                for name, overlap in overlaps.items()
+            }
+            chance = chance_of(measure, truth.sum(axis=(0, 1)), classes)
+            rows, differences = compare(cohort, metric, bootstrap, overlaps, spreads, chance, items, self._comparisons)
+            self.rows += rows
+            self.differences += differences
 
     def evaluated(
         self,

@@ -6,11 +6,11 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.datasets.caption_pairs import LANGUAGE, read_caption_pairs, read_samples
+from pipeline.datasets.caption_pairs import LANGUAGE, read_caption_pairs, samples_by_image
 from pipeline.datasets.scenes import Scenes, read_scenes
 from pipeline.datasets.scenes.build import ROLE
 from pipeline.errors import DataError
-from pipeline.evaluation.caption_sets import RetrievalSet
+from pipeline.evaluation.caption_sets import RetrievalSet, tested_by_repeat
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.findings import Findings
 from pipeline.evaluation.scenes import DATASET, GROUP, LongTexts, SceneImages
@@ -108,8 +108,7 @@ def caption_set(dataset: str, aligners: Sequence[TrainedAligner], repeats: int, 
     images: dict[str, Images] = {aligner.name: _StoredImages(aligner, dataset) for aligner in taking_part}
     texts = {a.name: LongTexts(a, str(a.spec.long_text), "pairs", dataset) for a in taking_part}
     pairs = pairs.where(_usable(images, texts, pairs.image_id, pairs.text_id))
-    of = {repeat: pairs.of(repeat, "test") for repeat in range(repeats)}
-    tests = {repeat: RetrievalSet.of(test) for repeat, test in of.items() if len(test)}
+    tests = tested_by_repeat(pairs, repeats)
     if not tests:
         findings.left_out.append(f"{dataset}: no test pair could be encoded through every view")
         return None
@@ -120,18 +119,18 @@ def _usable(
     images: Mapping[str, Images], texts: Mapping[str, LongTexts], image_ids: np.ndarray, text_ids: np.ndarray
 ) -> np.ndarray:
     """Which pairs of image and caption every aligner has features of, (n,) bool."""
-    usable = np.ones(len(image_ids), dtype=bool)
-    for name in images:
-        usable &= images[name].servable(image_ids) & texts[name].servable(text_ids)
+    usable: np.ndarray = np.all(
+        [images[name].servable(image_ids) & texts[name].servable(text_ids) for name in images], axis=0
+    )
     return usable
 
 
 def _families(scenes: Scenes, repeats: int) -> np.ndarray:
     """Concept family of the largest object of each scene, (N,) str."""
-    samples = {row[:2]: row[2] for row in read_samples(("dataset", "image_id", "family"), repeats)}
+    samples = samples_by_image(("family",), repeats)
     largest = {thing.scene: (thing.dataset, thing.piece_id) for thing in reversed(scenes.objects)}
     lacking = [piece for piece in largest.values() if piece not in samples]
     if lacking or len(largest) < len(scenes):
         what = f"picture {lacking[0][1]!r} of {lacking[0][0]}" if lacking else "an object in every scene"
         raise DataError(f"Scenes and data/splits do not fit: {what} is missing. Bring them together with: dvc repro")
-    return np.array([samples[largest[scene]] for scene in range(len(scenes))], dtype=str)
+    return np.array([samples[largest[scene]][0] for scene in range(len(scenes))], dtype=str)

@@ -1,5 +1,6 @@
 """Retrieval between images and their long captions, against the length at which captions are cut."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,13 +9,14 @@ import numpy as np
 
 from pipeline.config import EvaluateParams
 from pipeline.evaluation.caption_sets import recall
+from pipeline.evaluation.cohorts import joined
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import choose, image_reference, showcase
 from pipeline.evaluation.findings import Findings
 from pipeline.evaluation.long_sets import LongSet, caption_set, scene_set
-from pipeline.evaluation.metrics import first_hit_ranks, hits_at
+from pipeline.evaluation.metrics import hits_at
 from pipeline.evaluation.results import Evaluated
-from pipeline.evaluation.statistics import FamilyBootstrap
+from pipeline.statistics import FamilyBootstrap
 
 PROTOCOL = (
     "Images against their long English captions, both ways: composed scenes, not photographs, with captions that name "
@@ -79,26 +81,17 @@ def evaluate_long_text(
 
 def _ranks(items: LongSet, name: str) -> Ranks:
     images, texts = items.images[name], items.texts[name]
-    found: dict[tuple[str, int], list[np.ndarray]] = {}
-    whole: dict[tuple[str, int], list[np.ndarray]] = {}
+    truncated: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
+    chunked: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
     for repeat, test in items.tests.items():
         pictures, cut = images.image_vectors(repeat, test.images), texts.text_vectors(repeat, test.texts)
         for place, tokens in enumerate(texts.truncations):
-            _both_ways(found, tokens, cut[:, place], pictures, test.right)
+            for way, ranks in test.ranks(pictures, cut[:, place]).items():
+                truncated[way, tokens].append(ranks)
         if texts.chunk_tokens:
-            _both_ways(whole, texts.chunk_tokens, texts.chunked_vectors(repeat, test.texts), pictures, test.right)
-    return Ranks(*({key: np.concatenate(parts) for key, parts in one.items()} for one in (found, whole)))
-
-
-def _both_ways(
-    found: dict[tuple[str, int], list[np.ndarray]],
-    tokens: int,
-    texts: np.ndarray,
-    pictures: np.ndarray,
-    right: np.ndarray,
-) -> None:
-    found.setdefault(("t2i", tokens), []).append(first_hit_ranks(texts, pictures, right[:, ::-1]))
-    found.setdefault(("i2t", tokens), []).append(first_hit_ranks(pictures, texts, right))
+            for way, ranks in test.ranks(pictures, texts.chunked_vectors(repeat, test.texts)).items():
+                chunked[way, texts.chunk_tokens].append(ranks)
+    return Ranks(joined(truncated), joined(chunked))
 
 
 def _measure(

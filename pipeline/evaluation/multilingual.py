@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.config import ClassificationSet, EvaluateParams
 from pipeline.datasets.caption_pairs import LANGUAGE, CaptionPairs, read_caption_pairs
 from pipeline.evaluation.caption_sets import both_ways, recall, retrieval_sets
-from pipeline.evaluation.cohorts import Cohort, Measured, pooled
+from pipeline.evaluation.cohorts import Cohort, Measured, joined, pooled
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import choose, image_reference, shares, showcase
 from pipeline.evaluation.findings import Findings
@@ -190,9 +190,7 @@ def _ceiling(
                     first_hit_ranks(own, named.classifier(aligner, repeat, "pairs", dataset), pairs), 1
                 )
             outcomes[aligner.name].append(found)
-    return Measured(
-        "concept_text_ceiling", np.concatenate(chance), {name: np.concatenate(f) for name, f in outcomes.items()}
-    )
+    return Measured("concept_text_ceiling", np.concatenate(chance), joined(outcomes))
 
 
 def _examples(

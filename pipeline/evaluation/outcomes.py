@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.config import EvaluateParams
 from pipeline.evaluation.cohorts import Cohort, Measured
 from pipeline.evaluation.results import Difference, Row
-from pipeline.evaluation.statistics import ClusterBootstrap, FamilyBootstrap, Outcomes, spread
+from pipeline.statistics import ClusterBootstrap, FamilyBootstrap, Outcomes, spread
 
 PROJECTOR = "projector"  # of an aligner with a dense head, its plain projector of local tokens is a method beside it
 

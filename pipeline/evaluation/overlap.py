@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evaluation.statistics import ClusterBootstrap
+from pipeline.statistics import ClusterBootstrap
 
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 

@@ -42,8 +42,8 @@ def locate(
         share: of the side that the grid covers, in the centre; pixels beyond take the nearest patch.
     """
     height, width = patch_grid
-    top, bottom, down = _between(rows, size, height, share)
-    left, right, across = _between(columns, size, width, share)
+    top, bottom, down = between(rows, size, height, share)
+    left, right, across = between(columns, size, width, share)
     base = pictures * (height * width)
     corners = np.stack(
         [base + y * width + x for y in (top, bottom) for x in (left, right)], axis=1
@@ -98,7 +98,7 @@ def _best_of(scores: np.ndarray, cells: PatchCells, pixels: np.ndarray, width: i
     return best
 
 
-def _between(positions: np.ndarray, size: int, patches: int, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def between(positions: np.ndarray, size: int, patches: int, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The patch before and the patch after each pixel along one axis, and how far it is on the way, from 0 to 1."""
     inside = ((positions + 0.5) / size - (1 - share) / 2) / share
     place = np.clip(inside * patches - 0.5, 0, patches - 1)

@@ -1,9 +1,7 @@
-"""Zero-shot classifiers: class names in templates become one vector per class."""
+"""The prompts of zero-shot classes, as the stage `prompts` wrote them."""
 
 import json
 from collections.abc import Sequence
-
-import numpy as np
 
 from pipeline.config import EvaluateParams
 from pipeline.datasets.prompts import ENGLISH
@@ -13,7 +11,7 @@ from pipeline.paths import index_folder
 
 
 class PromptTable:
-    """The prompts of all classes, as the stage that writes them wrote them."""
+    """The prompts of all classes."""
 
     def __init__(self, dataset: str) -> None:
         """Read data/index/prompts/<dataset>/prompts.parquet; errors as `read_table`."""
@@ -69,29 +67,3 @@ def said(protocol: str, params: EvaluateParams) -> str:
     if params.class_vectors == "unit":
         return protocol
     return f"{protocol} But class vectors were left at the length of the mean (evaluate.class_vectors: mean)."
-
-
-def class_vectors(texts: np.ndarray, classes: np.ndarray, kind: str = "unit") -> np.ndarray:
-    """Zero-shot classifier weights: per class the mean of its unit text vectors, brought back to unit length.
-
-    As CLIP does (Radford et al. 2021); Freeze-Align's own code leaves the mean as it is, which favours classes whose
-    prompts agree.
-
-    Args:
-        texts: (T, K) unit vectors of prompts.
-        classes: (T,) int64, the class of each, from 0 without gaps.
-        kind: "unit", or "mean" to leave the mean as it is.
-
-    Returns:
-        (C, K) float32, unit vectors unless `kind` is "mean".
-    """
-    if (np.diff(classes) < 0).any():
-        order = np.argsort(classes, kind="stable")
-        texts, classes = texts[order], classes[order]
-    starts = np.searchsorted(classes, np.arange(int(classes.max()) + 1))
-    ends = np.append(starts[1:], len(classes))
-    out = np.empty((len(starts), texts.shape[1]), dtype=np.float32)
-    for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        total = texts[start:end].sum(axis=0, dtype=np.float64)
-        out[place] = total / (np.linalg.norm(total) if kind == "unit" else end - start)
-    return out

@@ -4,7 +4,6 @@ A result is a JSON file; a flat CSV of its rows serves `dvc plots` and a small n
 lie examples to look at, single answers of one aligner.
 """
 
-import csv
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +12,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from pipeline.errors import DataError
-from pipeline.evaluation.statistics import Interval
-from pipeline.files import write_json
+from pipeline.files import write_csv, write_json
+from pipeline.statistics import Interval
 
 SCHEMA = 2
 AVERAGE = "average"  # in place of a language: the mean over all languages but English
@@ -58,6 +57,12 @@ class Row:
         """The metric with all that it was measured under, e.g. "t2i_recall@1_de" or "t2i_recall@1_en_64tok"."""
         parts = (self.metric, self.prompt_set, self.language, f"{self.tokens}tok" if self.tokens else None)
         return "_".join(part for part in parts if part)
+
+    def flat(self) -> dict[str, Any]:
+        """The row with a name and the ends of its interval, each under a key of its own."""
+        low, high = self.ci or (None, None)
+        name = f"{self.dataset} {self.measure} {self.aligner}"
+        return {"name": name, **asdict(self), "ci_low": low, "ci_high": high}
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -111,14 +116,9 @@ class TaskResult:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(asdict(self), folder / f"{self.task}.json")
         write_json(self.summary(), folder / f"{self.task}.summary.json")
-        columns = [f.name for f in fields(Row) if f.name != "ci"]
-        with open(folder / f"{self.task}.csv", "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, ["name", *columns, "ci_low", "ci_high"], lineterminator="\n")
-            writer.writeheader()
-            for row in (row for row in self.rows if not row.metric.endswith("median_rank")):  # no fraction: own scale
-                low, high = row.ci or (None, None)
-                name = f"{row.dataset} {row.measure} {row.aligner}"
-                writer.writerow({"name": name, **{c: getattr(row, c) for c in columns}, "ci_low": low, "ci_high": high})
+        columns = ["name", *(field.name for field in fields(Row) if field.name != "ci"), "ci_low", "ci_high"]
+        fractions = [row for row in self.rows if not row.metric.endswith("median_rank")]
+        write_csv((row.flat() for row in fractions), columns, folder / f"{self.task}.csv")
 
     @classmethod
     def read(cls, path: Path) -> "TaskResult":

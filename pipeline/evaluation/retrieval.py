@@ -14,7 +14,7 @@ from pipeline.evaluation.examples import answers, image_reference, shares, showc
 from pipeline.evaluation.findings import Findings
 from pipeline.evaluation.metrics import chance_median_rank
 from pipeline.evaluation.results import Evaluated, Row
-from pipeline.evaluation.statistics import spread
+from pipeline.statistics import spread
 
 PROTOCOL = (
     "Per repeat, the images of the test split of a data set against the distinct English captions of that split, both "

@@ -4,11 +4,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from pipeline.alignment.data.views import read_images
 from pipeline.alignment.dense.head import OTHER_IMAGES
-from pipeline.encoding.regions import region_means
+from pipeline.alignment.vectors import embed_stored_embeddings, embed_stored_patches
 from pipeline.errors import DataError
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.features import FeatureStore
@@ -91,14 +89,7 @@ class SceneImages(DenseStore):
         Local tokens are of the kind that the heads were trained on: patches, their mean, or their means over the
         regions of the training view's grid.
         """
-        heads, kind = self._aligner.heads(repeat), self._aligner.config.local_tokens
-        layers = self._aligner.config.layers
-        images = read_images(self._store, ids, "patch" if kind == "grid" else kind, layers)
-        local = images.local
-        if kind == "grid":
-            compared = self._aligner.config.fingerprints[self._aligner.spec.image]["compared"]
-            local = region_means(local.float(), self.patch_grid, int(compared["grid"]))
-        return heads.embed_image(images.cls.numpy(), local.numpy())
+        return embed_stored_patches(self._aligner.heads(repeat), self._store, ids, self.patch_grid)
 
 
 class LongTexts:
@@ -128,13 +119,11 @@ class LongTexts:
 
     def text_vectors(self, repeat: int, ids: np.ndarray) -> np.ndarray:
         """Unit vectors (n, T, K) float32 of texts, cut at each truncation."""
-        truncated = torch.from_numpy(self._store.read("truncated", ids))
-        flat = self._aligner.heads(repeat).embed_text(truncated.flatten(0, 1).numpy())
-        return flat.reshape(*truncated.shape[:2], flat.shape[1])
+        return embed_stored_embeddings(self._aligner.heads(repeat), self._store, ids, "truncated")
 
     def chunked_vectors(self, repeat: int, ids: np.ndarray) -> np.ndarray:
         """Unit vectors (n, K) float32 of whole texts, pooled over their pieces before the heads."""
-        return self._aligner.heads(repeat).embed_text(self._store.read("chunked", ids))
+        return embed_stored_embeddings(self._aligner.heads(repeat), self._store, ids, "chunked")
 
 
 def _open(aligner: TrainedAligner, folder: Path, trained_on: str, but_for: Collection[str]) -> FeatureStore:

@@ -10,16 +10,13 @@ from pipeline.datasets.prompts import ENGLISH
 from pipeline.datasets.scenes import Scenes, read_scenes
 from pipeline.evaluation.area_examples import segmentation_examples
 from pipeline.evaluation.cohorts import Cohort
-from pipeline.evaluation.dense import PatchMethod, classifier, methods_of
+from pipeline.evaluation.dense import PatchMethod, methods_of, patch_classifier
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import showcase
 from pipeline.evaluation.findings import Findings
-from pipeline.evaluation.outcomes import Comparisons, compare
 from pipeline.evaluation.overlap import (
     Measure,
     Overlap,
-    OverlapBootstrap,
-    chance_of,
     count_overlap,
     mean_iou,
     pixel_accuracy,
@@ -28,7 +25,6 @@ from pipeline.evaluation.pixels import PatchCells, best_class, locate
 from pipeline.evaluation.prompts import PromptTable
 from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.scenes import SceneImages
-from pipeline.evaluation.statistics import spread
 from pipeline.evaluation.targets import Classes, HeldOutPixels, Targets
 from pipeline.paths import SCENES
 
@@ -87,7 +83,7 @@ def evaluate_segmentation(
                 )
                 for method in methods
             }
-            _report(findings, targets, tests, overlaps, params, seed, language)
+            _report(findings, targets, tests, overlaps, params.prompt_sets[-1], language)
             shown = showcase(dense, params)
             if not examples and shown is not None and 0 in tests:
                 found = (maps[shown.name][0], classes[shown.spec.prompts])
@@ -134,7 +130,7 @@ def _label(
     """The predicted class of each test pixel, (n,) int64."""
     needed, cells = located
     patches = method.patch_vectors(repeat, images.chosen_patches(repeat, scenes, needed)[:, None])[:, 0]
-    weights = classifier(method, repeat, ("prompts", method.aligner.spec.prompts), classes.prompts, "unit")
+    weights = patch_classifier(method, repeat, ("prompts", method.aligner.spec.prompts), classes.prompts, "unit")
     return best_class(patches @ weights.T, cells)
 
 
@@ -156,30 +152,19 @@ def _report(
     targets: Targets,
     tests: Mapping[int, HeldOutPixels],
     overlaps: Mapping[str, Overlap],
-    params: EvaluateParams,
-    seed: int,
+    prompt_set: str,
     language: str,
 ) -> None:
     """Add rows and differences of every measure."""
-    truth = next(iter(overlaps.values())).truth
-    candidates = truth.shape[-1]
+    classes = next(iter(overlaps.values())).truth.shape[-1]
     cohort = Cohort(
         dataset=targets.task.dataset,
         families=targets.families,
         repeat=np.array(list(tests)),
-        candidates=(candidates,) * len(tests),
-        prompt_set=params.prompt_sets[-1],
+        candidates=(classes,) * len(tests),
+        prompt_set=prompt_set,
         language=language,
     )
     objects = sum(test.objects for test in tests.values())
-    for name, measure in _MEASURES.items():
-        boot = OverlapBootstrap(measure, targets.families, params.bootstrap, seed)
-        spreads = {
-            aligner: spread([boot.value(overlap.of_repeat(place)) for place in range(len(tests))])
-            for aligner, overlap in overlaps.items()
-        }
-        chance = chance_of(measure, truth.sum(axis=(0, 1)), candidates)
-        metric, partners = f"{targets.task.label}_{name}", Comparisons.of(params)
-        rows, differences = compare(cohort, metric, boot, overlaps, spreads, chance, objects, partners)
-        findings.rows += rows
-        findings.differences += differences
+    measures = {f"{targets.task.label}_{name}": measure for name, measure in _MEASURES.items()}
+    findings.measure_areas(cohort, measures, overlaps, objects)

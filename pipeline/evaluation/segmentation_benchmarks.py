@@ -10,16 +10,12 @@ from pipeline.datasets.prompts import SEGMENT
 from pipeline.datasets.segmentation import BACKGROUND, LabelledPicture, SegmentationSet
 from pipeline.errors import DataError
 from pipeline.evaluation.cohorts import Cohort, Measured
-from pipeline.evaluation.dense import PatchMethod, classifier, methods_of
+from pipeline.evaluation.dense import PatchMethod, methods_of, patch_classifier
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.findings import Findings
 from pipeline.evaluation.freeze_align_iou import present_class_ious
-from pipeline.evaluation.outcomes import Comparisons, compare
 from pipeline.evaluation.overlap import (
-    Measure,
     Overlap,
-    OverlapBootstrap,
-    chance_of,
     count_overlap,
     mean_iou_of_all,
     pixel_accuracy,
@@ -28,7 +24,6 @@ from pipeline.evaluation.prompts import PromptTable, said
 from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.scenes import DenseStore
 from pipeline.evaluation.sliding import label_pixels
-from pipeline.evaluation.statistics import spread
 from pipeline.paths import index_folder
 
 PROTOCOL = (
@@ -74,7 +69,7 @@ def evaluate_segmentation_benchmarks(
         for language in benchmark.languages:
             task = _Task(data, pictures, stores, benchmark, language, repeats, params.class_vectors)
             if benchmark.protocol == "standard":
-                _report_overlap(findings, task, {m.name: task.overlap(m) for m in methods}, params, seed)
+                _report_overlap(findings, task, {m.name: task.overlap(m) for m in methods})
             else:
                 _report_ious(findings, task, {m.name: task.present_ious(m) for m in methods})
     return findings.evaluated("segmentation_benchmarks", said(PROTOCOL, params), "image")
@@ -120,7 +115,7 @@ class _Task:
         of = (self.benchmark.dataset, SEGMENT, values, self.benchmark.prompt_set, self.language)
         texts = PromptTable(prompts).texts(*of)
         place = ("prompts", prompts)
-        return [classifier(method, repeat, place, texts, self.class_kind) for repeat in range(self.repeats)]
+        return [patch_classifier(method, repeat, place, texts, self.class_kind) for repeat in range(self.repeats)]
 
     def overlap(self, method: PatchMethod) -> Overlap:
         """Pixels by repeat, picture and class under the standard protocol."""
@@ -162,28 +157,15 @@ class _Task:
         return items
 
 
-def _report_overlap(
-    findings: Findings, task: _Task, overlaps: Mapping[str, Overlap], params: EvaluateParams, seed: int
-) -> None:
+def _report_overlap(findings: Findings, task: _Task, overlaps: Mapping[str, Overlap]) -> None:
     """Rows and differences of mIoU and pixel accuracy."""
-    suffix = "" if task.benchmark.background is None else "_with_background"
-    measures: dict[str, Measure] = {"mIoU": mean_iou_of_all, "pixel_accuracy": pixel_accuracy}
-    truth = next(iter(overlaps.values())).truth.sum(axis=(0, 1))
-    if not truth.any():
+    if not next(iter(overlaps.values())).truth.any():
         findings.left_out.append(f"{task.benchmark.dataset}: no pixel of a class")
         return
     cohort = task.cohort(task.ids, np.arange(task.repeats))
-    for name, measure in measures.items():
-        boot = OverlapBootstrap(measure, task.ids, params.bootstrap, seed)
-        spreads = {
-            method: spread([boot.value(overlap.of_repeat(repeat)) for repeat in range(task.repeats)])
-            for method, overlap in overlaps.items()
-        }
-        chance = chance_of(measure, truth, task.candidates)
-        partners = Comparisons.of(params)
-        found = compare(cohort, name + suffix, boot, overlaps, spreads, chance, len(task.pictures), partners)
-        findings.rows += found[0]
-        findings.differences += found[1]
+    suffix = "" if task.benchmark.background is None else "_with_background"
+    measures = {f"mIoU{suffix}": mean_iou_of_all, f"pixel_accuracy{suffix}": pixel_accuracy}
+    findings.measure_areas(cohort, measures, overlaps, len(task.pictures))
 
 
 def _report_ious(

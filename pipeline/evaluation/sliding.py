@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from pipeline.evaluation.pixels import between
+
 FloatBox = tuple[float, float, float, float]  # left, top, right, bottom
 Box = tuple[int, int, int, int]
 _CHUNK_VALUES = 1 << 24  # float32 of some classes at every pixel
@@ -87,10 +89,8 @@ def averaged(
 
 def _weights(pixels: int, patches: int, share: float) -> np.ndarray:
     """Bilinear weights (pixels, patches) float32 of the patches along one side of a box."""
-    inside = ((np.arange(pixels) + 0.5) / pixels - (1 - share) / 2) / share
-    place = np.clip(inside * patches - 0.5, 0, patches - 1)
-    before = np.minimum(place.astype(np.int64), patches - 1)
+    before, after, way = between(np.arange(pixels), pixels, patches, share)
     weights = np.zeros((pixels, patches), dtype=np.float32)
-    weights[np.arange(pixels), before] = 1 - (place - before)
-    weights[np.arange(pixels), np.minimum(before + 1, patches - 1)] += place - before
+    weights[np.arange(pixels), before] = 1 - way
+    weights[np.arange(pixels), after] += way
     return weights

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config import ClassificationSet
-from pipeline.datasets.caption_pairs import read_samples
+from pipeline.datasets.caption_pairs import samples_by_image
 from pipeline.datasets.prompts import ENGLISH
 from pipeline.datasets.scenes import Scenes
 from pipeline.errors import DataError
@@ -73,9 +73,9 @@ class Targets:
             DataError: a scene holds a picture that data/splits does not name.
         """
         samples = {
-            row[1]: row[2:]
-            for row in read_samples(("dataset", "image_id", task.label, "family"), repeats)
-            if row[0] == task.dataset
+            image: sample
+            for (dataset, image), sample in samples_by_image((task.label, "family"), repeats).items()
+            if dataset == task.dataset
         }
         values = np.unique([str(value) for value, *_ in samples.values() if value is not None])
         objects = [o for o in scenes.objects if o.dataset == task.dataset and usable[o.scene]]

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.alignment.zero_shot import classifier
 from pipeline.config import ClassificationSet
 from pipeline.datasets.caption_pairs import read_samples
 from pipeline.evaluation.cohorts import Cohort, Measured
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at
-from pipeline.evaluation.prompts import class_vectors
+from pipeline.evaluation.prompts import PromptTable
 
 TOP = (1, 5)
 
@@ -64,6 +65,25 @@ class ZeroShotTest:
         right = np.array([number[texts[value]] for value in labelled.values[mask]], dtype=np.int64)
         return cls(labelled.ids[mask], labelled.families[mask], right, tuple(classes), kind)
 
+    @classmethod
+    def prompted(
+        cls,
+        labelled: LabelledImages,
+        mask: np.ndarray,
+        task: ClassificationSet,
+        table: PromptTable,
+        prompt_set: str,
+        kind: str = "unit",
+    ) -> "ZeroShotTest":
+        """The same with the prompts of a set as texts; concepts are told apart from those of these images alone.
+
+        Raises:
+            DataError: a class has no prompt in that set.
+        """
+        values = np.unique(labelled.values[mask] if task.label == "concept" else labelled.values).tolist()
+        texts = table.texts(task.dataset, task.label, values, prompt_set)
+        return cls.of(labelled, mask, dict(zip(values, texts, strict=True)), kind)
+
     @property
     def right(self) -> np.ndarray:
         """(n, 2) int64: each image with its class."""
@@ -75,9 +95,11 @@ class ZeroShotTest:
         Args:
             group, dataset: the store that holds the texts.
         """
-        ids = np.array([identifier for texts in self.texts for identifier in texts])
-        classes = np.repeat(np.arange(len(self.texts)), [len(texts) for texts in self.texts])
-        return class_vectors(aligner.text_vectors(repeat, group, dataset, ids), classes, self.kind)
+
+        def embed(ids: list[str]) -> np.ndarray:
+            return aligner.text_vectors(repeat, group, dataset, np.array(ids))
+
+        return classifier(self.texts, embed, self.kind)
 
 
 def class_ranks(
@@ -109,14 +131,9 @@ def accuracy(
     Args:
         ranks: per aligner (n,) int64, as `class_ranks` gives them.
     """
-    cohort = Cohort(
-        dataset=dataset,
-        families=np.concatenate([test.families for test in tests.values()]),
-        repeat=np.repeat(list(tests), [len(test.images) for test in tests.values()]),
-        candidates=tuple(len(test.texts) for test in tests.values()),
-        prompt_set=prompt_set,
-        language=language,
-    )
+    families = {repeat: test.families for repeat, test in tests.items()}
+    candidates = [len(test.texts) for test in tests.values()]
+    cohort = Cohort.of_repeats(dataset, families, candidates, prompt_set=prompt_set, language=language)
     measured = []
     for k in TOP:
         chance = [chance_at(np.ones(len(t.images), dtype=np.int64), len(t.texts), k) for t in tests.values()]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.alignment.zero_shot import classifier
 from pipeline.datasets.templates import fill
 from pipeline.errors import DataError
 
@@ -17,7 +18,9 @@ class Label(NamedTuple):
     probability: float
 
 
-def classifier(names: Sequence[str], templates: Sequence[str], embed: Callable[[list[str]], np.ndarray]) -> np.ndarray:
+def named_classes(
+    names: Sequence[str], templates: Sequence[str], embed: Callable[[list[str]], np.ndarray]
+) -> np.ndarray:
     """Unit vectors (C, K) float32 of classes: the mean over templates of unit text vectors, at unit length again.
 
     "a {}" becomes "an {}" before a vowel, as in the prompts of the stage `prompts`.
@@ -28,8 +31,6 @@ def classifier(names: Sequence[str], templates: Sequence[str], embed: Callable[[
     Raises:
         DataError: a name comes twice, there is no template, or one has not exactly one {}.
     """
-    from pipeline.evaluation.prompts import class_vectors  # brings the whole room with it
-
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"Each class may come once; these come more often: {', '.join(twice[:5])}.")
@@ -38,8 +39,7 @@ def classifier(names: Sequence[str], templates: Sequence[str], embed: Callable[[
     wrong = [template for template in templates if template.count("{}") != 1]
     if wrong:
         raise DataError(f"Template {wrong[0]!r} needs exactly one {{}}, which stands for the class name.")
-    texts = [fill(template, name) for name in names for template in templates]
-    return class_vectors(embed(texts), np.repeat(np.arange(len(names)), len(templates)))
+    return classifier([[fill(template, name) for template in templates] for name in names], embed)
 
 
 def probabilities(images: np.ndarray, classes: np.ndarray, logit_scale: float) -> np.ndarray:

@@ -11,16 +11,16 @@ from PIL import Image
 
 from pipeline.alignment import HeadConfig, ProjectionHeads
 from pipeline.alignment.dense import DenseHead
+from pipeline.alignment.vectors import embed_images, embed_stored_images, embed_stored_texts
 from pipeline.device import choose_device
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
-from pipeline.inference.classify import Label, best_labels, classifier, probabilities
+from pipeline.inference.classify import Label, best_labels, named_classes, probabilities
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.folder import aligner_folder
 from pipeline.inference.inputs import ImageLike, image_list, text_list
 from pipeline.inference.search import Hit, best_rows, store_side
 from pipeline.inference.segment import segment_image
-from pipeline.inference.vectors import image_vectors, stored_image_vectors, stored_text_vectors
 from pipeline.paths import DATA
 
 TEMPLATES = ("a picture of a {}.",)
@@ -92,7 +92,7 @@ class Aligner:
             CheckpointError, FingerprintMismatch: the encoder cannot be had, or is another than at training.
         """
         features = self._encoders.image_features(image_list(images), batch_size)
-        return np.concatenate([image_vectors(self._heads, batch) for batch in features])
+        return np.concatenate([embed_images(self._heads, batch) for batch in features])
 
     def preprocess(self, image: ImageLike) -> torch.Tensor:
         """A picture as `encode_pixels` takes it, (3, H, W) float32, for a data loader; errors as `encode_image`."""
@@ -100,7 +100,7 @@ class Aligner:
 
     def encode_pixels(self, pixels: torch.Tensor) -> np.ndarray:
         """Unit vectors (N, K) float32 of prepared pictures (N, 3, H, W), in one batch; errors as `encode_image`."""
-        return image_vectors(self._heads, self._encoders.pixel_features(pixels))
+        return embed_images(self._heads, self._encoders.pixel_features(pixels))
 
     def encode_text(self, texts: str | Sequence[str], *, batch_size: int = 64) -> np.ndarray:
         """Unit vectors (N, K) float32 of texts, one (then N is 1) or a list of them; errors as `encode_image`."""
@@ -166,7 +166,7 @@ class Aligner:
         if k < 1:
             raise DataError(f"k must be at least 1, found {k}.")
         opened = store if isinstance(store, FeatureStore) else FeatureStore.open(Path(store).expanduser())
-        embed = stored_image_vectors if store_side(opened, self.config) == "image" else stored_text_vectors
+        embed = embed_stored_images if store_side(opened, self.config) == "image" else embed_stored_texts
         vector = self.encode_text(query) if isinstance(query, str) else self.encode_image(query)
         return best_rows(opened, partial(embed, self._heads, opened), vector[0], k)
 
@@ -217,4 +217,4 @@ class Aligner:
     ) -> np.ndarray:
         if isinstance(names, str):
             raise DataError(f"Expected a list of class names, found the string {names!r}.")
-        return classifier(text_list(names, "class name"), templates, embed or self.encode_text)
+        return named_classes(text_list(names, "class name"), templates, embed or self.encode_text)

@@ -46,10 +46,8 @@ def export_classification(
     inside = (labelled.splits[:, repeat] == split) & _readable(task.dataset, labelled.ids, group)
     if not inside.any():
         raise DataError(f"No image of {task.dataset} in split {split!r} of repeat {repeat} has a {task.label}.")
-    values = np.unique(labelled.values[inside] if task.label == "concept" else labelled.values).tolist()
     table = PromptTable(_PROMPTS)
-    prompts = table.texts(task.dataset, task.label, values, prompt_set)
-    test = ZeroShotTest.of(labelled, inside, dict(zip(values, prompts, strict=True)))
+    test = ZeroShotTest.prompted(labelled, inside, task, table, prompt_set)
     strings = _strings("prompts", _PROMPTS)
     called = table.names(task.dataset, task.label)
     names = [called[texts[0]] for texts in test.texts]

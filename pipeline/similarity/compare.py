@@ -1,6 +1,5 @@
 """Which frozen spaces are alike, before anything is trained: every candidate pair, ranked."""
 
-import csv
 import logging
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline.config import CompareParams
-from pipeline.files import write_json
+from pipeline.files import write_csv, write_json
 from pipeline.similarity.candidates import Candidates, read_candidates
 from pipeline.similarity.measure import RepeatMeasures, measure_repeat
 from pipeline.similarity.neighbours import chance
@@ -32,7 +31,7 @@ PROTOCOL = (
     "no mean over samples and has its standard deviation over repeats only, which share most of their samples. The "
     "control's figure beside a value is the highest of all its layers and poolings with the same texts."
 )
-_COLUMNS = ("cka", "mutual_knn", "cka_biased", "cka_null_q95", "cka_p", "mutual_knn_null_q95", "mutual_knn_p")
+_COLUMNS = ("pair", "cka", "mutual_knn", "cka_biased", "cka_null_q95", "cka_p", "mutual_knn_null_q95", "mutual_knn_p")
 
 
 def compare_views(params: CompareParams, *, repeats: int, seed: int, out: Path) -> str:
@@ -76,7 +75,7 @@ def compare_views(params: CompareParams, *, repeats: int, seed: int, out: Path) 
     }
     write_json(result, out / "similarity.json")
     write_json(_summary(best), out / "similarity.summary.json")
-    _write_csv(pairs, out / "similarity.csv")
+    write_csv(({"pair": pair_name(record), **record} for record in pairs), _COLUMNS, out / "similarity.csv")
     heatmap(pairs, params.texts, params.control, out / "heatmap.png")
     return table(result)
 
@@ -111,10 +110,3 @@ def _summary(best: list[dict[str, Any]]) -> dict[str, Any]:
         figures = {name: entry[name] for name in ("cka", "mutual_knn", "layer", "pooling")}
         summary.setdefault(entry["image"], {})[entry["text"]] = figures
     return summary
-
-
-def _write_csv(pairs: list[dict[str, Any]], path: Path) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["pair", *_COLUMNS])
-        writer.writerows([pair_name(record), *(record[name] for name in _COLUMNS)] for record in pairs)

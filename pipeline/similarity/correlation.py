@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
+from pipeline.statistics import percentile_interval
+
 _DRAWS = 2000
 _LEVEL = 0.95
 MIN_POINTS = 4
@@ -24,11 +26,10 @@ def spearman(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Any]:
     value = float(_of_rows(x[None], y[None])[0])
     drawn = generator.integers(0, len(x), size=(_DRAWS, len(x)))
     resampled = _of_rows(x[drawn], y[drawn])
-    tail = (1 - _LEVEL) / 2
-    low, high = np.quantile(resampled[np.isfinite(resampled)], [tail, 1 - tail], method="inverted_cdf")
+    low, high = percentile_interval(resampled[np.isfinite(resampled)], _LEVEL)
     shuffled = _of_rows(np.broadcast_to(x, drawn.shape), generator.permuted(np.broadcast_to(y, drawn.shape), axis=1))
     p = (1 + int((np.abs(shuffled) >= abs(value) - 1e-12).sum())) / (1 + _DRAWS)
-    return {"n": len(x), "spearman": round(value, 6), "ci": [round(float(low), 6), round(float(high), 6)], "p": p}
+    return {"n": len(x), "spearman": round(value, 6), "ci": [round(low, 6), round(high, 6)], "p": p}
 
 
 def _of_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -8,9 +8,10 @@ import numpy as np
 from pipeline.similarity.candidates import Candidates
 from pipeline.similarity.measure import RepeatMeasures
 from pipeline.similarity.null import calibrated, p_value
-from pipeline.similarity.resampling import FamilyDraws
+from pipeline.statistics import WeightedMeanBootstrap, percentile, spread
 
 LEVEL = 0.95
+_DRAWS = 1000
 
 
 def rank_pairs(
@@ -88,7 +89,7 @@ class _Intervals:
     def __init__(self, candidates: Candidates, measures: Sequence[RepeatMeasures], seed: int) -> None:
         families = np.concatenate([candidates.samples.family[m.rows] for m in measures])
         weights = np.concatenate([np.full(len(m.rows), 1 / (len(measures) * len(m.rows))) for m in measures])
-        self._draws = FamilyDraws(families, weights, seed)
+        self._bootstrap = WeightedMeanBootstrap(families, _DRAWS, seed, weights)
         self._overlaps = np.concatenate([m.overlaps for m in measures], axis=2)  # (I, T, M)
 
     def value(self, image: int, text: int) -> list[float] | None:
@@ -98,13 +99,13 @@ class _Intervals:
         return self._of(self._overlaps[image, text] - self._overlaps[other, text])
 
     def _of(self, values: np.ndarray) -> list[float] | None:
-        found = self._draws.interval(values, LEVEL)
-        return None if found is None else [_rounded(end) for end in found]
+        interval = self._bootstrap.interval(values, LEVEL)
+        return None if interval is None else [_rounded(end) for end in interval]
 
 
 def _against_null(name: str, values: Sequence[float] | np.ndarray, nulls: Sequence[np.ndarray]) -> dict[str, float]:
     """Of each repeat's own null: the mean 95th percentile, the largest p-value, and the mean calibrated score."""
-    thresholds = [float(np.quantile(null, LEVEL, method="inverted_cdf")) for null in nulls]
+    thresholds = [percentile(null, LEVEL) for null in nulls]
     return {
         f"{name}_null_q95": _rounded(np.mean(thresholds)),
         f"{name}_p": _rounded(max(p_value(value, null) for value, null in zip(values, nulls, strict=True))),
@@ -122,4 +123,5 @@ def _rounded(value: float | np.floating[Any]) -> float:
 
 
 def _sd(values: np.ndarray) -> float | None:
-    return _rounded(np.std(values, ddof=1)) if len(values) > 1 else None
+    deviation = spread(values)
+    return None if deviation is None else _rounded(deviation)

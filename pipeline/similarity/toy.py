@@ -1,6 +1,5 @@
 """The poster's two toy studies: are spaces that are more alike easier to align?"""
 
-import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import CompareParams, ToyParams
-from pipeline.files import write_json
+from pipeline.files import write_csv, write_json
 from pipeline.similarity.correlation import spearman
 from pipeline.similarity.plots import scatter
 from pipeline.similarity.studies import HELD_OUT, real_points, synthetic_points
@@ -69,7 +68,7 @@ def run_studies(params: ToyParams, compare: CompareParams, *, repeats: int, seed
     for c in correlations:
         summary.setdefault(c["study"], {}).setdefault(c["points"], {})[f"{c['measure']}_{c['against']}"] = c["spearman"]
     write_json(summary, out / "toy.summary.json")
-    _write_csv(points, out / "toy.csv")
+    write_csv(points, ["study", "name", *_MEASURES, *_LOSSES], out / "toy.csv")
     scatter(points, compare.control, out / "scatter.png")
     return "\n".join([*(_sentence(c) for c in correlations), *(f"left out: {line}" for line in left_out)])
 
@@ -110,11 +109,3 @@ def _sentence(c: dict[str, Any]) -> str:
     verdict = "established" if low > 0 or high < 0 else "not established"
     direction = "the more alike, the easier" if c["spearman"] < 0 else "the more alike, the harder"
     return f"{what}: Spearman {c['spearman']:.3f} [{low:.3f}, {high:.3f}], p = {c['p']:.4f}: {direction}, {verdict}."
-
-
-def _write_csv(points: Sequence[dict[str, Any]], path: Path) -> None:
-    columns = ["study", "name", *_MEASURES, *_LOSSES]
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(points)

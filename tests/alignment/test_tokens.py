@@ -8,7 +8,7 @@ import torch
 
 from pipeline.alignment import ProjectionHeads, train_aligner
 from pipeline.alignment.data.load import AlignmentData, load_alignment_data
-from pipeline.alignment.stored import embed_stored_texts
+from pipeline.alignment.vectors import embed_stored_texts
 from pipeline.config import AlignerSpec, TrainParams
 from pipeline.errors import StoreError
 from pipeline.evaluation import evaluate_task

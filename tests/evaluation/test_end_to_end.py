@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.alignment.zero_shot import class_vectors
 from pipeline.errors import ConfigError, FingerprintMismatch, ModelError
 from pipeline.evaluation import evaluate_task
-from pipeline.evaluation.prompts import class_vectors
 from pipeline.evaluation.results import Row, TaskResult
 from pipeline.features import FeatureStore
 from pipeline.paths import store_folder
@@ -181,7 +181,7 @@ def test_what_classes_were_made_of_is_said(inside: World, monkeypatch: pytest.Mo
         seen.add(kind)
         return class_vectors(texts, classes, kind)
 
-    monkeypatch.setattr("pipeline.evaluation.zero_shot.class_vectors", noted)
+    monkeypatch.setattr("pipeline.alignment.zero_shot.class_vectors", noted)
     config = inside.config()
     params, repeats = config.section("evaluate"), config.section("splits").repeats
     for kind in ("unit", "mean"):

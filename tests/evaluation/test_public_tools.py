@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.alignment.zero_shot import class_vectors
 from pipeline.evaluation.metrics import first_hit_ranks, hits_at
 from pipeline.evaluation.overlap import count_overlap, mean_iou, mean_iou_of_all
-from pipeline.evaluation.prompts import class_vectors
 from pipeline.interop.clip_benchmark import benchmark_command
 
 WIDTH, CLASSES, IMAGES, TEMPLATES = 16, 23, 300, 5

@@ -10,6 +10,7 @@ from pipeline import Aligner
 from pipeline.alignment import ProjectionHeads
 from pipeline.alignment.data.views import read_images
 from pipeline.alignment.saved import HeadConfig
+from pipeline.alignment.vectors import embed_stored_texts
 from pipeline.config import EncoderSpec, ViewSpec
 from pipeline.datasets.decode import ImageTable
 from pipeline.encoders.manifest import read_manifest
@@ -19,7 +20,6 @@ from pipeline.encoding.plan import text_plan
 from pipeline.encoding.run import StoreEncoder
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
-from pipeline.inference.vectors import stored_text_vectors
 from tests.inference.conftest import PARAMS, WORDS, Project, aligner
 
 KINDS = ("grid", "patch", "mean")
@@ -128,7 +128,7 @@ def test_texts_as_tokens_equal_those_of_a_store(copied: Project) -> None:
     model, store = aligner(copied), copied.store("words")
     heads = ProjectionHeads.from_folder(copied.model("grid"))
     found = model.encode_text([strings[str(identifier)] for identifier in store.ids])
-    expected = stored_text_vectors(heads, store, store.ids)
+    expected = embed_stored_texts(heads, store, store.ids)
     np.testing.assert_allclose(found, expected, atol=4e-3)
     pooled = aligner(copied, "mean").encode_text([strings[str(identifier)] for identifier in store.ids])
     assert np.abs(pooled - found).max() > 0.1

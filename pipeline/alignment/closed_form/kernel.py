@@ -6,6 +6,7 @@ Shapes: n training rows, D and Y the widths of the two sides, M features.
 import torch
 from torch import Tensor
 
+from pipeline.alignment.closed_form.linear import solve_lifted
 from pipeline.alignment.heads.fitted import RBF, Fourier
 
 LARGEST = 20_000  # rows for the exact form: 3.2 GB of kernel, and their number cubed in operations
@@ -25,9 +26,7 @@ def kernel_ridge(kernel_nn: Tensor, target_nY: Tensor, penalty: float, weight_n:
 
     The minimiser of sum weight |target - f(x)|^2 + penalty |f|^2 over the functions of the kernel's space.
     """
-    lifted = kernel_nn.double() + torch.diag(penalty / weight_n.double())
-    coefficients: Tensor = torch.cholesky_solve(target_nY.double(), torch.linalg.cholesky(lifted))
-    return coefficients
+    return solve_lifted(kernel_nn.double(), target_nY.double(), penalty / weight_n.double())
 
 
 def nystrom_root(kernel_MM: Tensor, floor: float = 1e-6) -> Tensor:

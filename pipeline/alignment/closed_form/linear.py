@@ -37,10 +37,19 @@ def procrustes(moments: Moments, width: int | None = None) -> tuple[Tensor, Tens
 
 def ridge(moments: Moments, penalty: float) -> Tensor:
     """Ridge regression of y on x, (X, Y): the minimiser of mean |y - x W|^2 + penalty * mean variance of x * |W|^2."""
-    size = moments.cov_xx.shape[0]
-    scale = moments.cov_xx.diagonal().mean()
-    lifted = moments.cov_xx + penalty * scale * torch.eye(size, dtype=torch.float64, device=moments.cov_xx.device)
-    return torch.cholesky_solve(moments.cov_xy, torch.linalg.cholesky(lifted))
+    return solve_lifted(moments.cov_xx, moments.cov_xy, penalty * moments.cov_xx.diagonal().mean())
+
+
+def solve_lifted(gram_XX: Tensor, cross_XY: Tensor, lift: Tensor | float) -> Tensor:
+    """(gram + diag(lift))^-1 cross, (X, Y) float64: what every ridge regression comes down to.
+
+    Args:
+        gram_XX, cross_XY: float64.
+        lift: one number, or (X,).
+    """
+    lifted = gram_XX.clone()
+    lifted.diagonal().add_(lift)
+    return torch.cholesky_solve(cross_XY, torch.linalg.cholesky(lifted))
 
 
 def cca(moments: Moments, shrink: float, power: float, width: int | None = None) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """Reading what a head needs from the feature stores of a view."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from pipeline.errors import DataError
 from pipeline.features import FeatureStore
 from pipeline.features.views import open_view
 
-__all__ = ["open_view", "read_images", "read_texts", "require_tokens"]
+__all__ = ["image_input", "last_layers", "open_view", "read_images", "read_texts", "require_tokens"]
 
 
 def read_images(store: FeatureStore, ids: np.ndarray, local_tokens: str, layers: int = 1) -> ImageInput:
@@ -23,16 +25,24 @@ def read_images(store: FeatureStore, ids: np.ndarray, local_tokens: str, layers:
         DataError: the store does not hold those tokens.
         MissingRows: an id is absent or not valid.
     """
+    if local_tokens != "none":
+        require_tokens(store, local_tokens)
+    return image_input(lambda array: store.read(array, ids), local_tokens, layers)
+
+
+def image_input(read: Callable[[str], np.ndarray], local_tokens: str, layers: int = 1) -> ImageInput:
+    """What a head takes of images, from arrays as a store of their view serves them.
+
+    Args:
+        read: name of an array -> its rows, one per image.
+        local_tokens, layers: as for `read_images`.
+    """
+    cls = _joined(read("cls"), layers)
     if local_tokens == "none":
-        cls = _joined(store.read("cls", ids), layers)
         return ImageInput(cls, cls[:, None, :][:, :0])
-    require_tokens(store, local_tokens)
-    return ImageInput(
-        cls=_joined(store.read("cls", ids), layers),
-        local=_joined(store.read("mean", ids), layers)[:, None, :]
-        if local_tokens == "mean"
-        else torch.from_numpy(store.read(local_tokens, ids)),
-    )
+    if local_tokens == "mean":
+        return ImageInput(cls, _joined(read("mean"), layers)[:, None, :])
+    return ImageInput(cls, torch.from_numpy(read(local_tokens)))
 
 
 def require_tokens(store: FeatureStore, local_tokens: str) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from pipeline.alignment.closed_form.linear import solve_lifted
 from pipeline.alignment.saved import HeadConfig
 from pipeline.errors import ModelError
 from pipeline.features.fingerprint import require_same_encoder
@@ -55,9 +57,9 @@ class DenseHead:
         """
         image_mean, text_mean = (values.mean(axis=0, dtype=np.float64) for values in (regions, texts))
         centred = regions.astype(np.float64) - image_mean
-        gram = centred.T @ centred
-        gram[np.diag_indices_from(gram)] += regularisation * np.trace(gram) / len(gram)
-        weight = np.linalg.solve(gram, centred.T @ (texts.astype(np.float64) - text_mean))
+        gram, cross = centred.T @ centred, centred.T @ (texts.astype(np.float64) - text_mean)
+        lift = regularisation * np.trace(gram) / len(gram)
+        weight = solve_lifted(torch.from_numpy(gram), torch.from_numpy(cross), lift).numpy()
         means = image_mean.astype(np.float32), text_mean.astype(np.float32)
         return cls(*means, weight.astype(np.float32), SCALE, fingerprints)
 

@@ -12,10 +12,11 @@ import numpy as np
 from pipeline.alignment.dense.head import CONFIG_FILE, FORMAT, DenseHead, unit_rows
 from pipeline.alignment.dense.regions import object_tokens
 from pipeline.config import DenseHeadSpec
-from pipeline.datasets.caption_pairs import read_caption_pairs, read_samples
+from pipeline.datasets.caption_pairs import read_caption_pairs, samples_by_image
 from pipeline.datasets.scenes import SceneObject, Scenes, read_scenes
-from pipeline.errors import DataError, FingerprintMismatch
+from pipeline.errors import DataError
 from pipeline.features import FeatureStore
+from pipeline.features.views import open_view
 from pipeline.features.visible import seen_share
 from pipeline.files import write_json
 from pipeline.paths import DENSE_HEADS, index_folder, store_folder
@@ -80,7 +81,7 @@ def training_objects(spec: DenseHeadSpec, repeats: int, scenes: Scenes) -> Train
     Raises:
         DataError: tables, masks and stores do not fit each other, or the image view has no patch tokens.
         StoreError: a store is missing or damaged.
-        FingerprintMismatch: the texts of several data sets are of different encoders.
+        FingerprintMismatch: as `open_view`, of the texts.
     """
     store = FeatureStore.open(store_folder("scenes", spec.image, spec.scenes))
     if "patch" not in store.names:
@@ -89,7 +90,7 @@ def training_objects(spec: DenseHeadSpec, repeats: int, scenes: Scenes) -> Train
     tokens, large = _tokens(scenes, objects, store)
     texts, fingerprint = _texts(objects, spec.text, repeats)
     kept = large & np.isfinite(texts).all(axis=1)
-    split_of = {row[:2]: row[2:] for row in read_samples(("dataset", "image_id"), repeats)}
+    split_of = samples_by_image((), repeats)
     splits = np.array([split_of[o.dataset, o.piece_id] for o in objects], dtype=str).reshape(len(objects), repeats)
     return TrainingObjects(
         tokens=tokens[kept],
@@ -127,22 +128,17 @@ def _texts(objects: Sequence[SceneObject], view: str, repeats: int) -> tuple[np.
     """The text of each object (n, T), NaN where its picture has no caption, and the fingerprint of the texts."""
     datasets = tuple(dict.fromkeys(thing.dataset for thing in objects))
     pairs = read_caption_pairs(datasets, repeats)
-    of: dict[tuple[str, str], np.ndarray] = {}
-    stores = {dataset: FeatureStore.open(store_folder("pairs", view, dataset)) for dataset in datasets}
-    if len({store.digest for store in stores.values()}) > 1:
-        raise FingerprintMismatch(
-            f"The stores of view {view!r} of {', '.join(datasets)} are of different encoders or settings. "
-            "Bring them up to date with: dvc repro"
-        )
+    text_of: dict[tuple[str, str], np.ndarray] = {}
+    stores = open_view(view, datasets)
     for dataset, store in stores.items():
-        own = pairs.where(pairs.dataset == dataset)
-        own = own.where(store.servable(own.text_id.astype(str)))
-        vectors = unit_rows(store.read("pooled", own.text_id.astype(str)))
-        rows: dict[str, list[int]] = defaultdict(list)
-        for row, image in enumerate(own.image_id.tolist()):
-            rows[image].append(row)
-        of |= {(dataset, image): vectors[found].mean(axis=0) for image, found in rows.items()}
+        captions = pairs.where(pairs.dataset == dataset)
+        captions = captions.where(store.servable(captions.text_id.astype(str)))
+        vectors = unit_rows(store.read("pooled", captions.text_id.astype(str)))
+        rows_of: dict[str, list[int]] = defaultdict(list)
+        for row, image in enumerate(captions.image_id.tolist()):
+            rows_of[image].append(row)
+        text_of |= {(dataset, image): vectors[rows].mean(axis=0) for image, rows in rows_of.items()}
     width = stores[datasets[0]].shape("pooled")[-1]
     nothing = np.full(width, np.nan, dtype=np.float32)
-    texts = np.stack([of.get((thing.dataset, thing.piece_id), nothing) for thing in objects])
+    texts = np.stack([text_of.get((thing.dataset, thing.piece_id), nothing) for thing in objects])
     return texts, stores[datasets[0]].fingerprint

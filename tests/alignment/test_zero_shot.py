@@ -1,6 +1,6 @@
 import numpy as np
 
-from pipeline.evaluation.prompts import class_vectors
+from pipeline.alignment.zero_shot import class_vectors
 
 
 def test_a_class_is_the_mean_of_its_unit_prompts_brought_to_unit_length() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation.statistics import FamilyBootstrap, spread
+from pipeline.statistics import FamilyBootstrap, WeightedMeanBootstrap, spread
 
 
 def clustered(rng: np.random.Generator, families: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,3 +98,15 @@ def test_degenerate_cases_claim_nothing() -> None:
 def test_spread_over_repeats() -> None:
     assert spread([1.0, 2.0, 3.0]) == 1.0
     assert spread([1.0]) is None
+
+
+def test_a_weighted_mean_takes_whole_families() -> None:
+    rng = np.random.default_rng(4)
+    families, outcomes, weights = rng.integers(0, 5, 30), rng.random(30), rng.random(30)
+    boot = WeightedMeanBootstrap(families, 20, 6, weights)
+    assert boot.value(outcomes) == pytest.approx(np.average(outcomes, weights=weights))
+    times = np.random.default_rng(6).multinomial(5, np.full(5, 1 / 5), size=20)
+    for draw, value in zip(times, boot.draws(outcomes), strict=True):
+        assert value == pytest.approx(np.average(outcomes, weights=weights * draw[families]))
+    alone = WeightedMeanBootstrap(np.zeros(30), 20, 6, weights)
+    assert alone.interval(outcomes) is None

@@ -1,19 +1,20 @@
-"""Uncertainty: a bootstrap that resamples concept families, because pictures of one concept are correlated.
+"""Uncertainty: percentile intervals, and a bootstrap of concept families, as pictures of one concept are correlated.
 
-Families are drawn with replacement and all test items of a family come along (cluster bootstrap; Field and Welsh
-2007); intervals are percentiles. A statistic must follow from sums over families, so that all draws are a few matrix
-products.
+Families are drawn with replacement and all items of a family come along (cluster bootstrap; Field and Welsh 2007). A
+statistic must follow from sums over families, so that all draws are a few matrix products.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 
 Interval = tuple[float, float]
 Outcomes = TypeVar("Outcomes")
+_QUANTILE: Final = "inverted_cdf"  # a percentile is one of the values, never a point between two
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class ClusterBootstrap(ABC, Generic[Outcomes]):
             raise ValueError("there are no test items to resample")
         self.names = np.unique(families.astype(str))
         self.families = len(self.names)
-        self.times = _times(self.families, draws, seed)
+        self.times = family_draws(self.families, draws, seed)
 
     @abstractmethod
     def value(self, outcomes: Outcomes) -> float:
@@ -70,7 +71,7 @@ class ClusterBootstrap(ABC, Generic[Outcomes]):
 
     def interval(self, outcomes: Outcomes, level: float = 0.95) -> Interval | None:
         """Percentile interval of the statistic; None with fewer than two families, which show no spread."""
-        return _percentiles(self.draws(outcomes), level) if self.families > 1 else None
+        return percentile_interval(self.draws(outcomes), level) if self.families > 1 else None
 
     def compare(self, first: Outcomes, second: Outcomes, level: float = 0.95) -> Comparison:
         """Paired comparison of two systems on these items.
@@ -84,9 +85,9 @@ class ClusterBootstrap(ABC, Generic[Outcomes]):
             return Comparison(difference, None, ratio, None)
         drawn, drawn_base = self.draws(first), self.draws(second)
         ratios = np.divide(drawn, drawn_base, out=np.full_like(drawn, np.inf), where=drawn_base > 0)
-        low, high = _percentiles(ratios, level)
-        bounded = ratio is not None and np.isfinite(high)
-        return Comparison(difference, _percentiles(drawn - drawn_base, level), ratio, (low, high) if bounded else None)
+        interval, ratio_interval = percentile_interval(drawn - drawn_base, level), percentile_interval(ratios, level)
+        bounded = ratio is not None and np.isfinite(ratio_interval[1])
+        return Comparison(difference, interval, ratio, ratio_interval if bounded else None)
 
 
 class FamilyBootstrap(ClusterBootstrap[np.ndarray]):
@@ -130,8 +131,36 @@ class FamilyBootstrap(ClusterBootstrap[np.ndarray]):
         return np.bincount(flat, weights=outcomes, minlength=self._shape[0] * self._shape[1]).reshape(self._shape)
 
 
+class WeightedMeanBootstrap(ClusterBootstrap[np.ndarray]):
+    """The weighted mean of all items; outcomes are (n,) float, item by item."""
+
+    def __init__(self, families: np.ndarray, draws: int, seed: int, weights: np.ndarray) -> None:
+        """Draw.
+
+        Args:
+            families, draws, seed: as for `ClusterBootstrap`.
+            weights: (n,) of each item in the mean.
+        """
+        super().__init__(families, draws, seed)
+        self._family, self._weights = np.searchsorted(self.names, families.astype(str)), weights
+        self._mass = np.bincount(self._family, weights=weights)
+        self._drawn_mass = self.times @ self._mass
+
+    def value(self, outcomes: np.ndarray) -> float:
+        """See `ClusterBootstrap`."""
+        return float(self._totals(outcomes).sum() / self._mass.sum())
+
+    def draws(self, outcomes: np.ndarray) -> np.ndarray:
+        """See `ClusterBootstrap`."""
+        means: np.ndarray = (self.times @ self._totals(outcomes)) / self._drawn_mass
+        return means
+
+    def _totals(self, outcomes: np.ndarray) -> np.ndarray:
+        return np.bincount(self._family, weights=outcomes * self._weights, minlength=self.families)
+
+
 @lru_cache(maxsize=16)
-def _times(families: int, draws: int, seed: int) -> np.ndarray:
+def family_draws(families: int, draws: int, seed: int) -> np.ndarray:
     """How often each family was drawn, (draws, F) float64; not to be written to, as later calls get the same array."""
     probabilities = np.full(families, 1 / families)
     times = np.random.default_rng(seed).multinomial(families, probabilities, size=draws).astype(np.float64)
@@ -139,12 +168,18 @@ def _times(families: int, draws: int, seed: int) -> np.ndarray:
     return times
 
 
-def spread(values: list[float]) -> float | None:
+def spread(values: Sequence[float] | np.ndarray) -> float | None:
     """Standard deviation over repeats (n - 1); None for a single one."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def _percentiles(draws: np.ndarray, level: float) -> Interval:
+def percentile(values: np.ndarray, level: float) -> float:
+    """The least of the values (n,) that a share `level` of them does not exceed."""
+    return float(np.quantile(values, level, method=_QUANTILE))
+
+
+def percentile_interval(draws: np.ndarray, level: float = 0.95) -> Interval:
+    """The percentiles that leave a share `level` of the draws (n,) between them, and equal shares on either side."""
     tail = (1 - level) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
+    low, high = np.quantile(draws, [tail, 1 - tail], method=_QUANTILE)
     return float(low), float(high)
