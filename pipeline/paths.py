@@ -1,8 +1,8 @@
 """Where each artefact of the DAG lives, relative to the root of the project.
 
-`group` says what is in a folder: `pairs` the data sets of params.yaml, `prompts` class names in templates, `scenes` what
-was composed of cut-outs. The directories of a view come before those of its data sets, so
-that one DVC dependency covers a view in all of them.
+`group` says what is in a folder: `pairs` the data sets of params.yaml, `scenes` what was composed of cut-outs,
+`prompts` class names in templates. The directories of a view come before those of its data sets, so that one DVC
+dependency covers a view in all of them.
 """
 
 from pathlib import Path

@@ -1,14 +1,16 @@
 """What each aligner trained: its share of all parameters, samples seen, seconds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.accounting.read import field, read_json
 
 
-def aligner_costs(models: Path, parameters: Mapping[str, int]) -> tuple[list[dict[str, Any]], list[str]]:
-    """One entry per trained aligner, by name; and why others, left from earlier runs, are left out.
+def aligner_costs(
+    models: Path, names: Iterable[str], parameters: Mapping[str, int]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """One entry per aligner of `names`; and why others, made with other encoders, are left out.
 
     `trainable` counts one head; `total` adds both frozen encoders, a dual encoder once. `samples_seen` is summed over
     repeats and epochs.
@@ -20,7 +22,8 @@ def aligner_costs(models: Path, parameters: Mapping[str, int]) -> tuple[list[dic
         DataError: a file is missing or damaged.
     """
     entries, left_out = [], []
-    for path in sorted(models.glob("*/config.json")):
+    for name in sorted(names):
+        path = models / name / "config.json"
         config = read_json(path)
         encoders = {side: _encoder(config, side, path, parameters) for side in ("image", "text")}
         unknown = [encoder for encoder in encoders.values() if isinstance(encoder, str)]
@@ -33,8 +36,8 @@ def aligner_costs(models: Path, parameters: Mapping[str, int]) -> tuple[list[dic
 
 def _encoder(config: dict[str, Any], side: str, path: Path, parameters: Mapping[str, int]) -> Any:
     """View, model and parameters of one frozen encoder; or, as a string, why they cannot be known."""
-    view = str(field(config, f"{side}_view", path))
-    fingerprint = field(config, "fingerprints", path).get(view, {})
+    view = str(field(config, f"views.{side}", path))
+    fingerprint = field(config, f"fingerprints.{side}", path)
     if not isinstance(fingerprint, dict) or "compared" not in fingerprint:
         return f"it records no whole fingerprint of view {view}, so it is of an older version"
     weights = fingerprint["compared"].get("weights")

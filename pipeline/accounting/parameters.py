@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 
@@ -26,9 +27,9 @@ def parameter_count(folder: Path) -> int:
     return sum(_count(path) for path in files)
 
 
-def counts_by_weights(checkpoints: Path) -> dict[str, int]:
-    """Parameters of every finished checkpoint in a folder, by the digest over its files; errors as above."""
-    folders = sorted(path.parent for path in checkpoints.glob(f"*/{MANIFEST}"))
+def counts_by_weights(checkpoints: Iterable[Path]) -> dict[str, int]:
+    """Parameters of every finished checkpoint among these folders, by the digest over its files; errors as above."""
+    folders = sorted(folder for folder in checkpoints if (folder / MANIFEST).is_file())
     return {read_manifest(folder).weights_sha256: parameter_count(folder) for folder in folders}
 
 

@@ -10,9 +10,9 @@ from pipeline.accounting.parameters import counts_by_weights
 from pipeline.accounting.ratios import PUBLISHED_NOTES, own_ratios, published_ratios
 from pipeline.accounting.stages import stage_costs
 from pipeline.accounting.table import by_group, render
-from pipeline.config import StoreSpec
+from pipeline.config import RunNames
 from pipeline.files import write_json
-from pipeline.paths import DATA, MODELS
+from pipeline.paths import MODELS, checkpoint_folder
 
 SCHEMA = 1
 PROTOCOL = (
@@ -25,20 +25,21 @@ PROTOCOL = (
 )
 
 
-def account(out: Path, stores: Mapping[str, StoreSpec]) -> str:
+def account(out: Path, names: RunNames) -> str:
     """Write costs.json and costs.summary.json into `out`; gives a table for the terminal.
 
     What is not there (a task that was not evaluated, no toy run) is left out; aligners that do not fit the checkpoints
     are named under `left_out`.
 
     Args:
-        stores: what is encoded, by name, which gives the stages `encode` their names.
+        names: what params.yaml names; what earlier parameters left under data is not counted.
 
     Raises:
         DataError, CheckpointError: a file under data is damaged.
     """
-    stages = stage_costs(stores)
-    aligners, left_out = aligner_costs(MODELS, counts_by_weights(DATA / "checkpoints"))
+    stages = stage_costs(names)
+    checkpoints = [checkpoint_folder(encoder) for encoder in names.encoders]
+    aligners, left_out = aligner_costs(MODELS, names.aligners, counts_by_weights(checkpoints))
     costs: dict[str, Any] = {
         "schema": SCHEMA,
         "protocol": PROTOCOL,

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.accounting.read import field, read_json
-from pipeline.config import StoreSpec
+from pipeline.config import CLASSNAMES, RunNames
 from pipeline.paths import (
     COMPARE,
-    DATA,
     DENSE_HEADS,
     MODELS,
     RESULTS,
-    SCENES,
     SPLITS,
     TOY,
-    TRAINING_SCENES,
+    checkpoint_folder,
+    curation_folder,
     index_folder,
     store_folder,
 )
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 ENCODE_JOURNAL = Path("scratch") / "journal.jsonl"  # of the encode loop, below the work folder
 
 
-def stage_costs(stores: Mapping[str, StoreSpec]) -> list[dict[str, Any]]:
+def stage_costs(names: RunNames) -> list[dict[str, Any]]:
     """One entry per stage that has outputs, in the order of the DAG; less the listing of raw files, which always runs.
 
     `seconds` and `peak_bytes` are null where the stage did not run in this checkout: its outputs were restored. Stages
@@ -39,7 +38,7 @@ def stage_costs(stores: Mapping[str, StoreSpec]) -> list[dict[str, Any]]:
     timings = last_timings()
     encodes = backbone_runs()
     entries = []
-    for name, outputs in _outputs(stores):
+    for name, outputs in _outputs(names):
         group, _, item = name.partition("@")
         size, files = disk_usage(outputs)
         timing = timings.get(name, {})
@@ -52,7 +51,7 @@ def stage_costs(stores: Mapping[str, StoreSpec]) -> list[dict[str, Any]]:
             "files": files,
         }
         if group == "encode":
-            entry |= {"view": stores[item].view} | _encode_entry(item, outputs[0], encodes)
+            entry |= {"view": names.stores[item].view} | _encode_entry(item, outputs[0], encodes)
         entries.append(entry)
     return entries
 
@@ -101,28 +100,21 @@ def _encode_entry(item: str, folder: Path, encodes: Mapping[tuple[str, str], Map
     }
 
 
-def _outputs(stores: Mapping[str, StoreSpec]) -> list[tuple[str, list[Path]]]:
-    """Stages and what they wrote, where that is there."""
-    prompts = index_folder("prompts", "classnames")
-    indexed = [path for path in _folders(DATA / "index", "*/*") if path not in (prompts, SCENES, TRAINING_SCENES)]
-    tasks = sorted(path.stem for path in RESULTS.glob("*.json") if "." not in path.stem)
+def _outputs(names: RunNames) -> list[tuple[str, list[Path]]]:
+    """Stages that params.yaml names and what they wrote, where that is there."""
+    stores = names.stores
     listed = [
-        *((f"checkpoint@{path.name}", [path]) for path in _folders(DATA / "checkpoints")),
-        *((f"index@{path.name}", [path]) for path in indexed),
-        ("scenes", [SCENES, TRAINING_SCENES]),
+        *((f"checkpoint@{name}", [checkpoint_folder(name)]) for name in sorted(names.encoders)),
+        *((f"index@{name}", [index_folder("pairs", name)]) for name in sorted(names.datasets)),
+        *((f"scenes@{name}", [index_folder("scenes", name)]) for name in names.scenes),
         ("splits", [SPLITS]),
-        ("prompts", [prompts]),
+        ("prompts", [index_folder("prompts", CLASSNAMES)]),
         *((f"encode@{name}", [store_folder(s.group, s.view, s.dataset)]) for name, s in stores.items()),
-        ("compare", [COMPARE]),
-        ("toy", [TOY]),
-        *((f"curate@{path.name}", [path]) for path in _folders(DATA / "curation")),
-        *((f"train@{path.name}", [path]) for path in _folders(MODELS)),
-        *((f"dense@{path.name}", [path]) for path in _folders(DENSE_HEADS)),
-        *((f"evaluate@{task}", sorted(RESULTS.glob(f"{task}.*"))) for task in tasks),
+        *((f"compare@{name}", [COMPARE / name]) for name in names.compare),
+        *((f"toy@{name}", [TOY / name]) for name in names.toy),
+        *((f"curate@{name}", [curation_folder(name)]) for name in sorted(names.curations)),
+        *((f"train@{name}", [MODELS / name]) for name in sorted(names.aligners)),
+        *((f"dense@{name}", [DENSE_HEADS / name]) for name in sorted(names.dense_heads)),
+        *((f"evaluate@{task}", sorted(RESULTS.glob(f"{task}.*"))) for task in sorted(names.tasks)),
     ]
     return [(name, outputs) for name, outputs in listed if outputs and all(path.exists() for path in outputs)]
-
-
-def _folders(parent: Path, pattern: str = "*") -> list[Path]:
-    """Sub-folders by name, less hidden ones, which hold what is not finished."""
-    return sorted(path for path in parent.glob(pattern) if path.is_dir() and not path.name.startswith("."))

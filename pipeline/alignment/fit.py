@@ -77,7 +77,13 @@ def _save(settings: TrainSettings, space: SharedSpace, fitted: FittedHeads) -> H
 
 
 def _no_heads(space: SharedSpace) -> FittedHeads:
-    nothing: dict[str, Any] = {"validation_recall": None, "seconds": 0.0, "samples_seen": 0, "parameters": 0, "repeats": {}}
+    nothing: dict[str, Any] = {
+        "validation_recall": None,
+        "seconds": 0.0,
+        "samples_seen": 0,
+        "parameters": 0,
+        "repeats": {},
+    }
     return FittedHeads((), space.widths["image"], nothing)
 
 

@@ -37,7 +37,7 @@ def embed_stored_patches(
     if config.local_tokens != "grid":
         return embed_stored_images(heads, store, ids)
     images = read_images(store, ids, "patch", config.layers)
-    grid = int(config.fingerprints[config.image_view]["compared"]["grid"])
+    grid = int(config.fingerprints["image"]["compared"]["grid"])
     return _embed(heads, ImageInput(images.cls, region_means(images.local.float(), patch_grid, grid)))
 
 

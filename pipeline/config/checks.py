@@ -191,7 +191,7 @@ def _studies(params: Params, lookup: Lookup) -> Iterator[str]:
                 yield from lookup.not_a_view(f"{where}.{key}", view, modality)
                 for dataset in compare.datasets:
                     yield from present(lookup.unstored(where, "pairs", dataset, view))
-        if compare.control is not None and compare.control not in compare.images:
+        if compare.control not in compare.images:
             yield f"`{where}.control` is {compare.control!r}, which is not among `{where}.images`."
     for name, toy in params.toy.items():
         yield from present(lookup.missing(f"toy.{name}.compare", toy.compare, "compare"))

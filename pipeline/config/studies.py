@@ -10,13 +10,13 @@ from pipeline.config.base import Name, Positive, PositiveFloat, Section
 class CompareSpec(Section):
     """Similarity of every candidate pair of an image view and a text view, on samples that no test split holds.
 
-    `control` is an image view whose figures stand beside the others; null for none.
+    `control` is one of `images`, a view with random weights, whose figures stand beside the others.
     """
 
     datasets: Annotated[tuple[Name, ...], Field(min_length=1)]
     images: Annotated[tuple[Name, ...], Field(min_length=1)]
     texts: Annotated[tuple[Name, ...], Field(min_length=1)]
-    control: Name | None = None
+    control: Name
     neighbours: Positive = 10
     permutations: Annotated[int, Field(ge=20)] = 200
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import CurationSpec
+from pipeline.config import AnyCuration, PrototypeImages
 from pipeline.curation.assignment import Assignment, assign, best_total
 from pipeline.curation.coverage import averaged, balance, concept_rows, mean
 from pipeline.curation.pool import Pool, hash_order, read_features, read_pools
@@ -53,7 +53,7 @@ class Selection:
     best_total: float | None = None
 
 
-def curate_images(spec: CurationSpec, *, repeats: int, seed: int, out: Path) -> str:
+def curate_images(spec: AnyCuration, *, repeats: int, seed: int, out: Path) -> str:
     """Write selected.parquet, coverage.json and coverage.csv into `out`; returns a table for the terminal.
 
     Repeat i uses the seed `seed * repeats + i`, as its split does. Only its train split is ever looked at.
@@ -77,22 +77,21 @@ def curate_images(spec: CurationSpec, *, repeats: int, seed: int, out: Path) -> 
     return _table(coverage)
 
 
-def _select(spec: CurationSpec, pool: Pool, seed: int) -> Selection:
-    if spec.method == "prototypes":
+def _select(spec: AnyCuration, pool: Pool, seed: int) -> Selection:
+    if isinstance(spec, PrototypeImages):
         return _by_prototypes(spec, pool, seed)
     rows = np.arange(len(pool)) if spec.method == "all" else hash_order(pool.image_id, seed)[: spec.images]
     nothing: list[None] = [None] * len(rows)
     return Selection(pool, rows, list(nothing), list(nothing), [])
 
 
-def _by_prototypes(spec: CurationSpec, pool: Pool, seed: int) -> Selection:
+def _by_prototypes(spec: PrototypeImages, pool: Pool, seed: int) -> Selection:
     features, encoded = read_features(spec.view, pool)
     pool = pool.take(encoded)
     concepts = concepts_of(pool, [(entry.dataset, entry.label) for entry in spec.concepts])
     if not concepts:
         return Selection(pool, np.empty(0, dtype=np.int64), [], [], [])
     candidates = retrieve(features, prototypes(pool, features, concepts, spec.shots, seed), spec.candidates)
-    assert spec.images is not None, "the schema demands it of this method"
     chosen: Assignment = assign(candidates, spec.images)
     counts = np.bincount(chosen.concept, minlength=len(concepts))
     return Selection(
@@ -123,7 +122,7 @@ def _rows(selections: list[Selection]) -> list[dict[str, Any]]:
     ]
 
 
-def _coverage(spec: CurationSpec, selections: list[Selection], seed: int) -> dict[str, Any]:
+def _coverage(spec: AnyCuration, selections: list[Selection], seed: int) -> dict[str, Any]:
     sizes = [len(selection.rows) for selection in selections]
     wanted = [min(spec.images or len(s.pool), len(s.pool)) for s in selections]
     shortfall = [max(0, want - size) for want, size in zip(wanted, sizes, strict=True)]

@@ -6,7 +6,7 @@ This module imports no model library.
 import json
 from pathlib import Path
 
-from pipeline.config import EncoderSpec, ViewSpec
+from pipeline.config import EncoderSpec, ImageView, TextView
 from pipeline.encoders.manifest import Manifest
 from pipeline.errors import CheckpointError
 
@@ -51,7 +51,7 @@ def check_described(manifest: Manifest, where: str) -> None:
         )
 
 
-def check_view(view: ViewSpec, spec: EncoderSpec, trained_side: int, where: str) -> None:
+def check_view(view: ImageView, spec: EncoderSpec, trained_side: int, where: str) -> None:
     """Check that an image view fits a dual encoder.
 
     Raises:
@@ -70,7 +70,7 @@ def check_view(view: ViewSpec, spec: EncoderSpec, trained_side: int, where: str)
         raise CheckpointError(f"{where}: a dual encoder has its last output only, found layers {list(spec.layers)}")
 
 
-def check_text_view(view: ViewSpec, where: str) -> None:
+def check_text_view(view: TextView, where: str) -> None:
     """Check that a text view asks for whole texts.
 
     Raises:

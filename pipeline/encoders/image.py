@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from pipeline.config import EncoderSpec, ViewSpec
+from pipeline.config import EncoderSpec, ImageView
 from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
 from pipeline.encoders.precision import compile_blocks, lay_channels_last, mixed_precision
@@ -88,7 +88,7 @@ class ImageEncoder:
         return output
 
 
-def load_image_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: str) -> ImageEncoder:
+def load_image_encoder(folder: Path, spec: EncoderSpec, view: ImageView, device: str) -> ImageEncoder:
     """Load an image encoder from its checkpoint folder, in evaluation mode, without touching the network.
 
     Each kept layer goes through the model's final norm, as in DINOv2's `get_intermediate_layers(norm=True)`. Blocks

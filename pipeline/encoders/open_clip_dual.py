@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pipeline.config import EncoderSpec, ViewSpec
+from pipeline.config import EncoderSpec, ImageView, TextView
 from pipeline.encoders.dual import check_text_view, check_view
 from pipeline.encoders.dual_tower import DualTower
 from pipeline.encoders.hf_weights import SMALLER
@@ -45,7 +45,7 @@ def describe_open_clip(folder: Path, modality: str) -> Description:
     )
 
 
-def load_open_clip_tower(folder: Path, spec: EncoderSpec, view: ViewSpec, device: str) -> DualTower:
+def load_open_clip_tower(folder: Path, spec: EncoderSpec, view: ImageView, device: str) -> DualTower:
     """The image tower of an open_clip folder; `encode_image` of the library is this tower.
 
     Raises:
@@ -72,7 +72,7 @@ def load_open_clip_tower(folder: Path, spec: EncoderSpec, view: ViewSpec, device
 class OpenClipText:
     """A `TextEncoder` over the text tower of an open_clip folder and its tokenizer, which pads to a fixed length."""
 
-    def __init__(self, folder: Path, spec: EncoderSpec, view: ViewSpec, device: str) -> None:
+    def __init__(self, folder: Path, spec: EncoderSpec, view: TextView, device: str) -> None:
         """Load model and tokenizer.
 
         Raises:

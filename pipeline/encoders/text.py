@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from pipeline.config import EncoderSpec, ViewSpec
+from pipeline.config import EncoderSpec, TextView
 from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
 from pipeline.encoders.text_encoder import TextEncoder
 from pipeline.errors import CheckpointError
 
 
-def load_text_encoder(folder: Path, spec: EncoderSpec, view: ViewSpec, device: str) -> TextEncoder:
+def load_text_encoder(folder: Path, spec: EncoderSpec, view: TextView, device: str) -> TextEncoder:
     """Load a text encoder from its checkpoint folder, in evaluation mode, without touching the network.
 
     A sentence-transformers folder pools and normalises with its own modules, and prepends to each text the prompt that

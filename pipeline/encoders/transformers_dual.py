@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pipeline.config import EncoderSpec, ViewSpec
+from pipeline.config import EncoderSpec, ImageView, TextView
 from pipeline.encoders.dual import check_text_view, check_view, dual_class
 from pipeline.encoders.dual_tower import DualTower
 from pipeline.encoders.hf_processor import Processor
@@ -53,7 +53,7 @@ def describe_dual(folder: Path, spec: EncoderSpec) -> Description:
     )
 
 
-def load_dual_tower(folder: Path, spec: EncoderSpec, view: ViewSpec, device: str) -> DualTower:
+def load_dual_tower(folder: Path, spec: EncoderSpec, view: ImageView, device: str) -> DualTower:
     """The image tower of a dual encoder.
 
     Raises:
@@ -74,7 +74,7 @@ def load_dual_tower(folder: Path, spec: EncoderSpec, view: ViewSpec, device: str
 class DualText:
     """A `TextEncoder` over the text tower of a dual encoder of transformers."""
 
-    def __init__(self, folder: Path, spec: EncoderSpec, view: ViewSpec, device: str) -> None:
+    def __init__(self, folder: Path, spec: EncoderSpec, view: TextView, device: str) -> None:
         """Load model and tokenizer.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from pipeline.config import EncoderSpec, ViewSpec
+from pipeline.config import AnyView, EncoderSpec, ImageView
 from pipeline.encoders.manifest import Manifest
 from pipeline.errors import CheckpointError
 from pipeline.features.fingerprint import ENCODING_VERSION, FORMAT_VERSION, Fingerprint, digest_of
@@ -10,7 +10,7 @@ from pipeline.features.fingerprint import ENCODING_VERSION, FORMAT_VERSION, Fing
 _PACKAGES = {"open_clip": "open_clip_torch"}  # other loaders have the names of their packages
 
 
-def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> Fingerprint:
+def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: AnyView) -> Fingerprint:
     """The fingerprint of the features that `view` keeps of `encoder`.
 
     Args:
@@ -29,7 +29,7 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: ViewSpec) -> 
     }
     if encoder.autocast is not None:
         compared["autocast"] = encoder.autocast
-    if encoder.modality == "image":
+    if isinstance(view, ImageView):
         compared |= {
             "layers": list(encoder.layers),
             "resolution": view.resolution,

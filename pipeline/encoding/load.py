@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.config import AnyView, EncodeParams, EncoderSpec, ImageView, TextView
 from pipeline.datasets.decode import ImageTable
 from pipeline.device import choose_device
 from pipeline.encoders.image import load_image_encoder
@@ -21,7 +21,7 @@ from pipeline.encoding.rows import ImageRows, TextRows
 _TRIAL_TEXTS = 64  # the longest texts, on which batch sizes are tried
 
 
-def image_rows(checkpoint: Path, encoder: EncoderSpec, view: ViewSpec, index: Path, params: EncodeParams) -> ImageRows:
+def image_rows(checkpoint: Path, encoder: EncoderSpec, view: ImageView, index: Path, params: EncodeParams) -> ImageRows:
     """A row encoder for the images of `index`.
 
     Raises:
@@ -51,7 +51,7 @@ def image_rows(checkpoint: Path, encoder: EncoderSpec, view: ViewSpec, index: Pa
 
 
 def text_rows(
-    checkpoint: Path, encoder: EncoderSpec, view: ViewSpec, strings: Mapping[str, str], params: EncodeParams
+    checkpoint: Path, encoder: EncoderSpec, view: TextView, strings: Mapping[str, str], params: EncodeParams
 ) -> TextRows:
     """A row encoder for texts, given by id.
 
@@ -77,7 +77,7 @@ def text_rows(
     return rows
 
 
-def _subject(checkpoint: Path, encoder: EncoderSpec, view: ViewSpec, params: EncodeParams) -> dict[str, Any]:
+def _subject(checkpoint: Path, encoder: EncoderSpec, view: AnyView, params: EncodeParams) -> dict[str, Any]:
     """What determines the best batch size."""
     fingerprint = fingerprint_of(read_manifest(checkpoint), encoder, view)
     return {"model": encoder.model, "features": fingerprint.digest, "workers": params.workers} | _options(params)

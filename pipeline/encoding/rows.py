@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipeline.config import EncodeParams, ViewSpec
+from pipeline.config import EncodeParams, ImageView, TextView
 from pipeline.encoders.image import ImageEncoder
 from pipeline.encoders.memory import explain_out_of_memory
 from pipeline.encoders.text_encoder import TextEncoder
@@ -34,7 +34,7 @@ class ImageRows:
     """
 
     def __init__(
-        self, encoder: ImageEncoder, view: ViewSpec, load: Callable[[str], Image.Image], params: EncodeParams
+        self, encoder: ImageEncoder, view: ImageView, load: Callable[[str], Image.Image], params: EncodeParams
     ) -> None:
         self._encoder, self._view, self._load = encoder, view, load
         self._batch_size = resolved_batch_size(params.batch_size)
@@ -135,7 +135,7 @@ class TextRows:
     last hidden state of every token, special ones and the prefix included.
     """
 
-    def __init__(self, encoder: TextEncoder, view: ViewSpec, strings: Mapping[str, str], params: EncodeParams) -> None:
+    def __init__(self, encoder: TextEncoder, view: TextView, strings: Mapping[str, str], params: EncodeParams) -> None:
         """Take the encoder as it was loaded for the view.
 
         Raises:

@@ -10,14 +10,20 @@ from PIL import Image
 from pipeline.config import ClassificationSet
 from pipeline.datasets.scenes import Scenes
 from pipeline.evaluation.examples import choose, image_reference
-from pipeline.evaluation.scenes import DATASET, GROUP
+from pipeline.evaluation.scenes import GROUP
 from pipeline.evaluation.targets import Classes, HeldOutPixels
 
 VOID = 255  # the grey of pixels that do not count
 
 
 def segmentation_examples(
-    scenes: Scenes, task: ClassificationSet, test: HeldOutPixels, predicted: np.ndarray, classes: Classes, count: int
+    name: str,
+    scenes: Scenes,
+    task: ClassificationSet,
+    test: HeldOutPixels,
+    predicted: np.ndarray,
+    classes: Classes,
+    count: int,
 ) -> list[dict[str, Any]]:
     """Scenes chosen by hash, half of them above the median accuracy, with true and predicted classes as pictures.
 
@@ -38,7 +44,7 @@ def segmentation_examples(
         where = (test.rows[inside], test.columns[inside])
         examples.append(
             {
-                "scene": image_reference(DATASET, scenes.ids[numbers[place]], GROUP),
+                "scene": image_reference(name, scenes.ids[numbers[place]], GROUP),
                 "dataset": task.dataset,
                 "label": task.label,
                 "classes": {str(code): classes.names[number] for code, number in enumerate(shown.tolist())},

@@ -1,11 +1,11 @@
 """Zero-shot classification of held-out concepts, and of categories, from prompts alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pipeline.config import ClassificationSet, EvaluateParams
+from pipeline.config import CLASSNAMES, ClassificationParams, ClassificationSet, EvaluateParams
 from pipeline.datasets.caption_pairs import LANGUAGE
 from pipeline.evaluation.cohorts import Measured
 from pipeline.evaluation.embeddings import TrainedAligner
@@ -25,7 +25,7 @@ PROTOCOL = (
 
 
 def evaluate_classification(
-    aligners: Sequence[TrainedAligner], params: EvaluateParams, repeats: int, seed: int
+    aligners: Sequence[TrainedAligner], task: ClassificationParams, params: EvaluateParams, repeats: int, seed: int
 ) -> Evaluated:
     """Top-1, top-5 and mean per-class accuracy of every aligner, and differences between aligners.
 
@@ -33,33 +33,28 @@ def evaluate_classification(
         PermafrostError: tables, stores or heads are missing or do not fit each other.
     """
     findings = Findings(params, seed)
-    tables = {name: PromptTable(name) for name in dict.fromkeys(aligner.spec.prompts for aligner in aligners)}
+    table = PromptTable(CLASSNAMES)
     shown = showcase(aligners, params)
     examples: list[dict[str, Any]] = []
-    for task, share in zip(params.classification, shares(params.examples, len(params.classification)), strict=True):
-        labelled = LabelledImages.read(task, repeats)
+    for classes, share in zip(task.classes, shares(params.examples, len(task.classes)), strict=True):
+        where = f"{classes.dataset} by {classes.label}"
+        labelled = LabelledImages.read(classes, repeats)
         test = labelled.splits == "test"
         if not test.any():
-            findings.left_out.append(
-                f"{task.dataset} by {task.label}: no labelled image in the test split of any repeat"
-            )
+            findings.left_out.append(f"{where}: no labelled image in the test split of any repeat")
             continue
-        test &= np.all([aligner.has_image(task.dataset, labelled.ids) for aligner in aligners], axis=0)[:, None]
+        test &= np.all([aligner.has_image(classes.dataset, labelled.ids) for aligner in aligners], axis=0)[:, None]
         if not test.any():
-            findings.left_out.append(f"{task.dataset} by {task.label}: no labelled test image could be encoded")
+            findings.left_out.append(f"{where}: no labelled test image could be encoded")
             continue
-        for prompt_set in params.prompt_sets:
-            by_table = {
-                name: _tests(task, labelled, test, table, prompt_set, params.class_vectors)
-                for name, table in tables.items()
-            }
-            _measure(findings, task, prompt_set, aligners, by_table)
-        if shown:  # the prompt set measured last
-            tests = by_table[shown.spec.prompts]
-            names = tables[shown.spec.prompts].names(task.dataset, task.label)
-            examples += _examples(shown, task, tests[0], names, prompt_set, share) if 0 in tests else []
-    sets = "; ".join(table.described(params.prompt_sets) for table in tables.values())
-    return findings.evaluated("classification", f"{said(PROTOCOL, params)} Prompt sets: {sets}.", "image", examples)
+        for prompt_set in task.prompt_sets:
+            tests = _tests(classes, labelled, test, table, prompt_set, task.class_vectors)
+            _measure(findings, classes, prompt_set, aligners, tests)
+        if shown and 0 in tests:  # the prompt set measured last
+            names = table.names(classes.dataset, classes.label)
+            examples += _examples(shown, classes, tests[0], names, prompt_set, share)
+    protocol = f"{said(PROTOCOL, task.class_vectors)} Prompt sets: {table.described(task.prompt_sets)}."
+    return findings.evaluated("classification", protocol, "image", examples)
 
 
 def _tests(
@@ -77,16 +72,10 @@ def _measure(
     task: ClassificationSet,
     prompt_set: str,
     aligners: Sequence[TrainedAligner],
-    by_table: dict[str, dict[int, ZeroShotTest]],
+    tests: Mapping[int, ZeroShotTest],
 ) -> None:
-    """One label of one data set through one prompt set, as each aligner's prompt table has it."""
-    tests = next(iter(by_table.values()))
-    ranks = {
-        aligner.name: class_ranks(
-            aligner, task.dataset, by_table[aligner.spec.prompts], "prompts", aligner.spec.prompts
-        )
-        for aligner in aligners
-    }
+    """One label of one data set through one prompt set."""
+    ranks = {aligner.name: class_ranks(aligner, task.dataset, tests, "prompts", CLASSNAMES) for aligner in aligners}
     cohort, measured = accuracy(task.label, task.dataset, tests, ranks, LANGUAGE, prompt_set)
     classes = np.concatenate([np.array([" ".join(test.texts[c]) for c in test.classes]) for test in tests.values()])
     top1 = measured[0]
@@ -103,7 +92,7 @@ def _examples(
     count: int,
 ) -> Iterator[dict[str, Any]]:
     """`count` images of repeat 0 with the classes placed first, by name."""
-    classifier = test.classifier(aligner, 0, "prompts", aligner.spec.prompts)
+    classifier = test.classifier(aligner, 0, "prompts", CLASSNAMES)
     called = [names[texts[0]] for texts in test.texts]
     images = aligner.image_vectors(0, task.dataset, test.images)
     for answer in answers(images, classifier, test.right, test.images, count):

@@ -84,10 +84,10 @@ class RegionHead:
 
 def methods_of(aligner: TrainedAligner) -> list[PatchMethod]:
     """How an aligner segments: its dense head under its own name, and the plain projector beside it if it has one."""
-    if aligner.spec.dense_head is None:
+    if aligner.spec.evaluation.dense_head is None:
         return [LocalProjector(aligner, aligner.name)]
     plain = LocalProjector(aligner, f"{aligner.name}-{PROJECTOR}")
-    return [RegionHead(aligner, aligner.name, aligner.spec.dense_head), plain]
+    return [RegionHead(aligner, aligner.name, aligner.spec.evaluation.dense_head), plain]
 
 
 def patch_classifier(

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.alignment.saved import HeadConfig, ProjectionHeads, recipe_of
+from pipeline.alignment.saved import HeadConfig, ProjectionHeads, head_entry
 from pipeline.alignment.vectors import embed_stored_images, embed_stored_texts
-from pipeline.config import AlignerSpec
+from pipeline.config import EvaluatedAligner
 from pipeline.errors import FingerprintMismatch, ModelError
 from pipeline.features import FeatureStore
 from pipeline.paths import MODELS, store_folder
@@ -20,27 +20,25 @@ class TrainedAligner:
 
     Attributes:
         name: as in params.yaml.
-        spec: its entry there.
+        spec: its head and views there.
         config: what was recorded at training.
     """
 
-    def __init__(self, name: str, spec: AlignerSpec, repeats: int, device: torch.device) -> None:
+    def __init__(self, name: str, spec: EvaluatedAligner, repeats: int, device: torch.device) -> None:
         """Read the saved config and check that it is of these parameters.
 
         Raises:
-            ModelError: the aligner is missing, or was made with another head, other views, tokens or repeats.
+            ModelError: the aligner is missing, or was fitted with another head, other views or repeats.
         """
         self.name, self.spec, self._device = name, spec, device
         self.config = HeadConfig.read(MODELS / name)
-        config = self.config
-        views, kept = (config.image_view, config.text_view), (config.local_tokens, config.text_tokens)
-        recipe = recipe_of(spec)
-        found = (config.head, config.recipe or recipe, *views, *kept, config.repeats)
-        expected = (spec.head, recipe, spec.image, spec.text, spec.local_features, spec.text_tokens, repeats)
-        if found != expected:
+        recorded = {"head": self.config.head, "views": self.config.views, "repeats": self.config.repeats}
+        views = {"image": spec.fit.image, "text": spec.fit.text}
+        expected = {"head": head_entry(spec.fit.head), "views": views, "repeats": repeats}
+        if recorded != expected:
             raise ModelError(
-                f"{MODELS / name} was made with head, recipe, views, tokens of either side, repeats {found}; "
-                f"params.yaml says {expected}. Train it again with: dvc repro train@{name}"
+                f"{MODELS / name} was fitted with {recorded}; params.yaml says {expected}. Fit it again with: "
+                f"dvc repro train@{name}"
             )
         self._stores: dict[tuple[str, str, str], FeatureStore] = {}
         self._heads: dict[int, ProjectionHeads] = {}
@@ -54,15 +52,15 @@ class TrainedAligner:
 
     def has_image(self, dataset: str, ids: np.ndarray) -> np.ndarray:
         """Which images could be encoded, (n,) bool; errors as `FeatureStore.servable`."""
-        return self._store("pairs", self.spec.image, dataset).servable(ids)
+        return self._store("pairs", "image", dataset).servable(ids)
 
     def has_text(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
         """Which texts could be encoded, (n,) bool; errors as `FeatureStore.servable`."""
-        return self._store(group, self.spec.text, dataset).servable(ids)
+        return self._store(group, "text", dataset).servable(ids)
 
     def holds_text(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
         """Which texts the store has a row for, (n,) bool: those of languages that its view leaves out it has not."""
-        return self._store(group, self.spec.text, dataset).holds(ids)
+        return self._store(group, "text", dataset).holds(ids)
 
     def image_vectors(self, repeat: int, dataset: str, ids: np.ndarray) -> np.ndarray:
         """Unit vectors (n, K) float32 of images, each computed once per repeat.
@@ -71,17 +69,17 @@ class TrainedAligner:
             FingerprintMismatch: the store holds other features than those trained on.
             MissingRows: an id is absent or could not be encoded.
         """
-        store = self._store("pairs", self.spec.image, dataset)
+        store = self._store("pairs", "image", dataset)
         return self._vectors(repeat, store, ids, embed_stored_images)
 
     def text_features(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
         """Frozen sentence embeddings (n, D) of stored texts, before any head; errors as `image_vectors`."""
-        features: np.ndarray = self._store(group, self.spec.text, dataset).read("pooled", ids)
+        features: np.ndarray = self._store(group, "text", dataset).read("pooled", ids)
         return features
 
     def text_vectors(self, repeat: int, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
         """Unit vectors (n, K) float32 of texts, each computed once per repeat; errors as `image_vectors`."""
-        return self._vectors(repeat, self._store(group, self.spec.text, dataset), ids, embed_stored_texts)
+        return self._vectors(repeat, self._store(group, "text", dataset), ids, embed_stored_texts)
 
     def _vectors(
         self,
@@ -95,13 +93,14 @@ class TrainedAligner:
             self._known[key] = _KnownVectors(store, self.config.embed_dim)
         return self._known[key].of(ids, partial(embed, self.heads(repeat), store))
 
-    def _store(self, group: str, view: str, dataset: str) -> FeatureStore:
+    def _store(self, group: str, side: str, dataset: str) -> FeatureStore:
+        view = self.config.views[side]
         key = (group, view, dataset)
         if key not in self._stores:
             store = FeatureStore.open(store_folder(*key))
-            if store.digest != (trained_on := str(self.config.fingerprints[view]["digest"])):
+            if store.digest != (fitted_to := str(self.config.fingerprints[side]["digest"])):
                 raise FingerprintMismatch(
-                    f"Aligner {self.name!r} was trained on features {trained_on[:12]} of view {view!r}; "
+                    f"Aligner {self.name!r} was fitted to features {fitted_to[:12]} of view {view!r}; "
                     f"{store_folder(*key)} holds {store.digest[:12]}. Bring all stores of the view and the heads "
                     f"up to date with: dvc repro train@{self.name}"
                 )

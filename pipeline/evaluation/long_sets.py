@@ -13,8 +13,8 @@ from pipeline.errors import DataError
 from pipeline.evaluation.caption_sets import RetrievalSet, tested_by_repeat
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.findings import Findings
-from pipeline.evaluation.scenes import DATASET, GROUP, LongTexts, SceneImages
-from pipeline.paths import SCENES
+from pipeline.evaluation.scenes import GROUP, LongTexts, SceneImages
+from pipeline.paths import index_folder
 
 
 class Images(Protocol):
@@ -57,8 +57,8 @@ class _StoredImages:
         return self._aligner.image_vectors(repeat, self._dataset, ids)
 
 
-def scene_set(aligners: Sequence[TrainedAligner], repeats: int, findings: Findings) -> LongSet | None:
-    """The composed scenes; in every repeat all of them that each aligner could encode. None if there is none.
+def scene_set(name: str, aligners: Sequence[TrainedAligner], repeats: int, findings: Findings) -> LongSet | None:
+    """The composed scenes `name`; in every repeat all of them that each aligner could encode. None if there is none.
 
     An aligner needs a dense view, or head identity, which sees scenes through its image view.
 
@@ -66,29 +66,30 @@ def scene_set(aligners: Sequence[TrainedAligner], repeats: int, findings: Findin
         DataError: scenes and splits do not fit each other.
         StoreError, FingerprintMismatch: as for `SceneImages` and `LongTexts`.
     """
-    scenes = read_scenes(SCENES)
+    scenes = read_scenes(index_folder(GROUP, name))
     images: dict[str, SceneImages] = {}
     texts: dict[str, LongTexts] = {}
     for aligner in aligners:
-        views = {"dense": aligner.spec.scenes, "long_text": aligner.spec.long_text}
-        lacking = [name for name, view in views.items() if view is None]
+        views = {"dense": aligner.spec.scenes, "long_text": aligner.spec.evaluation.long_text}
+        lacking = [key for key, view in views.items() if view is None]
         if lacking:
-            findings.left_out.append(f"{aligner.name}: no {' and no '.join(lacking)} view (aligners.{aligner.name})")
+            where = f"aligners.{aligner.name}.evaluation"
+            findings.left_out.append(f"{aligner.name}: no {' and no '.join(lacking)} view ({where})")
         elif len(scenes):
-            images[aligner.name] = SceneImages(aligner, str(aligner.spec.scenes))
-            texts[aligner.name] = LongTexts(aligner, str(aligner.spec.long_text), GROUP, DATASET)
+            images[aligner.name] = SceneImages(aligner, str(aligner.spec.scenes), name)
+            texts[aligner.name] = LongTexts(aligner, str(aligner.spec.evaluation.long_text), GROUP, name)
     if not images:
         if not len(scenes):
-            findings.left_out.append(f"{DATASET}: no scene was composed")
+            findings.left_out.append(f"{name}: no scene was composed")
         return None
     usable = _usable(images, texts, scenes.ids, scenes.captions)
     if not usable.any():
-        findings.left_out.append(f"{DATASET}: no scene could be encoded through every view")
+        findings.left_out.append(f"{name}: no scene could be encoded through every view")
         return None
     families = _families(scenes, repeats)[usable]
     own = np.stack([np.arange(int(usable.sum()))] * 2, axis=1)
     items = RetrievalSet(scenes.ids[usable], scenes.captions[usable], families, families, own)
-    return LongSet(GROUP, DATASET, dict.fromkeys(range(repeats), items), images, texts)
+    return LongSet(GROUP, name, dict.fromkeys(range(repeats), items), images, texts)
 
 
 def caption_set(dataset: str, aligners: Sequence[TrainedAligner], repeats: int, findings: Findings) -> LongSet | None:
@@ -98,15 +99,19 @@ def caption_set(dataset: str, aligners: Sequence[TrainedAligner], repeats: int, 
         DataError: tables of the splits are missing.
         StoreError, FingerprintMismatch: as for `LongTexts`.
     """
-    taking_part = [aligner for aligner in aligners if aligner.spec.long_text]
+    taking_part = [aligner for aligner in aligners if aligner.spec.evaluation.long_text]
     pairs = read_caption_pairs((dataset,), repeats, role=ROLE)
     pairs = pairs.where((pairs.splits == "test").any(axis=1))
     if not len(pairs) or not taking_part:
-        what = f'captions of role "{ROLE}" in {LANGUAGE} in the test split' if taking_part else "aligner with long_text"
+        what = (
+            f'captions of role "{ROLE}" in {LANGUAGE} in the test split'
+            if taking_part
+            else "aligner with evaluation.long_text"
+        )
         findings.left_out.append(f"{dataset}: no {what}")
         return None
     images: dict[str, Images] = {aligner.name: _StoredImages(aligner, dataset) for aligner in taking_part}
-    texts = {a.name: LongTexts(a, str(a.spec.long_text), "pairs", dataset) for a in taking_part}
+    texts = {a.name: LongTexts(a, str(a.spec.evaluation.long_text), "pairs", dataset) for a in taking_part}
     pairs = pairs.where(_usable(images, texts, pairs.image_id, pairs.text_id))
     tests = tested_by_repeat(pairs, repeats)
     if not tests:

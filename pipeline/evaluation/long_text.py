@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import EvaluateParams
+from pipeline.config import EvaluateParams, LongTextParams
 from pipeline.evaluation.caption_sets import recall
 from pipeline.evaluation.cohorts import joined
 from pipeline.evaluation.embeddings import TrainedAligner
@@ -52,7 +52,7 @@ class Ranks:
 
 
 def evaluate_long_text(
-    aligners: Sequence[TrainedAligner], params: EvaluateParams, repeats: int, seed: int
+    aligners: Sequence[TrainedAligner], task: LongTextParams, params: EvaluateParams, repeats: int, seed: int
 ) -> Evaluated:
     """Recall@k of every aligner that has a view of long texts, at each length of the captions.
 
@@ -60,18 +60,18 @@ def evaluate_long_text(
         PermafrostError: tables, stores or heads are missing or do not fit each other.
     """
     findings = Findings(params, seed)
-    sets = [scene_set(aligners, repeats, findings)]
-    sets += [caption_set(dataset, aligners, repeats, findings) for dataset in params.long_text]
+    sets = [] if task.scenes is None else [scene_set(task.scenes, aligners, repeats, findings)]
+    sets += [caption_set(dataset, aligners, repeats, findings) for dataset in task.datasets]
     lines: list[str] = []
     examples: list[dict[str, Any]] = []
     for items in sets:
         if items is None:
             continue
         ranks = {aligner.name: _ranks(items, aligner.name) for aligner in aligners if aligner.name in items.images}
-        _measure(findings, items, {name: found.by for name, found in ranks.items()}, "", params)
-        _measure(findings, items, {name: found.chunked for name, found in ranks.items()}, CHUNKED, params)
+        _measure(findings, items, {name: found.by for name, found in ranks.items()}, "", task.recall_at)
+        _measure(findings, items, {name: found.chunked for name, found in ranks.items()}, CHUNKED, task.recall_at)
         for name, found in ranks.items():
-            lines += _longest(name, found, items, params, seed)
+            lines += _longest(name, found, items, task.recall_at[0], params.bootstrap, seed)
         shown = showcase([aligner for aligner in aligners if aligner.name in ranks], params)
         if shown and not examples:
             examples = _examples(ranks[shown.name], items, params.examples)
@@ -95,23 +95,23 @@ def _ranks(items: LongSet, name: str) -> Ranks:
 
 
 def _measure(
-    findings: Findings, items: LongSet, ranks: Mapping[str, ByLength], suffix: str, params: EvaluateParams
+    findings: Findings, items: LongSet, ranks: Mapping[str, ByLength], suffix: str, recall_at: Sequence[int]
 ) -> None:
     for tokens in sorted({tokens for by in ranks.values() for _, tokens in by}):
         for way in WAYS:
             of = {name: by[way, tokens] for name, by in ranks.items() if (way, tokens) in by}
-            cohort, measured = recall(way, items.name, items.tests, of, params.recall_at)
+            cohort, measured = recall(way, items.name, items.tests, of, recall_at)
             named = [replace(metric, metric=metric.metric + suffix) for metric in measured]
             findings.measure(replace(cohort, tokens=tokens), named)
 
 
-def _longest(name: str, ranks: Ranks, items: LongSet, params: EvaluateParams, seed: int) -> list[str]:
+def _longest(name: str, ranks: Ranks, items: LongSet, k: int, draws: int, seed: int) -> list[str]:
     """In words: at which length recall is highest, and whether that differs from the shortest."""
-    shortest, k = ranks.lengths[0], params.recall_at[0]
+    shortest = ranks.lengths[0]
     lines = []
     for way in WAYS:
         families = np.concatenate([test.side(way)[0] for test in items.tests.values()])
-        boot = FamilyBootstrap(families, params.bootstrap, seed)
+        boot = FamilyBootstrap(families, draws, seed)
         hits = {tokens: hits_at(ranks.by[way, tokens], k) for tokens in ranks.lengths}
         best = max(hits, key=lambda tokens: (hits[tokens].mean(), -tokens))
         what = f"{items.name} scenes" if items.group == "scenes" else items.name

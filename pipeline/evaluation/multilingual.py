@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import ClassificationSet, EvaluateParams
+from pipeline.config import ClassificationSet, EvaluateParams, MultilingualParams
 from pipeline.datasets.caption_pairs import LANGUAGE, CaptionPairs, read_caption_pairs
 from pipeline.evaluation.caption_sets import both_ways, recall, retrieval_sets
 from pipeline.evaluation.cohorts import Cohort, Measured, joined, pooled
@@ -31,8 +31,6 @@ PROTOCOL = (
     "over all languages but English, each counting equally; intervals resample concept families, in all languages at "
     "once; differences are paired by item."
 )
-RECALL_AT = (1, 10)
-
 Part = tuple[Cohort, list[Measured]]
 
 
@@ -46,7 +44,7 @@ class _Language:
 
 
 def evaluate_multilingual(
-    aligners: Sequence[TrainedAligner], params: EvaluateParams, repeats: int, seed: int
+    aligners: Sequence[TrainedAligner], task: MultilingualParams, params: EvaluateParams, repeats: int, seed: int
 ) -> Evaluated:
     """Top-1 and top-5 accuracy and recall of every aligner in every language, and on average over languages.
 
@@ -56,10 +54,10 @@ def evaluate_multilingual(
         PermafrostError: tables, stores or heads are missing or do not fit each other.
     """
     findings = Findings(params, seed)
-    pairs = read_caption_pairs(params.multilingual, repeats, languages=None)
+    pairs = read_caption_pairs(task.datasets, repeats, languages=None)
     shown = showcase(aligners, params)
     examples: list[dict[str, Any]] = []
-    for dataset, share in zip(params.multilingual, shares(params.examples, len(params.multilingual)), strict=True):
+    for dataset, share in zip(task.datasets, shares(params.examples, len(task.datasets)), strict=True):
         inside = pairs.where(pairs.dataset == dataset)
         if not (inside.splits == "test").any():
             findings.left_out.append(f"{dataset}: no captioned image in the test split of any repeat")
@@ -70,8 +68,10 @@ def evaluate_multilingual(
         tests = {}
         foreign: dict[str, list[Part]] = defaultdict(list)
         for language in languages:
-            tests[language.code] = _concept_tests(language, dataset, labelled, usable, findings, params.class_vectors)
-            for kind, part in _parts(language, dataset, tests[language.code], tests.get(LANGUAGE), repeats).items():
+            tests[language.code] = _concept_tests(language, dataset, labelled, usable, findings, task.class_vectors)
+            for kind, part in _parts(
+                language, dataset, tests[language.code], tests.get(LANGUAGE), repeats, task.recall_at
+            ).items():
                 findings.measure(*part)
                 if language.code != LANGUAGE:
                     foreign[kind].append(part)
@@ -80,7 +80,7 @@ def evaluate_multilingual(
         if shown:
             seen = {one.code: tests[one.code][0] for one in languages if shown in one.aligners and 0 in tests[one.code]}
             examples += _examples(shown, dataset, labelled, seen, share)
-    return findings.evaluated("multilingual", said(PROTOCOL, params), "query", examples)
+    return findings.evaluated("multilingual", said(PROTOCOL, task.class_vectors), "query", examples)
 
 
 def _languages(
@@ -102,8 +102,8 @@ def _languages(
                 lacking.append(code)
         if lacking:
             findings.left_out.append(
-                f"{aligner.name} on {dataset}: view {aligner.spec.text} has no captions in {', '.join(lacking)}; the "
-                "aligner is left out there, and from the average if another one has them"
+                f"{aligner.name} on {dataset}: view {aligner.spec.fit.text} has no captions in {', '.join(lacking)}; "
+                "the aligner is left out there, and from the average if another one has them"
             )
     return [_Language(code, pairs.where(pairs.language == code), able[code]) for code in codes if able[code]]
 
@@ -145,6 +145,7 @@ def _parts(
     tests: Mapping[int, ZeroShotTest],
     english: Mapping[int, ZeroShotTest] | None,
     repeats: int,
+    recall_at: Sequence[int],
 ) -> dict[str, Part]:
     """Items and metrics of classification and of both directions of retrieval, as far as there are test items."""
     parts: dict[str, Part] = {}
@@ -156,7 +157,7 @@ def _parts(
         parts["concept"] = cohort, measured
     if sets := retrieval_sets(language.pairs, dataset, repeats, language.aligners):
         for direction, found in both_ways(sets, dataset, language.aligners).items():
-            parts[direction] = recall(direction, dataset, sets, found, RECALL_AT, language.code)
+            parts[direction] = recall(direction, dataset, sets, found, recall_at, language.code)
     return parts
 
 

@@ -18,11 +18,11 @@ class Comparisons:
     """Whom an aligner is compared with.
 
     Attributes:
-        control: every other aligner is compared with it.
+        control: every other aligner is compared with it; None for none.
         versus: aligner -> one more that it is compared with.
     """
 
-    control: str
+    control: str | None
     versus: Mapping[str, str]
 
     @classmethod
@@ -35,8 +35,8 @@ class Comparisons:
 
         A second method of an aligner (`<aligner>-projector`) is one of them.
         """
-        named = (self.control, self.versus.get(aligner, self.control), f"{aligner}-{PROJECTOR}")
-        return tuple(dict.fromkeys(other for other in named if other != aligner))
+        named = (self.control, self.versus.get(aligner), f"{aligner}-{PROJECTOR}")
+        return tuple(dict.fromkeys(other for other in named if other is not None and other != aligner))
 
 
 def report(

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 
-from pipeline.config import EvaluateParams
 from pipeline.datasets.prompts import ENGLISH
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
@@ -62,8 +61,8 @@ class PromptTable:
         return self._names.get((dataset, label), {})
 
 
-def said(protocol: str, params: EvaluateParams) -> str:
+def said(protocol: str, class_vectors: str) -> str:
     """A protocol with what departs from it."""
-    if params.class_vectors == "unit":
+    if class_vectors == "unit":
         return protocol
     return f"{protocol} But class vectors were left at the length of the mean (evaluate.class_vectors: mean)."

@@ -147,7 +147,7 @@ class Evaluated:
     result: TaskResult
     examples: tuple[dict[str, Any], ...] = ()
 
-    def write(self, folder: Path, aligner: str) -> None:
+    def write(self, folder: Path, aligner: str | None) -> None:
         """Write the result, and <task>.examples.json beside it.
 
         Args:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import EvaluateParams
+from pipeline.config import EvaluateParams, RetrievalParams
 from pipeline.datasets.caption_pairs import read_caption_pairs
 from pipeline.evaluation.caption_sets import RetrievalSet, both_ways, recall, retrieval_sets
 from pipeline.evaluation.cohorts import Cohort
@@ -24,24 +24,24 @@ PROTOCOL = (
 
 
 def evaluate_retrieval(
-    aligners: Sequence[TrainedAligner], params: EvaluateParams, repeats: int, seed: int
+    aligners: Sequence[TrainedAligner], task: RetrievalParams, params: EvaluateParams, repeats: int, seed: int
 ) -> Evaluated:
     """Recall@k and median rank of every aligner in both directions, and differences between aligners.
 
     Raises:
         PermafrostError: tables, stores or heads are missing or do not fit each other.
     """
-    pairs = read_caption_pairs(params.datasets, repeats)
+    pairs = read_caption_pairs(task.datasets, repeats)
     findings = Findings(params, seed)
     first: dict[str, RetrievalSet] = {}
-    for dataset in params.datasets:
+    for dataset in task.datasets:
         tested = retrieval_sets(pairs, dataset, repeats, aligners)
         if not tested:
             findings.left_out.append(f"{dataset}: no captioned image in the test split of any repeat")
             continue
         ranks = both_ways(tested, dataset, aligners)
         for direction, found in ranks.items():
-            cohort, measured = recall(direction, dataset, tested, found, params.recall_at)
+            cohort, measured = recall(direction, dataset, tested, found, task.recall_at)
             findings.measure(cohort, measured)
             chance = _chance_median(direction, tested)
             findings.rows += [_median_row(cohort, direction, name, by_item, chance) for name, by_item in found.items()]

@@ -12,21 +12,21 @@ from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.features import FeatureStore
 from pipeline.features.fingerprint import require_same_encoder
 from pipeline.features.visible import seen_share
-from pipeline.paths import SCENES, store_folder
+from pipeline.paths import store_folder
 
-GROUP, DATASET = SCENES.parts[-2:]
+GROUP = "scenes"
 _OTHER_TEXTS = ("max_tokens", "truncations", "chunk_tokens", "templates")  # what a view of long texts may change
 
 
 class DenseStore:
-    """A data set of group `scenes` through a view of an aligner's image encoder.
+    """Pictures through a dense view of an aligner's image encoder.
 
     Attributes:
         patch_grid: (height, width) in patches; zeros where head identity has none.
         share: of the side of a picture that the encoder sees, in the centre.
     """
 
-    def __init__(self, aligner: TrainedAligner, view: str, dataset: str) -> None:
+    def __init__(self, aligner: TrainedAligner, view: str, group: str, dataset: str) -> None:
         """Open the store.
 
         Raises:
@@ -34,7 +34,7 @@ class DenseStore:
             FingerprintMismatch: it holds features of another encoder than the heads were trained on.
             DataError: it has no patch tokens.
         """
-        self._store = _open(aligner, store_folder(GROUP, view, dataset), aligner.spec.image, OTHER_IMAGES)
+        self._store = _open(aligner, store_folder(group, view, dataset), "image", OTHER_IMAGES)
         lacking = "patch" not in self._store.names or "patch_grid" not in self._store.attributes
         if lacking and aligner.config.local_tokens != "none":
             raise DataError(
@@ -61,9 +61,9 @@ class SceneImages(DenseStore):
     With head identity there are no patch tokens, and only whole scenes have vectors.
     """
 
-    def __init__(self, aligner: TrainedAligner, view: str) -> None:
+    def __init__(self, aligner: TrainedAligner, view: str, scenes: str) -> None:
         """Open the store; errors as `DenseStore`."""
-        super().__init__(aligner, view, DATASET)
+        super().__init__(aligner, view, GROUP, scenes)
         self._aligner = aligner
         self._chosen: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -103,7 +103,7 @@ class LongTexts:
     def __init__(self, aligner: TrainedAligner, view: str, group: str, dataset: str) -> None:
         """Open the store; errors as for `SceneImages`."""
         self._aligner = aligner
-        self._store = _open(aligner, store_folder(group, view, dataset), aligner.spec.text, _OTHER_TEXTS)
+        self._store = _open(aligner, store_folder(group, view, dataset), "text", _OTHER_TEXTS)
         self.truncations = tuple(int(limit) for limit in self._store.fingerprint["compared"].get("truncations", ()))
         chunk = self._store.fingerprint["compared"].get("chunk_tokens")
         self.chunk_tokens = None if chunk is None else int(chunk)
@@ -126,8 +126,8 @@ class LongTexts:
         return embed_stored_embeddings(self._aligner.heads(repeat), self._store, ids, "chunked")
 
 
-def _open(aligner: TrainedAligner, folder: Path, trained_on: str, but_for: Collection[str]) -> FeatureStore:
+def _open(aligner: TrainedAligner, folder: Path, side: str, but_for: Collection[str]) -> FeatureStore:
     store = FeatureStore.open(folder)
     what = f"{folder}, which aligner {aligner.name!r} is to be evaluated on,"
-    require_same_encoder(store.fingerprint, aligner.config.fingerprints[trained_on], what, but_for)
+    require_same_encoder(store.fingerprint, aligner.config.fingerprints[side], what, but_for)
     return store

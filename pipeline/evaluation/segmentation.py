@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import EvaluateParams
+from pipeline.config import CLASSNAMES, EvaluateParams, SegmentationParams
 from pipeline.datasets.prompts import ENGLISH
 from pipeline.datasets.scenes import Scenes, read_scenes
 from pipeline.evaluation.area_examples import segmentation_examples
@@ -24,9 +24,9 @@ from pipeline.evaluation.overlap import (
 from pipeline.evaluation.pixels import PatchCells, best_class, locate
 from pipeline.evaluation.prompts import PromptTable
 from pipeline.evaluation.results import Evaluated
-from pipeline.evaluation.scenes import SceneImages
+from pipeline.evaluation.scenes import GROUP, SceneImages
 from pipeline.evaluation.targets import Classes, HeldOutPixels, Targets
-from pipeline.paths import SCENES
+from pipeline.paths import index_folder
 
 PROTOCOL = (
     "Composed scenes, not photographs: cut-outs on a plain background with exact masks. Per repeat, the pixels of "
@@ -47,7 +47,7 @@ _MEASURES: dict[str, Measure] = {"mIoU": mean_iou, "pixel_accuracy": pixel_accur
 
 
 def evaluate_segmentation(
-    aligners: Sequence[TrainedAligner], params: EvaluateParams, repeats: int, seed: int
+    aligners: Sequence[TrainedAligner], task: SegmentationParams, params: EvaluateParams, repeats: int, seed: int
 ) -> Evaluated:
     """Mean IoU and pixel accuracy of every aligner that has a dense view, on composed scenes.
 
@@ -55,39 +55,39 @@ def evaluate_segmentation(
         PermafrostError: tables, masks, stores or heads are missing or do not fit each other.
     """
     findings = Findings(params, seed)
-    dense = [aligner for aligner in aligners if aligner.spec.dense]
-    findings.left_out += [f"{a.name}: no dense view (aligners.{a.name}.dense)" for a in aligners if not a.spec.dense]
-    scenes = read_scenes(SCENES)
-    images = {a.name: SceneImages(a, a.spec.dense) for a in dense if a.spec.dense} if len(scenes) else {}
+    dense = [aligner for aligner in aligners if aligner.spec.evaluation.dense]
+    findings.left_out += [
+        f"{a.name}: no dense view (aligners.{a.name}.evaluation.dense)" for a in aligners if a not in dense
+    ]
+    scenes = read_scenes(index_folder(GROUP, task.scenes))
+    images = {a.name: SceneImages(a, str(a.spec.evaluation.dense), task.scenes) for a in dense} if len(scenes) else {}
     usable = np.ones(len(scenes), dtype=bool)
     for seen in images.values():
         usable &= seen.servable(scenes.ids)
     examples: list[dict[str, Any]] = []
     methods = [method for aligner in dense for method in methods_of(aligner)]
-    for task in params.segmentation:
-        targets = Targets.of(scenes, usable, task, repeats) if images else None
+    for labels in task.classes:
+        targets = Targets.of(scenes, usable, labels, repeats) if images else None
         tests = targets.tests() if targets else {}
         if targets is None or not tests:
             reason = "no object in the test split of any repeat" if images else "no aligner has a dense view"
             reason = reason if len(scenes) else "no scene was composed"
-            findings.left_out.append(f"{task.dataset} by {task.label}: {reason}")
+            findings.left_out.append(f"{labels.dataset} by {labels.label}: {reason}")
             continue
-        tables = {name: PromptTable(name) for name in {aligner.spec.prompts for aligner in dense}}
+        table = PromptTable(CLASSNAMES)
         located: dict[Place, Located] = {}
-        for language in (ENGLISH, *task.languages):
-            classes = {n: targets.classes(table, params.prompt_sets[-1], language) for n, table in tables.items()}
+        for language in (ENGLISH, *labels.languages):
+            classes = targets.classes(table, task.prompt_set, language)
             maps = label_objects(methods, images, scenes, tests, classes, located)
             overlaps = {
-                method.name: overlap_of(
-                    targets.families, tests, maps[method.name], classes[method.aligner.spec.prompts]
-                )
-                for method in methods
+                method.name: overlap_of(targets.families, tests, maps[method.name], classes) for method in methods
             }
-            _report(findings, targets, tests, overlaps, params.prompt_sets[-1], language)
+            _report(findings, targets, tests, overlaps, task.prompt_set, language)
             shown = showcase(dense, params)
             if not examples and shown is not None and 0 in tests:
-                found = (maps[shown.name][0], classes[shown.spec.prompts])
-                examples = segmentation_examples(scenes, task, tests[0], *found, params.examples)
+                predicted = maps[shown.name][0]
+                seen_in = (task.scenes, scenes)
+                examples = segmentation_examples(*seen_in, labels, tests[0], predicted, classes, params.examples)
     return findings.evaluated("segmentation", PROTOCOL, "object", examples)
 
 
@@ -96,24 +96,23 @@ def label_objects(
     images: Mapping[str, SceneImages],
     scenes: Scenes,
     tests: Mapping[int, HeldOutPixels],
-    classes: Mapping[str, Classes],
+    classes: Classes,
     located: dict[Place, Located],
 ) -> dict[str, dict[int, np.ndarray]]:
     """The predicted class of each held-out pixel, (n,) int64, by method and repeat.
 
     Args:
         images: the scenes through each aligner.
-        classes: by name of the prompts.
         located: where the pixels lie, by place; what is not in it is added.
     """
     maps: dict[str, dict[int, np.ndarray]] = {method.name: {} for method in methods}
     for repeat, test in tests.items():
         for method in methods:
-            seen, chosen = images[method.aligner.name], classes[method.aligner.spec.prompts]
+            seen = images[method.aligner.name]
             place = (repeat, seen.patch_grid, seen.share)
             if place not in located:
                 located[place] = _locate(test, scenes.instances.shape[-1], *place[1:])
-            maps[method.name][repeat] = _label(method, seen, repeat, scenes.ids, located[place], chosen)
+            maps[method.name][repeat] = _label(method, seen, repeat, scenes.ids, located[place], classes)
     return maps
 
 
@@ -130,7 +129,7 @@ def _label(
     """The predicted class of each test pixel, (n,) int64."""
     needed, cells = located
     patches = method.patch_vectors(repeat, images.chosen_patches(repeat, scenes, needed)[:, None])[:, 0]
-    weights = patch_classifier(method, repeat, ("prompts", method.aligner.spec.prompts), classes.prompts, "unit")
+    weights = patch_classifier(method, repeat, ("prompts", CLASSNAMES), classes.prompts, "unit")
     return best_class(patches @ weights.T, cells)
 
 

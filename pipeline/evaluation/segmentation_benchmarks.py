@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config import EvaluateParams, SegmentationBenchmark
+from pipeline.config import CLASSNAMES, EvaluateParams, SegmentationBenchmark, SegmentationBenchmarksParams
 from pipeline.datasets.prompts import SEGMENT
 from pipeline.datasets.segmentation import BACKGROUND, LabelledPicture, SegmentationSet
 from pipeline.errors import DataError
@@ -38,27 +38,33 @@ PROTOCOL = (
     "chance is a map of even random numbers. Repeats are initialisations and splits of the training data; intervals "
     "resample pictures, differences are paired by picture."
 )
-PLACE = "scenes"  # the group of data sets with label maps
+PLACE = "pairs"  # the group of data sets with label maps
 
 
 def evaluate_segmentation_benchmarks(
-    aligners: Sequence[TrainedAligner], params: EvaluateParams, repeats: int, seed: int
+    aligners: Sequence[TrainedAligner],
+    task: SegmentationBenchmarksParams,
+    params: EvaluateParams,
+    repeats: int,
+    seed: int,
 ) -> Evaluated:
-    """Every benchmark of `params.segmentation_benchmarks`, in each of its languages.
+    """Every benchmark of `task.sets`, in each of its languages.
 
     Raises:
         PermafrostError: tables, label maps, stores or heads are missing or do not fit each other.
     """
     findings = Findings(params, seed)
     by_name = {aligner.name: aligner for aligner in aligners}
-    for benchmark in params.segmentation_benchmarks:
+    for benchmark in task.sets:
         data = SegmentationSet(index_folder(PLACE, benchmark.dataset))
         if benchmark.protocol == "freeze-align" and not data.whole:
             raise DataError(
                 f"Protocol freeze-align sees whole pictures; {benchmark.dataset} was indexed in windows. Give it an "
                 "entry under `datasets` of its own with `windows: null`, and a store through a view with `fit: whole`."
             )
-        stores = {name: DenseStore(by_name[name], view, benchmark.dataset) for name, view in benchmark.views.items()}
+        stores = {
+            name: DenseStore(by_name[name], view, PLACE, benchmark.dataset) for name, view in benchmark.views.items()
+        }
         usable = [p for p in data.pictures if all(store.servable(p.rows).all() for store in stores.values())]
         if left := len(data.pictures) - len(usable):
             findings.left_out.append(f"{benchmark.dataset}: {left} pictures could not be encoded")
@@ -67,12 +73,12 @@ def evaluate_segmentation_benchmarks(
         pictures = tuple(sorted(usable, key=lambda picture: picture.image_id))
         methods = [method for name in benchmark.views for method in methods_of(by_name[name])]
         for language in benchmark.languages:
-            task = _Task(data, pictures, stores, benchmark, language, repeats, params.class_vectors)
+            shown = _Task(data, pictures, stores, benchmark, language, repeats, task.class_vectors)
             if benchmark.protocol == "standard":
-                _report_overlap(findings, task, {m.name: task.overlap(m) for m in methods})
+                _report_overlap(findings, shown, {m.name: shown.overlap(m) for m in methods})
             else:
-                _report_ious(findings, task, {m.name: task.present_ious(m) for m in methods})
-    return findings.evaluated("segmentation_benchmarks", said(PROTOCOL, params), "image")
+                _report_ious(findings, shown, {m.name: shown.present_ious(m) for m in methods})
+    return findings.evaluated("segmentation_benchmarks", said(PROTOCOL, task.class_vectors), "image")
 
 
 @dataclass(frozen=True)
@@ -110,11 +116,10 @@ class _Task:
 
     def classifiers(self, method: PatchMethod) -> list[np.ndarray]:
         """One vector per class, (C, K), of each repeat."""
-        prompts = method.aligner.spec.prompts
         values = [str(value) for value in self.data.values.tolist()]
         of = (self.benchmark.dataset, SEGMENT, values, self.benchmark.prompt_set, self.language)
-        texts = PromptTable(prompts).texts(*of)
-        place = ("prompts", prompts)
+        texts = PromptTable(CLASSNAMES).texts(*of)
+        place = ("prompts", CLASSNAMES)
         return [patch_classifier(method, repeat, place, texts, self.class_kind) for repeat in range(self.repeats)]
 
     def overlap(self, method: PatchMethod) -> Overlap:

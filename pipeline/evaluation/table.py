@@ -3,7 +3,7 @@
 from pipeline.evaluation.results import Difference, Row, TaskResult
 
 
-def render(result: TaskResult, control: str) -> str:
+def render(result: TaskResult, control: str | None) -> str:
     """One line per data set, metric and what it was measured under; chance and the control stand before the others.
 
     Prompts are shown where there are any, languages and token lengths where they vary. A star marks a difference from

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import EncoderSpec, ViewSpec
+from pipeline.config import AnyView, EncoderSpec
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.manifest import MANIFEST, Manifest, read_manifest
 from pipeline.encoding.identity import fingerprint_of
@@ -35,7 +35,7 @@ def find_checkpoint(weights: str, encoder: EncoderSpec, folders: Sequence[Path])
 
 
 def obtain_checkpoint(
-    fingerprint: dict[str, Any], encoder: EncoderSpec, view: ViewSpec, folders: Sequence[Path], where: str
+    fingerprint: dict[str, Any], encoder: EncoderSpec, view: AnyView, folders: Sequence[Path], where: str
 ) -> Path:
     """The checkpoint folder whose features have this fingerprint.
 

@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 
 from pipeline.alignment.data.inputs import TextInput
-from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.config import EncodeParams, EncoderSpec, ImageView, TextView
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
 from pipeline.encoders.text import load_text_encoder
 from pipeline.encoders.text_encoder import TextEncoder
 from pipeline.encoding.assembly import ShardRows
 from pipeline.encoding.protocol import RowEncoder
 from pipeline.encoding.rows import ImageRows, TextRows
-from pipeline.errors import DataError
+from pipeline.errors import DataError, ModelError
 from pipeline.features.quantised import served_rows, stored_specs
 from pipeline.features.ragged import LENGTH, padded
 from pipeline.inference.checkpoints import obtain_checkpoint
@@ -58,16 +58,32 @@ class FrozenEncoders:
         self._image: dict[int | None, ImageEncoder] = {}
         self._text: TextEncoder | None = None
 
-    def view(self, side: str) -> ViewSpec:
-        """The recorded view of the side "image" or "text"."""
-        return self._specs[side][1]
+    @property
+    def image_view(self) -> ImageView:
+        """The recorded view of images.
+
+        Raises:
+            ModelError: another kind of view is recorded for them.
+        """
+        view = self._specs["image"][1]
+        if not isinstance(view, ImageView):
+            raise ModelError(f"{self._where} records a view of texts for its images. Fit it again with: dvc repro")
+        return view
+
+    @property
+    def text_view(self) -> TextView:
+        """The recorded view of texts; errors as `image_view`."""
+        view = self._specs["text"][1]
+        if not isinstance(view, TextView):
+            raise ModelError(f"{self._where} records a view of images for its texts. Fit it again with: dvc repro")
+        return view
 
     def preprocessing(self, side: str) -> dict[str, Any]:
         """What was recorded of how the encoder prepares its inputs."""
         return dict(self._fingerprints[side]["described"]["preprocessing"])
 
     def image_features(
-        self, images: Sequence[ImageLike], batch_size: int, view: ViewSpec | None = None
+        self, images: Sequence[ImageLike], batch_size: int, view: ImageView | None = None
     ) -> Iterator[dict[str, np.ndarray]]:
         """Features of images, batch by batch in order; array name -> (b, *row_shape) in the dtype served.
 
@@ -78,7 +94,7 @@ class FrozenEncoders:
             CheckpointError, FingerprintMismatch: as `obtain_checkpoint`.
             DataError: an image cannot be read, or the encoder gives it NaN.
         """
-        view = (view or self.view("image")).model_copy(update={"crops": 0})
+        view = (view or self.image_view).model_copy(update={"crops": 0})
         rows = ImageRows(
             self._image_encoder(view), view, lambda number: open_image(images[int(number)]), _params(batch_size)
         )
@@ -87,23 +103,23 @@ class FrozenEncoders:
 
     def preprocess(self, image: ImageLike) -> torch.Tensor:
         """An image as the encoder takes it, (3, H, W) float32; errors as `image_features`."""
-        return self._image_encoder(self.view("image")).preprocess(open_image(image))
+        return self._image_encoder(self.image_view).preprocess(open_image(image))
 
     def pixel_features(self, pixels: torch.Tensor) -> dict[str, np.ndarray]:
         """Features of prepared images (N, 3, H, W) in one batch: as `image_features`."""
-        view = self.view("image").model_copy(update={"crops": 0})
+        view = self.image_view.model_copy(update={"crops": 0})
         rows = ImageRows(self._image_encoder(view), view, _none_to_load, _params(max(1, len(pixels))))
         batch = rows.forward(list(range(len(pixels))), list(pixels))
         _require_encoded(batch.reasons, [str(number) for number in batch.positions], "image")
         return served_rows(batch.arrays, rows.specs)
 
-    def patch_grid(self, view: ViewSpec) -> tuple[int, int]:
+    def patch_grid(self, view: ImageView) -> tuple[int, int]:
         """Rows and columns of patches at the resolution of `view`."""
         return self._image_encoder(view).patch_grid
 
     def text_features(self, texts: Sequence[str], batch_size: int, text_tokens: str = "pooled") -> TextInput:
         """Features of texts in the dtype served, sentence embeddings or ("full") tokens; errors as `image_features`."""
-        view = self.view("text").model_copy(update={"truncations": (), "chunk_tokens": None})
+        view = self.text_view.model_copy(update={"truncations": (), "chunk_tokens": None})
         if self._text is None:
             self._text = load_text_encoder(self.checkpoint("text"), self._specs["text"][0], view, self._device)
         numbers = [str(number) for number in range(len(texts))]
@@ -123,7 +139,7 @@ class FrozenEncoders:
             )
         return self._checkpoints[side]
 
-    def _image_encoder(self, view: ViewSpec) -> ImageEncoder:
+    def _image_encoder(self, view: ImageView) -> ImageEncoder:
         if view.resolution not in self._image:
             encoder = self._specs["image"][0]
             self._image[view.resolution] = load_image_encoder(self.checkpoint("image"), encoder, view, self._device)

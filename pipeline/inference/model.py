@@ -73,7 +73,7 @@ class Aligner:
         own = folder.resolve().parent.parent / "checkpoints"
         folders = [Path(checkpoints).expanduser()] if checkpoints is not None else []
         encoders = FrozenEncoders(
-            {"image": config.fingerprints[config.image_view], "text": config.fingerprints[config.text_view]},
+            config.fingerprints,
             f"Aligner {config.aligner!r}",
             [*folders, own, DATA / "checkpoints"],
             own.parent.parent,

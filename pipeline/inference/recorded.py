@@ -4,13 +4,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.config import EncoderSpec, ViewSpec
+from pipeline.config import AnyView, EncoderSpec, ImageView, TextView
 from pipeline.errors import ModelError
 
 
 def recorded_specs(
     fingerprint: dict[str, Any], where: str, trust_remote_code: bool = False
-) -> tuple[EncoderSpec, ViewSpec]:
+) -> tuple[EncoderSpec, AnyView]:
     """The encoder and the view whose features have this fingerprint.
 
     A hub model is asked for at the commit that was used. Whether its own code may run is not recorded and is the
@@ -40,19 +40,19 @@ def recorded_specs(
             dtype=compared["compute_dtype"],
             trust_remote_code=trust_remote_code,
         )
-        kept: dict[str, Any] = {"dtype": compared["stored_dtype"]}
+        kept: dict[str, Any] = {"encoder": "recorded", "dtype": compared["stored_dtype"]}
         if image:
             kept |= {"resolution": compared["resolution"], "tier": compared["tier"]}
             kept |= {"fit": compared.get("fit", "model")}
             kept |= {"grid": compared["grid"]} if compared["grid"] is not None else {}
             if "crops" in compared:
                 kept |= {"crops": compared["crops"], "crop_scale": tuple(compared["crop_scale"])}
-        else:
-            kept |= {"max_tokens": compared["max_tokens"], "truncations": tuple(compared.get("truncations") or ())}
-            kept |= {"chunk_tokens": compared.get("chunk_tokens")}
-            kept |= {"templates": tuple(compared.get("templates") or ())}
-            kept |= {"tier": "full"} if "tokens" in compared else {}
-        return encoder, ViewSpec(encoder="recorded", **kept)
+            return encoder, ImageView(**kept)
+        kept |= {"max_tokens": compared["max_tokens"], "truncations": tuple(compared.get("truncations") or ())}
+        kept |= {"chunk_tokens": compared.get("chunk_tokens")}
+        kept |= {"templates": tuple(compared.get("templates") or ())}
+        kept |= {"tier": "full"} if "tokens" in compared else {}
+        return encoder, TextView(**kept)
     except (KeyError, TypeError, ValidationError) as error:
         raise ModelError(
             f"The fingerprint recorded for {where} does not describe an encoder ({type(error).__name__}: {error}). "

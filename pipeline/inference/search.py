@@ -52,15 +52,15 @@ def store_side(store: FeatureStore, config: HeadConfig) -> Literal["image", "tex
     Raises:
         FingerprintMismatch: neither; lists the fields in which it differs from the view of its own modality.
     """
-    image, text = config.fingerprints[config.image_view], config.fingerprints[config.text_view]
+    image, text = config.fingerprints["image"], config.fingerprints["text"]
     if store.fingerprint["digest"] == image["digest"]:
         return "image"
     if store.fingerprint["digest"] == text["digest"]:
         return "text"
     is_text = store.fingerprint.get("compared", {}).get("modality") == "text"
-    view, nearest = (config.text_view, text) if is_text else (config.image_view, image)
+    side, nearest = ("text", text) if is_text else ("image", image)
     raise FingerprintMismatch(
-        f"{store.folder} holds other features than aligner {config.aligner!r} was trained on; from its view {view!r} "
-        f"it differs in:\n{differing_fields(store.fingerprint, nearest)}\n"
-        f"Search a store of view {config.image_view!r} or {config.text_view!r}, or train an aligner on these features."
+        f"{store.folder} holds other features than aligner {config.aligner!r} was fitted to; from its view "
+        f"{config.views[side]!r} it differs in:\n{differing_fields(store.fingerprint, nearest)}\n"
+        f"Search a store of view {' or '.join(map(repr, config.views.values()))}, or fit an aligner to these features."
     )

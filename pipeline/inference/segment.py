@@ -35,7 +35,7 @@ def segment_image(
         DataError: not an image, or the encoder does not resize to a size of its own.
         CheckpointError, FingerprintMismatch: the encoder cannot be had, or the resolution is no multiple of its patch.
     """
-    recorded = encoders.view("image")
+    recorded = encoders.image_view
     view = recorded.model_copy(update={"tier": "full", "resolution": resolution or recorded.resolution})
     picture = open_image(image)
     side = max(picture.size)

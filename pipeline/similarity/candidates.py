@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config import CompareParams
+from pipeline.config import CompareSpec
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
 from pipeline.features.views import open_view
@@ -46,7 +46,7 @@ class Candidates:
     texts: tuple[TextSpace, ...]
 
 
-def read_candidates(params: CompareParams, repeats: int, poolings: Sequence[str] = POOLINGS) -> Candidates:
+def read_candidates(params: CompareSpec, repeats: int, poolings: Sequence[str] = POOLINGS) -> Candidates:
     """Read every candidate space; without any sample there are no spaces.
 
     Raises:

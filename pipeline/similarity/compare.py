@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.config import CompareParams
+from pipeline.config import CompareSpec
 from pipeline.files import write_csv, write_json
 from pipeline.similarity.candidates import Candidates, read_candidates
 from pipeline.similarity.measure import RepeatMeasures, measure_repeat
@@ -34,7 +34,7 @@ PROTOCOL = (
 _COLUMNS = ("pair", "cka", "mutual_knn", "cka_biased", "cka_null_q95", "cka_p", "mutual_knn_null_q95", "mutual_knn_p")
 
 
-def compare_views(params: CompareParams, *, repeats: int, seed: int, out: Path) -> str:
+def compare_views(params: CompareSpec, *, repeats: int, seed: int, out: Path) -> str:
     """Compare every image space with every text space and write similarity.json, .summary.json, .csv and heatmap.png.
 
     Args:
@@ -85,7 +85,7 @@ def pair_name(record: dict[str, Any]) -> str:
     return f"{record['image']}[{record['layer']}].{record['pooling']} x {record['text']}"
 
 
-def _measure(candidates: Candidates, params: CompareParams, repeats: int, seed: int) -> list[RepeatMeasures]:
+def _measure(candidates: Candidates, params: CompareSpec, repeats: int, seed: int) -> list[RepeatMeasures]:
     if not candidates.images:
         return []
     return [

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import trange
 
-from pipeline.config import ToyParams
+from pipeline.config import ToySpec
 from pipeline.device import choose_device
 from pipeline.errors import DataError
 from pipeline.similarity.batched_loss import MAX_SCALE, clip_loss
@@ -41,7 +41,7 @@ class Ease:
 
 
 def align_all(
-    members: Sequence[Member], train: np.ndarray, heldout: np.ndarray, params: ToyParams, name: str
+    members: Sequence[Member], train: np.ndarray, heldout: np.ndarray, params: ToySpec, name: str
 ) -> list[Ease]:
     """Train the projectors of all members together; members do not influence each other.
 
@@ -96,7 +96,7 @@ def _scaled(space: np.ndarray, train: np.ndarray) -> np.ndarray:
     return np.asarray(centred / (size if size > 0 else 1.0), dtype=np.float32)
 
 
-def _orders(train: np.ndarray, seeds: Sequence[int], params: ToyParams) -> np.ndarray:
+def _orders(train: np.ndarray, seeds: Sequence[int], params: ToySpec) -> np.ndarray:
     """Rows of every batch, (iterations, M, B): each epoch in an order of each member's own, the rest dropped."""
     size = min(params.batch_size, len(train))
     per_epoch = len(train) // size

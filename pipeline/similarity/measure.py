@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config import CompareParams
+from pipeline.config import CompareSpec
 from pipeline.errors import DataError
 from pipeline.similarity.candidates import Candidates
 from pipeline.similarity.cka import MIN_SAMPLES, double_centred, gram, u_centred, unit
@@ -39,7 +39,7 @@ class RepeatMeasures:
         return np.asarray(self.overlaps.mean(axis=2))
 
 
-def measure_repeat(candidates: Candidates, repeat: int, params: CompareParams, seed: int) -> RepeatMeasures:
+def measure_repeat(candidates: Candidates, repeat: int, params: CompareSpec, seed: int) -> RepeatMeasures:
     """Measure every pair of candidates on the train and validation samples of one repeat.
 
     Args:

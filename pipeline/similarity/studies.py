@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.config import CompareParams, ToyParams
+from pipeline.config import CompareSpec, ToySpec
 from pipeline.similarity.candidates import read_candidates
 from pipeline.similarity.cka import unbiased_linear_cka
 from pipeline.similarity.ease import Member, align_all
@@ -19,7 +19,7 @@ HELD_OUT = 0.2  # of the synthetic rows; real spaces hold out the validation spl
 _MIN_ROWS = 8  # of either side
 
 
-def synthetic_points(params: ToyParams, neighbours: int, seed: int) -> list[dict[str, Any]]:
+def synthetic_points(params: ToySpec, neighbours: int, seed: int) -> list[dict[str, Any]]:
     """One point per pair of noise levels and seed; similarity over all rows."""
     pairs = synthetic_pairs(params.synthetic, seed)
     rows = np.arange(params.synthetic.samples)
@@ -36,7 +36,7 @@ def synthetic_points(params: ToyParams, neighbours: int, seed: int) -> list[dict
 
 
 def real_points(
-    params: ToyParams, compare: CompareParams, repeats: int, seed: int
+    params: ToySpec, compare: CompareSpec, repeats: int, seed: int
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """One point per image space (every kept layer, `cls`), text space and seed, on the samples of repeat 0.
 

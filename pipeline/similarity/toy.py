@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import CompareParams, ToyParams
+from pipeline.config import CompareSpec, ToySpec
 from pipeline.files import write_csv, write_json
 from pipeline.similarity.correlation import spearman
 from pipeline.similarity.plots import scatter
@@ -34,7 +34,7 @@ _LOSSES = ("loss", "heldout_loss")
 _MEASURES = ("cka", "mutual_knn")
 
 
-def run_studies(params: ToyParams, compare: CompareParams, *, repeats: int, seed: int, out: Path) -> str:
+def run_studies(params: ToySpec, compare: CompareSpec, *, repeats: int, seed: int, out: Path) -> str:
     """Run both studies and write toy.json, toy.summary.json, toy.csv and scatter.png.
 
     Args:

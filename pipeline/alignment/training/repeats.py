@@ -81,4 +81,3 @@ def train_heads(
         parameters=parameter_count(results[0].head),
     )
     return fitted, checkpoints
-
