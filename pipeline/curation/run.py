@@ -128,7 +128,9 @@ def _coverage(spec: CurationSpec, selections: list[Selection], seed: int) -> dic
     wanted = [min(spec.images or len(s.pool), len(s.pool)) for s in selections]
     shortfall = [max(0, want - size) for want, size in zip(wanted, sizes, strict=True)]
     balances = [balance(s.pool, s.rows, seed) for s in selections]
-    means = {name: mean([found[name] for found in balances]) for name in ("selected", "pool", "random", "random_sd")}
+    means = {
+        name: mean([figures[name] for figures in balances]) for name in ("selected", "pool", "random", "random_sd")
+    }
     totals = [(s.greedy_total, s.best_total) for s in selections if s.greedy_total and s.best_total]
     optimal = round(float(np.mean([greedy / best for greedy, best in totals])), 6) if totals else None
     sentences = [f"{min(sizes)} to {max(sizes)} train images per repeat are selected (method {spec.method})."]

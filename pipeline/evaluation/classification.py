@@ -11,7 +11,7 @@ from pipeline.evaluation.cohorts import Measured
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import answers, image_reference, shares, showcase
 from pipeline.evaluation.findings import Findings
-from pipeline.evaluation.prompts import PromptTable, said
+from pipeline.evaluation.prompts import PromptTable, protocol_text
 from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest, accuracy, class_ranks
 
@@ -59,7 +59,9 @@ def evaluate_classification(
             names = tables[shown.spec.prompts].names(task.dataset, task.label)
             examples += _examples(shown, task, tests[0], names, prompt_set, share) if 0 in tests else []
     sets = "; ".join(table.described(params.prompt_sets) for table in tables.values())
-    return findings.evaluated("classification", f"{said(PROTOCOL, params)} Prompt sets: {sets}.", "image", examples)
+    return findings.evaluated(
+        "classification", f"{protocol_text(PROTOCOL, params)} Prompt sets: {sets}.", "image", examples
+    )
 
 
 def _tests(
@@ -106,7 +108,7 @@ def _examples(
     classifier = test.classifier(aligner, 0, "prompts", aligner.spec.prompts)
     called = [names[texts[0]] for texts in test.texts]
     images = aligner.image_vectors(0, task.dataset, test.images)
-    for answer in answers(images, classifier, test.right, test.images, count):
+    for answer in answers(images, classifier, test.positives, test.images, count):
         yield {
             "dataset": task.dataset,
             "label": task.label,

@@ -79,7 +79,7 @@ def pooled(parts: Sequence[tuple[Cohort, Sequence[Measured]]], language: str) ->
     repeat = np.concatenate([cohort.repeat for cohort in cohorts])
     by_repeat = [dict(zip(np.unique(c.repeat).tolist(), c.candidates, strict=True)) for c in cohorts]
     candidates = tuple(
-        float(np.mean([known[number] for known in by_repeat if number in known]))
+        float(np.mean([of_language[number] for of_language in by_repeat if number in of_language]))
         for number in np.unique(repeat).tolist()
     )
     groups = np.concatenate([np.full(len(cohort.repeat), str(cohort.language)) for cohort in cohorts])

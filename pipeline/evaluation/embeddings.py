@@ -35,11 +35,11 @@ class TrainedAligner:
         config = self.config
         views, kept = (config.image_view, config.text_view), (config.local_tokens, config.text_tokens)
         recipe = recipe_of(spec)
-        found = (config.head, config.recipe or recipe, *views, *kept, config.repeats)
+        recorded = (config.head, config.recipe or recipe, *views, *kept, config.repeats)
         expected = (spec.head, recipe, spec.image, spec.text, spec.local_features, spec.text_tokens, repeats)
-        if found != expected:
+        if recorded != expected:
             raise ModelError(
-                f"{MODELS / name} was made with head, recipe, views, tokens of either side, repeats {found}; "
+                f"{MODELS / name} was made with head, recipe, views, tokens of either side, repeats {recorded}; "
                 f"params.yaml says {expected}. Train it again with: dvc repro train@{name}"
             )
         self._stores: dict[tuple[str, str, str], FeatureStore] = {}

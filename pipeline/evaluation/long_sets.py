@@ -86,8 +86,8 @@ def scene_set(aligners: Sequence[TrainedAligner], repeats: int, findings: Findin
         findings.left_out.append(f"{DATASET}: no scene could be encoded through every view")
         return None
     families = _families(scenes, repeats)[usable]
-    own = np.stack([np.arange(int(usable.sum()))] * 2, axis=1)
-    items = RetrievalSet(scenes.ids[usable], scenes.captions[usable], families, families, own)
+    pairs = np.stack([np.arange(int(usable.sum()))] * 2, axis=1)
+    items = RetrievalSet(scenes.ids[usable], scenes.captions[usable], families, families, pairs)
     return LongSet(GROUP, DATASET, dict.fromkeys(range(repeats), items), images, texts)
 
 

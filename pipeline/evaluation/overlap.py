@@ -44,8 +44,8 @@ def count_overlap(
         flat = np.bincount(rows * shape[1] + classes, minlength=shape[0] * shape[1])
         return flat.reshape(shape).astype(np.float64)
 
-    right = truth == predicted
-    return counted(families[right], truth[right]), counted(families, truth), counted(families, predicted)
+    correct = truth == predicted
+    return counted(families[correct], truth[correct]), counted(families, truth), counted(families, predicted)
 
 
 def mean_iou(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -61,9 +61,9 @@ def mean_iou(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.n
 
 
 def mean_iou_of_all(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Mean IoU over all classes but those that are neither there nor predicted: (..., C) each, to (...).
+    """Mean IoU over all classes except those that are neither present nor predicted: (..., C) each, to (...).
 
-    A class that is predicted without being there counts as 0. As torchmetrics' `MulticlassJaccardIndex` (macro).
+    A class that is predicted without being present counts as 0. As torchmetrics' `MulticlassJaccardIndex` (macro).
     """
     union = truth + predicted - hits
     counted = union > 0
@@ -73,7 +73,7 @@ def mean_iou_of_all(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) 
 
 
 def pixel_accuracy(hits: np.ndarray, truth: np.ndarray, _predicted: np.ndarray) -> np.ndarray:
-    """Share of the pixels that are right: (..., C) each, to (...)."""
+    """Share of the pixels that are predicted correctly: (..., C) each, to (...)."""
     share: np.ndarray = hits.sum(axis=-1) / truth.sum(axis=-1)
     return share
 

@@ -41,6 +41,6 @@ def evaluate_task(
         raise ConfigError(f"There is no task {task!r}. Known: {', '.join(TASKS)}.")
     device = torch.device(choose_device(params.device))
     aligners = [TrainedAligner(name, spec, repeats, device) for name, spec in specs.items()]
-    found = TASKS[task](aligners, params, repeats, seed)
-    found.write(RESULTS, params.showcase)
-    return found.result
+    evaluated = TASKS[task](aligners, params, repeats, seed)
+    evaluated.write(RESULTS, params.showcase)
+    return evaluated.result

@@ -74,14 +74,14 @@ class SceneImages(DenseStore):
             ids: (N,) str, scenes.
             patches: (n,) int64, rising: patches numbered through the scenes of `ids`, row-major within one.
         """
-        known = self._chosen.get(repeat)
-        if known is None or not np.array_equal(known[0], patches):  # labels of one data set ask for the same patches
+        last = self._chosen.get(repeat)
+        if last is None or not np.array_equal(last[0], patches):  # labels of one data set ask for the same patches
             per_scene = self.patch_grid[0] * self.patch_grid[1]
             scenes = np.unique(patches // per_scene)
             tokens = self.patches(ids[scenes])
             rows = np.searchsorted(scenes, patches // per_scene)
-            known = self._chosen[repeat] = (patches, tokens[rows, patches % per_scene])
-        return known[1]
+            last = self._chosen[repeat] = (patches, tokens[rows, patches % per_scene])
+        return last[1]
 
     def image_vectors(self, repeat: int, ids: np.ndarray) -> np.ndarray:
         """Unit vectors (n, K) float32 of whole scenes, through both projectors.

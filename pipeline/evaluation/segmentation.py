@@ -86,8 +86,8 @@ def evaluate_segmentation(
             _report(findings, targets, tests, overlaps, params.prompt_sets[-1], language)
             shown = showcase(dense, params)
             if not examples and shown is not None and 0 in tests:
-                found = (maps[shown.name][0], classes[shown.spec.prompts])
-                examples = segmentation_examples(scenes, task, tests[0], *found, params.examples)
+                predicted, among = maps[shown.name][0], classes[shown.spec.prompts]
+                examples = segmentation_examples(scenes, task, tests[0], predicted, among, params.examples)
     return findings.evaluated("segmentation", PROTOCOL, "object", examples)
 
 

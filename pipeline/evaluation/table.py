@@ -12,8 +12,8 @@ def render(result: TaskResult, control: str) -> str:
     aligners = sorted({row.aligner for row in result.rows}, key=lambda name: (name != control, name))
     columns = {"data set": "dataset", "metric": "metric"}
     for title, name, least in (("prompts", "prompt_set", 1), ("language", "language", 2), ("tokens", "tokens", 2)):
-        found = {getattr(row, name) for row in result.rows}
-        if len(found) >= least and found != {None}:
+        values = {getattr(row, name) for row in result.rows}
+        if len(values) >= least and values != {None}:
             columns[title] = name
 
     def key(item: Row | Difference) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ class Targets:
 
     def tests(self) -> dict[int, HeldOutPixels]:
         """The held-out pixels of each repeat that has any."""
-        found: dict[int, HeldOutPixels] = {}
+        pixels: dict[int, HeldOutPixels] = {}
         scenes, rows, columns = self._scenes.instances.nonzero()
         instances = self._scenes.instances[scenes, rows, columns]
         for repeat in range(self._held_out.shape[1]):
@@ -110,7 +110,7 @@ class Targets:
             kept = np.flatnonzero(owners >= 0)
             if kept.size:
                 owners = owners[kept]
-                found[repeat] = HeldOutPixels(
+                pixels[repeat] = HeldOutPixels(
                     scenes=scenes[kept],
                     rows=rows[kept],
                     columns=columns[kept],
@@ -118,7 +118,7 @@ class Targets:
                     families=self._family_number[owners],
                     objects=len(np.unique(owners)),
                 )
-        return found
+        return pixels
 
     def classes(self, table: PromptTable, prompt_set: str, language: str = ENGLISH) -> Classes:
         """Every value of the label as a class; those with identical prompts are one.

@@ -70,13 +70,13 @@ class Aligner:
         chosen = choose_device(device)
         heads = ProjectionHeads.from_folder(folder, repeat, chosen)
         config = heads.config
-        own = folder.resolve().parent.parent / "checkpoints"
+        data = folder.resolve().parent.parent
         folders = [Path(checkpoints).expanduser()] if checkpoints is not None else []
         encoders = FrozenEncoders(
             {"image": config.fingerprints[config.image_view], "text": config.fingerprints[config.text_view]},
             f"Aligner {config.aligner!r}",
-            [*folders, own, DATA / "checkpoints"],
-            own.parent.parent,
+            [*folders, data / "checkpoints", DATA / "checkpoints"],
+            data.parent,
             chosen,
             trust_remote_code,
         )

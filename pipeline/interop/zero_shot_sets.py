@@ -44,18 +44,18 @@ def find_sets(root: Path) -> dict[str, Path]:
     Raises:
         DataError: there is none, or two would get one name.
     """
-    found: dict[str, Path] = {}
+    sets: dict[str, Path] = {}
     for path in sorted(root.glob("*/classnames.txt")):
         name = re.sub(r"[^a-z0-9._-]+", "-", _PREFIX.sub("", path.parent.name.lower()))
-        if name in found:
-            raise DataError(f"{found[name]} and {path.parent} would both be data set {name!r}; rename one of them.")
-        found[name] = path.parent.resolve()
-    if not found:
+        if name in sets:
+            raise DataError(f"{sets[name]} and {path.parent} would both be data set {name!r}; rename one of them.")
+        sets[name] = path.parent.resolve()
+    if not sets:
         raise DataError(
             f"No folder of {root} has a classnames.txt. Fetch one, for example with: hf download "
             f"clip-benchmark/wds_food101 --repo-type dataset --local-dir {root}/wds_food101"
         )
-    return found
+    return sets
 
 
 def add_sets(params_file: Path, sets: dict[str, Path]) -> list[str]:
@@ -148,7 +148,7 @@ def _main() -> None:
     params_file = Path("params.yaml")
     if given.root is not None:
         if not given.root.is_dir():
-            raise DataError(f"{given.root} is no folder.")
+            raise DataError(f"{given.root} is not a folder.")
         added = add_sets(params_file, find_sets(given.root))
         print(f"params.yaml: {', '.join(added) or 'no data set'} added", file=sys.stderr)
         if given.edit_only:

@@ -31,11 +31,11 @@ def cka_null(images: Sequence[np.ndarray], texts: Sequence[np.ndarray], orders_P
         orders_PN: `permutations`.
     """
     stacked = np.stack([image.ravel() for image in images])
-    found = []
+    values = []
     for orders in _batches(orders_PN, len(texts)):
         shuffled = [text[order][:, order].ravel() for order in orders for text in texts]
-        found.append((stacked @ np.stack(shuffled).T).T.reshape(len(orders), len(texts), len(images)))
-    return np.concatenate(found).transpose(0, 2, 1).astype(np.float64)
+        values.append((stacked @ np.stack(shuffled).T).T.reshape(len(orders), len(texts), len(images)))
+    return np.concatenate(values).transpose(0, 2, 1).astype(np.float64)
 
 
 def knn_null(images: Sequence[np.ndarray], texts: Sequence[np.ndarray], orders_PN: np.ndarray) -> np.ndarray:
@@ -49,14 +49,14 @@ def knn_null(images: Sequence[np.ndarray], texts: Sequence[np.ndarray], orders_P
     cells = np.stack(images, axis=-1)  # (N, N, I): one look-up serves all image candidates
     n, k = texts[0].shape
     rows = np.repeat(np.arange(n), k)
-    found = np.empty((len(orders_PN), len(images), len(texts)))
+    values = np.empty((len(orders_PN), len(images), len(texts)))
     for number, order in enumerate(orders_PN):
         place = np.empty(n, dtype=np.int64)
         place[order] = np.arange(n)
         for column, neighbours in enumerate(texts):
             shared = cells[rows, place[neighbours[order]].ravel()]
-            found[number, :, column] = np.count_nonzero(shared, axis=0) / (n * k)
-    return found
+            values[number, :, column] = np.count_nonzero(shared, axis=0) / (n * k)
+    return values
 
 
 def p_value(value: float, null_P: np.ndarray) -> float:

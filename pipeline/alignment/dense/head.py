@@ -112,16 +112,16 @@ class DenseHead:
             ModelError: it is missing or damaged, or was made by another version.
         """
         folder = root / name
-        mend = f"Fit it again with: dvc repro dense@{name}"
+        again = f"Fit it again with: dvc repro dense@{name}"
         try:
             config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
             if config["format"] != FORMAT:
-                raise ModelError(f"{folder} has format {config['format']}; this version reads format {FORMAT}. {mend}")
+                raise ModelError(f"{folder} has format {config['format']}; this version reads format {FORMAT}. {again}")
             return cls(**load_file(_path(folder, repeat)), scale=config["scale"], fingerprints=config["fingerprints"])
         except FileNotFoundError as error:
-            raise ModelError(f"No dense head at {folder} for repeat {repeat}. {mend}") from error
+            raise ModelError(f"No dense head at {folder} for repeat {repeat}. {again}") from error
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise ModelError(f"{folder} is no dense head ({type(error).__name__}: {error}). {mend}") from error
+            raise ModelError(f"{folder} is not a dense head ({type(error).__name__}: {error}). {again}") from error
 
 
 SCALE = 1 / 0.07  # CLIP's initial temperature: nothing is learned here
