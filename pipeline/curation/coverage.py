@@ -18,9 +18,9 @@ _FIGURES = ("pool", "candidates", "selected", "precision", "mean_score", "min_sc
 def concept_rows(
     pool: Pool, concepts: Sequence[Concept], candidates: Candidates, assignment: Assignment
 ) -> list[dict[str, Any]]:
-    """Per concept: train images that carry it, candidates, selected, precision and scores, of one repeat.
+    """Of each concept in one repeat: train images that carry it, candidates, selected, precision and scores.
 
-    Precision is the share of its selected images that carry the label, among those of the concept's data set, for the
+    Precision is the share of its selected images that carry the label, among those of the concept's data set, as the
     others have no such label.
     """
     rows = []
@@ -46,7 +46,7 @@ def concept_rows(
 
 
 def averaged(repeats: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The rows of all repeats, averaged by concept; a concept that a repeat lacks does not count in it."""
+    """The rows of all repeats, averaged by concept; repeats that lack a concept do not count for it."""
     collected: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for rows in repeats:
         for row in rows:
@@ -90,6 +90,6 @@ def balance(pool: Pool, rows: np.ndarray, seed: int) -> dict[str, float | None]:
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Mean of the values that are there, to six places; None if there are none."""
+    """Mean of the values that are not None, to six places; None if all are."""
     present = [value for value in values if value is not None]
     return round(float(np.mean(present)), 6) if present else None

@@ -18,7 +18,7 @@ class Concept:
 
     @property
     def name(self) -> str:
-        """How it is written in tables."""
+        """Its name in tables."""
         return f"{self.dataset}/{self.label}/{self.value}"
 
 

@@ -1,4 +1,4 @@
-"""Selecting training images: every repeat from its own train split, and what is written about it."""
+"""Selecting training images, every repeat from its own train split, and reporting on the selection."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ PROTOCOL = {
 
 @dataclass(frozen=True)
 class Selection:
-    """What one repeat selected: rows of its pool in order, and with prototypes how they came about."""
+    """The selection of one repeat: rows of its pool in order and, with prototypes, how they were chosen."""
 
     pool: Pool
     rows: np.ndarray

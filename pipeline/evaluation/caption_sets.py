@@ -1,4 +1,4 @@
-"""Captions and images of the test split as queries and candidates of each other."""
+"""Captions and images of the test split, each the queries and candidates of the other."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -81,7 +81,7 @@ def _measure(
     aligners: Sequence[TrainedAligner],
     by_table: dict[str, dict[int, ZeroShotTest]],
 ) -> None:
-    """One label of one data set through one prompt set, as each aligner's prompt table has it."""
+    """Measure one label of one data set with one prompt set, each aligner with its own prompt table."""
     tests = next(iter(by_table.values()))
     ranks = {
         aligner.name: class_ranks(
@@ -104,7 +104,7 @@ def _examples(
     prompt_set: str,
     count: int,
 ) -> Iterator[dict[str, Any]]:
-    """`count` images of repeat 0 with the classes placed first, by name."""
+    """`count` images of repeat 0 with the names of their best-placed classes."""
     classifier = test.classifier(aligner, 0, "prompts", aligner.spec.prompts)
     called = [names[texts[0]] for texts in test.texts]
     images = aligner.image_vectors(0, task.dataset, test.images)

@@ -1,4 +1,4 @@
-"""Test items on which aligners are compared, and what each aligner got on them."""
+"""Test items on which aligners are compared, and the outcomes of each aligner on them."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +28,11 @@ class Cohort:
     prompt_set: str | None = None
     language: str | None = None
     tokens: int | None = None
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What rows and differences on these items are told apart by."""
+        return {name: getattr(self, name) for name in ("dataset", "prompt_set", "language", "tokens")}
 
     @classmethod
     def of_repeats(

@@ -15,7 +15,7 @@ SHOWN = 5  # candidates of each example
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate among the first: its position, its score (a cosine) and whether it is positive."""
+    """One of the best candidates: its position, its score (a cosine) and whether it is a positive."""
 
     position: int
     score: float
@@ -24,7 +24,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one query got.
+    """The answer to one query.
 
     Attributes:
         query: its position.
@@ -38,7 +38,7 @@ class Answer:
 
 
 def showcase(aligners: Sequence[TrainedAligner], params: EvaluateParams) -> TrainedAligner | None:
-    """The aligner whose answers are shown; None where it is not among those evaluated."""
+    """The aligner whose answers are shown; None if it is not among those evaluated."""
     return next((aligner for aligner in aligners if aligner.name == params.showcase), None)
 
 

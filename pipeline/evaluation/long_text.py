@@ -1,4 +1,4 @@
-"""Retrieval between images and their long captions, against the length at which captions are cut."""
+"""Retrieval between images and their long captions, by the length at which captions are cut."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ class Ranks:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The truncations, rising."""
+        """The truncations, ascending."""
         return tuple(sorted({tokens for _, tokens in self.by}))
 
 
@@ -106,7 +106,7 @@ def _measure(
 
 
 def _longest(name: str, ranks: Ranks, items: LongSet, params: EvaluateParams, seed: int) -> list[str]:
-    """In words: at which length recall is highest, and whether that differs from the shortest."""
+    """Sentences: at which length recall is highest, and whether that differs from the shortest."""
     shortest, k = ranks.lengths[0], params.recall_at[0]
     lines = []
     for way in WAYS:
@@ -128,7 +128,7 @@ def _longest(name: str, ranks: Ranks, items: LongSet, params: EvaluateParams, se
 
 
 def _examples(ranks: Ranks, items: LongSet, count: int) -> list[dict[str, Any]]:
-    """Captions chosen by hash, and the rank of the image of each, by length, in the first repeat."""
+    """Captions chosen by hash, with the rank of the image of each by length, in the first repeat."""
     test = next(iter(items.tests.values()))
     image_of = dict(zip(test.positives[::-1, 1].tolist(), test.positives[::-1, 0].tolist(), strict=True))
     first = {tokens: ranks.by["t2i", tokens][: len(test.texts)] for tokens in ranks.lengths}

@@ -1,4 +1,4 @@
-"""Ranks and what is counted from them, with exact chance levels.
+"""Ranks, the metrics counted from them, and their exact chance levels.
 
 Rows are queries, columns candidates; a query may have several positives, and a candidate may be the positive of several
 queries. Example: scores [[.9, .1], [.8, .2]] with positives 0 and 1 give ranks [1, 2], so recall@1 is
@@ -16,7 +16,7 @@ _CHUNK_SCORES = 1 << 24  # scores held at once: 64 MB in float32
 def first_hit_ranks(queries: np.ndarray, candidates: np.ndarray, positives: np.ndarray) -> np.ndarray:
     """Rank of the best-placed positive of each query.
 
-    Works through the queries in chunks, so the full matrix of scores never exists.
+    Queries are taken in chunks, so the full matrix of scores never exists.
 
     Args:
         queries: (Q, K) float; scores are inner products, cosines if both are unit vectors.
@@ -60,7 +60,7 @@ def positive_counts(positives: np.ndarray, queries: int) -> np.ndarray:
 
 
 def hits_at(ranks: np.ndarray, k: int) -> np.ndarray:
-    """1.0 where a positive is among the first k, else 0.0: (Q,) float64. Its mean is recall@k, or top-k."""
+    """1.0 where a positive is among the first k, else 0.0: (Q,) float64. Its mean is recall@k, or top-k accuracy."""
     return (ranks <= k).astype(np.float64)
 
 

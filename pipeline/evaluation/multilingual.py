@@ -146,7 +146,7 @@ def _parts(
     english: Mapping[int, ZeroShotTest] | None,
     repeats: int,
 ) -> dict[str, Part]:
-    """Items and metrics of classification and of both directions of retrieval, as far as there are test items."""
+    """Items and metrics of classification and of both directions of retrieval, where there are test items."""
     parts: dict[str, Part] = {}
     if tests:
         ranks = {a.name: class_ranks(a, dataset, tests, "pairs", dataset) for a in language.aligners}
@@ -166,7 +166,7 @@ def _ceiling(
     tests: Mapping[int, ZeroShotTest],
     english: Mapping[int, ZeroShotTest],
 ) -> Measured:
-    """Whether the class of each image, named in this language, is nearest to its own English class: no image is seen.
+    """Whether the class of each image, named in this language, is nearest to its English class; no image is used.
 
     An image whose concept has no English caption counts as a miss.
     """

@@ -15,11 +15,11 @@ PROJECTOR = "projector"  # of an aligner with a dense head, its plain projector 
 
 @dataclass(frozen=True)
 class Comparisons:
-    """Whom an aligner is compared with.
+    """Which aligners an aligner is compared with.
 
     Attributes:
         control: every other aligner is compared with it.
-        versus: aligner -> one more that it is compared with.
+        versus: aligner -> one more aligner to compare it with.
     """
 
     control: str
@@ -87,7 +87,6 @@ def compare(
         rows.append(
             Row(
                 aligner=aligner,
-                dataset=cohort.dataset,
                 metric=metric,
                 value=bootstrap.value(of_aligner),
                 chance=chance,
@@ -97,9 +96,7 @@ def compare(
                 n_candidates=float(np.mean(cohort.candidates)),
                 n_families=bootstrap.families,
                 repeats=len(cohort.candidates),
-                prompt_set=cohort.prompt_set,
-                language=cohort.language,
-                tokens=cohort.tokens,
+                **cohort.labels,
             )
         )
         for partner in comparisons.partners(aligner):
@@ -110,16 +107,13 @@ def compare(
                 Difference(
                     aligner=aligner,
                     versus=partner,
-                    dataset=cohort.dataset,
                     metric=metric,
                     difference=compared.difference,
                     ci=compared.interval,
                     ratio=compared.ratio,
                     ratio_ci=compared.ratio_interval,
                     excludes_zero=compared.excludes_zero,
-                    prompt_set=cohort.prompt_set,
-                    language=cohort.language,
-                    tokens=cohort.tokens,
+                    **cohort.labels,
                 )
             )
     return rows, differences

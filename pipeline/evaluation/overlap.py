@@ -1,4 +1,4 @@
-"""How well predicted areas cover true ones: mean IoU and pixel accuracy, and their bootstrap over families."""
+"""How well predicted areas cover true ones: mean IoU and pixel accuracy, bootstrapped over families."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def count_overlap(
 def mean_iou(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Mean over the classes that are present of intersection over union: (..., C) each, to (...).
 
-    A class is present where it has true pixels; pixels taken for an absent one count in no IoU but their own class's.
+    A class is present if it has true pixels. Pixels taken for an absent class count in the IoU of their true class.
     """
     present = truth > 0
     union = truth + predicted - hits
@@ -79,7 +79,7 @@ def pixel_accuracy(hits: np.ndarray, truth: np.ndarray, _predicted: np.ndarray) 
 
 
 def chance_of(measure: Measure, truth: np.ndarray, candidates: int) -> float:
-    """What drawing one of `candidates` classes for each pixel alone, evenly, is expected to give.
+    """The value that is expected when each pixel is given one of `candidates` classes at random.
 
     In expectation a share 1 / candidates of the true pixels of a class are hit, and a share 1 / candidates of all
     pixels are taken for it. The IoU of a class is then expected hits over expected union, exact but for the
@@ -93,7 +93,7 @@ def chance_of(measure: Measure, truth: np.ndarray, candidates: int) -> float:
 
 
 class OverlapBootstrap(ClusterBootstrap[Overlap]):
-    """A measure of areas, all pixels of a family coming or going together; those of several repeats are pooled."""
+    """A measure of areas. All pixels of a family are drawn together; repeats are pooled."""
 
     def __init__(self, measure: Measure, families: np.ndarray, draws: int, seed: int) -> None:
         """Draw.

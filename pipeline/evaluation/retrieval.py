@@ -64,7 +64,6 @@ def _median_row(cohort: Cohort, direction: str, aligner: str, ranks: np.ndarray,
     """The median has no interval here: it is not a mean of families."""
     return Row(
         aligner=aligner,
-        dataset=cohort.dataset,
         metric=f"{direction}_median_rank",
         value=float(np.median(ranks)),
         chance=chance,
@@ -74,7 +73,7 @@ def _median_row(cohort: Cohort, direction: str, aligner: str, ranks: np.ndarray,
         n_candidates=float(np.mean(cohort.candidates)),
         n_families=len(np.unique(cohort.families.astype(str))),
         repeats=len(cohort.candidates),
-        language=cohort.language,
+        **cohort.labels,
     )
 
 

@@ -104,7 +104,7 @@ def label_objects(
     Args:
         images: the scenes through each aligner.
         classes: by name of the prompts.
-        located: where the pixels lie, by place; what is not in it is added.
+        located: where the pixels lie, by place; missing places are added.
     """
     maps: dict[str, dict[int, np.ndarray]] = {method.name: {} for method in methods}
     for repeat, test in tests.items():
@@ -118,7 +118,7 @@ def label_objects(
 
 
 def _locate(test: HeldOutPixels, size: int, patch_grid: tuple[int, int], share: float) -> Located:
-    """The patches that the test pixels need, and the pixels among those."""
+    """The patches that the test pixels need, and where the pixels lie among them."""
     cells = locate(test.scenes, test.rows, test.columns, size, patch_grid, share)
     needed, corners = np.unique(cells.corners, return_inverse=True)
     return needed, cells.renumbered(corners.reshape(cells.corners.shape))

@@ -4,7 +4,7 @@ from pipeline.evaluation.results import Difference, Row, TaskResult
 
 
 def render(result: TaskResult, control: str) -> str:
-    """One line per data set, metric and what it was measured under; chance and the control stand before the others.
+    """One line per data set, metric and condition; chance and the control come before the other aligners.
 
     Prompts are shown where there are any, languages and token lengths where they vary. A star marks a difference from
     the control whose interval excludes zero, a caret one from another aligner.

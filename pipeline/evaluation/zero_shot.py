@@ -36,7 +36,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class ZeroShotTest:
-    """The test items of one repeat, and the classes they are told apart from.
+    """The test items of one repeat, and the candidate classes.
 
     Attributes:
         images, families: (n,) str.
@@ -75,7 +75,7 @@ class ZeroShotTest:
         prompt_set: str,
         kind: str = "unit",
     ) -> "ZeroShotTest":
-        """The same with the prompts of a set as texts; concepts are told apart from those of these images alone.
+        """As `of`, with the prompts of a set as texts. The candidate concepts are those of these images alone.
 
         Raises:
             DataError: a class has no prompt in that set.

@@ -1,4 +1,4 @@
-"""Finding the checkpoint of a frozen encoder, or making it again from where it came from."""
+"""Finding the checkpoint of a frozen encoder, or making it again from its source."""
 
 import logging
 import os
@@ -87,8 +87,8 @@ def _require(recorded: dict[str, Any], current: dict[str, Any], folder: Path, wh
         raise FingerprintMismatch(
             f"{where} was trained on features of another encoder than {folder} gives:\n"
             f"{differing_fields(current, recorded)}\n"
-            "Pass the folder above the right checkpoint as checkpoints=, use the version of this project that trained "
-            "the aligner, or train it again with: dvc repro"
+            "Pass the folder above the checkpoint that it was trained with as checkpoints=, use the version of this "
+            "project that trained the aligner, or train it again with: dvc repro"
         )
 
 

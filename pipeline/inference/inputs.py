@@ -1,4 +1,4 @@
-"""What users hand in: one picture or text, or many."""
+"""Inputs from users: one picture or text, or many."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def benchmark_command() -> ModuleType:
-    """The module `clip_benchmark.cli`, in which aligners are known.
+    """The module `clip_benchmark.cli`, with aligners as a type of model.
 
     Raises:
         ConfigError: CLIP_benchmark is not installed.
@@ -73,7 +73,7 @@ def _with_defaults(arguments: Sequence[str]) -> list[str]:
     defaults = {
         "--model_type": MODEL_TYPE,
         "--output": "{dataset}_{task}_{language}_{pretrained}.json",  # {model} would be a path
-        "--num_workers": "0",  # more than there are archives is an error of webdataset
+        "--num_workers": "0",  # webdataset fails with more workers than archives
     }
     for option, value in defaults.items():
         if option not in given:
@@ -82,7 +82,7 @@ def _with_defaults(arguments: Sequence[str]) -> list[str]:
 
 
 def _fix_accuracy(module: ModuleType) -> None:
-    """Make `accuracy` of CLIP_benchmark 1.6 work where numpy no longer turns an array of one element into a float."""
+    """Fix `accuracy` of CLIP_benchmark 1.6 where numpy does not turn an array of one element into a float."""
     try:
         module.accuracy(torch.eye(2), torch.arange(2))
     except TypeError:

@@ -144,7 +144,7 @@ def main(arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("task", choices=("classification", "retrieval"))
-    parser.add_argument("out", type=Path, help="folder to write; its name is the name of the data set there")
+    parser.add_argument("out", type=Path, help="folder to write; its name becomes the name of the data set")
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--label", choices=("concept", "category"), default="concept")
     parser.add_argument("--prompt-set", default="ensemble", help="as in prompts.sets of params.yaml")

@@ -5,7 +5,7 @@
     python -m pipeline.interop.zero_shot_sets --table               # print it again
 
 Every folder of /data/wds with a classnames.txt becomes a data set for evaluation alone, named as the folder without
-`wds_` and `vtab-`; run it at the root of a project. Comments and order of params.yaml stay as they are.
+`wds_` and `vtab-`; run it at the root of a project. Comments and order of params.yaml are kept.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def find_sets(root: Path) -> dict[str, Path]:
     """Folders with a classnames.txt in `root`, by the name that their data set gets.
 
     Raises:
-        DataError: there is none, or two would get one name.
+        DataError: there are none, or two would get the same name.
     """
     sets: dict[str, Path] = {}
     for path in sorted(root.glob("*/classnames.txt")):
@@ -59,7 +59,7 @@ def find_sets(root: Path) -> dict[str, Path]:
 
 
 def add_sets(params_file: Path, sets: dict[str, Path]) -> list[str]:
-    """Add to params.yaml what `evaluate@classification` needs of each data set that it lacks; gives the names added.
+    """Add to params.yaml what `evaluate@classification` needs of each data set that it lacks; returns the names added.
 
     Stores are added for the image view of every aligner, since each is evaluated on every set.
 

@@ -1,9 +1,9 @@
-"""What similarity looks like when images and texts have nothing to do with each other: rows of texts are shuffled.
+"""Similarity of unrelated images and texts: the rows of texts are shuffled.
 
 CKA and mutual-kNN have chance levels that depend on width, on the number of samples and on outliers; against these
 nulls they are put on one scale (permutation calibration, as in "An Aristotelian view" of 2026 on representational
-convergence). All candidates see the same permutations, so that the largest of several candidates has a null of its own:
-the largest under each permutation.
+convergence). All candidates see the same permutations, so that the null of the largest of several
+candidates is the largest under each permutation.
 
 Shapes: N samples, P permutations, I image candidates, T text candidates, k neighbours. Both measures are inner products
 of an (N, N) matrix of images with one of texts, in which a permutation moves rows and columns together: no feature is
@@ -60,7 +60,7 @@ def knn_null(images: Sequence[np.ndarray], texts: Sequence[np.ndarray], orders_P
 
 
 def p_value(value: float, null_P: np.ndarray) -> float:
-    """Share of the null that is at least as large, the value itself counted: (1 + count) / (1 + P)."""
+    """Share of the null that is at least as large, counting the value itself: (1 + count) / (1 + P)."""
     return float((1 + (null_P >= value).sum()) / (1 + len(null_P)))
 
 

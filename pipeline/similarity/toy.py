@@ -74,7 +74,7 @@ def run_studies(params: ToyParams, compare: CompareParams, *, repeats: int, seed
 
 
 def _correlations(points: Sequence[dict[str, Any]], control: str, seed: int) -> list[dict[str, Any]]:
-    """Both measures against both losses; real spaces with the control and without it, which lies apart."""
+    """Both measures against both losses; real spaces with and without the control, an outlier."""
     correlations = []
     real = _mean_over_seeds([point for point in points if point["study"] == "real"])
     groups = [

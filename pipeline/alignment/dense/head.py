@@ -32,8 +32,8 @@ class DenseHead:
 
     Attributes:
         image_mean: (D,) float32, of the regions it was fitted to.
-        text_mean: (T,) float32, of their texts, which is taken from class vectors as well: what all texts share tells
-            no classes apart.
+        text_mean: (T,) float32, of their texts, which is subtracted from class vectors as well: what all texts share
+            does not tell classes apart.
         weight: (D, T) float32.
         scale: what cosines are multiplied by before a softmax over classes.
         fingerprints: of the stores it was fitted to, "image" and "text", as `Fingerprint.as_dict` gives them.
