@@ -99,8 +99,8 @@ def _measure(
 ) -> None:
     for tokens in sorted({tokens for by in ranks.values() for _, tokens in by}):
         for way in WAYS:
-            of = {name: by[way, tokens] for name, by in ranks.items() if (way, tokens) in by}
-            cohort, measured = recall(way, items.name, items.tests, of, params.recall_at)
+            present = {name: by[way, tokens] for name, by in ranks.items() if (way, tokens) in by}
+            cohort, measured = recall(way, items.name, items.tests, present, params.recall_at)
             named = [replace(metric, metric=metric.metric + suffix) for metric in measured]
             findings.measure(replace(cohort, tokens=tokens), named)
 

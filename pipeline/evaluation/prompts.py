@@ -48,11 +48,12 @@ class PromptTable:
         recorded = json.loads(about.read_text(encoding="utf-8")).get("sets", {}) if about.is_file() else {}
         parts = []
         for name in prompt_sets:
-            of: dict[tuple[int, str], list[str]] = {}
+            datasets: dict[tuple[int, str], list[str]] = {}
             for dataset, template in recorded.get(name, {}).items():
-                of.setdefault((template["templates"], template["sha256"][:12]), []).append(dataset)
+                datasets.setdefault((template["templates"], template["sha256"][:12]), []).append(dataset)
             shown = [
-                f"{count} templates, SHA-256 {digest}... ({', '.join(sets)})" for (count, digest), sets in of.items()
+                f"{count} templates, SHA-256 {digest}... ({', '.join(sets)})"
+                for (count, digest), sets in datasets.items()
             ]
             parts.append(f"{name}: {' and '.join(shown) or 'not recorded'}")
         return "; ".join(parts)

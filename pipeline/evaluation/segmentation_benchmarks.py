@@ -22,7 +22,7 @@ from pipeline.evaluation.overlap import (
 )
 from pipeline.evaluation.prompts import PromptTable, protocol_text
 from pipeline.evaluation.results import Evaluated
-from pipeline.evaluation.scenes import DenseStore
+from pipeline.evaluation.scenes import GROUP, DenseStore
 from pipeline.evaluation.sliding import label_pixels
 from pipeline.paths import index_folder
 
@@ -38,7 +38,6 @@ PROTOCOL = (
     "chance is a map of even random numbers. Repeats are initialisations and splits of the training data; intervals "
     "resample pictures, differences are paired by picture."
 )
-GROUP = "scenes"  # the group of data sets with label maps
 
 
 def evaluate_segmentation_benchmarks(
@@ -112,8 +111,8 @@ class _Task:
         """One vector per class, (C, K), of each repeat."""
         prompts = method.aligner.spec.prompts
         values = [str(value) for value in self.data.values.tolist()]
-        of = (self.benchmark.dataset, SEGMENT, values, self.benchmark.prompt_set, self.language)
-        texts = PromptTable(prompts).texts(*of)
+        wanted = (self.benchmark.dataset, SEGMENT, values, self.benchmark.prompt_set, self.language)
+        texts = PromptTable(prompts).texts(*wanted)
         place = ("prompts", prompts)
         return [patch_classifier(method, repeat, place, texts, self.class_kind) for repeat in range(self.repeats)]
 
