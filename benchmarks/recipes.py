@@ -155,16 +155,16 @@ class Bench:
                 image = head.image_features(read_images(images[dataset], items.images, kind, layers)).numpy()
                 text = head.text_features(read_texts(texts[dataset], items.texts, spec.text_tokens)).numpy()
             for direction, (queries, candidates, right) in {
-                "i2t": (image, text, items.right),
-                "t2i": (text, image, items.right[:, ::-1]),
+                "i2t": (image, text, items.positives),
+                "t2i": (text, image, items.positives[:, ::-1]),
             }.items():
-                families, rights, count = items.side(direction)
+                families, positives, count = items.side(direction)
                 groups.append(
                     {
                         "group": f"{dataset} {direction}",
                         "families": families.tolist(),
                         "hits": hits_at(first_hit_ranks(queries, candidates, right), 1).tolist(),
-                        "chance": chance_at(rights, count, 1).tolist(),
+                        "chance": chance_at(positives, count, 1).tolist(),
                     }
                 )
         return groups

@@ -10,7 +10,7 @@ from pipeline.curation.retrieval import Candidates
 
 @dataclass(frozen=True)
 class Assignment:
-    """What was chosen, in the order in which it was chosen.
+    """The chosen images, in the order in which they were chosen.
 
     Attributes:
         rows: (S,) int64, positions in the pool, each once.
@@ -24,7 +24,7 @@ class Assignment:
 
 
 def assign(candidates: Candidates, total: int) -> Assignment:
-    """Rare-first greedy assignment (Freeze-Align's curation) of `total` images, or all there are.
+    """Rare-first greedy assignment (Freeze-Align's curation) of `total` images, or of all candidates.
 
     Concepts come in ascending order of the score of their last candidate: one whose candidates are far away is rare.
     In every round each concept takes, best first, its share of what is left to give (at least one image) from its

@@ -18,9 +18,9 @@ _FIGURES = ("pool", "candidates", "selected", "precision", "mean_score", "min_sc
 def concept_rows(
     pool: Pool, concepts: Sequence[Concept], candidates: Candidates, assignment: Assignment
 ) -> list[dict[str, Any]]:
-    """Per concept: train images that carry it, candidates, selected, precision and scores, of one repeat.
+    """Of each concept in one repeat: train images that carry it, candidates, selected, precision and scores.
 
-    Precision is the share of its selected images that carry the label, among those of the concept's data set, for the
+    Precision is the share of its selected images that carry the label, among those of the concept's data set, as the
     others have no such label.
     """
     rows = []
@@ -28,7 +28,7 @@ def concept_rows(
         chosen = assignment.rows[assignment.concept == number]
         scores = assignment.scores[assignment.concept == number]
         labelled = chosen[pool.dataset[chosen] == concept.dataset]
-        right = np.isin(labelled, carriers(pool, concept))
+        correct = np.isin(labelled, carriers(pool, concept))
         rows.append(
             {
                 "concept": concept.value,
@@ -37,7 +37,7 @@ def concept_rows(
                 "pool": len(carriers(pool, concept)),
                 "candidates": int(candidates.rows.shape[1]),
                 "selected": len(chosen),
-                "precision": float(right.mean()) if len(right) else None,
+                "precision": float(correct.mean()) if len(correct) else None,
                 "mean_score": float(scores.mean()) if len(scores) else None,
                 "min_score": float(scores.min()) if len(scores) else None,
             }
@@ -46,7 +46,7 @@ def concept_rows(
 
 
 def averaged(repeats: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The rows of all repeats, averaged by concept; a concept that a repeat lacks does not count in it."""
+    """The rows of all repeats, averaged by concept; repeats that lack a concept do not count for it."""
     collected: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for rows in repeats:
         for row in rows:
@@ -66,9 +66,9 @@ def evenness(pool: Pool, rows: np.ndarray) -> float | None:
     names = np.array(
         [f"{dataset}/{category}" for dataset, category in zip(pool.dataset, pool.labels["category"], strict=True)]
     )
-    known = np.array([category is not None for category in pool.labels["category"]], dtype=bool)
-    kinds = len(np.unique(names[known]))
-    chosen = names[rows][known[rows]]
+    labelled = np.array([category is not None for category in pool.labels["category"]], dtype=bool)
+    kinds = len(np.unique(names[labelled]))
+    chosen = names[rows][labelled[rows]]
     if kinds < 2 or len(chosen) == 0:
         return None
     _, counts = np.unique(chosen, return_counts=True)
@@ -80,16 +80,16 @@ def balance(pool: Pool, rows: np.ndarray, seed: int) -> dict[str, float | None]:
     """Evenness of the selected images, of the pool, and of random draws of equal size (mean and deviation)."""
     generator = np.random.default_rng(seed)
     draws = [evenness(pool, generator.choice(len(pool), size=len(rows), replace=False)) for _ in range(_DRAWS)]
-    known = [value for value in draws if value is not None]
+    drawn = [value for value in draws if value is not None]
     return {
         "selected": evenness(pool, rows),
         "pool": evenness(pool, np.arange(len(pool))),
-        "random": float(np.mean(known)) if known else None,
-        "random_sd": spread(known),
+        "random": float(np.mean(drawn)) if drawn else None,
+        "random_sd": spread(drawn),
     }
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Mean of the values that are there, to six places; None if there are none."""
-    known = [value for value in values if value is not None]
-    return round(float(np.mean(known)), 6) if known else None
+    """Mean of the values that are not None, to six places; None if all are."""
+    present = [value for value in values if value is not None]
+    return round(float(np.mean(present)), 6) if present else None

@@ -47,7 +47,7 @@ def read_pools(datasets: Sequence[str], repeats: int) -> list[Pool]:
 
 
 def read_features(view: str, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors of the pool's images through a view, and the rows that have any.
+    """Unit vectors of the pool's images in a view, and the rows that have one.
 
     Returns:
         features: (n, D) float32, the CLS token (or pooled output) of the last kept layer.
@@ -74,6 +74,6 @@ def read_features(view: str, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hash_order(ids: np.ndarray, seed: int) -> np.ndarray:
-    """An order of ids drawn by hashing each with the seed: a new id moves no other. Returns positions (n,) int64."""
+    """Positions (n,) int64 in the order of a hash of id and seed, as good as random: a new id does not move others."""
     keys = [hashlib.sha256(f"{seed}:{identifier}".encode()).digest() for identifier in ids]
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)

@@ -18,19 +18,19 @@ class Concept:
 
     @property
     def name(self) -> str:
-        """How it is written in tables."""
+        """Its name in tables."""
         return f"{self.dataset}/{self.label}/{self.value}"
 
 
 def concepts_of(pool: Pool, labels: Sequence[tuple[str, str]]) -> list[Concept]:
     """Every value of the given (data set, label) among the images of the pool, sorted."""
-    found = {
+    concepts = {
         Concept(dataset, label, value)
         for dataset, label in labels
         for owner, value in zip(pool.dataset, pool.labels[label], strict=True)
         if owner == dataset and value is not None
     }
-    return sorted(found, key=lambda concept: concept.name)
+    return sorted(concepts, key=lambda concept: concept.name)
 
 
 def carriers(pool: Pool, concept: Concept) -> np.ndarray:

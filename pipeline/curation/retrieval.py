@@ -9,7 +9,7 @@ _BLOCK_ROWS = 65536
 
 @dataclass(frozen=True)
 class Candidates:
-    """Per concept its best images, best first.
+    """The best images of each concept, best first.
 
     Attributes:
         rows: (C, k) int64, positions in the pool; equal scores keep the order of the pool.

@@ -1,4 +1,4 @@
-"""Selecting training images: every repeat from its own train split, and what is written about it."""
+"""Selecting training images, every repeat from its own train split, and reporting on the selection."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ PROTOCOL = {
 
 @dataclass(frozen=True)
 class Selection:
-    """What one repeat selected: rows of its pool in order, and with prototypes how they came about."""
+    """The selection of one repeat: rows of its pool in order and, with prototypes, how they were chosen."""
 
     pool: Pool
     rows: np.ndarray
@@ -127,7 +127,9 @@ def _coverage(spec: AnyCuration, selections: list[Selection], seed: int) -> dict
     wanted = [min(spec.images or len(s.pool), len(s.pool)) for s in selections]
     shortfall = [max(0, want - size) for want, size in zip(wanted, sizes, strict=True)]
     balances = [balance(s.pool, s.rows, seed) for s in selections]
-    means = {name: mean([found[name] for found in balances]) for name in ("selected", "pool", "random", "random_sd")}
+    means = {
+        name: mean([figures[name] for figures in balances]) for name in ("selected", "pool", "random", "random_sd")
+    }
     totals = [(s.greedy_total, s.best_total) for s in selections if s.greedy_total and s.best_total]
     optimal = round(float(np.mean([greedy / best for greedy, best in totals])), 6) if totals else None
     sentences = [f"{min(sizes)} to {max(sizes)} train images per repeat are selected (method {spec.method})."]

@@ -1,4 +1,4 @@
-"""Evaluation on held-out concept families: metrics, statistics, tasks, and the form of their results."""
+"""Evaluation on held-out concept families: metrics, tasks, and the form of their results."""
 
 from pipeline.evaluation.results import TaskResult
 from pipeline.evaluation.run import evaluate_task

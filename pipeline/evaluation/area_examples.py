@@ -1,4 +1,4 @@
-"""Segmented scenes to look at: what counts in them, and what it was taken for."""
+"""Segmented scenes to look at: their true and their predicted classes."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Captions and images of the test split as queries and candidates of each other."""
+"""Captions and images of the test split, each the queries and candidates of the other."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.datasets.caption_pairs import LANGUAGE, CaptionPairs
 from pipeline.evaluation.cohorts import Cohort, Measured, joined
 from pipeline.evaluation.embeddings import TrainedAligner
-from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at, right_counts
+from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at, positive_counts
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class RetrievalSet:
     Attributes:
         images, texts: (N,), (M,) distinct ids.
         image_families, text_families: their concept families; a caption of several has the first in sorted order.
-        right: (P, 2) int64, position in `images`, position in `texts`.
+        positives: (P, 2) int64, position in `images`, position in `texts`.
     """
 
     images: np.ndarray
     texts: np.ndarray
     image_families: np.ndarray
     text_families: np.ndarray
-    right: np.ndarray
+    positives: np.ndarray
 
     @classmethod
     def of(cls, pairs: CaptionPairs) -> "RetrievalSet":
@@ -42,16 +42,16 @@ class RetrievalSet:
         )
 
     def side(self, direction: str) -> tuple[np.ndarray, np.ndarray, int]:
-        """Of the queries of a direction ("i2t" or "t2i"): family, number of right candidates; and all candidates."""
+        """Of the queries of a direction ("i2t" or "t2i"): family, number of positives; and the number of candidates."""
         if direction == "i2t":
-            return self.image_families, right_counts(self.right, len(self.images)), len(self.texts)
-        return self.text_families, right_counts(self.right[:, ::-1], len(self.texts)), len(self.images)
+            return self.image_families, positive_counts(self.positives, len(self.images)), len(self.texts)
+        return self.text_families, positive_counts(self.positives[:, ::-1], len(self.texts)), len(self.images)
 
     def ranks(self, images: np.ndarray, texts: np.ndarray) -> dict[str, np.ndarray]:
-        """Rank of the first right candidate of each query, by direction; from the vectors of images and texts."""
+        """Rank of the first positive of each query, by direction; from the vectors of images and texts."""
         return {
-            "t2i": first_hit_ranks(texts, images, self.right[:, ::-1]),
-            "i2t": first_hit_ranks(images, texts, self.right),
+            "t2i": first_hit_ranks(texts, images, self.positives[:, ::-1]),
+            "i2t": first_hit_ranks(images, texts, self.positives),
         }
 
 
@@ -81,7 +81,7 @@ def tested_by_repeat(pairs: CaptionPairs, repeats: int) -> dict[int, RetrievalSe
 def both_ways(
     tested: Mapping[int, RetrievalSet], dataset: str, aligners: Sequence[TrainedAligner]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Rank of the first right candidate by direction (i2t, t2i) and aligner, the repeats one after another."""
+    """Rank of the first positive by direction (i2t, t2i) and aligner, the repeats one after another."""
     collected: dict[str, dict[str, list[np.ndarray]]] = {"i2t": defaultdict(list), "t2i": defaultdict(list)}
     for aligner in aligners:
         for repeat, items in tested.items():
@@ -111,8 +111,8 @@ def recall(
     measured = [
         Measured(
             metric=f"{direction}_recall@{k}",
-            chance=np.concatenate([chance_at(rights, candidates, k) for _, rights, candidates in sides]),
-            outcomes={name: hits_at(found, k) for name, found in ranks.items()},
+            chance=np.concatenate([chance_at(counts, candidates, k) for _, counts, candidates in sides]),
+            outcomes={name: hits_at(by_query, k) for name, by_query in ranks.items()},
         )
         for k in recall_at
     ]

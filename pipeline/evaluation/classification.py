@@ -11,7 +11,7 @@ from pipeline.evaluation.cohorts import Measured
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import answers, image_reference, shares, showcase
 from pipeline.evaluation.findings import Findings
-from pipeline.evaluation.prompts import PromptTable, said
+from pipeline.evaluation.prompts import PromptTable, protocol_text
 from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest, accuracy, class_ranks
 
@@ -53,7 +53,7 @@ def evaluate_classification(
         if shown and 0 in tests:  # the prompt set measured last
             names = table.names(classes.dataset, classes.label)
             examples += _examples(shown, classes, tests[0], names, prompt_set, share)
-    protocol = f"{said(PROTOCOL, task.class_vectors)} Prompt sets: {table.described(task.prompt_sets)}."
+    protocol = f"{protocol_text(PROTOCOL, task.class_vectors)} Prompt sets: {table.described(task.prompt_sets)}."
     return findings.evaluated("classification", protocol, "image", examples)
 
 
@@ -74,7 +74,7 @@ def _measure(
     aligners: Sequence[TrainedAligner],
     tests: Mapping[int, ZeroShotTest],
 ) -> None:
-    """One label of one data set through one prompt set."""
+    """Measure one label of one data set with one prompt set, each aligner with its own prompt table."""
     ranks = {aligner.name: class_ranks(aligner, task.dataset, tests, "prompts", CLASSNAMES) for aligner in aligners}
     cohort, measured = accuracy(task.label, task.dataset, tests, ranks, LANGUAGE, prompt_set)
     classes = np.concatenate([np.array([" ".join(test.texts[c]) for c in test.classes]) for test in tests.values()])
@@ -91,11 +91,11 @@ def _examples(
     prompt_set: str,
     count: int,
 ) -> Iterator[dict[str, Any]]:
-    """`count` images of repeat 0 with the classes placed first, by name."""
+    """`count` images of repeat 0 with the names of their best-placed classes."""
     classifier = test.classifier(aligner, 0, "prompts", CLASSNAMES)
     called = [names[texts[0]] for texts in test.texts]
     images = aligner.image_vectors(0, task.dataset, test.images)
-    for answer in answers(images, classifier, test.right, test.images, count):
+    for answer in answers(images, classifier, test.positives, test.images, count):
         yield {
             "dataset": task.dataset,
             "label": task.label,

@@ -1,4 +1,4 @@
-"""Test items on which aligners are compared, and what each aligner got on them."""
+"""Test items on which aligners are compared, and the outcomes of each aligner on them."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +28,11 @@ class Cohort:
     prompt_set: str | None = None
     language: str | None = None
     tokens: int | None = None
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What rows and differences on these items are told apart by."""
+        return {name: getattr(self, name) for name in ("dataset", "prompt_set", "language", "tokens")}
 
     @classmethod
     def of_repeats(
@@ -79,7 +84,7 @@ def pooled(parts: Sequence[tuple[Cohort, Sequence[Measured]]], language: str) ->
     repeat = np.concatenate([cohort.repeat for cohort in cohorts])
     by_repeat = [dict(zip(np.unique(c.repeat).tolist(), c.candidates, strict=True)) for c in cohorts]
     candidates = tuple(
-        float(np.mean([known[number] for known in by_repeat if number in known]))
+        float(np.mean([of_language[number] for of_language in by_repeat if number in of_language]))
         for number in np.unique(repeat).tolist()
     )
     groups = np.concatenate([np.full(len(cohort.repeat), str(cohort.language)) for cohort in cohorts])

@@ -1,4 +1,4 @@
-"""Ways from a patch token to a class: what segmentation compares with what, for one aligner."""
+"""Ways from a patch token to a class, for one aligner."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -36,7 +36,7 @@ class PatchMethod(Protocol):
 
 
 class LocalProjector:
-    """The projector of local tokens that an aligner was trained with on whole pictures: how Freeze-Align segments."""
+    """The projector of local tokens, which was trained on whole pictures: how Freeze-Align segments."""
 
     def __init__(self, aligner: TrainedAligner, name: str) -> None:
         self.aligner, self.name = aligner, name
@@ -83,7 +83,7 @@ class RegionHead:
 
 
 def methods_of(aligner: TrainedAligner) -> list[PatchMethod]:
-    """How an aligner segments: its dense head under its own name, and the plain projector beside it if it has one."""
+    """How an aligner segments. With a dense head there are two methods: that head, and the plain projector."""
     if aligner.spec.evaluation.dense_head is None:
         return [LocalProjector(aligner, aligner.name)]
     plain = LocalProjector(aligner, f"{aligner.name}-{PROJECTOR}")

@@ -1,4 +1,4 @@
-"""Vectors of the shared space for a trained aligner, made from the very features it was trained on."""
+"""Vectors in the shared space of a trained aligner, from the features that it was trained on."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ from pipeline.paths import MODELS, store_folder
 
 
 class TrainedAligner:
-    """The heads of an aligner beside the feature stores of its views.
+    """The heads of an aligner together with the feature stores of its views.
 
     Attributes:
         name: as in params.yaml.
@@ -42,7 +42,7 @@ class TrainedAligner:
             )
         self._stores: dict[tuple[str, str, str], FeatureStore] = {}
         self._heads: dict[int, ProjectionHeads] = {}
-        self._known: dict[tuple[int, Path], _KnownVectors] = {}
+        self._caches: dict[tuple[int, Path], _VectorCache] = {}
 
     def heads(self, repeat: int) -> ProjectionHeads:
         """The heads of one repeat, loaded once."""
@@ -59,7 +59,7 @@ class TrainedAligner:
         return self._store(group, "text", dataset).servable(ids)
 
     def holds_text(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
-        """Which texts the store has a row for, (n,) bool: those of languages that its view leaves out it has not."""
+        """Which texts the store has a row for, (n,) bool; it has none for languages that its view leaves out."""
         return self._store(group, "text", dataset).holds(ids)
 
     def image_vectors(self, repeat: int, dataset: str, ids: np.ndarray) -> np.ndarray:
@@ -89,9 +89,9 @@ class TrainedAligner:
         embed: Callable[[ProjectionHeads, FeatureStore, np.ndarray], np.ndarray],
     ) -> np.ndarray:
         key = (repeat, store.folder)
-        if key not in self._known:
-            self._known[key] = _KnownVectors(store, self.config.embed_dim)
-        return self._known[key].of(ids, partial(embed, self.heads(repeat), store))
+        if key not in self._caches:
+            self._caches[key] = _VectorCache(store, self.config.embed_dim)
+        return self._caches[key].of(ids, partial(embed, self.heads(repeat), store))
 
     def _store(self, group: str, side: str, dataset: str) -> FeatureStore:
         view = self.config.views[side]
@@ -108,8 +108,8 @@ class TrainedAligner:
         return self._stores[key]
 
 
-class _KnownVectors:
-    """The vectors of those rows of a store that were asked for so far."""
+class _VectorCache:
+    """The vectors of the rows of a store that have been asked for so far."""
 
     def __init__(self, store: FeatureStore, width: int) -> None:
         self._store = store

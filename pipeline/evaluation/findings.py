@@ -1,4 +1,4 @@
-"""What a task gathers while it runs, until it is a result; and differences in words."""
+"""What a task gathers until its result is complete; and differences in words."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -73,7 +73,7 @@ class Findings:
 
 
 def sentence(difference: Difference) -> str:
-    """What a difference establishes, in words."""
+    """A sentence on what a difference establishes."""
     where = f"on {difference.dataset}, {difference.metric}"
     if difference.prompt_set:
         where += f" with prompts {difference.prompt_set!r}"

@@ -1,7 +1,8 @@
-"""The segmentation figure of Freeze-Align (arXiv 2409.19425), as its published script computes it. It is no mean IoU.
+"""The segmentation figure of Freeze-Align (arXiv 2409.19425), as its published script computes it. It is not
+a mean IoU.
 
-Per picture and class *present in it* (which the model is told), the map of scores is stretched to 0 to 1 within the
-picture and cut at 0.4; a class without an object is never asked for, so nothing can be mistaken for it.
+The model is told which classes are present in a picture. The map of scores of each of them is stretched to 0 to 1
+within the picture and cut at 0.4; an absent class is never asked for, so nothing can be mistaken for it.
 """
 
 import numpy as np
@@ -18,11 +19,11 @@ def present_class_ious(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """IoU of each class that is present in a picture, at 256 x 256 pixels.
 
-    The label map is resized by nearest neighbour and pixels that do not count are background, as is done there. The
-    picture is the whole of what the patches see, squeezed to a square.
+    As in that script, the label map is resized by nearest neighbour and pixels that do not count are background. The
+    picture is all that the patches see, squeezed to a square.
 
     Args:
-        scores: (P, C) float, patches times class vectors; patches are not brought to unit length there.
+        scores: (P, C) float, patches times class vectors; patches are not brought to unit length.
         patch_grid: rows and columns of patches.
         labels: (height, width) int64, the class of each pixel, `BACKGROUND` or `VOID`.
 

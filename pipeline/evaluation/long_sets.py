@@ -29,7 +29,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class LongSet:
-    """One data set as all aligners that take part see it.
+    """One data set through every aligner that takes part.
 
     Attributes:
         group, name: of its index.
@@ -58,7 +58,7 @@ class _StoredImages:
 
 
 def scene_set(name: str, aligners: Sequence[TrainedAligner], repeats: int, findings: Findings) -> LongSet | None:
-    """The composed scenes `name`; in every repeat all of them that each aligner could encode. None if there is none.
+    """The composed scenes `name` that every aligner could encode, the same in every repeat; None if there are none.
 
     An aligner needs a dense view, or head identity, which sees scenes through its image view.
 
@@ -93,7 +93,7 @@ def scene_set(name: str, aligners: Sequence[TrainedAligner], repeats: int, findi
 
 
 def caption_set(dataset: str, aligners: Sequence[TrainedAligner], repeats: int, findings: Findings) -> LongSet | None:
-    """The English captions of role "long" of a data set, in the test split of each repeat; None if there is none.
+    """The English captions of role "long" of a data set, in the test split of each repeat; None if there are none.
 
     Raises:
         DataError: tables of the splits are missing.

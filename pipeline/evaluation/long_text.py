@@ -1,4 +1,4 @@
-"""Retrieval between images and their long captions, against the length at which captions are cut."""
+"""Retrieval between images and their long captions, by the length at which captions are cut."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ ByLength = dict[tuple[str, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Ranks:
-    """Rank of the first right answer of one aligner by way and length: (n,) int64, the repeats one after another.
+    """Rank of the first positive of one aligner by way and length: (n,) int64, the repeats one after another.
 
     Attributes:
         by: with texts cut at that length.
@@ -47,7 +47,7 @@ class Ranks:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The truncations, rising."""
+        """The truncations, ascending."""
         return tuple(sorted({tokens for _, tokens in self.by}))
 
 
@@ -106,12 +106,12 @@ def _measure(
 
 
 def _longest(name: str, ranks: Ranks, items: LongSet, k: int, draws: int, seed: int) -> list[str]:
-    """In words: at which length recall is highest, and whether that differs from the shortest."""
+    """Sentences: at which length recall is highest, and whether that differs from the shortest."""
     shortest = ranks.lengths[0]
     lines = []
     for way in WAYS:
         families = np.concatenate([test.side(way)[0] for test in items.tests.values()])
-        boot = FamilyBootstrap(families, draws, seed)
+        bootstrap = FamilyBootstrap(families, draws, seed)
         hits = {tokens: hits_at(ranks.by[way, tokens], k) for tokens in ranks.lengths}
         best = max(hits, key=lambda tokens: (hits[tokens].mean(), -tokens))
         what = f"{items.name} scenes" if items.group == "scenes" else items.name
@@ -119,7 +119,7 @@ def _longest(name: str, ranks: Ranks, items: LongSet, k: int, draws: int, seed: 
         if best == shortest:
             lines.append(f"{line}, the shortest captions.")
             continue
-        compared = boot.compare(hits[best], hits[shortest])
+        compared = bootstrap.compare(hits[best], hits[shortest])
         verdict = "no established difference from" if not compared.excludes_zero else "above"
         interval = compared.interval
         shown = f", 95 % interval {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else ""
@@ -128,16 +128,16 @@ def _longest(name: str, ranks: Ranks, items: LongSet, k: int, draws: int, seed: 
 
 
 def _examples(ranks: Ranks, items: LongSet, count: int) -> list[dict[str, Any]]:
-    """Captions chosen by hash, and the rank of the right image for each, by length, in the first repeat."""
+    """Captions chosen by hash, with the rank of the image of each by length, in the first repeat."""
     test = next(iter(items.tests.values()))
-    image_of = dict(zip(test.right[::-1, 1].tolist(), test.right[::-1, 0].tolist(), strict=True))
+    image_of = dict(zip(test.positives[::-1, 1].tolist(), test.positives[::-1, 0].tolist(), strict=True))
     first = {tokens: ranks.by["t2i", tokens][: len(test.texts)] for tokens in ranks.lengths}
     images = test.images[[image_of[text] for text in range(len(test.texts))]]
     return [
         {
             "scene": image_reference(items.name, images[place], items.group),
             "text_id": str(test.texts[place]),
-            "ranks": {str(tokens): int(found[place]) for tokens, found in first.items()},
+            "ranks": {str(tokens): int(by_text[place]) for tokens, by_text in first.items()},
             "candidates": len(test.images),
         }
         for place in choose(images, first[ranks.lengths[-1]] == 1, count)

@@ -15,7 +15,7 @@ from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import choose, image_reference, shares, showcase
 from pipeline.evaluation.findings import Findings
 from pipeline.evaluation.metrics import first_hit_ranks, hits_at
-from pipeline.evaluation.prompts import said
+from pipeline.evaluation.prompts import protocol_text
 from pipeline.evaluation.results import AVERAGE, Evaluated
 from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest, accuracy, class_ranks
 
@@ -48,7 +48,7 @@ def evaluate_multilingual(
 ) -> Evaluated:
     """Top-1 and top-5 accuracy and recall of every aligner in every language, and on average over languages.
 
-    An aligner whose text view leaves a language out is left out there, and from the average.
+    An aligner whose text view lacks a language is left out for that language and from the average.
 
     Raises:
         PermafrostError: tables, stores or heads are missing or do not fit each other.
@@ -80,7 +80,7 @@ def evaluate_multilingual(
         if shown:
             seen = {one.code: tests[one.code][0] for one in languages if shown in one.aligners and 0 in tests[one.code]}
             examples += _examples(shown, dataset, labelled, seen, share)
-    return findings.evaluated("multilingual", said(PROTOCOL, task.class_vectors), "query", examples)
+    return findings.evaluated("multilingual", protocol_text(PROTOCOL, task.class_vectors), "query", examples)
 
 
 def _languages(
@@ -89,14 +89,14 @@ def _languages(
     """The languages that at least one aligner has features of, English first; what is missing is reported."""
     codes = sorted(set(pairs.language.tolist()), key=lambda code: (code != LANGUAGE, code))
     texts = {code: set(pairs.text_id[pairs.language == code].tolist()) for code in codes}
-    uses = Counter(text for found in texts.values() for text in found)
+    uses = Counter(text for of_language in texts.values() for text in of_language)
     able: dict[str, list[TrainedAligner]] = {code: [] for code in codes}
     for aligner in aligners:
         lacking = []
         for code in codes:
-            own = [text for text in sorted(texts[code]) if uses[text] == 1]  # "Pizza" is in many languages
-            held = aligner.holds_text("pairs", dataset, np.array(own or sorted(texts[code])))
-            if held.any() if own else held.all():
+            unique = [text for text in sorted(texts[code]) if uses[text] == 1]  # "Pizza" is in many languages
+            held = aligner.holds_text("pairs", dataset, np.array(unique or sorted(texts[code])))
+            if held.any() if unique else held.all():
                 able[code].append(aligner)
             else:
                 lacking.append(code)
@@ -131,12 +131,12 @@ def _concept_tests(
             f"{dataset} in {language.code}: {unnamed} test concepts have no caption in this language; they are no "
             "classes, and their images are not classified"
         )
-    found = {}
+    tests = {}
     for repeat in np.flatnonzero((tested & named[:, None]).any(axis=0)).tolist():
         mask = tested[:, repeat] & named
         texts = {value: tuple(sorted(names[value])) for value in np.unique(labelled.values[mask]).tolist()}
-        found[repeat] = ZeroShotTest.of(labelled, mask, texts, kind)
-    return found
+        tests[repeat] = ZeroShotTest.of(labelled, mask, texts, kind)
+    return tests
 
 
 def _parts(
@@ -147,7 +147,7 @@ def _parts(
     repeats: int,
     recall_at: Sequence[int],
 ) -> dict[str, Part]:
-    """Items and metrics of classification and of both directions of retrieval, as far as there are test items."""
+    """Items and metrics of classification and of both directions of retrieval, where there are test items."""
     parts: dict[str, Part] = {}
     if tests:
         ranks = {a.name: class_ranks(a, dataset, tests, "pairs", dataset) for a in language.aligners}
@@ -167,39 +167,38 @@ def _ceiling(
     tests: Mapping[int, ZeroShotTest],
     english: Mapping[int, ZeroShotTest],
 ) -> Measured:
-    """Whether the class of each image, named in this language, is nearest to its own English class: no image is seen.
+    """Whether the class of each image, named in this language, is nearest to its English class; no image is used.
 
     An image whose concept has no English caption counts as a miss.
     """
     chance, outcomes = [], defaultdict[str, list[np.ndarray]](list)
     for repeat, test in tests.items():
         named = english.get(repeat)
-        known = dict(zip(named.images.tolist(), named.classes.tolist(), strict=True)) if named else {}
+        class_of = dict(zip(named.images.tolist(), named.classes.tolist(), strict=True)) if named else {}
         queries = np.array(
-            [place for place, image in enumerate(test.images.tolist()) if image in known], dtype=np.int64
+            [place for place, image in enumerate(test.images.tolist()) if image in class_of], dtype=np.int64
         )
-        right = np.array([known[image] for image in test.images[queries].tolist()], dtype=np.int64)
+        classes = np.array([class_of[image] for image in test.images[queries].tolist()], dtype=np.int64)
         expected = np.zeros(len(test.images))
         expected[queries] = 1 / len(named.texts) if named else 0
         chance.append(expected)
         for aligner in aligners:
-            found = np.zeros(len(test.images))
+            hits = np.zeros(len(test.images))
             if named and queries.size:
-                own = test.classifier(aligner, repeat, "pairs", dataset)[test.classes[queries]]
-                pairs = np.stack([np.arange(len(queries)), right], axis=1)
-                found[queries] = hits_at(
-                    first_hit_ranks(own, named.classifier(aligner, repeat, "pairs", dataset), pairs), 1
-                )
-            outcomes[aligner.name].append(found)
+                translated = test.classifier(aligner, repeat, "pairs", dataset)[test.classes[queries]]
+                positives = np.stack([np.arange(len(queries)), classes], axis=1)
+                ranks = first_hit_ranks(translated, named.classifier(aligner, repeat, "pairs", dataset), positives)
+                hits[queries] = hits_at(ranks, 1)
+            outcomes[aligner.name].append(hits)
     return Measured("concept_text_ceiling", np.concatenate(chance), joined(outcomes))
 
 
 def _examples(
     aligner: TrainedAligner, dataset: str, labelled: LabelledImages, tests: Mapping[str, ZeroShotTest], count: int
 ) -> Iterator[dict[str, Any]]:
-    """`count` test images of repeat 0 with the concept that each language finds; half are right in the first."""
+    """`count` test images of repeat 0 with the concept that each language finds; half are correct in the first."""
     concept_of = dict(zip(labelled.ids.tolist(), labelled.values.tolist(), strict=True))
-    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    by_image: dict[str, dict[str, Any]] = defaultdict(dict)
     for code, test in tests.items():
         vectors = aligner.image_vectors(0, dataset, test.images)
         classifier = test.classifier(aligner, 0, "pairs", dataset)
@@ -207,17 +206,17 @@ def _examples(
             test.texts[place]: concept_of[image] for image, place in zip(test.images, test.classes, strict=True)
         }
         best = (vectors @ classifier.T).argmax(axis=1)
-        right = first_hit_ranks(vectors, classifier, test.right) == 1
-        for image, place, hit in zip(test.images.tolist(), best.tolist(), right.tolist(), strict=True):
+        correct = first_hit_ranks(vectors, classifier, test.positives) == 1
+        for image, place, hit in zip(test.images.tolist(), best.tolist(), correct.tolist(), strict=True):
             texts = test.texts[place]
-            found[image][code] = {"concept": concepts[texts], "text_id": texts[0], "right": hit}
-    images = sorted(found)
-    right = np.array([next(iter(found[image].values()))["right"] for image in images], dtype=bool)
-    for place in choose(images, right, count):
+            by_image[image][code] = {"concept": concepts[texts], "text_id": texts[0], "right": hit}
+    images = sorted(by_image)
+    correct_first = np.array([next(iter(by_image[image].values()))["right"] for image in images], dtype=bool)
+    for place in choose(images, correct_first, count):
         image = images[place]
         yield {
             "dataset": dataset,
             "image": image_reference(dataset, image),
             "right": concept_of[image],
-            "languages": found[image],
+            "languages": by_image[image],
         }

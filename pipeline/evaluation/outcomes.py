@@ -15,7 +15,7 @@ PROJECTOR = "projector"  # of an aligner with a dense head, its plain projector 
 
 @dataclass(frozen=True)
 class Comparisons:
-    """Whom an aligner is compared with.
+    """Which aligners an aligner is compared with.
 
     Attributes:
         control: every other aligner is compared with it; None for none.
@@ -54,19 +54,19 @@ def report(
     ungrouped = FamilyBootstrap(cohort.families, draws, seed)
     for metric in measured:
         groups = metric.groups
-        boot = ungrouped if groups is None else FamilyBootstrap(cohort.families, draws, seed, groups)
+        bootstrap = ungrouped if groups is None else FamilyBootstrap(cohort.families, draws, seed, groups)
         spreads = {name: _spread(cohort, outcomes, groups) for name, outcomes in metric.outcomes.items()}
-        chance, items = boot.value(metric.chance), len(metric.chance)
-        found = compare(cohort, metric.metric, boot, metric.outcomes, spreads, chance, items, comparisons)
-        rows += found[0]
-        differences += found[1]
+        chance, items = bootstrap.value(metric.chance), len(metric.chance)
+        new = compare(cohort, metric.metric, bootstrap, metric.outcomes, spreads, chance, items, comparisons)
+        rows += new[0]
+        differences += new[1]
     return rows, differences
 
 
 def compare(
     cohort: Cohort,
     metric: str,
-    boot: ClusterBootstrap[Outcomes],
+    bootstrap: ClusterBootstrap[Outcomes],
     outcomes: Mapping[str, Outcomes],
     spreads: Mapping[str, float | None],
     chance: float,
@@ -76,50 +76,44 @@ def compare(
     """Rows of every aligner on one metric, and its differences from its partners under the same draws.
 
     Args:
-        outcomes: per aligner, in the form that `boot` takes.
+        outcomes: per aligner, in the form that `bootstrap` takes.
         spreads: per aligner, the standard deviation over repeats.
         chance: the value under random answers.
         items: number of test items.
     """
     rows: list[Row] = []
     differences: list[Difference] = []
-    for aligner, own in outcomes.items():
+    for aligner, of_aligner in outcomes.items():
         rows.append(
             Row(
                 aligner=aligner,
-                dataset=cohort.dataset,
                 metric=metric,
-                value=boot.value(own),
+                value=bootstrap.value(of_aligner),
                 chance=chance,
-                ci=boot.interval(own),
+                ci=bootstrap.interval(of_aligner),
                 sd_repeats=spreads[aligner],
                 n_items=items,
                 n_candidates=float(np.mean(cohort.candidates)),
-                n_families=boot.families,
+                n_families=bootstrap.families,
                 repeats=len(cohort.candidates),
-                prompt_set=cohort.prompt_set,
-                language=cohort.language,
-                tokens=cohort.tokens,
+                **cohort.labels,
             )
         )
         for partner in comparisons.partners(aligner):
             if partner not in outcomes:
                 continue
-            compared = boot.compare(own, outcomes[partner])
+            compared = bootstrap.compare(of_aligner, outcomes[partner])
             differences.append(
                 Difference(
                     aligner=aligner,
                     versus=partner,
-                    dataset=cohort.dataset,
                     metric=metric,
                     difference=compared.difference,
                     ci=compared.interval,
                     ratio=compared.ratio,
                     ratio_ci=compared.ratio_interval,
                     excludes_zero=compared.excludes_zero,
-                    prompt_set=cohort.prompt_set,
-                    language=cohort.language,
-                    tokens=cohort.tokens,
+                    **cohort.labels,
                 )
             )
     return rows, differences

@@ -1,4 +1,4 @@
-"""How well predicted areas cover true ones: mean IoU and pixel accuracy, and their bootstrap over families."""
+"""How well predicted areas cover true ones: mean IoU and pixel accuracy, bootstrapped over families."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,14 +44,14 @@ def count_overlap(
         flat = np.bincount(rows * shape[1] + classes, minlength=shape[0] * shape[1])
         return flat.reshape(shape).astype(np.float64)
 
-    right = truth == predicted
-    return counted(families[right], truth[right]), counted(families, truth), counted(families, predicted)
+    correct = truth == predicted
+    return counted(families[correct], truth[correct]), counted(families, truth), counted(families, predicted)
 
 
 def mean_iou(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Mean over the classes that are present of intersection over union: (..., C) each, to (...).
 
-    A class is present where it has true pixels; pixels taken for an absent one count in no IoU but their own class's.
+    A class is present if it has true pixels. Pixels taken for an absent class count in the IoU of their true class.
     """
     present = truth > 0
     union = truth + predicted - hits
@@ -61,9 +61,9 @@ def mean_iou(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.n
 
 
 def mean_iou_of_all(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Mean IoU over all classes but those that are neither there nor predicted: (..., C) each, to (...).
+    """Mean IoU over all classes except those that are neither present nor predicted: (..., C) each, to (...).
 
-    A class that is predicted without being there counts as 0. As torchmetrics' `MulticlassJaccardIndex` (macro).
+    A class that is predicted without being present counts as 0. As torchmetrics' `MulticlassJaccardIndex` (macro).
     """
     union = truth + predicted - hits
     counted = union > 0
@@ -73,13 +73,13 @@ def mean_iou_of_all(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) 
 
 
 def pixel_accuracy(hits: np.ndarray, truth: np.ndarray, _predicted: np.ndarray) -> np.ndarray:
-    """Share of the pixels that are right: (..., C) each, to (...)."""
+    """Share of the pixels that are predicted correctly: (..., C) each, to (...)."""
     share: np.ndarray = hits.sum(axis=-1) / truth.sum(axis=-1)
     return share
 
 
 def chance_of(measure: Measure, truth: np.ndarray, candidates: int) -> float:
-    """What drawing one of `candidates` classes for each pixel alone, evenly, is expected to give.
+    """The value that is expected when each pixel is given one of `candidates` classes at random.
 
     In expectation a share 1 / candidates of the true pixels of a class are hit, and a share 1 / candidates of all
     pixels are taken for it. The IoU of a class is then expected hits over expected union, exact but for the
@@ -93,7 +93,7 @@ def chance_of(measure: Measure, truth: np.ndarray, candidates: int) -> float:
 
 
 class OverlapBootstrap(ClusterBootstrap[Overlap]):
-    """A measure of areas, all pixels of a family coming or going together; those of several repeats are pooled."""
+    """A measure of areas. All pixels of a family are drawn together; repeats are pooled."""
 
     def __init__(self, measure: Measure, families: np.ndarray, draws: int, seed: int) -> None:
         """Draw.

@@ -1,4 +1,4 @@
-"""From scores on a grid of patches to a class for each of some pixels of a square picture.
+"""From scores on a grid of patches to classes of some pixels of a square picture.
 
 Scores are interpolated bilinearly, as `torch.nn.functional.interpolate(..., align_corners=False)` does it, but only at
 the pixels asked for, and only for the classes that can win there.
@@ -26,7 +26,7 @@ class PatchCells:
     weights: np.ndarray
 
     def renumbered(self, corners: np.ndarray) -> "PatchCells":
-        """The same cells where patches have other numbers: `corners` (k, 4) are the new ones."""
+        """The same cells with patches renumbered: `corners` (k, 4) are the new numbers."""
         return PatchCells(corners, self.cell_of, self.weights)
 
 
@@ -54,7 +54,7 @@ def locate(
 
 
 def best_class(scores: np.ndarray, cells: PatchCells) -> np.ndarray:
-    """The class with the highest interpolated score at each pixel, (n,) int64; the first of equals.
+    """The class with the highest interpolated score at each pixel, (n,) int64; the first one of a tie.
 
     An interpolated score lies between the lowest and the highest of its four patches. So only those classes can win in
     a cell whose highest score there reaches the best of all lowest scores: the others need no interpolation, and the

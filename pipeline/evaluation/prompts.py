@@ -31,15 +31,15 @@ class PromptTable:
         Raises:
             DataError: a class has no prompt in that set and language.
         """
-        found = [tuple(sorted(set(self._ids.get((dataset, label, v, prompt_set, language), ())))) for v in values]
-        lacking = [value for value, ids in zip(values, found, strict=True) if not ids]
+        prompts = [tuple(sorted(set(self._ids.get((dataset, label, v, prompt_set, language), ())))) for v in values]
+        lacking = [value for value, ids in zip(values, prompts, strict=True) if not ids]
         if lacking:
             raise DataError(
                 f"{self._path} has no prompt of set {prompt_set!r} in language {language!r} for {len(lacking)} of "
                 f"{len(values)} classes ({label} of {dataset}), the first {lacking[0]!r}. Write the prompts again "
                 "with: dvc repro"
             )
-        return found
+        return prompts
 
     def described(self, prompt_sets: Sequence[str]) -> str:
         """The number of templates of each set and the first digits of their SHA-256, by data set, as recorded."""
@@ -47,11 +47,12 @@ class PromptTable:
         recorded = json.loads(about.read_text(encoding="utf-8")).get("sets", {}) if about.is_file() else {}
         parts = []
         for name in prompt_sets:
-            of: dict[tuple[int, str], list[str]] = {}
-            for dataset, found in recorded.get(name, {}).items():
-                of.setdefault((found["templates"], found["sha256"][:12]), []).append(dataset)
+            datasets: dict[tuple[int, str], list[str]] = {}
+            for dataset, template in recorded.get(name, {}).items():
+                datasets.setdefault((template["templates"], template["sha256"][:12]), []).append(dataset)
             shown = [
-                f"{count} templates, SHA-256 {digest}... ({', '.join(sets)})" for (count, digest), sets in of.items()
+                f"{count} templates, SHA-256 {digest}... ({', '.join(sets)})"
+                for (count, digest), sets in datasets.items()
             ]
             parts.append(f"{name}: {' and '.join(shown) or 'not recorded'}")
         return "; ".join(parts)
@@ -61,8 +62,8 @@ class PromptTable:
         return self._names.get((dataset, label), {})
 
 
-def said(protocol: str, class_vectors: str) -> str:
-    """A protocol with what departs from it."""
+def protocol_text(protocol: str, class_vectors: str) -> str:
+    """A protocol, and where the parameters depart from it."""
     if class_vectors == "unit":
         return protocol
     return f"{protocol} But class vectors were left at the length of the mean (evaluate.class_vectors: mean)."

@@ -28,7 +28,7 @@ class Row:
         metric: e.g. "i2t_recall@1".
         value: over the test items of all repeats together.
         chance: what random scores would give.
-        ci: 95 % interval, bootstrap over families; None where there is none.
+        ci: 95 % interval, bootstrap over families; None where it has no interval.
         sd_repeats: standard deviation of the value over repeats.
         n_items: test items of all repeats together.
         n_candidates: mean over repeats.
@@ -54,12 +54,12 @@ class Row:
 
     @property
     def measure(self) -> str:
-        """The metric with all that it was measured under, e.g. "t2i_recall@1_de" or "t2i_recall@1_en_64tok"."""
+        """The metric and the conditions it was measured under, e.g. "t2i_recall@1_de" or "t2i_recall@1_en_64tok"."""
         parts = (self.metric, self.prompt_set, self.language, f"{self.tokens}tok" if self.tokens else None)
         return "_".join(part for part in parts if part)
 
     def flat(self) -> dict[str, Any]:
-        """The row with a name and the ends of its interval, each under a key of its own."""
+        """The row as one mapping, with a name and the ends of its interval apart."""
         low, high = self.ci or (None, None)
         name = f"{self.dataset} {self.measure} {self.aligner}"
         return {"name": name, **asdict(self), "ci_low": low, "ci_high": high}
@@ -85,13 +85,13 @@ class Difference:
 
 @dataclass(frozen=True, config=_STRICT)
 class TaskResult:
-    """What a task found.
+    """The result of a task.
 
     Attributes:
         task: its name.
-        protocol: in a sentence or two, what was done.
+        protocol: what was done, in a few sentences.
         unit: what an item is.
-        sentences: in plain words, which differences are established.
+        sentences: which differences are established.
         left_out: what was not evaluated, and why.
     """
 
@@ -142,7 +142,7 @@ class TaskResult:
 
 @dataclass(frozen=True, config=_STRICT)
 class Evaluated:
-    """What a task gives: its result, and examples of repeat 0 in a form of its own that JSON can hold."""
+    """What a task returns: its result, and examples of repeat 0 as JSON values, in a form of its own."""
 
     result: TaskResult
     examples: tuple[dict[str, Any], ...] = ()

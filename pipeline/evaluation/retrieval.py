@@ -1,4 +1,4 @@
-"""Image-caption retrieval on held-out concept families, each data set apart."""
+"""Image-caption retrieval on held-out concept families, each data set by itself."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -40,11 +40,13 @@ def evaluate_retrieval(
             findings.left_out.append(f"{dataset}: no captioned image in the test split of any repeat")
             continue
         ranks = both_ways(tested, dataset, aligners)
-        for direction, found in ranks.items():
-            cohort, measured = recall(direction, dataset, tested, found, task.recall_at)
+        for direction, by_aligner in ranks.items():
+            cohort, measured = recall(direction, dataset, tested, by_aligner, task.recall_at)
             findings.measure(cohort, measured)
             chance = _chance_median(direction, tested)
-            findings.rows += [_median_row(cohort, direction, name, by_item, chance) for name, by_item in found.items()]
+            findings.rows += [
+                _median_row(cohort, direction, name, by_query, chance) for name, by_query in by_aligner.items()
+            ]
         if 0 in tested:
             first[dataset] = tested[0]
     shown = showcase(aligners, params)
@@ -55,14 +57,13 @@ def evaluate_retrieval(
 def _chance_median(direction: str, tested: Mapping[int, RetrievalSet]) -> float:
     """Median rank under random orders, mean over repeats."""
     sides = [items.side(direction) for items in tested.values()]
-    return float(np.mean([chance_median_rank(rights, candidates) for _, rights, candidates in sides]))
+    return float(np.mean([chance_median_rank(counts, candidates) for _, counts, candidates in sides]))
 
 
 def _median_row(cohort: Cohort, direction: str, aligner: str, ranks: np.ndarray, chance: float) -> Row:
     """The median has no interval here: it is not a mean of families."""
     return Row(
         aligner=aligner,
-        dataset=cohort.dataset,
         metric=f"{direction}_median_rank",
         value=float(np.median(ranks)),
         chance=chance,
@@ -72,7 +73,7 @@ def _median_row(cohort: Cohort, direction: str, aligner: str, ranks: np.ndarray,
         n_candidates=float(np.mean(cohort.candidates)),
         n_families=len(np.unique(cohort.families.astype(str))),
         repeats=len(cohort.candidates),
-        language=cohort.language,
+        **cohort.labels,
     )
 
 
@@ -80,18 +81,18 @@ def _examples(aligner: TrainedAligner, sets: Mapping[str, RetrievalSet], count: 
     """`count` examples of each direction in repeat 0, dealt out over the data sets."""
     for dataset, items, share in zip(sets, sets.values(), shares(count, len(sets)), strict=True):
         images: list[dict[str, Any]] = [{"image": image_reference(dataset, image)} for image in items.images]
-        image_of = dict(items.right[::-1, ::-1].tolist())  # the first image of each caption
+        image_of = dict(items.positives[::-1, ::-1].tolist())  # the first image of each caption
         texts: list[dict[str, Any]] = [
             {"text_id": str(text), **images[image_of[place]]} for place, text in enumerate(items.texts)
         ]
         image_vectors = aligner.image_vectors(0, dataset, items.images)
         text_vectors = aligner.text_vectors(0, "pairs", dataset, items.texts)
-        found = {
-            "t2i": (texts, images, answers(text_vectors, image_vectors, items.right[:, ::-1], items.texts, share)),
-            "i2t": (images, texts, answers(image_vectors, text_vectors, items.right, items.images, share)),
+        directions = {
+            "t2i": (texts, images, answers(text_vectors, image_vectors, items.positives[:, ::-1], items.texts, share)),
+            "i2t": (images, texts, answers(image_vectors, text_vectors, items.positives, items.images, share)),
         }
-        for kind, (queries, candidates, answered) in found.items():
+        for kind, (queries, candidates, answered) in directions.items():
             for answer in answered:
-                results = [{**candidates[c.position], "score": c.score, "right": c.right} for c in answer.best]
+                results = [{**candidates[c.position], "score": c.score, "right": c.positive} for c in answer.best]
                 query = queries[answer.query]
                 yield {"kind": kind, "dataset": dataset, "query": query, "rank": answer.rank, "results": results}

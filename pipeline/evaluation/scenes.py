@@ -1,4 +1,4 @@
-"""Composed scenes through a trained aligner: other views of the very encoders that its heads were trained on."""
+"""Composed scenes through a trained aligner: other views of the encoders that its heads were trained on."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -30,7 +30,7 @@ class DenseStore:
         """Open the store.
 
         Raises:
-            StoreError: there is none, or it is damaged.
+            StoreError: it is missing or damaged.
             FingerprintMismatch: it holds features of another encoder than the heads were trained on.
             DataError: it has no patch tokens.
         """
@@ -68,20 +68,20 @@ class SceneImages(DenseStore):
         self._chosen: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def chosen_patches(self, repeat: int, ids: np.ndarray, patches: np.ndarray) -> np.ndarray:
-        """Tokens (n, D) of single patches, those last asked for in a repeat remembered.
+        """Tokens (n, D) of single patches; the last ones asked for in a repeat are kept.
 
         Args:
             ids: (N,) str, scenes.
-            patches: (n,) int64, rising: patches numbered through the scenes of `ids`, row-major within one.
+            patches: (n,) int64, ascending: patches numbered through the scenes of `ids`, row-major within one.
         """
-        known = self._chosen.get(repeat)
-        if known is None or not np.array_equal(known[0], patches):  # labels of one data set ask for the same patches
+        last = self._chosen.get(repeat)
+        if last is None or not np.array_equal(last[0], patches):  # labels of one data set ask for the same patches
             per_scene = self.patch_grid[0] * self.patch_grid[1]
             scenes = np.unique(patches // per_scene)
             tokens = self.patches(ids[scenes])
             rows = np.searchsorted(scenes, patches // per_scene)
-            known = self._chosen[repeat] = (patches, tokens[rows, patches % per_scene])
-        return known[1]
+            last = self._chosen[repeat] = (patches, tokens[rows, patches % per_scene])
+        return last[1]
 
     def image_vectors(self, repeat: int, ids: np.ndarray) -> np.ndarray:
         """Unit vectors (n, K) float32 of whole scenes, through both projectors.
@@ -96,7 +96,7 @@ class LongTexts:
     """Long captions through the view `long_text` of an aligner.
 
     Attributes:
-        truncations: rising, T numbers of tokens, special tokens included.
+        truncations: ascending, T numbers of tokens, special tokens included.
         chunk_tokens: tokens of the pieces over which whole texts are pooled; None where the view has none.
     """
 

@@ -117,7 +117,7 @@ def label_objects(
 
 
 def _locate(test: HeldOutPixels, size: int, patch_grid: tuple[int, int], share: float) -> Located:
-    """The patches that the test pixels need, and the pixels among those."""
+    """The patches that the test pixels need, and where the pixels lie among them."""
     cells = locate(test.scenes, test.rows, test.columns, size, patch_grid, share)
     needed, corners = np.unique(cells.corners, return_inverse=True)
     return needed, cells.renumbered(corners.reshape(cells.corners.shape))

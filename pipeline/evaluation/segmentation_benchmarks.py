@@ -20,7 +20,7 @@ from pipeline.evaluation.overlap import (
     mean_iou_of_all,
     pixel_accuracy,
 )
-from pipeline.evaluation.prompts import PromptTable, said
+from pipeline.evaluation.prompts import PromptTable, protocol_text
 from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.scenes import DenseStore
 from pipeline.evaluation.sliding import label_pixels
@@ -78,7 +78,7 @@ def evaluate_segmentation_benchmarks(
                 _report_overlap(findings, shown, {m.name: shown.overlap(m) for m in methods})
             else:
                 _report_ious(findings, shown, {m.name: shown.present_ious(m) for m in methods})
-    return findings.evaluated("segmentation_benchmarks", said(PROTOCOL, task.class_vectors), "image")
+    return findings.evaluated("segmentation_benchmarks", protocol_text(PROTOCOL, task.class_vectors), "image")
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ class _Task:
                 scores = method.patch_vectors(repeat, patch) @ weights[repeat].T
                 where = (store.patch_grid, picture.boxes, picture.size, store.share)
                 labels = label_pixels(scores, *where, self.benchmark.background, method.scale(repeat))
-                found = count_overlap(one, truth[counted], labels[counted], (1, self.candidates))
-                for count, new in zip(counts, found, strict=True):
+                of_picture = count_overlap(one, truth[counted], labels[counted], (1, self.candidates))
+                for count, new in zip(counts, of_picture, strict=True):
                     count[repeat, number] = new[0]
         return Overlap(*counts)
 
@@ -178,7 +178,7 @@ def _report_ious(
 ) -> None:
     """Rows and differences of Freeze-Align's figure: the mean over pictures, then over classes."""
     repeat, picture, number, _, chance = zip(*next(iter(items.values())), strict=True)
-    outcomes = {name: np.array([item[3] for item in found]) for name, found in items.items()}
+    outcomes = {name: np.array([iou for *_, iou, _ in of_method]) for name, of_method in items.items()}
     cohort = task.cohort(np.array(picture, dtype=str), np.array(repeat, dtype=np.int64))
     groups = np.array(number).astype(str)
     findings.measure(cohort, [Measured("freeze_align_IoU", np.array(chance), outcomes, groups)])

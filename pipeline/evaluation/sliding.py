@@ -23,11 +23,11 @@ def label_pixels(
     background: float | None = None,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """The class with the highest score at every pixel, (height, width) int64; of equals the first.
+    """The class with the highest score at every pixel, (height, width) int64; the first one of a tie.
 
     Scores of a window are interpolated bilinearly to the pixels of its box, as `torch.nn.functional.interpolate(...,
     align_corners=False)` does it, and averaged where windows overlap: mmsegmentation's slide inference, but for the
-    interpolation at the picture's own size, once and not twice. Classes are taken some at a time, so memory does not
+    interpolation once, at the size of the picture, and not twice. Classes are taken some at a time, so memory does not
     grow with their number.
 
     Args:
@@ -59,13 +59,13 @@ def label_pixels(
 def averaged(
     scores: np.ndarray, patch_grid: tuple[int, int], boxes: Sequence[Box], size: tuple[int, int], share: float
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Mean scores over the windows that see a pixel: (number of the first class, (c, height, width) float32), in turn.
+    """Yields mean scores over the windows that see a pixel: the first class, (c, height, width) float32 from it on.
 
     Args:
         scores, patch_grid, boxes, size, share: as for `label_pixels`.
 
     Raises:
-        ValueError: a pixel is in no box.
+        ValueError: a pixel is outside every box.
     """
     width, height = size
     seen = np.zeros((height, width), dtype=np.float32)

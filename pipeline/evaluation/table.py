@@ -4,7 +4,7 @@ from pipeline.evaluation.results import Difference, Row, TaskResult
 
 
 def render(result: TaskResult, control: str | None) -> str:
-    """One line per data set, metric and what it was measured under; chance and the control stand before the others.
+    """One line per data set, metric and condition; chance and the control come before the other aligners.
 
     Prompts are shown where there are any, languages and token lengths where they vary. A star marks a difference from
     the control whose interval excludes zero, a caret one from another aligner.
@@ -12,8 +12,8 @@ def render(result: TaskResult, control: str | None) -> str:
     aligners = sorted({row.aligner for row in result.rows}, key=lambda name: (name != control, name))
     columns = {"data set": "dataset", "metric": "metric"}
     for title, name, least in (("prompts", "prompt_set", 1), ("language", "language", 2), ("tokens", "tokens", 2)):
-        found = {getattr(row, name) for row in result.rows}
-        if len(found) >= least and found != {None}:
+        values = {getattr(row, name) for row in result.rows}
+        if len(values) >= least and values != {None}:
             columns[title] = name
 
     def key(item: Row | Difference) -> tuple[str, ...]:

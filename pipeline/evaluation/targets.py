@@ -1,4 +1,4 @@
-"""What is to be segmented: the pixels of held-out objects in composed scenes, and the classes they may take."""
+"""What is to be segmented: the pixels of held-out objects in composed scenes, and the classes they may have."""
 
 from dataclasses import dataclass
 
@@ -33,10 +33,10 @@ class HeldOutPixels:
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes that pixels are told apart by.
+    """The classes to tell pixels apart by.
 
     Attributes:
-        names: of each class; of values with identical prompts, which are one class, the first.
+        names: of each class; the first of those values that share prompts and so are one class.
         prompts: text ids of each class.
         of_value: (V,) int64, the class of each value.
     """
@@ -67,7 +67,7 @@ class Targets:
     def of(
         cls, scenes: Scenes, usable: np.ndarray, task: ClassificationSet, repeats: int, held_out: str = "test"
     ) -> "Targets":
-        """The labelled objects of `task` in the usable scenes; those of the split `held_out` are to be segmented.
+        """The labelled objects of `task` in the usable scenes; those in the split `held_out` are to be segmented.
 
         Raises:
             DataError: a scene holds a picture that data/splits does not name.
@@ -99,7 +99,7 @@ class Targets:
 
     def tests(self) -> dict[int, HeldOutPixels]:
         """The held-out pixels of each repeat that has any."""
-        found: dict[int, HeldOutPixels] = {}
+        pixels: dict[int, HeldOutPixels] = {}
         scenes, rows, columns = self._scenes.instances.nonzero()
         instances = self._scenes.instances[scenes, rows, columns]
         for repeat in range(self._held_out.shape[1]):
@@ -110,7 +110,7 @@ class Targets:
             kept = np.flatnonzero(owners >= 0)
             if kept.size:
                 owners = owners[kept]
-                found[repeat] = HeldOutPixels(
+                pixels[repeat] = HeldOutPixels(
                     scenes=scenes[kept],
                     rows=rows[kept],
                     columns=columns[kept],
@@ -118,10 +118,10 @@ class Targets:
                     families=self._family_number[owners],
                     objects=len(np.unique(owners)),
                 )
-        return found
+        return pixels
 
     def classes(self, table: PromptTable, prompt_set: str, language: str = ENGLISH) -> Classes:
-        """Every value of the label as a class; those with identical prompts are one.
+        """The classes: every value of the label, those with identical prompts being one.
 
         Raises:
             DataError: a value has no prompt in that set and language.

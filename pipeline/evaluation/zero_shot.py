@@ -1,4 +1,4 @@
-"""Images against one vector per class: the classes of a test split, the classifier made of their texts, accuracies."""
+"""Images against one vector per class: the classes of a test split, the classifier of their texts, accuracies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class ZeroShotTest:
-    """The test items of one repeat, and the classes they are told apart from.
+    """The test items of one repeat, and the candidate classes.
 
     Attributes:
         images, families: (n,) str.
-        classes: (n,) int64, the right class of each image.
+        classes: (n,) int64, the true class of each image.
         texts: per class the ids of its texts.
         kind: of the class vectors, as `class_vectors` takes it.
     """
@@ -62,8 +62,8 @@ class ZeroShotTest:
         """
         classes = sorted(set(texts.values()))
         number = {ids: place for place, ids in enumerate(classes)}
-        right = np.array([number[texts[value]] for value in labelled.values[mask]], dtype=np.int64)
-        return cls(labelled.ids[mask], labelled.families[mask], right, tuple(classes), kind)
+        numbers = np.array([number[texts[value]] for value in labelled.values[mask]], dtype=np.int64)
+        return cls(labelled.ids[mask], labelled.families[mask], numbers, tuple(classes), kind)
 
     @classmethod
     def prompted(
@@ -75,7 +75,7 @@ class ZeroShotTest:
         prompt_set: str,
         kind: str = "unit",
     ) -> "ZeroShotTest":
-        """The same with the prompts of a set as texts; concepts are told apart from those of these images alone.
+        """As `of`, with the prompts of a set as texts. The candidate concepts are those of these images alone.
 
         Raises:
             DataError: a class has no prompt in that set.
@@ -85,7 +85,7 @@ class ZeroShotTest:
         return cls.of(labelled, mask, dict(zip(values, texts, strict=True)), kind)
 
     @property
-    def right(self) -> np.ndarray:
+    def positives(self) -> np.ndarray:
         """(n, 2) int64: each image with its class."""
         return np.stack([np.arange(len(self.images)), self.classes], axis=1)
 
@@ -105,7 +105,7 @@ class ZeroShotTest:
 def class_ranks(
     aligner: TrainedAligner, dataset: str, tests: Mapping[int, ZeroShotTest], group: str, texts: str
 ) -> np.ndarray:
-    """Rank of the right class of each image, the repeats one after another: (n,) int64.
+    """Rank of the true class of each image, the repeats one after another: (n,) int64.
 
     Args:
         dataset: of the images.
@@ -114,7 +114,7 @@ def class_ranks(
     ranks = []
     for repeat, test in tests.items():
         images = aligner.image_vectors(repeat, dataset, test.images)
-        ranks.append(first_hit_ranks(images, test.classifier(aligner, repeat, group, texts), test.right))
+        ranks.append(first_hit_ranks(images, test.classifier(aligner, repeat, group, texts), test.positives))
     return np.concatenate(ranks)
 
 
@@ -137,6 +137,6 @@ def accuracy(
     measured = []
     for k in TOP:
         chance = [chance_at(np.ones(len(t.images), dtype=np.int64), len(t.texts), k) for t in tests.values()]
-        outcomes = {name: hits_at(found, k) for name, found in ranks.items()}
+        outcomes = {name: hits_at(by_image, k) for name, by_image in ranks.items()}
         measured.append(Measured(f"{label}_top{k}_accuracy", np.concatenate(chance), outcomes))
     return cohort, measured

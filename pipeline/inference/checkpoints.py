@@ -1,4 +1,4 @@
-"""Finding the checkpoint of a frozen encoder, or making it again from where it came from."""
+"""Finding the checkpoint of a frozen encoder, or making it again from its source."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ def find_checkpoint(weights: str, encoder: EncoderSpec, folders: Sequence[Path])
     """
     for parent in folders:
         for path in sorted(parent.glob(f"*/{MANIFEST}")):
-            manifest = _readable(path.parent)
+            manifest = _manifest_or_none(path.parent)
             wanted = (weights, encoder.loader, encoder.modality)  # both towers of a dual encoder have the same weights
             if manifest is not None and (manifest.weights_sha256, manifest.loader, manifest.modality) == wanted:
                 return path.parent
@@ -82,17 +82,17 @@ def _make(weights: str, encoder: EncoderSpec, made: Path, looked: Sequence[Path]
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _require(recorded: dict[str, Any], found: dict[str, Any], folder: Path, where: str) -> None:
-    if recorded["digest"] != found["digest"]:
+def _require(recorded: dict[str, Any], current: dict[str, Any], folder: Path, where: str) -> None:
+    if recorded["digest"] != current["digest"]:
         raise FingerprintMismatch(
             f"{where} was trained on features of another encoder than {folder} gives:\n"
-            f"{differing_fields(found, recorded)}\n"
-            "Pass the folder above the right checkpoint as checkpoints=, use the version of this project that trained "
-            "the aligner, or train it again with: dvc repro"
+            f"{differing_fields(current, recorded)}\n"
+            "Pass the folder above the checkpoint that it was trained with as checkpoints=, use the version of this "
+            "project that trained the aligner, or train it again with: dvc repro"
         )
 
 
-def _readable(folder: Path) -> Manifest | None:
+def _manifest_or_none(folder: Path) -> Manifest | None:
     try:
         return read_manifest(folder)
     except CheckpointError as error:

@@ -1,4 +1,4 @@
-"""Zero-shot classification with class names that the user brings."""
+"""Zero-shot classification with class names from the user."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ class Label(NamedTuple):
 def named_classes(
     names: Sequence[str], templates: Sequence[str], embed: Callable[[list[str]], np.ndarray]
 ) -> np.ndarray:
-    """Unit vectors (C, K) float32 of classes: the mean over templates of unit text vectors, at unit length again.
+    """Unit vectors (C, K) float32 of classes: the mean of the unit vectors of their texts, at unit length again.
 
     "a {}" becomes "an {}" before a vowel, as in the prompts of the stage `prompts`.
 
@@ -29,7 +29,7 @@ def named_classes(
         embed: texts -> unit vectors (T, K).
 
     Raises:
-        DataError: a name comes twice, there is no template, or one has not exactly one {}.
+        DataError: a name is repeated, there is no template, or a template does not have exactly one {}.
     """
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -55,6 +55,6 @@ def probabilities(images: np.ndarray, classes: np.ndarray, logit_scale: float) -
 
 
 def best_labels(names: Sequence[str], shares: np.ndarray, top: int | None) -> list[Label]:
-    """The `top` most probable classes of one image (all where None), best first; equals in the order given."""
+    """The `top` most probable classes of one image (all where None), best first; ties in the order given."""
     order = np.argsort(-shares, kind="stable")[:top]
     return [Label(names[column], float(shares[column])) for column in order]

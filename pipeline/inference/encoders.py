@@ -1,4 +1,4 @@
-"""The frozen encoders of an aligner, loaded on first use: inputs become the very features that a store would hold.
+"""The frozen encoders of an aligner, loaded on first use: inputs become the features that a store would hold.
 
 Preprocessing, forward pass, pooling and rounding to the stored dtype are those of the stage `encode`.
 """
@@ -79,7 +79,7 @@ class FrozenEncoders:
         return view
 
     def preprocessing(self, side: str) -> dict[str, Any]:
-        """What was recorded of how the encoder prepares its inputs."""
+        """The recorded preprocessing of the encoder."""
         return dict(self._fingerprints[side]["described"]["preprocessing"])
 
     def image_features(
@@ -146,7 +146,7 @@ class FrozenEncoders:
         return self._image[view.resolution]
 
     def _located(self, encoder: EncoderSpec) -> EncoderSpec:
-        """A local encoder that was named by a path inside the project, found from anywhere."""
+        """The encoder; one that a path inside the project names gets its full path."""
         if encoder.source == "local" and (self._project / encoder.model).is_dir():
             return encoder.model_copy(update={"model": str(self._project / encoder.model)})
         return encoder

@@ -1,4 +1,4 @@
-"""What users hand in: one picture or text, or many."""
+"""Inputs from users: one picture or text, or many."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,24 +18,24 @@ def image_list(images: Any) -> list[ImageLike]:
     Raises:
         DataError: an empty sequence, or something that is neither a PIL image nor a path.
     """
-    found = [images] if isinstance(images, (Image.Image, str, Path)) else _elements(images, "image")
-    for number, image in enumerate(found):
+    given = [images] if isinstance(images, (Image.Image, str, Path)) else _elements(images, "image")
+    for number, image in enumerate(given):
         if not isinstance(image, (Image.Image, str, Path)):
             raise DataError(f"Image {number}: expected a PIL image or a path, found {type(image).__name__}.")
-    return found
+    return given
 
 
 def text_list(texts: Any, what: str = "text") -> list[str]:
     """One text or a sequence of them, as a list.
 
     Raises:
-        DataError: an empty sequence, or something that is no string.
+        DataError: an empty sequence, or something that is not a string.
     """
-    found = [texts] if isinstance(texts, str) else _elements(texts, what)
-    for number, text in enumerate(found):
+    given = [texts] if isinstance(texts, str) else _elements(texts, what)
+    for number, text in enumerate(given):
         if not isinstance(text, str):
             raise DataError(f"{what.capitalize()} {number}: expected a string, found {type(text).__name__}.")
-    return found
+    return given
 
 
 def open_image(image: ImageLike) -> Image.Image:

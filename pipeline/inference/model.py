@@ -27,7 +27,7 @@ TEMPLATES = ("a picture of a {}.",)
 
 
 class Aligner:
-    """A trained aligner. Encoders are found and loaded on first use; features in a store need none.
+    """A trained aligner. Encoders are found and loaded on first use; stored features need no encoder.
 
     Attributes:
         config: what was recorded at training: views, fingerprints of the encoders, width K (`embed_dim`).
@@ -70,13 +70,13 @@ class Aligner:
         chosen = choose_device(device)
         heads = ProjectionHeads.from_folder(folder, repeat, chosen)
         config = heads.config
-        own = folder.resolve().parent.parent / "checkpoints"
+        data = folder.resolve().parent.parent
         folders = [Path(checkpoints).expanduser()] if checkpoints is not None else []
         encoders = FrozenEncoders(
             config.fingerprints,
             f"Aligner {config.aligner!r}",
-            [*folders, own, DATA / "checkpoints"],
-            own.parent.parent,
+            [*folders, data / "checkpoints", DATA / "checkpoints"],
+            data.parent,
             chosen,
             trust_remote_code,
         )
@@ -89,7 +89,7 @@ class Aligner:
 
         Raises:
             DataError: an empty list, not an image, or a file that cannot be read.
-            CheckpointError, FingerprintMismatch: the encoder cannot be had, or is another than at training.
+            CheckpointError, FingerprintMismatch: the encoder is not available, or not the one of training.
         """
         features = self._encoders.image_features(image_list(images), batch_size)
         return np.concatenate([embed_images(self._heads, batch) for batch in features])
@@ -159,7 +159,7 @@ class Aligner:
             query: a text (str), or a picture (PIL image or `Path`).
 
         Raises:
-            StoreError: there is no store.
+            StoreError: the store does not exist.
             FingerprintMismatch: it holds features of another encoder or view.
             DataError, CheckpointError: as `encode_image`.
         """
@@ -190,7 +190,7 @@ class Aligner:
 
         Raises:
             DataError, CheckpointError, FingerprintMismatch: as `classify`.
-            ModelError: there is no such dense head.
+            ModelError: the dense head does not exist.
         """
         (picture,) = image_list([image])
         if dense_head is None:

@@ -1,4 +1,4 @@
-"""From a recorded fingerprint back to the encoder and the view that it is of."""
+"""From a recorded fingerprint back to its encoder and view."""
 
 from typing import Any
 
@@ -13,8 +13,7 @@ def recorded_specs(
 ) -> tuple[EncoderSpec, AnyView]:
     """The encoder and the view whose features have this fingerprint.
 
-    A hub model is asked for at the commit that was used. Whether its own code may run is not recorded and is the
-    caller's to say.
+    A hub model is requested at the commit that was used. Whether its code may run is not recorded; the caller says.
 
     Args:
         fingerprint: as `Fingerprint.as_dict` gives it.

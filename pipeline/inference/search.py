@@ -47,7 +47,7 @@ def best_rows(
 
 
 def store_side(store: FeatureStore, config: HeadConfig) -> Literal["image", "text"]:
-    """Which side of an aligner a store holds the features of.
+    """The side of an aligner whose features a store holds.
 
     Raises:
         FingerprintMismatch: neither; lists the fields in which it differs from the view of its own modality.

@@ -33,7 +33,8 @@ def segment_image(
 
     Raises:
         DataError: not an image, or the encoder does not resize to a size of its own.
-        CheckpointError, FingerprintMismatch: the encoder cannot be had, or the resolution is no multiple of its patch.
+        CheckpointError, FingerprintMismatch: the encoder is not available, or the resolution is not a multiple of its
+            patch size.
     """
     recorded = encoders.image_view
     view = recorded.model_copy(update={"tier": "full", "resolution": resolution or recorded.resolution})
@@ -48,13 +49,13 @@ def segment_image(
 
 
 def crop_margin(preprocessing: dict[str, Any]) -> float:
-    """Side that the encoder resizes to, over the side that it crops from that; 1 where it crops nothing.
+    """Side that the encoder resizes to, divided by the side of its crop; 1 if it does not crop.
 
     Args:
         preprocessing: as the fingerprint describes it.
 
     Raises:
-        DataError: the processor crops without resizing, or crops more than there is.
+        DataError: the processor crops without resizing, or its crop is larger than the resized picture.
     """
     resized, cropped = centre_crop(preprocessing)
     margin = resized / cropped
@@ -74,7 +75,7 @@ def centred(picture: Image.Image, side: int) -> Image.Image:
 
 
 def argmax_map(scores: np.ndarray, side: int, box: tuple[int, int, int, int]) -> np.ndarray:
-    """Index of the best class of each pixel of a box in a square, (height, width) int64; of equals the first.
+    """Index of the best class of each pixel of a box in a square, (height, width) int64; the first one of a tie.
 
     One class is interpolated at a time, so memory does not grow with the number of classes.
 

@@ -1,1 +1,1 @@
-"""Doors to the field's other tools: an aligner as a CLIP model, and test splits in CLIP_benchmark's layout."""
+"""Use with other tools of the field: an aligner as a CLIP model, and test splits in CLIP_benchmark's layout."""

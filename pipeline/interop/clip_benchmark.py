@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def benchmark_command() -> ModuleType:
-    """The module `clip_benchmark.cli`, in which aligners are known.
+    """The module `clip_benchmark.cli`, with aligners as a type of model.
 
     Raises:
         ConfigError: CLIP_benchmark is not installed.
@@ -54,7 +54,7 @@ def benchmark_command() -> ModuleType:
     models.TYPE2FUNC[MODEL_TYPE] = _load
     if MODEL_TYPE not in models.MODEL_TYPES:
         models.MODEL_TYPES.append(MODEL_TYPE)
-    _mend_accuracy(zeroshot_classification)
+    _fix_accuracy(zeroshot_classification)
     module: ModuleType = cli
     return module
 
@@ -73,7 +73,7 @@ def _with_defaults(arguments: Sequence[str]) -> list[str]:
     defaults = {
         "--model_type": MODEL_TYPE,
         "--output": "{dataset}_{task}_{language}_{pretrained}.json",  # {model} would be a path
-        "--num_workers": "0",  # more than there are archives is an error of webdataset
+        "--num_workers": "0",  # webdataset fails with more workers than archives
     }
     for option, value in defaults.items():
         if option not in given:
@@ -81,15 +81,15 @@ def _with_defaults(arguments: Sequence[str]) -> list[str]:
     return given if "--no_amp" in given else [*given, "--no_amp"]
 
 
-def _mend_accuracy(module: ModuleType) -> None:
-    """Make `accuracy` of CLIP_benchmark 1.6 work where numpy no longer turns an array of one element into a float."""
+def _fix_accuracy(module: ModuleType) -> None:
+    """Fix `accuracy` of CLIP_benchmark 1.6 where numpy does not turn an array of one element into a float."""
     try:
         module.accuracy(torch.eye(2), torch.arange(2))
     except TypeError:
 
         def accuracy(output: torch.Tensor, target: torch.Tensor, topk: Sequence[int] = (1,)) -> list[float]:
-            found = output.topk(max(topk), 1, True, True)[1].t()
-            correct = found.eq(target.view(1, -1).expand_as(found))
+            predicted = output.topk(max(topk), 1, True, True)[1].t()
+            correct = predicted.eq(target.view(1, -1).expand_as(predicted))
             return [float(correct[:k].reshape(-1).float().sum().item()) / len(target) for k in topk]
 
         module.accuracy = accuracy  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ PAD = -1  # after the last byte of a text
 
 
 class ClipModel(nn.Module):
-    """A trained aligner behind open_clip's two methods; nothing in it can be trained."""
+    """A trained aligner with the two methods of open_clip's models; it has nothing to train."""
 
     def __init__(self, aligner: Aligner) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class ClipModel(nn.Module):
         """Unit vectors (N, K) float32 of images (N, 3, H, W) that went through `transform`.
 
         They are those of the feature store: an autocast around the call is turned off, and vectors always come at
-        unit length, so `normalize` is only there for callers that pass it.
+        unit length, so `normalize` only exists for callers that pass it.
         """
         del normalize
         with torch.autocast(image.device.type, enabled=False):
@@ -40,7 +40,7 @@ class ClipModel(nn.Module):
 
 
 def tokenize(texts: str | Sequence[str]) -> Tensor:
-    """Texts as the bytes of their UTF-8, (N, T) int64, -1 after the end.
+    """Texts as UTF-8 bytes, (N, T) int64, -1 after the end.
 
     Callers that only carry tokens from the tokenizer to `encode_text` work unchanged, and the text encoder's own
     tokenizer sees the very strings: it alone knows its prefix, its length and its batches.

@@ -74,11 +74,11 @@ def export_retrieval(out: Path, dataset: str, repeat: int, split: str = "test", 
     if not len(pairs):
         raise DataError(f"No image of {dataset} in split {split!r} of repeat {repeat} has an English caption.")
     items = RetrievalSet.of(pairs)
-    shared = len(items.right) - len(items.texts)
+    shared = len(items.positives) - len(items.texts)
     if shared:
         raise DataError(
             f"{shared} captions of {dataset} in split {split!r} of repeat {repeat} belong to more than one image. "
-            "CLIP_benchmark takes a caption to be right for one image alone, so its recall would be another quantity."
+            "CLIP_benchmark takes a caption to be correct for a single image, so its recall would be another quantity."
         )
     strings = _strings(group, dataset)
     broken = [text for text in items.texts.tolist() if len(strings[text].splitlines()) != 1]
@@ -88,7 +88,7 @@ def export_retrieval(out: Path, dataset: str, repeat: int, split: str = "test", 
             "layout keeps one caption a line."
         )
     captions: dict[int, list[str]] = {}
-    for image, text in items.right.tolist():
+    for image, text in items.positives.tolist():
         captions.setdefault(image, []).append(strings[str(items.texts[text])])
     samples = [(str(items.images[image]), "\n".join(texts)) for image, texts in sorted(captions.items())]
     count = _write(out, split, _pictures(dataset, samples, group), "txt")
@@ -97,8 +97,8 @@ def export_retrieval(out: Path, dataset: str, repeat: int, split: str = "test", 
 
 
 def _readable(dataset: str, ids: np.ndarray, group: str) -> np.ndarray:
-    known = set(ImageTable(index_folder(group, dataset)).ids)
-    return np.array([str(identifier) in known for identifier in ids], dtype=bool)
+    indexed = set(ImageTable(index_folder(group, dataset)).ids)
+    return np.array([str(identifier) in indexed for identifier in ids], dtype=bool)
 
 
 def _strings(group: str, dataset: str) -> dict[str, str]:
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("task", choices=("classification", "retrieval"))
-    parser.add_argument("out", type=Path, help="folder to write; its name is the name of the data set there")
+    parser.add_argument("out", type=Path, help="folder to write; its name becomes the name of the data set")
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--label", choices=("concept", "category"), default="concept")
     parser.add_argument("--prompt-set", default="ensemble", help="as in prompts.sets of params.yaml")

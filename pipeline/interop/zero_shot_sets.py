@@ -5,7 +5,7 @@
     python -m pipeline.interop.zero_shot_sets --table               # print it again
 
 Every folder of /data/wds with a classnames.txt becomes a data set for evaluation alone, named as the folder without
-`wds_` and `vtab-`; run it at the root of a project. Comments and order of params.yaml stay as they are.
+`wds_` and `vtab-`; run it at the root of a project. Comments and order of params.yaml are kept.
 """
 
 import argparse
@@ -42,24 +42,24 @@ def find_sets(root: Path) -> dict[str, Path]:
     """Folders with a classnames.txt in `root`, by the name that their data set gets.
 
     Raises:
-        DataError: there is none, or two would get one name.
+        DataError: there are none, or two would get the same name.
     """
-    found: dict[str, Path] = {}
+    sets: dict[str, Path] = {}
     for path in sorted(root.glob("*/classnames.txt")):
         name = re.sub(r"[^a-z0-9._-]+", "-", _PREFIX.sub("", path.parent.name.lower()))
-        if name in found:
-            raise DataError(f"{found[name]} and {path.parent} would both be data set {name!r}; rename one of them.")
-        found[name] = path.parent.resolve()
-    if not found:
+        if name in sets:
+            raise DataError(f"{sets[name]} and {path.parent} would both be data set {name!r}; rename one of them.")
+        sets[name] = path.parent.resolve()
+    if not sets:
         raise DataError(
             f"No folder of {root} has a classnames.txt. Fetch one, for example with: hf download "
             f"clip-benchmark/wds_food101 --repo-type dataset --local-dir {root}/wds_food101"
         )
-    return found
+    return sets
 
 
 def add_sets(params_file: Path, sets: dict[str, Path]) -> list[str]:
-    """Add to params.yaml what `evaluate@classification` needs of each data set that it lacks; gives the names added.
+    """Add to params.yaml what `evaluate@classification` needs of each data set that it lacks; returns the names added.
 
     Stores are added for the image view of every aligner, since each is evaluated on every set.
 
@@ -148,7 +148,7 @@ def _main() -> None:
     params_file = Path("params.yaml")
     if given.root is not None:
         if not given.root.is_dir():
-            raise DataError(f"{given.root} is no folder.")
+            raise DataError(f"{given.root} is not a folder.")
         added = add_sets(params_file, find_sets(given.root))
         print(f"params.yaml: {', '.join(added) or 'no data set'} added", file=sys.stderr)
         if given.edit_only:

@@ -18,7 +18,7 @@ MAX_SCALE = 40.0  # exp(scale * (cosine - 1)) stays a normal float32 number down
 def clip_loss(first_MBH: Tensor, second_MBH: Tensor, scale_M: Tensor) -> Tensor:
     """Symmetric cross-entropy of each member, (M,): row i of one side belongs to row i of the other.
 
-    Equal to `pipeline.alignment.losses.info_nce` where every row has one right partner.
+    Equal to `pipeline.alignment.losses.info_nce` where every row has one positive.
 
     Args:
         first_MBH, second_MBH: unit vectors.
@@ -37,20 +37,20 @@ class _ClipLoss(torch.autograd.Function):
         factor = scale[:, None, None]
         weight = torch.baddbmm(-factor, factor * first, second.transpose(1, 2)).exp_()
         rows, columns = weight.sum(dim=2), weight.sum(dim=1)
-        right = scale[:, None] * ((first * second).sum(dim=2) - 1)
+        positive = scale[:, None] * ((first * second).sum(dim=2) - 1)
         ctx.save_for_backward(first, second, scale, weight, rows, columns)
-        return ((rows.log() + columns.log()) / 2 - right).mean(dim=1)
+        return ((rows.log() + columns.log()) / 2 - positive).mean(dim=1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         first, second, scale, weight, rows, columns = ctx.saved_tensors
         width = first.shape[2]
         over_rows, over_columns = 1 / rows[:, :, None], 1 / columns[:, :, None]
-        there = torch.bmm(weight, torch.cat([second, over_columns * second], dim=2))
-        back = torch.bmm(weight.transpose(1, 2), torch.cat([first, over_rows * first], dim=2))
+        forward = torch.bmm(weight, torch.cat([second, over_columns * second], dim=2))
+        backward = torch.bmm(weight.transpose(1, 2), torch.cat([first, over_rows * first], dim=2))
         size = 2 * first.shape[1]
-        in_first = (over_rows * there[:, :, :width] + there[:, :, width:] - 2 * second) / size
-        in_second = (over_columns * back[:, :, :width] + back[:, :, width:] - 2 * first) / size
+        in_first = (over_rows * forward[:, :, :width] + forward[:, :, width:] - 2 * second) / size
+        in_second = (over_columns * backward[:, :, :width] + backward[:, :, width:] - 2 * first) / size
         in_scale = (first * in_first).sum(dim=(1, 2))  # logits are scale times cosine; a shift of all changes nothing
         outer = grads[0]
         factor = (outer * scale)[:, None, None]

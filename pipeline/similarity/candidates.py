@@ -25,7 +25,7 @@ class ImageSpace:
 
     @property
     def name(self) -> str:
-        """What tables call it, e.g. `vit[11].cls`."""
+        """Its name in tables, e.g. `vit[11].cls`."""
         return f"{self.view}[{self.layer}].{self.pooling}"
 
 
@@ -47,7 +47,7 @@ class Candidates:
 
 
 def read_candidates(params: CompareSpec, repeats: int, poolings: Sequence[str] = POOLINGS) -> Candidates:
-    """Read every candidate space; without any sample there are no spaces.
+    """Read every candidate space; there are none without samples.
 
     Raises:
         DataError: tables and stores are not of one run.
@@ -71,7 +71,7 @@ def read_candidates(params: CompareSpec, repeats: int, poolings: Sequence[str] =
 def _image_spaces(
     view: str, stores: Mapping[str, FeatureStore], samples: Captioned, poolings: Sequence[str]
 ) -> list[ImageSpace]:
-    """Layers and poolings of one view; the mean is left out where there is none, or the same vector up to rounding."""
+    """Layers and poolings of one view; the mean is left out if missing, or if the CLS token up to rounding."""
     layers = next(iter(stores.values())).fingerprint["compared"].get("layers", [-1])
     poolings = [pooling for pooling in poolings if all(pooling in store.names for store in stores.values())]
     by_pooling = {pooling: _gather(stores, samples, pooling) for pooling in poolings}

@@ -34,8 +34,7 @@ def u_centred(gram_NN: np.ndarray) -> np.ndarray:
         ValueError: there are fewer than 4 samples.
     """
     n = len(gram_NN)
-    if n < MIN_SAMPLES:
-        raise ValueError(f"the unbiased estimate of HSIC needs at least {MIN_SAMPLES} samples, found {n}")
+    _require_enough(n)
     hollow_NN = gram_NN - np.diag(np.diag(gram_NN))
     row_N = hollow_NN.sum(axis=0) / (n - 2)
     centred_NN = hollow_NN - row_N[:, None] - row_N[None, :] + row_N.sum() / (n - 1)
@@ -73,13 +72,17 @@ def unbiased_linear_cka(x_ND: np.ndarray, y_NE: np.ndarray) -> float:
 def _unbiased_hsic(x_ND: np.ndarray, y_NE: np.ndarray) -> float:
     """Song et al. (2012), eq. 5, times N (N - 3), from centred features: no (N, N) matrix is formed."""
     n = len(x_ND)
-    if n < MIN_SAMPLES:
-        raise ValueError(f"the unbiased estimate of HSIC needs at least {MIN_SAMPLES} samples, found {n}")
+    _require_enough(n)
     x_diagonal, y_diagonal = (x_ND**2).sum(axis=1), (y_NE**2).sum(axis=1)
     # Rows of a Gram matrix of centred features sum to zero, so without the diagonal row i sums to minus entry i.
     trace = float(((x_ND.T @ y_NE) ** 2).sum()) - float(x_diagonal @ y_diagonal)
     totals = float(x_diagonal.sum() * y_diagonal.sum())
     return trace + totals / ((n - 1) * (n - 2)) - 2 / (n - 2) * float(x_diagonal @ y_diagonal)
+
+
+def _require_enough(n: int) -> None:
+    if n < MIN_SAMPLES:
+        raise ValueError(f"the unbiased estimate of HSIC needs at least {MIN_SAMPLES} samples, found {n}")
 
 
 def _centred(x_ND: np.ndarray) -> np.ndarray:

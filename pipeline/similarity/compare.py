@@ -45,8 +45,8 @@ def compare_views(params: CompareSpec, *, repeats: int, seed: int, out: Path) ->
         A table for the terminal.
 
     Raises:
-        DataError: tables and stores are not of one run, or there are too few samples for the neighbours asked for.
-        StoreError, FingerprintMismatch: a store is missing, damaged or of another encoder than its siblings.
+        DataError: tables and stores do not belong together, or there are too few samples for the neighbours asked for.
+        StoreError, FingerprintMismatch: a store is missing, damaged or of another encoder than the others of its view.
     """
     candidates = read_candidates(params, repeats)
     measures = _measure(candidates, params, repeats, seed)
@@ -81,7 +81,7 @@ def compare_views(params: CompareSpec, *, repeats: int, seed: int, out: Path) ->
 
 
 def pair_name(record: dict[str, Any]) -> str:
-    """What plots call a pair, e.g. `vit[11].cls x minilm`."""
+    """The name of a pair in plots, e.g. `vit[11].cls x minilm`."""
     return f"{record['image']}[{record['layer']}].{record['pooling']} x {record['text']}"
 
 

@@ -88,7 +88,7 @@ def align_all(
 
 
 def _scaled(space: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Centred, with a mean square of 1, by the mean and the scale of the training rows, (N, min(D, N)) float32."""
+    """Centred, with a mean square of 1, with the mean and the scale of the training rows, (N, min(D, N)) float32."""
     centred = space.astype(np.float64) - space[train].astype(np.float64).mean(axis=0)
     if centred.shape[1] > len(centred):
         centred = centred @ np.linalg.qr(centred.T)[0]
@@ -97,7 +97,7 @@ def _scaled(space: np.ndarray, train: np.ndarray) -> np.ndarray:
 
 
 def _orders(train: np.ndarray, seeds: Sequence[int], params: ToySpec) -> np.ndarray:
-    """Rows of every batch, (iterations, M, B): each epoch in an order of each member's own, the rest dropped."""
+    """Rows of every batch, (iterations, M, B): each member orders each epoch anew; incomplete batches are dropped."""
     size = min(params.batch_size, len(train))
     per_epoch = len(train) // size
     epochs = -(-params.iterations // per_epoch)

@@ -17,7 +17,7 @@ from pipeline.similarity.null import cka_null, knn_null, permutations
 
 @dataclass(frozen=True)
 class RepeatMeasures:
-    """What one repeat gave.
+    """The measures of one repeat.
 
     Attributes:
         rows: (n,) int64, the samples.

@@ -1,9 +1,9 @@
-"""What similarity looks like when images and texts have nothing to do with each other: rows of texts are shuffled.
+"""Similarity of unrelated images and texts: the rows of texts are shuffled.
 
 CKA and mutual-kNN have chance levels that depend on width, on the number of samples and on outliers; against these
 nulls they are put on one scale (permutation calibration, as in "An Aristotelian view" of 2026 on representational
-convergence). All candidates see the same permutations, so that the largest of several candidates has a null of its own:
-the largest under each permutation.
+convergence). All candidates see the same permutations, so that the null of the largest of several
+candidates is the largest under each permutation.
 
 Shapes: N samples, P permutations, I image candidates, T text candidates, k neighbours. Both measures are inner products
 of an (N, N) matrix of images with one of texts, in which a permutation moves rows and columns together: no feature is
@@ -31,11 +31,11 @@ def cka_null(images: Sequence[np.ndarray], texts: Sequence[np.ndarray], orders_P
         orders_PN: `permutations`.
     """
     stacked = np.stack([image.ravel() for image in images])
-    found = []
+    values = []
     for orders in _batches(orders_PN, len(texts)):
         shuffled = [text[order][:, order].ravel() for order in orders for text in texts]
-        found.append((stacked @ np.stack(shuffled).T).T.reshape(len(orders), len(texts), len(images)))
-    return np.concatenate(found).transpose(0, 2, 1).astype(np.float64)
+        values.append((stacked @ np.stack(shuffled).T).T.reshape(len(orders), len(texts), len(images)))
+    return np.concatenate(values).transpose(0, 2, 1).astype(np.float64)
 
 
 def knn_null(images: Sequence[np.ndarray], texts: Sequence[np.ndarray], orders_PN: np.ndarray) -> np.ndarray:
@@ -49,18 +49,18 @@ def knn_null(images: Sequence[np.ndarray], texts: Sequence[np.ndarray], orders_P
     cells = np.stack(images, axis=-1)  # (N, N, I): one look-up serves all image candidates
     n, k = texts[0].shape
     rows = np.repeat(np.arange(n), k)
-    found = np.empty((len(orders_PN), len(images), len(texts)))
+    values = np.empty((len(orders_PN), len(images), len(texts)))
     for number, order in enumerate(orders_PN):
         place = np.empty(n, dtype=np.int64)
         place[order] = np.arange(n)
         for column, neighbours in enumerate(texts):
             shared = cells[rows, place[neighbours[order]].ravel()]
-            found[number, :, column] = np.count_nonzero(shared, axis=0) / (n * k)
-    return found
+            values[number, :, column] = np.count_nonzero(shared, axis=0) / (n * k)
+    return values
 
 
 def p_value(value: float, null_P: np.ndarray) -> float:
-    """Share of the null that is at least as large, the value itself counted: (1 + count) / (1 + P)."""
+    """Share of the null that is at least as large, counting the value itself: (1 + count) / (1 + P)."""
     return float((1 + (null_P >= value).sum()) / (1 + len(null_P)))
 
 

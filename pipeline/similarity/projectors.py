@@ -51,7 +51,7 @@ class BatchedProjectors(nn.Module):
 
 
 def _draw(d_in: int, width: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Weights and biases of both layers, uniform within one over the root of the width that comes in."""
+    """Weights and biases of both layers, uniform within 1 / sqrt(input width)."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(fan_in: int, *shape: int) -> Tensor:

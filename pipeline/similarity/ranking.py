@@ -20,7 +20,7 @@ def rank_pairs(
     """Records of all pairs of spaces, highest CKA first, and of the best layer and pooling of each pair of views.
 
     The control stands beside each value with the highest figure that any of its layers and poolings reaches with that
-    text view, for CKA and for mutual-kNN on its own: a candidate has to beat the best the control can do.
+    text view, for CKA and for mutual-kNN on its own: a candidate has to beat the best of the control.
     """
     cka = np.array([m.cka for m in measures])  # (R, I, T)
     knn = np.array([m.mutual_knn for m in measures])
@@ -61,7 +61,7 @@ def rank_pairs(
 
 
 def _best_of_views(records: list[dict[str, Any]], measures: Sequence[RepeatMeasures]) -> list[dict[str, Any]]:
-    """Per pair of views the record of highest CKA, with the null of the maximum over its layers and poolings."""
+    """Of each pair of views the record of highest CKA, with the null of the maximum over its layers and poolings."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for record in records:
         groups.setdefault((record["image"], record["text"]), []).append(record)
@@ -118,7 +118,7 @@ def _best_of(values: np.ndarray, mask: np.ndarray) -> int:
 
 
 def _rounded(value: float | np.floating[Any]) -> float:
-    """Six decimals: what is beyond them depends on the order of a sum, and so on the machine."""
+    """Six decimals; further ones depend on the order of a sum, and so on the machine."""
     return round(float(value), 6)
 
 

@@ -35,8 +35,8 @@ class Captioned:
     def outside_test(self, repeat: int) -> np.ndarray:
         """Rows of the train and validation splits of a repeat, (n,) int64, at most `MAX_SAMPLES`.
 
-        An image is passed over if one of its captions belongs to an image before it: a repeated caption is no
-        independent sample, and two rows with the same text have no right order.
+        An image is passed over if one of its captions belongs to an image before it: a repeated caption is not an
+        independent sample, and rows with the same text have no correct order.
         """
         kept: list[int] = []
         seen: set[str] = set()
@@ -54,19 +54,19 @@ def read_captioned(datasets: Sequence[str], repeats: int) -> Captioned:
         DataError: a table of data/splits is missing, or lacks a split.
     """
     pairs = read_caption_pairs(datasets, repeats)
-    found: dict[tuple[str, str], tuple[str, tuple[str, ...], set[str]]] = {}
+    by_image: dict[tuple[str, str], tuple[str, tuple[str, ...], set[str]]] = {}
     for dataset, image, text, family, splits in zip(
         pairs.dataset, pairs.image_id, pairs.text_id, pairs.family, pairs.splits.tolist(), strict=True
     ):
-        found.setdefault((dataset, image), (family, tuple(splits), set()))[2].add(text)
-    keys = sorted(found, key=lambda key: (key[1], key[0]))
+        by_image.setdefault((dataset, image), (family, tuple(splits), set()))[2].add(text)
+    keys = sorted(by_image, key=lambda key: (key[1], key[0]))
     present = {dataset for dataset, _ in keys}
     return Captioned(
         dataset=np.array([key[0] for key in keys], dtype=object),
         image_id=np.array([key[1] for key in keys], dtype=object),
-        family=np.array([found[key][0] for key in keys], dtype=object),
-        captions=tuple(tuple(sorted(found[key][2])) for key in keys),
-        splits=np.array([found[key][1] for key in keys], dtype=object).reshape(len(keys), repeats),
+        family=np.array([by_image[key][0] for key in keys], dtype=object),
+        captions=tuple(tuple(sorted(by_image[key][2])) for key in keys),
+        splits=np.array([by_image[key][1] for key in keys], dtype=object).reshape(len(keys), repeats),
         left_out=tuple(
             f"{dataset}: no English captions (is its source installed?)"
             for dataset in datasets

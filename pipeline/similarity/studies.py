@@ -29,9 +29,9 @@ def synthetic_points(params: ToySpec, neighbours: int, seed: int) -> list[dict[s
     return [
         {"study": "synthetic", "name": pair.name}
         | _similarity(pair.first, pair.second, neighbours)
-        | {"loss": round(found.loss, 6), "heldout_loss": round(found.heldout_loss, 6)}
+        | {"loss": round(reached.loss, 6), "heldout_loss": round(reached.heldout_loss, 6)}
         | {"w1": pair.w1, "w2": pair.w2, "seed": pair.seed}
-        for pair, found in tqdm(zip(pairs, ease, strict=True), desc="toy: similarity", total=len(pairs))
+        for pair, reached in tqdm(zip(pairs, ease, strict=True), desc="toy: similarity", total=len(pairs))
     ]
 
 
@@ -62,10 +62,10 @@ def real_points(
     points = [
         {"study": "real", "name": f"{image.view}[{image.layer}] x {text.view}"}
         | similarity
-        | {"loss": round(found.loss, 6), "heldout_loss": round(found.heldout_loss, 6)}
+        | {"loss": round(reached.loss, 6), "heldout_loss": round(reached.heldout_loss, 6)}
         | {"image": image.view, "text": text.view, "layer": image.layer, "seed": number}
         for number, block in zip(seeds, _blocks(ease, len(spaces)), strict=True)
-        for (image, text), similarity, found in zip(spaces, similar, block, strict=True)
+        for (image, text), similarity, reached in zip(spaces, similar, block, strict=True)
     ]
     return points, left_out
 

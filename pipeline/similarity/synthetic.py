@@ -16,7 +16,7 @@ from pipeline.config import SyntheticToy
 
 @dataclass(frozen=True)
 class SyntheticPair:
-    """Spaces (n, d) float32, what was asked for, and a seed for training."""
+    """Spaces (n, d) float32, their noise, and a seed for training."""
 
     first: np.ndarray
     second: np.ndarray
@@ -26,7 +26,7 @@ class SyntheticPair:
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         return f"noise {self.w1:g} {self.w2:g}, seed {self.seed}"
 
 

@@ -74,8 +74,8 @@ def run_studies(params: ToySpec, compare: CompareSpec, *, repeats: int, seed: in
 
 
 def _correlations(points: Sequence[dict[str, Any]], control: str, seed: int) -> list[dict[str, Any]]:
-    """Both measures against both losses; real spaces with the control and without it, which lies apart."""
-    found = []
+    """Both measures against both losses; real spaces with and without the control, an outlier."""
+    correlations = []
     real = _mean_over_seeds([point for point in points if point["study"] == "real"])
     groups = [
         ("synthetic", "all", [point for point in points if point["study"] == "synthetic"]),
@@ -87,8 +87,8 @@ def _correlations(points: Sequence[dict[str, Any]], control: str, seed: int) -> 
             for against in _LOSSES:
                 x, y = (np.array([point[name] for point in chosen]) for name in (measure, against))
                 entry = {"study": study, "points": which, "measure": measure, "against": against}
-                found.append(entry | spearman(x, y, seed))
-    return found
+                correlations.append(entry | spearman(x, y, seed))
+    return correlations
 
 
 def _mean_over_seeds(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def sentences(best: list[dict[str, Any]], control: str, repeats: int) -> list[str]:
-    """One sentence per pair of views other than the control's: does it exceed the control, and is that established?
+    """One sentence per pair of views without the control: does it exceed the control, and is that established?
 
     Established means that the interval of the difference in mutual-kNN is above zero. CKA has no such interval.
     """

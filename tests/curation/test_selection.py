@@ -14,10 +14,11 @@ from pipeline.curation import curate_images
 from pipeline.curation import run as curation_run
 from pipeline.curation.assignment import assign, best_total
 from pipeline.curation.coverage import evenness
-from pipeline.curation.pool import Pool, hash_order
+from pipeline.curation.pool import Pool, hash_order, read_features
 from pipeline.curation.prototypes import Concept, concepts_of, prototypes
 from pipeline.curation.retrieval import Candidates, retrieve
-from pipeline.errors import DataError
+from pipeline.errors import DataError, FingerprintMismatch
+from tests.alignment.toy import write_store
 
 
 def unit(generator: np.random.Generator, rows: int, width: int = 8) -> np.ndarray:
@@ -161,3 +162,19 @@ def test_another_seed_draws_others(project: Path) -> None:
 def test_nothing_to_choose_from(project: Path) -> None:
     with pytest.raises(DataError, match="no train image of other"):
         curate_images(SPECS["all"].model_copy(update={"pool": ("other",)}), repeats=2, seed=0, out=project / "x")
+
+
+def test_unit_features_of_several_data_sets_by_one_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = np.random.default_rng(0).normal(size=(3, 2, 4)).astype(np.float16)  # two kept layers
+    pool = Pool(np.array(["b", "a", "b"], dtype=object), np.array(["b1", "a1", "b0"], dtype=object), {})
+    write_store(Path("data/features/pairs/v/a"), ["a1"], {"cls": values[1:2]}, "digest")
+    write_store(Path("data/features/pairs/v/b"), ["b0", "b1"], {"cls": values[[2, 0]]}, "digest")
+    features, rows = read_features("v", pool)
+    last = values[:, -1].astype(np.float32)
+    np.testing.assert_allclose(features, last / np.linalg.norm(last, axis=1, keepdims=True), atol=1e-6)
+    assert rows.tolist() == [0, 1, 2]
+    write_store(Path("data/features/pairs/w/a"), ["a1"], {"cls": values[1:2]}, "digest")
+    write_store(Path("data/features/pairs/w/b"), ["b0", "b1"], {"cls": values[[2, 0]]}, "another")
+    with pytest.raises(FingerprintMismatch, match="different encoders or settings"):
+        read_features("w", pool)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation import metrics
-from pipeline.evaluation.metrics import chance_at, chance_median_rank, first_hit_ranks, hits_at, right_counts
+from pipeline.evaluation.metrics import chance_at, chance_median_rank, first_hit_ranks, hits_at, positive_counts
 
 SCORES = np.array(
     [
@@ -32,9 +32,9 @@ def test_four_by_four_transposed_by_hand() -> None:
 
 
 def test_any_of_several_right_candidates_is_a_hit() -> None:
-    right = np.array([[0, 1], [0, 3], [1, 0], [1, 2], [2, 3], [3, 0], [3, 3]])
-    assert first_hit_ranks(SCORES, np.eye(4), right).tolist() == [2, 1, 4, 1]
-    assert right_counts(right, 4).tolist() == [2, 2, 1, 2]
+    positives = np.array([[0, 1], [0, 3], [1, 0], [1, 2], [2, 3], [3, 0], [3, 3]])
+    assert first_hit_ranks(SCORES, np.eye(4), positives).tolist() == [2, 1, 4, 1]
+    assert positive_counts(positives, 4).tolist() == [2, 2, 1, 2]
 
 
 def test_ties_count_against_the_system() -> None:
@@ -45,7 +45,7 @@ def test_ties_count_against_the_system() -> None:
 def test_refuses_what_would_look_like_a_perfect_score() -> None:
     with pytest.raises(ValueError, match="finite"):
         first_hit_ranks(np.full((4, 4), np.nan), np.eye(4), DIAGONAL)
-    with pytest.raises(ValueError, match="right candidate"):
+    with pytest.raises(ValueError, match="at least one positive"):
         first_hit_ranks(SCORES, np.eye(4), DIAGONAL[:3])
 
 
@@ -54,13 +54,15 @@ def test_refuses_what_would_look_like_a_perfect_score() -> None:
 def test_ranks_agree_with_sorting_whatever_the_chunk(seed: int, queries: int, candidates: int, chunk: int) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 4, size=(queries, candidates)).astype(float)
-    right = np.stack([np.arange(queries), rng.integers(0, candidates, queries)], axis=1)
-    right = np.concatenate([right, np.stack([rng.integers(0, queries, 3), rng.integers(0, candidates, 3)], axis=1)])
+    positives = np.stack([np.arange(queries), rng.integers(0, candidates, queries)], axis=1)
+    positives = np.concatenate(
+        [positives, np.stack([rng.integers(0, queries, 3), rng.integers(0, candidates, 3)], axis=1)]
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "_CHUNK_SCORES", chunk)
-        found = first_hit_ranks(scores, np.eye(candidates), rng.permutation(right))
+        found = first_hit_ranks(scores, np.eye(candidates), rng.permutation(positives))
     for query in range(queries):
-        good = set(right[right[:, 0] == query, 1].tolist())
+        good = set(positives[positives[:, 0] == query, 1].tolist())
         order = sorted(range(candidates), key=lambda c: (-scores[query, c], c in good))
         assert found[query] == 1 + next(i for i, c in enumerate(order) if c in good)
 
@@ -76,11 +78,11 @@ def test_chance_agrees_with_counting_all_draws(rights: int, candidates: int, k: 
 
 def test_random_scores_reach_the_chance_level() -> None:
     rng = np.random.default_rng(0)
-    right = np.array([[q, c] for q in range(2000) for c in range(1 + q % 3)])
-    ranks = first_hit_ranks(rng.normal(size=(2000, 20)), np.eye(20), right)
-    expected = chance_at(right_counts(right, 2000), 20, 5).mean()
+    positives = np.array([[q, c] for q in range(2000) for c in range(1 + q % 3)])
+    ranks = first_hit_ranks(rng.normal(size=(2000, 20)), np.eye(20), positives)
+    expected = chance_at(positive_counts(positives, 2000), 20, 5).mean()
     assert abs(hits_at(ranks, 5).mean() - expected) < 0.04
-    assert abs(np.median(ranks) - chance_median_rank(right_counts(right, 2000), 20)) <= 1
+    assert abs(np.median(ranks) - chance_median_rank(positive_counts(positives, 2000), 20)) <= 1
 
 
 def test_chance_median_rank_with_one_right_candidate_is_the_middle() -> None:

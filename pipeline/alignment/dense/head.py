@@ -32,8 +32,8 @@ class DenseHead:
 
     Attributes:
         image_mean: (D,) float32, of the regions it was fitted to.
-        text_mean: (T,) float32, of their texts, which is taken from class vectors as well: what all texts share tells
-            no classes apart.
+        text_mean: (T,) float32, of their texts, which is subtracted from class vectors as well: what all texts share
+            does not tell classes apart.
         weight: (D, T) float32.
         scale: what cosines are multiplied by before a softmax over classes.
         fingerprints: of the stores it was fitted to, "image" and "text", as `Fingerprint.as_dict` gives them.
@@ -112,16 +112,16 @@ class DenseHead:
             ModelError: it is missing or damaged, or was made by another version.
         """
         folder = root / name
-        mend = f"Fit it again with: dvc repro dense@{name}"
+        again = f"Fit it again with: dvc repro dense@{name}"
         try:
             config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
             if config["format"] != FORMAT:
-                raise ModelError(f"{folder} has format {config['format']}; this version reads format {FORMAT}. {mend}")
+                raise ModelError(f"{folder} has format {config['format']}; this version reads format {FORMAT}. {again}")
             return cls(**load_file(_path(folder, repeat)), scale=config["scale"], fingerprints=config["fingerprints"])
         except FileNotFoundError as error:
-            raise ModelError(f"No dense head at {folder} for repeat {repeat}. {mend}") from error
+            raise ModelError(f"No dense head at {folder} for repeat {repeat}. {again}") from error
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise ModelError(f"{folder} is no dense head ({type(error).__name__}: {error}). {mend}") from error
+            raise ModelError(f"{folder} is not a dense head ({type(error).__name__}: {error}). {again}") from error
 
 
 SCALE = 1 / 0.07  # CLIP's initial temperature: nothing is learned here
