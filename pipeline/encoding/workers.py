@@ -87,9 +87,13 @@ class OrderedWorkers(Generic[Item, Result]):
         if self._pool is None:
             yield from map(self._work, items)
             return
-        if [item for item, _ in self._started] != list(items[: len(self._started)]):
+        ahead = chain(items, following)
+        begin = list(islice(ahead, len(self._started)))
+        if begin == [item for item, _ in self._started]:
+            waiting = ahead
+        else:
             self.drop()
-        waiting = islice(chain(items, following), len(self._started), None)
+            waiting = chain(begin, ahead)
         for _ in items:
             for item in islice(waiting, self._depth - len(self._started)):
                 self._started.append((item, self._pool.submit(self._work, item)))
