@@ -125,6 +125,6 @@ def to_host(values: torch.Tensor) -> Any:
 
 
 def stacked(images: Sequence[torch.Tensor], device: str) -> torch.Tensor:
-    """Prepared images (3, H, W) as one batch, in pinned memory where it goes to a GPU."""
+    """Preprocessed images (3, H, W) as one batch, in pinned memory if it goes to a GPU."""
     batch = torch.stack(list(images))
     return batch.pin_memory() if torch.device(device).type == "cuda" else batch

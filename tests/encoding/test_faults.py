@@ -1,4 +1,4 @@
-"""What may befall an encode and its store: each fault is said clearly, and nothing is lost by it."""
+"""Faults of an encode and its store: each is reported clearly, and nothing is lost."""
 
 import errno
 import json
