@@ -1,4 +1,4 @@
-"""The store command on a real project: damage is found and repaired wherever it is, and no more is encoded than that."""
+"""The store command on a real project: damage is found and repaired anywhere, and no more is encoded than that."""
 
 import os
 from pathlib import Path
