@@ -60,10 +60,10 @@ class Library:
             self._texts[group, dataset] = dict(
                 zip(table["text_id"].to_pylist(), table["text"].to_pylist(), strict=True)
             )
-        found = self._texts[group, dataset].get(identifier.text())
-        if found is None:
+        text = self._texts[group, dataset].get(identifier.text())
+        if text is None:
             raise _stale(identifier, f"text {identifier.text()}", self._folder / group / dataset)
-        return found
+        return text
 
 
 def data_uri(image: Image.Image) -> str:
@@ -77,7 +77,7 @@ def class_map(node: Node) -> Image.Image:
     """The 8-bit class map that a node holds as base64 PNG.
 
     Raises:
-        DataError: it is no such picture.
+        DataError: it is not such a picture.
     """
     try:
         with Image.open(io.BytesIO(base64.b64decode(node.text(), validate=True))) as image:
@@ -89,5 +89,6 @@ def class_map(node: Node) -> Image.Image:
 
 def _stale(node: Node, what: str, folder: Path) -> DataError:
     return DataError(
-        f"{node.source} names {what}, which is not in {folder}. The index is of another run; run: dvc repro"
+        f"{node.source} names {what}, which is not in {folder}: the example and the index are of different runs. "
+        "Run: dvc repro"
     )
