@@ -27,7 +27,7 @@ class Node:
         """The entry `key` of an object or a list.
 
         Raises:
-            DataError: it is not there; names the file and the place.
+            DataError: it is missing; names the file and the place.
         """
         entry = self._step(key)
         if entry is None:

@@ -8,6 +8,8 @@ from pipeline.reporting.names import protocol
 from pipeline.reporting.numbers import number
 from pipeline.reporting.run_data import RunData
 
+_MACHINE = {"cpus": "cores", "cpu": "processor", "gpus": "GPUs", "python": "Python"}
+
 
 def costs(run: RunData) -> Section:
     """Parameters and samples per aligner; ratios with their inputs."""
@@ -87,5 +89,5 @@ def _machine(machine: Node) -> str:
         if key.endswith("_bytes") and isinstance(value, int):
             key, value = key.removesuffix("_bytes"), f"{value / 1e9:.0f} GB"
         if value is not None:
-            parts.append(f"{key.replace('_', ' ')} {value}")
-    return ", ".join(parts) + "."
+            parts.append(f"{_MACHINE.get(key, key.replace('_', ' '))}: {value}")
+    return "; ".join(parts) + "."

@@ -128,7 +128,7 @@ def findings(run: RunData) -> Section:
 
 def _headline_keys(headline: Headline, keys: Sequence[Key]) -> list[Key]:
     """The keys that the rule of a task picks."""
-    last_prompts = {dataset: prompts for dataset, prompts in dict.fromkeys((key[0], key[2]) for key in keys)}
+    last_prompts = dict(list(dict.fromkeys((key[0], key[2]) for key in keys)))  # of each data set
     most_tokens: dict[str, int] = {}
     for dataset, _, _, _, tokens in keys:
         most_tokens[dataset] = max(int(tokens or 0), most_tokens.get(dataset, 0))
@@ -174,7 +174,7 @@ def _charts(chosen: Sequence[Lead], run: RunData) -> list[Block]:
             names |= {node["aligner"].text() for node in nodes}
     if groups:
         words = f"Differences from {style.control} with 95 % intervals"
-        chart = dots(groups, words, words, "percentage points", reference=0.0, width=620)
+        chart = dots(groups, words, words, "percentage points", reference=0.0, width=760)
         caption = (
             "Right of the line: better than the control. If an interval does not cross the line, the difference is "
             "established."
@@ -196,7 +196,7 @@ def _pair_chart(pair: tuple[str, str], chosen: Sequence[Lead], run: RunData) -> 
         if (node["aligner"].text(), node["versus"].text()) == pair
     ]
     title = f"{aligner} − {versus}"
-    return dots(groups, f"{title}, with 95 % intervals", title, "percentage points", reference=0.0, width=420)
+    return dots(groups, f"{title}, with 95 % intervals", title, "percentage points", reference=0.0, width=560)
 
 
 def _short(lead: Lead) -> str:

@@ -1,4 +1,4 @@
-"""The section of a task of evaluation: what every task shows, and where a task adds its own charts and examples."""
+"""The section of a task of evaluation: what all tasks show, and where a task adds charts and examples."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,7 +16,7 @@ Galleries = Callable[[Sequence[Node], RunData], Sequence[Gallery]]
 def task_section(
     run: RunData, task: str, *, intro: str = "", charts: Charts | None = None, galleries: Galleries | None = None
 ) -> Section:
-    """The section of `task`; as it is, one for a task without charts and examples of its own.
+    """The section of `task`; without further arguments, one without charts and examples.
 
     Args:
         intro: a note above the result.

@@ -43,7 +43,11 @@ def _charts(rows: Sequence[Node], run: RunData) -> list[Block]:
 
 
 def _galleries(examples: Sequence[Node], run: RunData) -> list[Gallery]:
-    return [Gallery("Images and their rank for their own caption", [_card(node, run) for node in examples], wide=True)]
+    return [
+        Gallery(
+            "Images and their ranks, with their captions as queries", [_card(node, run) for node in examples], wide=True
+        )
+    ]
 
 
 def _chart(rows: Sequence[Node], title: str, run: RunData) -> Markup:

@@ -16,7 +16,7 @@ _PANELS = (("loss", "Training loss", "loss", 1.0), ("val_recall", "Validation R@
 def training(run: RunData) -> Section:
     """Loss and validation recall of every aligner with a curve, mean and range over repeats; what training took."""
     blocks: list[Block] = []
-    trained = run.style.ordered(name for name, rows in run.curves.items() if rows)
+    trained = run.style.ordered(name for name, rows in run.curves.items() if any("loss" in row for row in rows))
     if trained:
         charts = [_chart([_series(name, run.curves[name], column, run, factor) for name in trained], title, unit)
                   for column, title, unit, factor in _PANELS]  # fmt: skip
