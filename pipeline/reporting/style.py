@@ -51,12 +51,14 @@ class AlignerStyle:
 
     def legend(self, names: Iterable[str]) -> list[tuple[str, str]]:
         """(colour class, text) of each aligner; the control with its image model."""
-        return [(self.colour(name), self.label(name) + self._model(name)) for name in self.ordered(names)]
+        return [(self.colour(name), self._described(name)) for name in self.ordered(names)]
 
     @property
     def _order(self) -> list[str]:
         named = (self.control, self.showcase, *self.aligners)
         return list(dict.fromkeys(name for name in named if name is not None))
 
-    def _model(self, name: str) -> str:
-        return f" ({self.control_model})" if name == self.control and self.control_model else ""
+    def _described(self, name: str) -> str:
+        if name != self.control or not self.control_model:
+            return self.label(name)
+        return f"{name} (control: {self.control_model})" if name != "control" else f"{name} ({self.control_model})"
