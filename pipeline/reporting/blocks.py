@@ -151,4 +151,4 @@ class Section:
 
 def missing(what: str, command: str) -> Text:
     """Says that an input is missing, and which command makes it."""
-    return Text(f"{what} To make it: {command}", tone="missing")
+    return Text(f"{what} Run: {command}", tone="missing")

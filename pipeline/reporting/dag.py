@@ -9,7 +9,7 @@ _TEMPLATE = re.compile(r"\$\{([^}]*)\}")
 _STEP = re.compile(r"[^.\[\]]+")
 _OUTPUTS = ("outs", "metrics", "plots")
 UNKNOWN = "*"  # in place of a template without a value
-Path = tuple[str, ...]
+Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class StageGroup:
 
     name: str
     items: int
-    deps: frozenset[Path]
-    outs: frozenset[Path]
+    deps: frozenset[Parts]
+    outs: frozenset[Parts]
 
 
 def expand(dvc: Mapping[str, Any], params: Mapping[str, Any]) -> list[StageGroup]:
@@ -62,7 +62,7 @@ def _items(foreach: Any, values: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     return list(enumerate(entries)) if isinstance(entries, list) else []
 
 
-def _paths(body: Mapping[str, Any], kinds: Iterable[str], scope: Mapping[str, Any]) -> Iterable[Path]:
+def _paths(body: Mapping[str, Any], kinds: Iterable[str], scope: Mapping[str, Any]) -> Iterable[Parts]:
     for kind in kinds:
         for entry in body.get(kind) or []:
             path = next(iter(entry)) if isinstance(entry, Mapping) else entry

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from pipeline.reporting.dag import UNKNOWN, Path, StageGroup
+from pipeline.reporting.dag import UNKNOWN, Parts, StageGroup
 from pipeline.reporting.svg import drawing, label, tag
 
 _SLOT, _BOX, _HEIGHT, _GAP = 178.0, 162.0, 50.0, 32.0
@@ -53,7 +53,7 @@ def draw(boxes: Sequence[Box], links: set[tuple[str, str]]) -> Markup:
     return drawing(widest * _SLOT, len(layers) * (_HEIGHT + _GAP) - _GAP + 8, f"Graph of the stages: {words}", parts)
 
 
-def _meet(first: Path, second: Path) -> bool:
+def _meet(first: Parts, second: Parts) -> bool:
     """Whether one path lies at or below the other."""
     return all(a == b or UNKNOWN in a or UNKNOWN in b for a, b in zip(first, second, strict=False))
 

@@ -1,6 +1,7 @@
 """Names of results in plain English."""
 
 import re
+from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
@@ -69,6 +70,16 @@ def key_of(row: Node) -> tuple[str, str, str, str, str]:
         row.optional("language"),
         "" if tokens is None else f"{tokens.number():.0f}",
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 pair`, `2 pairs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([part for part in (", ".join(names[:-1]), *names[-1:]) if part])
 
 
 def prose(text: str) -> Markup:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from pipeline.reporting.blocks import Block, Bullets, Content, Folded, Table, Text
 from pipeline.reporting.inputs import Node
-from pipeline.reporting.names import is_fraction, key_of, language, metric, protocol
+from pipeline.reporting.names import counted, is_fraction, key_of, language, metric, protocol
 from pipeline.reporting.numbers import interval, number
 from pipeline.reporting.style import AlignerStyle
 
@@ -43,10 +43,12 @@ def task_blocks(result: Node, style: AlignerStyle) -> list[Block]:
     if left := result.texts("left_out"):
         blocks += [Text("Left out:"), Bullets(left)]
     if sentences := result.texts("sentences"):
-        blocks.append(Folded(f"In words: {len(sentences)} comparisons", [Bullets(sentences)]))
+        blocks.append(Folded(f"In words: {counted(len(sentences), 'comparison')}", [Bullets(sentences)]))
     if differences:
         table = _differences(differences, source)
-        blocks.append(Folded(f"Differences and ratios with intervals: {len(differences)} comparisons", [table]))
+        blocks.append(
+            Folded(f"Differences and ratios with intervals: {counted(len(differences), 'comparison')}", [table])
+        )
     return blocks
 
 

@@ -145,6 +145,16 @@ def test_one_aligner_without_control_is_compared_with_chance(project: SmallProje
     assert "The costs have not been counted." in section(page, "costs")
 
 
+def test_settings_without_a_showcase(project: SmallProject) -> None:
+    settings = project.configure(one_aligner()).model_copy(update={"showcase": None})
+    project.evaluated("retrieval", (row("plain"),))
+    page = project.page(settings)
+    assert "A Permafrost run" in page
+    assert "Shown below: the aligners and chance." in page
+    assert "tile" not in section(page, "findings")
+    assert "None" not in page
+
+
 def test_leftovers_of_earlier_parameters_are_not_read(project: SmallProject) -> None:
     full(project)
     (project.folder / "data" / "results" / "multilingual.json").write_text("damaged")

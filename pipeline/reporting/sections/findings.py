@@ -9,7 +9,7 @@ from pipeline.config import TASKS, Headline
 from pipeline.reporting.blocks import Block, Bullets, Figure, Folded, Heading, Section, Text, Tile, Tiles, missing
 from pipeline.reporting.charts import Estimate, Group, dots
 from pipeline.reporting.inputs import Node
-from pipeline.reporting.names import key_of, language, metric
+from pipeline.reporting.names import key_of, language, listed, metric
 from pipeline.reporting.numbers import interval, number
 from pipeline.reporting.results import SMALL, Key, by_key
 from pipeline.reporting.run_data import RunData
@@ -63,19 +63,20 @@ def title(run: RunData) -> str:
 def subtitle(run: RunData) -> str:
     """What was done, in a few sentences."""
     settings = run.settings
-    text = f"Frozen encoders, encoded once. Data sets: {', '.join(settings.datasets) or 'none'}."
+    datasets = f"Data sets: {', '.join(settings.datasets) or 'none'}."
     if not settings.aligners:
-        return text
-    text = (
-        "Two frozen encoders, encoded once, and a small head between them, tested on concepts that no head was trained "
-        f"on. Data sets: {', '.join(settings.datasets) or 'none'}."
-    )
-    shown = [f"the aligner “{settings.showcase}”"]
-    if settings.control not in (None, settings.showcase):
+        return f"Frozen encoders, encoded once. {datasets}"
+    shown = []
+    if settings.showcase is not None:
+        shown.append(f"the aligner “{settings.showcase}”")
+    if settings.control is not None and settings.control != settings.showcase:
         shown.append(f"the control “{settings.control}”")
     if set(settings.aligners) - {settings.showcase, settings.control}:
-        shown.append("other aligners")
-    return f"{text} Shown below: {', '.join(shown)}, and chance."
+        shown.append("other aligners" if shown else "the aligners")
+    return (
+        "Two frozen encoders, encoded once, and a small head between them, tested on concepts that no head was trained "
+        f"on. {datasets} Shown below: {listed([*shown, 'chance'])}."
+    )
 
 
 def main_finding(run: RunData) -> str:

@@ -5,7 +5,7 @@ from markupsafe import Markup
 from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Heading, Section, Table, Text, missing
 from pipeline.reporting.charts import heat_map
 from pipeline.reporting.inputs import Node
-from pipeline.reporting.names import protocol
+from pipeline.reporting.names import counted, protocol
 from pipeline.reporting.numbers import interval, number
 from pipeline.reporting.run_data import RunData
 
@@ -43,7 +43,7 @@ def _comparison(result: Node) -> list[Block]:
     if left := result.texts("left_out"):
         blocks += [Text("Left out:"), Bullets(left)]
     if sentences := result.texts("sentences"):
-        blocks.append(Folded(f"In words: {len(sentences)} statements", [Bullets(sentences)]))
+        blocks.append(Folded(f"In words: {counted(len(sentences), 'statement')}", [Bullets(sentences)]))
     return blocks
 
 

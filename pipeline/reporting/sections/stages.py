@@ -1,7 +1,7 @@
 """The DAG with its timings."""
 
 from pipeline.paths import encode_stage
-from pipeline.reporting.blocks import Block, Content, Figure, Folded, Section, Table, missing
+from pipeline.reporting.blocks import Block, Content, Figure, Folded, Section, Table, Text, missing
 from pipeline.reporting.dag import StageGroup
 from pipeline.reporting.graph import Box, draw, edges
 from pipeline.reporting.inputs import Node
@@ -13,7 +13,7 @@ def stages(run: RunData) -> Section:
     """The stages of dvc.yaml as a graph, and how long each took."""
     blocks: list[Block] = []
     if not run.stages:
-        blocks.append(missing("There is no dvc.yaml here.", "run the report from the root of the project"))
+        blocks.append(Text("There is no dvc.yaml here: write the report from the root of the project.", "missing"))
     else:
         timed = _by_group(run)
         sums = {group: sum(seconds) for group, seconds in timed.items()}
