@@ -1,6 +1,7 @@
 """The schema of params.yaml, its loader, and what each stage reads of it."""
 
 from pipeline.config.aligners import (
+    NO_DATA,
     AlignerSpec,
     DenseHeadSpec,
     EvaluatedAligner,
@@ -133,6 +134,7 @@ from pipeline.config.stores import (
     StoreEntry,
     Stores,
     StoreSpec,
+    stored_through,
 )
 from pipeline.config.studies import (
     CompareSpec,
@@ -174,6 +176,7 @@ __all__ = [
     "ASIF",
     "CCA",
     "CLASSNAMES",
+    "NO_DATA",
     "STAGES",
     "TASKS",
     "TRAINED",
@@ -304,4 +307,5 @@ __all__ = [
     "prompted_classes",
     "settings_of",
     "split_datasets",
+    "stored_through",
 ]

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 LONGEST_NAME = 100  # file systems stop at 255 bytes, and DVC and this project add to a name
 _ALLOWED = "abcdefghijklmnopqrstuvwxyz0123456789._-"
-_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "none", "y", "n", "nan", "inf"}
+_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "nan", "inf"}
 
 
 def valid_name(name: str) -> str:
