@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.config import EncodeParams, EncoderSpec, TextView
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoders.text import load_text_encoder
@@ -17,7 +17,7 @@ from pipeline.encoding.rows import NOT_FINITE, TextRows
 from tests.dag import tiny
 
 PARAMS = EncodeParams(text_batch_size=3)
-VIEW = ViewSpec(encoder="words", tier="full")
+VIEW = TextView(encoder="words", tier="full")
 STRINGS = {"a": "a picture of a red anchor .", "b": "red", "c": "a blue bridge", "d": "green", "e": "a red guitar"}
 
 
@@ -77,6 +77,6 @@ def test_nan_in_a_token_is_a_failed_text(checkpoint: Path, monkeypatch: pytest.M
 
 def test_only_kept_tokens_enter_the_fingerprint(checkpoint: Path) -> None:
     manifest, encoder = read_manifest(checkpoint), spec(checkpoint)
-    plain = fingerprint_of(manifest, encoder, ViewSpec(encoder="words"))
+    plain = fingerprint_of(manifest, encoder, TextView(encoder="words"))
     assert "tokens" not in plain.compared
     assert fingerprint_of(manifest, encoder, VIEW).digest != plain.digest

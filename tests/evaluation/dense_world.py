@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import ScenesParams, SegmentationSource, SlidingWindows
+from pipeline.config import ScenesSpec, SegmentationSource, SlidingWindows
 from pipeline.datasets.index import build_index
 from pipeline.datasets.scenes import TRAINING, Scenes, build_scenes, read_scenes
 from pipeline.datasets.tables import JOINT_PAIRS, PROMPTS, read_table, text_id, write_table
@@ -29,7 +29,7 @@ class DenseWorld(SceneWorld):
     def write(self) -> "DenseWorld":
         super().write()
         data = self.root / "data"
-        params = ScenesParams(pieces=("cut",), count=1, size=SIZE, objects=(2, 4))
+        params = ScenesSpec(pieces=("cut",), count=1, size=SIZE, objects=(2, 4))
         numbers = range(TRAINING, TRAINING + 12)
         build_scenes({"cut": data / "index/pairs/cut"}, params, data / "index/scenes/training", numbers)
         generator, ids = np.random.default_rng(5), self.training_scenes().ids.tolist()
@@ -64,7 +64,7 @@ class DenseWorld(SceneWorld):
         data, folder = self.root / "data", write_voc(self.root)
         windows = SlidingWindows(short_side=40, side=40, stride=20)
         for name, how in (("voc", windows), ("voc-whole", None)):
-            spec = SegmentationSource(source="voc", group="scenes", path=str(folder), windows=how)
+            spec = SegmentationSource(source="voc", path=str(folder), windows=how)
             build_index(spec, data / "index/scenes" / name, self.root)
             ids = read_table(data / "index/scenes" / name / "images.parquet").column("image_id").to_pylist()
             for number, view in enumerate(("eye", "blind")):

@@ -11,7 +11,7 @@ import zarr
 
 from pipeline.alignment.heads.freeze_align import FreezeAlign
 from pipeline.alignment.saved import HeadConfig, save_heads
-from pipeline.config import AlignerSpec, EvaluateParams, SceneLabels, ScenesParams
+from pipeline.config import AlignerSpec, EvaluateParams, SceneLabels, ScenesSpec
 from pipeline.datasets.scenes import Scenes, build_scenes, read_scenes
 from pipeline.datasets.tables import PROMPTS, SAMPLES, text_id, write_table
 from pipeline.evaluation.embeddings import TrainedAligner
@@ -81,7 +81,7 @@ class SceneWorld:
     def write(self) -> "SceneWorld":
         data = self.root / "data"
         index = cut_outs(data / "index/pairs/cut")
-        params = ScenesParams(pieces=("cut",), count=9, size=SIZE, objects=(2, 4))
+        params = ScenesSpec(pieces=("cut",), count=9, size=SIZE, objects=(2, 4))
         build_scenes({"cut": index}, params, data / "index/scenes/composed")
         self._samples(data)
         self._prompts(data)

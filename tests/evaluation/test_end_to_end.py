@@ -118,7 +118,7 @@ def test_a_data_set_without_test_rows_is_left_out_by_name(inside: World) -> None
     classes = [{"dataset": "folder", "label": "concept"}]
     datasets = ["emoji", "folder"]
     config = inside.config(
-        datasets={"folder": {"source": "folder", "group": "pairs", "path": "x"}},
+        datasets={"folder": {"source": "folder", "path": "x"}},
         prompts={"classes": classes},
         evaluate={"datasets": datasets, "classification": classes, "segmentation": []},
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pipeline.config import ScenesParams
+from pipeline.config import ScenesSpec
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.scenes import build_scenes
 from pipeline.errors import DataError, FingerprintMismatch
@@ -116,7 +116,7 @@ def test_without_scenes_everything_is_left_out(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     with IndexBuilder(tmp_path / "none") as builder:
         builder.finish({"source": "made"})
-    build_scenes({"cut": tmp_path / "none"}, ScenesParams(pieces=("cut",)), tmp_path / "data/index/scenes/composed")
+    build_scenes({"cut": tmp_path / "none"}, ScenesSpec(pieces=("cut",)), tmp_path / "data/index/scenes/composed")
     found = evaluate_long_text(world.aligners(), PARAMS, REPEATS, 0)
     assert found.result.rows == ()
     assert "composed: no scene was composed" in found.result.left_out

@@ -171,7 +171,7 @@ def test_scenes_of_other_pictures_than_the_splits_are_refused(tmp_path: Path, mo
 
 
 def test_without_scenes_everything_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.config import ScenesParams
+    from pipeline.config import ScenesSpec
     from pipeline.datasets.builder import IndexBuilder
     from pipeline.datasets.scenes import build_scenes
 
@@ -179,7 +179,7 @@ def test_without_scenes_everything_is_left_out(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     with IndexBuilder(tmp_path / "none") as builder:
         builder.finish({"source": "made"})
-    build_scenes({"cut": tmp_path / "none"}, ScenesParams(pieces=("cut",)), tmp_path / "data/index/scenes/composed")
+    build_scenes({"cut": tmp_path / "none"}, ScenesSpec(pieces=("cut",)), tmp_path / "data/index/scenes/composed")
     found = evaluate_segmentation(world.aligners(), PARAMS, REPEATS, 0)
     assert found.result.rows == ()
     assert found.examples == ()

@@ -54,7 +54,7 @@ def encode_prompts(root: Path, classes: tuple[ClassificationSet, ...], work: Pat
 
 def encode_texts(root: Path, index: Path, out: Path, work: Path) -> None:
     """The text view of the project for the texts of an index."""
-    checkpoint, view = root / "data/checkpoints/words", ViewSpec(encoder="words")
+    checkpoint, view = root / "data/checkpoints/words", TextView(encoder="words")
     words = EncoderSpec(
         modality="text", source="local", model=str(root / "words"), loader="transformers", pooling="mean", prefix="a "
     )

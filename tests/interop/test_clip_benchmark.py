@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config import ClassificationSet, ClipBenchmarkSource, EncoderSpec, SplitsParams, ViewSpec
+from pipeline.config import ClassificationSet, ClipBenchmarkSource, EncoderSpec, SplitsParams, ImageView
 from pipeline.datasets.index import build_index
 from pipeline.datasets.splits import build_splits
 from pipeline.datasets.tables import JOINT_PAIRS, read_table, write_table
@@ -89,14 +89,14 @@ def test_there_and_back(inside: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         shutil.copytree(inside / "data" / part, tmp_path / "data" / part)
     (tmp_path / "words").symlink_to(inside / "words")
     monkeypatch.chdir(tmp_path)
-    source = ClipBenchmarkSource(source="clip-benchmark", group="pairs", path=str(exported), transfer=True)
+    source = ClipBenchmarkSource(source="clip-benchmark", path=str(exported), transfer=True)
     indexes = {name: Path("data/index/pairs", name) for name in ("mine", "theirs")}
     build_index(source, indexes["theirs"], tmp_path)
     build_splits(indexes, SplitsParams(repeats=2, largest_family=0.2), 0, Path("data/splits"))
     label = ClassificationSet(dataset="theirs", label="concept")
     encode_prompts(tmp_path, (LABEL, label), tmp_path / "work")
     eye = EncoderSpec(modality="image", source="local", model=str(inside / "eye"), loader="transformers", layers=(1, 2))
-    checkpoint, view = Path("data/checkpoints/eye"), ViewSpec(encoder="eye", resolution=42, tier="grid", grid=2)
+    checkpoint, view = Path("data/checkpoints/eye"), ImageView(encoder="eye", resolution=42, tier="grid", grid=2)
     fingerprint = fingerprint_of(read_manifest(checkpoint), eye, view)
     rows = image_rows(checkpoint, eye, view, indexes["theirs"], PARAMS)
     out = Path("data/features/pairs/grid/theirs")

@@ -35,10 +35,10 @@ def test_entries_are_added_once_and_nothing_else_changes(root: Path) -> None:
     assert not [line for line in changes if line.startswith("- ")]
     config = load_config(params)
     assert config.section("datasets.pets").transfer
-    views = {aligner.image for aligner in config.section("aligners").values()}
-    stores = {(s.dataset, s.view) for s in config.section("stores").values()}
+    views = {aligner.views[0] for aligner in config.section("aligners").values()}
+    stores = {(s.dataset, s.view) for s in config.section("stores.pairs").values()}
     assert {("food101", view) for view in views} <= stores
-    asked = [entry.dataset for entry in config.section("evaluate").classification]
+    asked = [entry.dataset for entry in config.section("evaluate.tasks.classification.classes")]
     assert asked[-3:] == ["cub", "food101", "pets"]
     assert add_sets(params, sets) == []
     assert params.read_text() == after
