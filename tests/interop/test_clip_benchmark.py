@@ -11,7 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config import ClassificationSet, ClipBenchmarkSource, EncoderSpec, SplitsParams, ImageView
+from pipeline.config import (
+    ClassificationParams,
+    ClassificationSet,
+    ClipBenchmarkSource,
+    EncoderSpec,
+    EvaluateSettings,
+    ImageView,
+    SplitsParams,
+)
 from pipeline.datasets.index import build_index
 from pipeline.datasets.splits import build_splits
 from pipeline.datasets.tables import JOINT_PAIRS, read_table, write_table
@@ -26,13 +34,15 @@ from pipeline.interop import clip_benchmark, export
 from pipeline.interop.clip_model import load_clip_model, tokenize, untokenize
 from pipeline.paths import WORK_VARIABLE
 from tests.inference.conftest import PARAMS, Project, aligner
-from tests.interop.conftest import EVALUATE, LABEL, SPECS, encode_prompts
+from tests.interop.conftest import EVALUATE, LABEL, SPECS, TASKS, encode_prompts
 
 ALIGNERS = sorted(SPECS)
 
 
 def stage(task: str, name: str) -> dict[str, float]:
-    result: TaskResult = evaluate_task(task, SPECS, EVALUATE, repeats=2, seed=0)
+    result: TaskResult = evaluate_task(
+        EvaluateSettings(name=task, task=TASKS[task], evaluate=EVALUATE, aligners=SPECS, repeats=2, seed=0)
+    )
     assert not result.left_out
     return {row.metric: row.value for row in result.rows if row.aligner == name}
 
@@ -101,8 +111,15 @@ def test_there_and_back(inside: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     rows = image_rows(checkpoint, eye, view, indexes["theirs"], PARAMS)
     out = Path("data/features/pairs/grid/theirs")
     StoreEncoder("theirs", fingerprint, lambda: rows, 0.5).run(image_plan(indexes["theirs"], 8), out)
-    params = EVALUATE.model_copy(update={"classification": (label,), "control": "grid"})
-    result = evaluate_task("classification", {"grid": SPECS["grid"]}, params, repeats=2, seed=0)
+    settings = EvaluateSettings(
+        name="classification",
+        task=ClassificationParams(classes=(label,), prompt_sets=("ensemble",)),
+        evaluate=EVALUATE.model_copy(update={"control": "grid"}),
+        aligners={"grid": SPECS["grid"]},
+        repeats=2,
+        seed=0,
+    )
+    result = evaluate_task(settings)
     values = {row.metric: row for row in result.rows}
     assert values["concept_top1_accuracy"].n_items == 20  # ten pictures, the heads of two repeats
     again = benchmark("grid", exported, tmp_path / "again.json", "--custom_template_file", templates, repeat=1)
