@@ -145,8 +145,8 @@ def follow_own_split(samples: list[dict[str, Any]], params: SplitsParams, seed: 
 
 def hold_out_everywhere(own: list[dict[str, Any]], others: list[dict[str, Any]], column: str) -> None:
     """A picture that is in a data set split by picture and in another one is on the held-out side of both."""
-    rows: dict[str, list[dict[str, Any]]] = {row["image_id"]: [row] for row in own}
-    for row in others:
+    rows: dict[str, list[dict[str, Any]]] = {row["image_id"]: [] for row in own}
+    for row in (*own, *others):
         if row["image_id"] in rows:
             rows[row["image_id"]].append(row)
     for same in rows.values():
