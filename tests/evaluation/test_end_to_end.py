@@ -206,7 +206,7 @@ def test_what_classes_were_made_of_is_said(inside: World, monkeypatch: pytest.Mo
         assert seen == {kind}
         assert "single: 1 templates, SHA-256 abababababab... (emoji, stamps)" in result.protocol
         assert "ensemble: not recorded" in result.protocol
-        assert ("evaluate.class_vectors: mean" in result.protocol) == (kind == "mean")
+        assert ("(class_vectors: mean)" in result.protocol) == (kind == "mean")
 
 
 def test_examples_are_half_right_and_name_what_is_there(inside: World) -> None:
