@@ -23,6 +23,6 @@ def test_of_the_feature_room_a_stage_depends_on_what_decides_values() -> None:
     """The fingerprint decides what is encoded, the shuffle the order of training; how rows are read changes nothing."""
     room = {stage: sorted(p for p in paths if p.startswith("pipeline/features")) for stage, paths in declared().items()}
     assert {stage: paths for stage, paths in room.items() if paths} == {
-        **dict.fromkeys(("encode", "encode_scenes", "encode_prompts"), ["pipeline/features/fingerprint.py"]),
+        **{f"encode{group}": ["pipeline/features/fingerprint.py"] for group in ("", "_scenes", "_prompts")},
         "train": ["pipeline/features/shuffle.py", "pipeline/features/stream.py"],
     }
