@@ -10,7 +10,6 @@ import pytest
 import torch
 import transformers as hf
 from PIL import Image
-from pipeline.alignment.untrained import record_identity
 
 from pipeline.accounting.aligners import aligner_costs
 from pipeline.accounting.parameters import counts_by_weights
