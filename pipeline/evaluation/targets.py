@@ -74,11 +74,10 @@ class Targets:
         Raises:
             DataError: a scene holds a picture that data/splits does not name.
         """
+        columns = (task.label, NAME_OF[task.label], "family")
         samples = {
             image: sample
-            for (dataset, image), sample in samples_by_image(
-                (task.label, NAME_OF[task.label], "family"), repeats
-            ).items()
+            for (dataset, image), sample in samples_by_image(columns, repeats).items()
             if dataset == task.dataset
         }
         named = {value for value, name, *_ in samples.values() if value is not None and name is not None}
@@ -91,8 +90,9 @@ class Targets:
                 f"first {lacking[0]!r}. Bring scenes and splits together with: dvc repro"
             )
         labelled = [(o, samples[o.piece_id]) for o in objects if samples[o.piece_id][0] in named]
+        lacking_names = {value for value, *_ in samples.values() if value is not None} - named
         unnamed = [
-            o for o in objects if samples[o.piece_id][0] not in {None, *named} and held_out in samples[o.piece_id][3:]
+            o for o in objects if samples[o.piece_id][0] in lacking_names and held_out in samples[o.piece_id][3:]
         ]
         family = np.array([sample[2] for _, sample in labelled], dtype=str)
         split = np.array([sample[3:] for _, sample in labelled], dtype=str).reshape(len(labelled), repeats)
