@@ -195,8 +195,7 @@ def test_segmentation_by_its_definition(project: Project, monkeypatch: pytest.Mo
 def test_segmentation_by_a_dense_head(project: Project, tmp_path: Path) -> None:
     """The same map from other vectors: those of the dense head, for patches and for texts."""
     model, generator = aligner(project), np.random.default_rng(0)
-    config = model.config
-    prints = {"image": config.fingerprints[config.image_view], "text": config.fingerprints[config.text_view]}
+    prints = model.config.fingerprints
     head = DenseHead.fit(generator.normal(size=(40, 16)), generator.normal(size=(40, 16)), 0.3, prints)
     head.save(tmp_path / "own", 0)
     picture = Image.open(project.pictures[9]).convert("RGB")
