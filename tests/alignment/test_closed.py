@@ -289,9 +289,9 @@ def test_what_is_saved_embeds_as_what_was_fitted(forms: dict[str, dict[str, Any]
     ).write(tmp_path)
     loaded = ProjectionHeads.from_folder(tmp_path)
     np.testing.assert_allclose(
-        loaded.embed_image(images.cls.numpy(), images.local.numpy()), head.image_features(images), atol=1e-6
+        loaded.embed_image(images.cls.numpy(), images.local.numpy()), head.image_features(images), atol=1e-5
     )
-    np.testing.assert_allclose(loaded.embed_text(texts.tokens[:, 0].numpy()), head.text_features(texts), atol=1e-6)
+    np.testing.assert_allclose(loaded.embed_text(texts.tokens[:, 0].numpy()), head.text_features(texts), atol=1e-5)
     patches = loaded.embed_patches(images.local.numpy())
     np.testing.assert_allclose(np.linalg.norm(patches, axis=-1), 1.0, atol=1e-5)
     assert loaded.logit_scale == pytest.approx(float(head.scale().detach()))
