@@ -3,8 +3,8 @@
     python benchmarks/faults.py [--kills 50] [--flips 200] [--seed 0]
 
 - SIGKILLs at random moments of an encode, each rerun until done: the bytes must be those of an undisturbed run.
-- Single bits flipped in random files of a store: each must be found and named, and repaired by encoding no more rows than
-  those of the damaged shard, none where metadata was hit; the bytes must be the old ones, and scratch intact too.
+- Single bits flipped in random files of a store: each must be found and named, and repaired by encoding no more rows
+  than those of the damaged shard, none where metadata was hit; the bytes must be the old ones, and scratch intact too.
 
 Prints both tables and writes benchmarks/results/faults.json. Stops at the first fault that was not survived.
 """
@@ -257,7 +257,8 @@ def main() -> None:
     for phase, number in killed["where"].items():
         print(f"  {number:4d} while {phase}")
     print(
-        f"{flipped['flips']} flipped bits in {flipped['files_hit']} of {flipped['files']} files: all found, all repaired"
+        f"{flipped['flips']} flipped bits in {flipped['files_hit']} of {flipped['files']} files: "
+        "all found, all repaired"
     )
     for kind in ("payload", "metadata"):
         print(f"  {flipped[kind]:4d} in {kind}: {flipped['rows_encoded_again'][kind]} rows encoded again")

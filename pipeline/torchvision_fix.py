@@ -16,8 +16,8 @@ _kept_alive: list[torch.library.Library] = []  # a library takes its operators w
 def ensure_torchvision() -> None:
     """Import torchvision; where its compiled operators are absent, declare the two that its import asks for.
 
-    Call this before the first import of transformers, timm or sentence-transformers. A torchvision that works is left
-    as it is. The declared operators have no implementation: calling one is an error, as it was before.
+    Call this before the first import of transformers, timm or sentence-transformers. A working torchvision is not
+    touched. The declared operators have no implementation: calling one is an error, as it was before.
     """
     try:
         importlib.import_module("torchvision")

@@ -92,7 +92,7 @@ def _take(picture: Picture, slot: _Slot, block: _Block, known: KnownImages) -> i
     except OSError as error:
         slot.result = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         return 0
-    except (DataError, ValueError) as error:  # an archive that breaks off; a path with a zero byte
+    except (DataError, ValueError) as error:  # a truncated archive; a path with a zero byte
         slot.result = f"cannot be read: {error}"
         return 0
     block.tasks.append(_Task(slot, content, place))

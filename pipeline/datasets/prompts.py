@@ -1,4 +1,4 @@
-"""Class names in templates: texts like any other, so that evaluation needs no text encoder."""
+"""Class names in templates, encoded like any other texts, so that evaluation needs no text encoder."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping

@@ -136,7 +136,7 @@ def _members(opened: tarfile.TarFile, archive: Path) -> Iterator[tuple[str, str,
 
 
 def _ends_here(file: Any, offset: int) -> bool:
-    """Whether there is an end mark; `tarfile` takes a broken header, or none, for the end as well."""
+    """Whether there is an end mark; `tarfile` also treats a broken or missing header as the end."""
     file.seek(offset)
     block: bytes = file.read(tarfile.BLOCKSIZE)
     return len(block) == tarfile.BLOCKSIZE and not any(block)

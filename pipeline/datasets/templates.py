@@ -1,4 +1,4 @@
-"""Prompt sets: templates that the field quotes, or that a data set brings itself, and sentences for each class."""
+"""Prompt sets: templates from the literature or from the data set itself, and sentences for each class."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""From an entry of `encoders` in params.yaml to a complete local checkpoint folder, in its own library's format."""
+"""Turns an entry of `encoders` in params.yaml into a complete local checkpoint folder in its library's own format."""
 
 import shutil
 from pathlib import Path
@@ -25,7 +25,7 @@ def materialise(spec: EncoderSpec, folder: Path) -> Manifest:
 
     Args:
         spec: source `embedded` (converted from an installed package), `hub` (downloaded) or `local` (copied).
-        folder: where to; the same entry gives the same bytes each time.
+        folder: the target; the same entry always gives the same bytes.
 
     Raises:
         CheckpointError: the source is missing, damaged, only a pickle, or not a model that its loader can describe.

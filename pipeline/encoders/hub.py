@@ -15,7 +15,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def repository(spec: EncoderSpec) -> str:
-    """The repository that a model name means: `hf-hub:` is dropped, a bare timm name lies under `timm/`."""
+    """The repository that a model name means: `hf-hub:` is dropped, a bare timm name is under `timm/`."""
     name = re.sub(r"^hf[-_]hub:", "", spec.model)
     return f"timm/{name}" if spec.loader == "timm" and "/" not in name else name
 
@@ -33,7 +33,7 @@ def download(spec: EncoderSpec, folder: Path) -> str:
             only as a pickle.
     """
     import huggingface_hub
-    from huggingface_hub.errors import HFValidationError, HTTPError  # the latter of the HTTP client it is built on
+    from huggingface_hub.errors import HFValidationError, HTTPError  # HTTPError is that of its HTTP client
 
     name = repository(spec)
     try:
@@ -50,7 +50,7 @@ def download(spec: EncoderSpec, folder: Path) -> str:
         )
     except (OSError, HTTPError, HFValidationError) as error:
         raise CheckpointError(_explanation(name, spec.revision, error)) from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the downloader's notes hold times
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # it holds time stamps
     return commit
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.config import EncoderSpec, ImageView
 from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
-from pipeline.encoders.precision import compile_blocks, lay_channels_last, mixed_precision
+from pipeline.encoders.precision import compile_blocks, mixed_precision, use_channels_last
 from pipeline.encoders.tower import Tokens, Tower
 from pipeline.errors import CheckpointError
 from pipeline.torchvision_fix import ensure_torchvision
@@ -75,7 +75,7 @@ class ImageEncoder:
         """Compile the backbone's blocks and use the channels-last layout, as asked; values change by rounding only."""
         if channels_last:
             self._format = torch.channels_last
-            lay_channels_last(self._tower.backbone)
+            use_channels_last(self._tower.backbone)
         if compiled:
             compile_blocks(self._tower.backbone, varying_length=False)
 

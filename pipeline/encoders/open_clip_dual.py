@@ -22,7 +22,7 @@ _PRECISION = {"float32": "fp32", "float16": "pure_fp16", "bfloat16": "pure_bf16"
 
 
 def describe_open_clip(folder: Path, modality: str) -> Description:
-    """Describe one tower of an open_clip folder; the model is loaded, so a folder that does not work is found here.
+    """Describe one tower of an open_clip folder; the model is loaded, so a broken folder is rejected here.
 
     Raises:
         CheckpointError: open_clip is not installed or cannot load the folder.
@@ -143,7 +143,7 @@ def _create(folder: Path, dtype: str, device: str) -> Any:
 
 
 def _tokenizer(folder: Path) -> Any:
-    """open_clip's tokenizer; that in `tokenizer/` where one was fetched, as open_clip does for names of the hub."""
+    """open_clip's tokenizer; the one in `tokenizer/` if it was fetched, as open_clip does for names on the hub."""
     library = import_open_clip()
     text = read_config(folder)["model_cfg"]["text_cfg"]
     try:

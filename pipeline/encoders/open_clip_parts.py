@@ -140,4 +140,4 @@ def _fetch(name: str, target: Path, patterns: tuple[str, ...]) -> None:
             f"Could not fetch {', '.join(patterns)} of {name}, which the text tower needs: {type(error).__name__}: "
             f"{' '.join(str(error).split())[:300]}"
         ) from error
-    shutil.rmtree(target / ".cache", ignore_errors=True)  # the downloader's notes hold times
+    shutil.rmtree(target / ".cache", ignore_errors=True)  # it holds time stamps

@@ -29,13 +29,13 @@ def compile_blocks(model: torch.nn.Module, varying_length: bool) -> int:
     return len(blocks)
 
 
-def lay_channels_last(model: torch.nn.Module) -> None:
+def use_channels_last(model: torch.nn.Module) -> None:
     """Convert the weights of convolutions to the layout that image files use: channels last."""
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _repeated(module: torch.nn.Module) -> list[torch.nn.Module]:
-    """The blocks of a stack of them: what a list of two or more modules of one class holds."""
+    """The blocks of a stack: the members of a list of two or more modules of one class."""
     children = list(module.children())
     stack = isinstance(module, torch.nn.ModuleList | torch.nn.Sequential) and len(children) > 1
     same = all(type(a) is type(b) for a, b in pairwise(children))

@@ -1,4 +1,4 @@
-"""Text models of sentence-transformers: the folder's own modules decide pooling and normalisation."""
+"""Text models of sentence-transformers: the folder's own modules determine pooling and normalisation."""
 
 from pathlib import Path
 from threading import Lock
@@ -18,7 +18,7 @@ from pipeline.torchvision_fix import ensure_torchvision
 
 
 def describe_sentence(folder: Path, trust_remote_code: bool) -> Description:
-    """Describe a sentence-transformers folder; it is loaded, so one that does not work is found here.
+    """Describe a sentence-transformers folder; it is loaded, so a broken one is rejected here.
 
     Raises:
         CheckpointError: sentence-transformers cannot load the folder, or its first module is not a transformer.

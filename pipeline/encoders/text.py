@@ -1,4 +1,4 @@
-"""Loads frozen text encoders, whichever library they belong to, behind the interface `TextEncoder`."""
+"""Loads the frozen text encoders of all libraries behind the interface `TextEncoder`."""
 
 from pathlib import Path
 

@@ -126,7 +126,7 @@ class DualText:
 
 
 def _features(output: Any) -> torch.Tensor:
-    """The projected features; older versions gave the tensor itself."""
+    """The projected features; older versions returned the tensor itself."""
     features: torch.Tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
     return features
 

@@ -57,7 +57,7 @@ class TransformersText:
         """Load model and tokenizer.
 
         Raises:
-            CheckpointError: they do not load, weights are missing, the model lacks the pooling that is asked for, or
+            CheckpointError: they do not load, weights are missing, the model lacks the requested pooling, or
                 max_tokens is above the model's positions.
         """
         config, self._tokenizer = _parts(folder, spec.trust_remote_code)

@@ -130,7 +130,7 @@ class TransformersTower:
         for layer in set(layers):
             blocks[layer - 1].register_forward_hook(self._keep(layer))
         parent, _, name = family.blocks.rpartition(".")
-        setattr(model.get_submodule(parent), name, blocks[: max(layers)])  # later blocks decide nothing that is kept
+        setattr(model.get_submodule(parent), name, blocks[: max(layers)])  # later blocks do not affect what is kept
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """See `Tower`."""

@@ -128,7 +128,7 @@ class ImageRows:
 
 
 class TextRows:
-    """The sentence embedding of each text, those of its truncations where the view names any, and its tokens.
+    """The sentence embedding of each text, those of its truncations if the view names any, and its tokens.
 
     Arrays: `pooled` (D,); `truncated` (T, D), the text cut at each of T rising numbers of tokens; `chunked` (D,), the
     mean over pieces of `chunk_tokens`, each weighted by its tokens; with `tier: full` the ragged `tokens` (H,), the
@@ -173,7 +173,7 @@ class TextRows:
         self._later = later
 
     def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
-        """See `RowEncoder`. Texts of like length share a batch, so little is padded."""
+        """See `RowEncoder`. Texts of similar length share a batch, so little is padded."""
         following = (batch for shard in self._later for batch in self._batches(shard))
         return self._workers.results(list(self._batches(ids)), following)
 

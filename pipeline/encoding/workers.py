@@ -87,9 +87,13 @@ class OrderedWorkers(Generic[Item, Result]):
         if self._pool is None:
             yield from map(self._work, items)
             return
-        if [item for item, _ in self._started] != list(items[: len(self._started)]):
+        ahead = chain(items, following)
+        begin = list(islice(ahead, len(self._started)))
+        if begin == [item for item, _ in self._started]:
+            waiting = ahead
+        else:
             self.drop()
-        waiting = islice(chain(items, following), len(self._started), None)
+            waiting = chain(begin, ahead)
         for _ in items:
             for item in islice(waiting, self._depth - len(self._started)):
                 self._started.append((item, self._pool.submit(self._work, item)))
@@ -121,6 +125,6 @@ def to_host(values: torch.Tensor) -> Any:
 
 
 def stacked(images: Sequence[torch.Tensor], device: str) -> torch.Tensor:
-    """Prepared images (3, H, W) as one batch, in pinned memory where it goes to a GPU."""
+    """Preprocessed images (3, H, W) as one batch, in pinned memory if it goes to a GPU."""
     batch = torch.stack(list(images))
     return batch.pin_memory() if torch.device(device).type == "cuda" else batch

@@ -22,9 +22,9 @@ class _Ended:
 def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     """The same items in the same order, up to `depth` of them made in advance by a thread.
 
-    The thread starts with the first item asked for. It begins an item only when fewer than `depth` wait, so with a
-    depth of 1 an item may live in memory that alternates between two buffers: it is overwritten no sooner than the
-    item after it is asked for. An error in `items` is raised where the item that failed would have come. When the
+    The thread starts with the first item requested. It begins an item only when fewer than `depth` wait, so with a
+    depth of 1 items may alternate between two buffers: an item is not overwritten before the one after it is
+    requested. An error in `items` is raised where the item that failed would have come. When the
     consumer stops early (`close`, or the iterator is dropped), the thread ends after the item that it is making, and
     `items` is closed.
     """

@@ -58,17 +58,17 @@ class FeatureArray:
     def view(self) -> np.ndarray:
         """The whole array (N, *row_shape) as read-only mapped memory: nothing is read before it is touched.
 
-        Meant for reading single rows or in full from a warm cache; use `take` and `read_range` where it may be cold.
+        Meant for single rows, or to read everything from a warm cache; use `take` or `read_range` if it may be cold.
 
         Raises:
-            StoreError: its shards do not lie one after another in memory; the message says why.
+            StoreError: its shards are not consecutive in memory; the message tells why.
         """
         if not self._paths and self.mapped:
             return np.empty(self.shape, self.dtype)
         if len(self._maps) == 1:
             return self._maps[0][: self.shape[0]]
         why = "its shards are not whole pages" if self.mapped else "its chunks are compressed or apart"
-        raise StoreError(f"{self._where} cannot be seen as one array: {why}. Read it with `take` or `read_range`.")
+        raise StoreError(f"{self._where} cannot be viewed as one array: {why}. Read it with `take` or `read_range`.")
 
     def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Copy of the given rows (n, *row_shape) in the stored dtype.

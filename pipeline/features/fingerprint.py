@@ -1,4 +1,4 @@
-"""What decides a feature's value, written down: two stores with the same digest hold interchangeable rows."""
+"""Everything that determines a feature's value: two stores with the same digest hold interchangeable rows."""
 
 import hashlib
 import json
@@ -72,19 +72,19 @@ def require_same_encoder(found: dict[str, Any], expected: dict[str, Any], where:
     if have and all(have.get(key) == want.get(key) for key in (have.keys() | want.keys()) - set(but_for)):
         return
     raise FingerprintMismatch(
-        f"{where} holds features of another encoder than those expected, from which it may differ in "
-        f"{', '.join(but_for)} alone:\n{differing_fields(found, expected, but_for)}\n"
+        f"{where} holds features of another encoder than expected; the two may differ only in "
+        f"{', '.join(but_for)}:\n{differing_fields(found, expected, but_for)}\n"
         "Bring all stores and heads up to date with: dvc repro"
     )
 
 
 def format_of(fingerprint: dict[str, Any]) -> int:
-    """The format version that a fingerprint (as `Fingerprint.as_dict` gives it) names; the present one if none."""
+    """The format version that a fingerprint (as `Fingerprint.as_dict` gives it) names; the current one if none."""
     return int(fingerprint.get("compared", {}).get("format_version", FORMAT_VERSION))
 
 
 def require_format(found: dict[str, Any], where: str) -> None:
-    """Check that a store is laid out as this version of the program reads it.
+    """Check that this version of the program can read the layout of a store.
 
     Args:
         found: the fingerprint of the store, as `Fingerprint.as_dict` gives it.
@@ -99,7 +99,7 @@ def require_format(found: dict[str, Any], where: str) -> None:
     newer = "It was written by a newer Permafrost: update yours. Or write" if version > FORMAT_VERSION else "Write"
     raise StoreError(
         f"{where} is of format {version}, but this version of Permafrost reads format {FORMAT_VERSION}. "
-        f"{newer} the store anew with: python -m pipeline.store repair {where}"
+        f"{newer} the store again with: python -m pipeline.store repair {where}"
     )
 
 
@@ -116,6 +116,6 @@ def require_same(found: dict[str, Any], expected: dict[str, Any], where: str) ->
     if found.get("digest") == expected.get("digest"):
         return
     raise FingerprintMismatch(
-        f"{where} holds other features than those asked for:\n{differing_fields(found, expected)}\n"
+        f"{where} holds other features than requested:\n{differing_fields(found, expected)}\n"
         "Encode it again with: dvc repro encode (or undo the edit that changed the encoder or its view)"
     )

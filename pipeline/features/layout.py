@@ -51,7 +51,7 @@ class ArraySpec:
 
     @property
     def ragged(self) -> bool:
-        """Whether rows are of a varying number of tokens."""
+        """Whether rows have a varying number of tokens."""
         return self.most > 0
 
     @property
@@ -81,7 +81,7 @@ class ArraySpec:
         return next(rows for rows in range(most, 0, -1) if shard_rows % rows == 0)
 
     def stored_bytes(self, rows: int, shard_rows: int) -> int:
-        """Size on disk of `rows` rows, without metadata; of a ragged array the most it can be."""
+        """Size on disk of `rows` rows, without metadata; at most that for a ragged array."""
         if self.ragged:
             return rows * self.sample_bytes
         chunk = self.chunk_rows(shard_rows)
@@ -122,7 +122,7 @@ def index_bytes(chunks: int, present: int, chunk_bytes: int) -> bytes:
 
 
 def contiguous_chunks(path: Path, chunks: int, chunk_bytes: int) -> int | None:
-    """How many inner chunks lie in order from the start of the shard file, or None if they do not lie so.
+    """How many inner chunks are stored in order from the start of the shard file, or None if they are not in order.
 
     Reads only the index at the end of the file.
     """

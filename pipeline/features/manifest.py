@@ -110,7 +110,7 @@ def _require_known(schema: int, folder: Path) -> None:
     if schema > SCHEMA:
         raise NewerStore(
             f"{folder / MANIFEST} is of schema {schema}, but this version of Permafrost reads schema {SCHEMA}. The "
-            "store was written by a newer Permafrost: update yours. Or write the store anew as this version does with: "
+            "store was written by a newer Permafrost: update yours. Or write the store again with this version: "
             f"python -m pipeline.store repair {folder}"
         )
 

@@ -48,7 +48,7 @@ class Mapping:
         self._flag = (ctypes.c_ubyte * 1)()
         self.size = payload_bytes * (len(paths) - 1) + last_bytes
         reserve = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE
-        # where shards are whole large pages as well, the kernel can then map them as such: fewer misses at random
+        # if shards are whole large pages too, the kernel can map them as such: fewer TLB misses at random access
         self._reserved = self.size + _LARGE_PAGE
         self._start = self._mmap(None, self._reserved, _PROT_NONE, reserve, -1, "address space")
         self.address = -(-self._start // _LARGE_PAGE) * _LARGE_PAGE
@@ -59,7 +59,7 @@ class Mapping:
         except BaseException:
             self.close()
             raise
-        # The kernel's read-ahead fetches a thousand times what a few small rows need; `read_range` does not use it.
+        # The kernel's read-ahead fetches a thousand times what a few small rows need; `read_range` reads files.
         self._libc.madvise(self.address, self.size, _MADV_RANDOM)
 
     def _map(self, path: Path, address: int, length: int) -> None:

@@ -1,4 +1,4 @@
-"""Features at one byte a value: int8 codes with one float32 scale per token.
+"""Features at one byte per value: int8 codes with one float32 scale per token.
 
 Symmetric: the largest magnitude of a token is code 127, so that a value is off by at most half a scale, 1/254 of
 that magnitude. What is served is float16, as if it had been stored so. An array `cls` is two arrays on disk, `cls` with
@@ -23,7 +23,7 @@ _PIECE = 1 << 18  # values served together, so that they stay in the processor's
 
 
 def stored_specs(specs: Iterable[ArraySpec]) -> list[ArraySpec]:
-    """The arrays on disk for those that an encoder makes: int8 arrays have scales, ragged ones numbers of tokens."""
+    """The arrays on disk for the arrays of an encoder: int8 arrays also have scales, ragged ones token counts."""
     stored = []
     for spec in specs:
         stored.append(spec)
@@ -82,7 +82,7 @@ def served_rows(arrays: Mapping[str, np.ndarray], specs: Iterable[ArraySpec]) ->
 
 
 def served_names(stored: Sequence[str]) -> tuple[str, ...]:
-    """Of the arrays on disk, those that are served: all but the scales and the numbers of tokens of others."""
+    """The arrays on disk that are served: all but scales and token counts."""
     helpers = {name + suffix for name in stored for suffix in (SCALE, LENGTH)}
     return tuple(name for name in stored if name not in helpers)
 

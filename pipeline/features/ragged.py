@@ -28,7 +28,7 @@ def token_positions(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def padded(values: np.ndarray, lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of n samples (n, width, *token_shape), zeros behind the last, and which are real, (n, width) bool.
+    """Tokens of n samples (n, width, *token_shape), zeros after the last, and which are real, (n, width) bool.
 
     Args:
         values: (sum of lengths, *token_shape).
@@ -72,7 +72,7 @@ class RaggedArray:
         return values, np.concatenate([[0], np.cumsum(lengths)])
 
     def take_padded(self, rows: np.ndarray, width: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens of the given samples (n, W, *token_shape) with zeros behind the last, and which are real (n, W) bool.
+        """Tokens of the given samples (n, W, *token_shape) with zeros after the last, and which are real (n, W) bool.
 
         Args:
             width: W; the longest of them if None.

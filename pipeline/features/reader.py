@@ -155,14 +155,14 @@ class FeatureStore:
         if (positions < 0).any():
             lacking = [str(ids[int(k)]) for k in np.flatnonzero(positions < 0)]
             raise MissingRows(
-                f"{self.folder} lacks {len(lacking)} of {len(ids)} ids asked for, the first {lacking[0]!r}. "
+                f"{self.folder} lacks {len(lacking)} of {len(ids)} requested ids, the first {lacking[0]!r}. "
                 "The index and the store are from different runs; run: dvc repro"
             )
         refused = np.flatnonzero(~self.valid[positions])
         if refused.size:
             first = str(ids[int(refused[0])])
             raise MissingRows(
-                f"{self.folder}: {refused.size} of the ids asked for could not be encoded, "
+                f"{self.folder}: {refused.size} of the requested ids could not be encoded, "
                 f"the first {first!r}: {self.reasons[first]}. Ask for valid ids only (`store.valid`)."
             )
         return positions

@@ -19,7 +19,7 @@ from pipeline.features.span import Rows, row_bytes
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], np.ndarray]
 
 _BATCHES_AHEAD = 2
-_LONG_RUN = 16  # consecutive rows from which a read of their own beats a gather
+_LONG_RUN = 16  # consecutive rows from which a separate read beats a gather
 
 
 @dataclass(frozen=True)

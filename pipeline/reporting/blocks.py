@@ -1,4 +1,4 @@
-"""What a section is made of; page/blocks.html.j2 knows how each is drawn."""
+"""The blocks of a section; page/blocks.html.j2 draws them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Content = str | Markup
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; `tone` is "plain", "note" (set apart) or "missing" (an input that is not there)."""
+    """A paragraph; `tone` is "plain", "note" (set apart) or "missing" (an input is missing)."""
 
     content: Content
     tone: Literal["plain", "note", "missing"] = "plain"
@@ -51,7 +51,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a data URI; right ones are framed green, wrong ones red, with a sign besides."""
+    """A picture as a data URI; correct ones have a green frame, wrong ones a red frame, both with a sign."""
 
     uri: str
     alt: str
@@ -72,7 +72,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Card:
-    """One example: what was asked, what came back."""
+    """One example: a query and its answers."""
 
     title: str
     note: str = ""
@@ -112,7 +112,7 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Code:
-    """A text file as it is."""
+    """A text file, unchanged."""
 
     content: str
     label: str
@@ -121,7 +121,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Folded:
-    """Blocks behind a line that opens them."""
+    """Blocks that are shown when their summary is pressed."""
 
     summary: str
     blocks: "Sequence[Block]"
@@ -150,5 +150,5 @@ class Section:
 
 
 def missing(what: str, command: str) -> Text:
-    """Says that an input is not there and which command makes it."""
-    return Text(f"{what} To make it: {command}", tone="missing")
+    """Says that an input is missing, and which command makes it."""
+    return Text(f"{what} Run: {command}", tone="missing")

@@ -1,4 +1,4 @@
-"""Charts with a row per item: intervals against a line, bars, and values as shades of one colour."""
+"""Charts with a row per item: dots with intervals, bars, heat maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ class Group:
 def dots(
     groups: Sequence[Group], alt: str, title: str, axis: str, reference: float | None = None, width: float = 340.0
 ) -> Markup:
-    """Values with whiskers, row by row; a tick marks chance, a line the `reference` where there is one."""
+    """Values with whiskers, row by row; a dash marks chance, a line the `reference`."""
     left = 16 + 6.7 * max((len(group.name) for group in groups), default=0)
-    width = max(width, left + 200)
+    width = max(width, left + 260)
     values = [edge for g in groups for e in g.estimates for edge in (e.value, e.low, e.high) if edge is not None]
     values += [group.chance for group in groups if group.chance is not None]
     low, high = padded([*values, *([reference] if reference is not None else [])], zero=True)
@@ -94,17 +94,17 @@ def heat_map(
     title: str,
     marked: Sequence[bool],
 ) -> Markup:
-    """Values as shades, written in their cells; the names of `marked` rows are set in the colour of the control."""
+    """Values as shades, written in their cells; the names of `marked` rows are in italics."""
     left, cell, height = 14 + 6.3 * max((len(row) for row in rows), default=0), 84.0, 20.0
-    found = [value for row in values for value in row if value is not None]
-    low, high = min(found, default=0.0), max(found, default=1.0)
+    known = [value for row in values for value in row if value is not None]
+    low, high = min(known, default=0.0), max(known, default=1.0)
     shade = Scale(min(low, 0.0), high if high > 0 else 1.0, 0.0, 0.85)
     parts = [label(0, 14, title, class_="title")]
     parts += [label(left + (c + 0.5) * cell, 34, name, "middle", "tick") for c, name in enumerate(columns)]
-    for r, (name, line_) in enumerate(zip(rows, values, strict=True)):
+    for r, (name, row) in enumerate(zip(rows, values, strict=True)):
         y = 40 + r * height
         parts.append(label(left - 8, y + 14, name, "end", "label control" if marked[r] else "label"))
-        for c, value in enumerate(line_):
+        for c, value in enumerate(row):
             x = left + c * cell
             if value is None:
                 parts.append(label(x + cell / 2, y + 14, "–", "middle", "tick"))

@@ -1,4 +1,4 @@
-"""Reading what the stages wrote, so that every value knows the file and the place it comes from."""
+"""JSON and CSV files of the stages; every value keeps the file and the JSON pointer it was read from."""
 
 import csv
 import json
@@ -27,23 +27,23 @@ class Node:
         """The entry `key` of an object or a list.
 
         Raises:
-            DataError: it is not there; names the file and the place.
+            DataError: it is missing; names the file and the place.
         """
-        found = self._step(key)
-        if found is None:
+        entry = self._step(key)
+        if entry is None:
             raise DataError(f"{self.source} has no `{key}`. The file is of another version or damaged; run: dvc repro")
-        return found
+        return entry
 
     def get(self, key: str | int) -> "Node | None":
         """The entry `key`, or None where it is absent or null."""
-        found = self._step(key)
-        return None if found is None or found.value is None else found
+        entry = self._step(key)
+        return None if entry is None or entry.value is None else entry
 
     def __iter__(self) -> Iterator["Node"]:
         """The entries of a list.
 
         Raises:
-            DataError: it is no list.
+            DataError: it is not a list.
         """
         if not isinstance(self.value, list):
             raise self._other("a list")
@@ -53,7 +53,7 @@ class Node:
         """Keys and values of an object.
 
         Raises:
-            DataError: it is no object.
+            DataError: it is not an object.
         """
         if not isinstance(self.value, dict):
             raise self._other("an object")
@@ -61,14 +61,14 @@ class Node:
 
     def nodes(self, key: str) -> "list[Node]":
         """The entries of the list `key`; none where it is absent or null."""
-        found = self.get(key)
-        return [] if found is None else list(found)
+        entry = self.get(key)
+        return [] if entry is None else list(entry)
 
     def text(self) -> str:
         """The value as a string.
 
         Raises:
-            DataError: it is none.
+            DataError: it is not a string.
         """
         if not isinstance(self.value, str):
             raise self._other("a string")
@@ -82,7 +82,7 @@ class Node:
         """The value as a number.
 
         Raises:
-            DataError: it is none, or not finite.
+            DataError: it is not a finite number.
         """
         if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not math.isfinite(self.value):
             raise self._other("a finite number")
@@ -90,8 +90,8 @@ class Node:
 
     def optional(self, key: str) -> str:
         """The string `key`, empty where it is absent or null."""
-        found = self.get(key)
-        return "" if found is None else found.text()
+        entry = self.get(key)
+        return "" if entry is None else entry.text()
 
     def _step(self, key: str | int) -> "Node | None":
         inside = isinstance(self.value, dict) and key in self.value
@@ -105,7 +105,7 @@ class Node:
 
 
 def read_json(path: Path) -> Node | None:
-    """The JSON file at `path`, or None where there is none.
+    """The JSON file at `path`, or None if there is no such file.
 
     Raises:
         DataError: it is not JSON.
@@ -119,10 +119,10 @@ def read_json(path: Path) -> Node | None:
 
 
 def read_curves(path: Path) -> list[dict[str, float]] | None:
-    """A CSV file of numbers, by column; None where there is no file; an empty field is left out of its row.
+    """A CSV file of numbers, by column; None if there is no file; an empty field is left out of its row.
 
     Raises:
-        DataError: a field is no number.
+        DataError: a field is not a number.
     """
     try:
         with open(path, encoding="utf-8", newline="") as file:

@@ -1,6 +1,7 @@
-"""Words for the names that results use."""
+"""Names of results in plain English."""
 
 import re
+from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
@@ -24,19 +25,11 @@ _LANGUAGES = {
     "zh": "Chinese",
     "average": "other languages (mean)",
 }
-TASK_TITLES = {
-    "retrieval": "Retrieval",
-    "classification": "Zero-shot classification",
-    "multilingual": "Languages",
-    "segmentation": "Segmentation of composed scenes",
-    "segmentation_benchmarks": "Segmentation of pictures with label maps",
-    "long_text": "Text length on composed scenes",
-}
 _METRICS = (
     (re.compile(r"^t2i_recall@(\d+)$"), r"text to image, R@\1"),
     (re.compile(r"^i2t_recall@(\d+)$"), r"image to text, R@\1"),
-    (re.compile(r"^t2i_recall@(\d+)_chunked$"), r"text to image, R@\1, in pieces"),
-    (re.compile(r"^i2t_recall@(\d+)_chunked$"), r"image to text, R@\1, in pieces"),
+    (re.compile(r"^t2i_recall@(\d+)_chunked$"), r"text to image, R@\1, whole text in pieces"),
+    (re.compile(r"^i2t_recall@(\d+)_chunked$"), r"image to text, R@\1, whole text in pieces"),
     (re.compile(r"^t2i_median_rank$"), "text to image, median rank"),
     (re.compile(r"^i2t_median_rank$"), "image to text, median rank"),
     (re.compile(r"^(\w+)_top(\d+)_accuracy$"), r"\1 top-\2 accuracy"),
@@ -45,17 +38,17 @@ _METRICS = (
     (re.compile(r"^(\w+)_text_ceiling$"), r"\1, text alone (ceiling)"),
     (re.compile(r"^(\w+)_mIoU$"), r"\1 mIoU"),
     (re.compile(r"^(\w+)_with_background$"), r"\1 with background"),
-    (re.compile(r"^freeze_align_IoU$"), "Freeze-Align's IoU of present classes (no mIoU)"),
+    (re.compile(r"^freeze_align_IoU$"), "Freeze-Align's IoU of present classes (not mIoU)"),
 )
 
 
 def language(code: str) -> str:
-    """A language code in English; a code that is not known stays as it is."""
+    """The English name of a language code; an unknown code stays as it is."""
     return _LANGUAGES.get(code, code)
 
 
 def metric(name: str) -> str:
-    """A metric's name in words; one that is not known stays as it is."""
+    """A metric in words; an unknown one stays as it is."""
     for pattern, words in _METRICS:
         if pattern.match(name):
             return pattern.sub(words, name)
@@ -63,12 +56,12 @@ def metric(name: str) -> str:
 
 
 def is_fraction(name: str) -> bool:
-    """Whether a metric is a fraction, shown in per cent; a rank is none."""
+    """Whether a metric is a fraction, shown in per cent; a rank is not."""
     return not name.endswith("rank")
 
 
 def key_of(row: Node) -> tuple[str, str, str, str, str]:
-    """What a row or a difference is about: data set, metric, prompts, language, tokens; empty where it has none."""
+    """What a row or a difference is about: data set, metric, prompts, language, tokens; "" for what it lacks."""
     tokens = row.get("tokens")
     return (
         row["dataset"].text(),
@@ -79,8 +72,18 @@ def key_of(row: Node) -> tuple[str, str, str, str, str]:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 pair`, `2 pairs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([part for part in (", ".join(names[:-1]), *names[-1:]) if part])
+
+
 def prose(text: str) -> Markup:
-    """Plain text as HTML; what stands between `backticks` is set as code."""
+    """Plain text as HTML, with `backticks` as code."""
     parts = text.split("`")
     if len(parts) % 2 == 0:  # an odd backtick is itself
         return escape(text)
@@ -88,5 +91,5 @@ def prose(text: str) -> Markup:
 
 
 def protocol(node: Node) -> Markup:
-    """The paragraph that says how the figures of a file were made."""
+    """How the figures of a file were made, as a paragraph."""
     return Markup("<strong>Protocol.</strong> {}").format(prose(node["protocol"].text()))

@@ -1,4 +1,4 @@
-"""How numbers are written on the page; each carries its source and the name of its format, to be checked by."""
+"""Numbers on the page, each with its source and the name of its format, so that tests can compare it with its file."""
 
 from collections.abc import Callable
 
@@ -59,19 +59,19 @@ FORMATS: dict[str, Callable[[float], str]] = {
 
 
 def number(node: Node | None, form: str) -> Markup:
-    """A number of a JSON file as it is shown, with `data-source` and `data-format`; a dash where there is none.
+    """A number of a JSON file as it is shown, with `data-source` and `data-format`; a dash for None.
 
     Raises:
-        DataError: the node holds no number.
+        DataError: the node does not hold a number.
     """
     if node is None:
-        return Markup('<span class="none" title="not known">–</span>')
+        return Markup('<span class="none" title="unknown">–</span>')
     text = FORMATS[form](node.number())
     return Markup('<span class="n" data-source="{}" data-format="{}">{}</span>').format(node.source, form, text)
 
 
 def interval(node: Node | None, form: str) -> Markup:
-    """A two-sided interval `[low, high]`, each end with its source; nothing where there is none."""
+    """A two-sided interval `[low, high]`, each end with its source; nothing for None."""
     if node is None:
         return Markup("")
     return Markup('<span class="ci">[{}, {}]</span>').format(number(node[0], form), number(node[1], form))

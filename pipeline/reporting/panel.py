@@ -1,4 +1,4 @@
-"""A pair of axes, and what is drawn on them: lines with bands, points, whiskers."""
+"""A pair of axes, and lines with bands and points on them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Pictures and strings of the indexes, by the references that examples hold; pictures become data URIs."""
+"""Images and texts of the indexes, by the references in examples; images as data URIs."""
 
 import base64
 import io
@@ -25,10 +25,10 @@ class Library:
         self._thumbnails: dict[tuple[str, str, str], str] = {}
 
     def image(self, reference: Node) -> Image.Image:
-        """The RGB picture that `{"group", "dataset", "image_id"}` names.
+        """The RGB image that `{"group", "dataset", "image_id"}` names.
 
         Raises:
-            DataError: there is no such index, or the picture is not in it, or it cannot be decoded.
+            DataError: there is no such index, the image is not in it, or it cannot be decoded.
         """
         group, dataset, identifier = (reference[key].text() for key in ("group", "dataset", "image_id"))
         if (group, dataset) not in self._images:
@@ -37,11 +37,11 @@ class Library:
             self._images[group, dataset] = {row["image_id"]: row for row in rows}
         row = self._images[group, dataset].get(identifier)
         if row is None:
-            raise _stale(reference, f"picture {identifier}", self._folder / group / dataset)
+            raise _stale(reference, f"image {identifier}", self._folder / group / dataset)
         return decode_rgb(read_bytes(row, self._folder / group / dataset))
 
     def thumbnail(self, reference: Node) -> str:
-        """The picture at most 128 px high and wide, as a data URI; errors as `image`."""
+        """The image at most 128 px high and wide, as a data URI; errors as `image`."""
         key = (reference["group"].text(), reference["dataset"].text(), reference["image_id"].text())
         if key not in self._thumbnails:
             small = self.image(reference)
@@ -60,14 +60,14 @@ class Library:
             self._texts[group, dataset] = dict(
                 zip(table["text_id"].to_pylist(), table["text"].to_pylist(), strict=True)
             )
-        found = self._texts[group, dataset].get(identifier.text())
-        if found is None:
+        text = self._texts[group, dataset].get(identifier.text())
+        if text is None:
             raise _stale(identifier, f"text {identifier.text()}", self._folder / group / dataset)
-        return found
+        return text
 
 
 def data_uri(image: Image.Image) -> str:
-    """The picture as an inline JPEG."""
+    """The image as an inline JPEG."""
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=88, subsampling=0, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
@@ -77,7 +77,7 @@ def class_map(node: Node) -> Image.Image:
     """The 8-bit class map that a node holds as base64 PNG.
 
     Raises:
-        DataError: it is no such picture.
+        DataError: it is not such a picture.
     """
     try:
         with Image.open(io.BytesIO(base64.b64decode(node.text(), validate=True))) as image:
@@ -89,5 +89,6 @@ def class_map(node: Node) -> Image.Image:
 
 def _stale(node: Node, what: str, folder: Path) -> DataError:
     return DataError(
-        f"{node.source} names {what}, which is not in {folder}. The index is of another run; run: dvc repro"
+        f"{node.source} names {what}, which is not in {folder}: the example and the index are of different runs. "
+        "Run: dvc repro"
     )

@@ -1,4 +1,4 @@
-"""The blocks that every evaluation task shares: its table, its differences, its protocol, and what it says in words."""
+"""The blocks that all tasks share: values, protocol, what was left out, sentences, differences."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,12 +7,12 @@ from markupsafe import Markup
 
 from pipeline.reporting.blocks import Block, Bullets, Content, Folded, Table, Text
 from pipeline.reporting.inputs import Node
-from pipeline.reporting.names import is_fraction, key_of, language, metric, protocol
+from pipeline.reporting.names import counted, is_fraction, key_of, language, metric, protocol
 from pipeline.reporting.numbers import interval, number
-from pipeline.reporting.run_data import Cast
+from pipeline.reporting.style import AlignerStyle
 
 Key = tuple[str, str, str, str, str]
-SMALL = 0.02  # a fraction below it is shown with two decimals of a per cent
+SMALL = 0.02  # a smaller fraction is shown with two decimals of a per cent
 _ASPECTS = ("data set", "metric", "prompts", "language", "tokens")
 _HIGHER = Markup(
     '<span class="better" title="better than {0}: the interval of the paired difference excludes zero">▲</span>'
@@ -23,37 +23,39 @@ _LOWER = Markup(
 
 
 def by_key(nodes: Sequence[Node]) -> dict[Key, dict[str, Node]]:
-    """Rows by what they are about, then by aligner."""
+    """Rows by key, then by aligner."""
     grouped: dict[Key, dict[str, Node]] = {}
     for node in nodes:
         grouped.setdefault(key_of(node), {})[node["aligner"].text()] = node
     return grouped
 
 
-def task_blocks(result: Node, cast: Cast) -> list[Block]:
-    """Table of values, protocol, sentences, differences and what was left out."""
+def task_blocks(result: Node, style: AlignerStyle) -> list[Block]:
+    """Table of values, protocol, what was left out, sentences and differences of a task's result."""
     rows, differences = result.nodes("rows"), result.nodes("differences")
     source = result.file.as_posix()
     blocks: list[Block] = []
     if rows:
-        blocks.append(_values(rows, differences, source, cast))
+        blocks.append(_values(rows, differences, source, style))
     else:
-        blocks.append(Text("The task was run and has no row: nothing could be evaluated.", "missing"))
+        blocks.append(Text("The task was run and has no rows: nothing could be evaluated.", "missing"))
     blocks.append(Text(protocol(result)))
     if left := result.texts("left_out"):
         blocks += [Text("Left out:"), Bullets(left)]
     if sentences := result.texts("sentences"):
-        blocks.append(Folded(f"In words: {len(sentences)} comparisons", [Bullets(sentences)]))
+        blocks.append(Folded(f"In words: {counted(len(sentences), 'comparison')}", [Bullets(sentences)]))
     if differences:
         table = _differences(differences, source)
-        blocks.append(Folded(f"Differences and ratios with intervals: {len(differences)} comparisons", [table]))
+        blocks.append(
+            Folded(f"Differences and ratios with intervals: {counted(len(differences), 'comparison')}", [table])
+        )
     return blocks
 
 
-def _values(rows: list[Node], differences: list[Node], source: str, cast: Cast) -> Table:
+def _values(rows: list[Node], differences: list[Node], source: str, style: AlignerStyle) -> Table:
     grouped = by_key(rows)
-    aligners = cast.ordered({row["aligner"].text() for row in rows})
-    marks = _marks(differences, cast.control)
+    aligners = style.ordered({row["aligner"].text() for row in rows})
+    marks = _marks(differences, style.control)
     shown = _varying(list(grouped))
     lines: list[list[Content]] = []
     for key, by_aligner in grouped.items():
@@ -63,12 +65,11 @@ def _values(rows: list[Node], differences: list[Node], source: str, cast: Cast) 
         line.append(number(chance, "percent2" if is_fraction(key[1]) else form))
         line += [_cell(by_aligner.get(name), form, marks.get((name, key))) for name in aligners]
         lines.append(line)
-    heads = [f"{name} (control)" if name == cast.control != "control" else name for name in aligners]
-    caption = (
-        "Fractions in per cent with 95 % intervals over concept families. "
-        f"▲ ▼: differs from {cast.control}, the 95 % interval of the paired difference excludes zero."
-    )
-    return Table(caption, source, [*(_ASPECTS[p] for p in shown), "chance", *heads], lines, headers=len(shown))
+    caption = "Fractions in per cent with 95 % intervals over concept families."
+    if marks:
+        caption += f" ▲ ▼: better or worse than {style.control}; the interval of the paired difference excludes zero."
+    columns = [*(_ASPECTS[place] for place in shown), "chance", *(style.label(name) for name in aligners)]
+    return Table(caption, source, columns, lines, headers=len(shown))
 
 
 def _form(key: Key, by_aligner: dict[str, Node]) -> str:
@@ -84,15 +85,15 @@ def _cell(row: Node | None, form: str, mark: Markup | None) -> Markup:
     return Markup("{}{} {}").format(number(row["value"], form), mark or Markup(""), interval(row.get("ci"), form))
 
 
-def _marks(differences: list[Node], control: str) -> dict[tuple[str, Key], Markup]:
-    """An arrow for each established difference from the control; for ranks, lower is better."""
-    found = {}
+def _marks(differences: list[Node], control: str | None) -> dict[tuple[str, Key], Markup]:
+    """An arrow for each established difference from the control, by aligner and key; for ranks, lower is better."""
+    marks: dict[tuple[str, Key], Markup] = {}
     for node in differences:
         if node["versus"].text() != control or not node["excludes_zero"].value:
             continue
         higher = (node["difference"].number() > 0) == is_fraction(node["metric"].text())
-        found[node["aligner"].text(), key_of(node)] = (_HIGHER if higher else _LOWER).format(control)
-    return found
+        marks[node["aligner"].text(), key_of(node)] = (_HIGHER if higher else _LOWER).format(control)
+    return marks
 
 
 def _differences(differences: list[Node], source: str) -> Table:

@@ -1,92 +1,67 @@
 """Everything the report reads, gathered once."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pipeline.config import ReportSettings
 from pipeline.errors import ConfigError
-from pipeline.paths import ACCOUNTING, COMPARE, DATA, MODELS, RESULTS, TOY
+from pipeline.paths import ACCOUNTING, COMPARE, DATA, MODELS, RESULTS, TOY, curation_folder, index_folder
+from pipeline.reporting.dag import StageGroup, expand
 from pipeline.reporting.inputs import Node, read_curves, read_json
 from pipeline.reporting.pictures import Library
-
-TASKS = (*("retrieval", "classification", "multilingual", "segmentation", "segmentation_benchmarks", "long_text"),)
-
-
-@dataclass(frozen=True)
-class Cast:
-    """The aligners in the order in which they stand on the page, and the CSS class that colours each."""
-
-    control: str
-    showcase: str
-    aligners: tuple[str, ...]
-
-    def ordered(self, names: set[str]) -> list[str]:
-        """`names`: the control first, then the showcase, then as in params.yaml, then by name."""
-        known = [self.control, self.showcase, *self.aligners]
-        return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
-
-    def colour(self, name: str) -> str:
-        """`control`, or s0 (the showcase) to s5; `<aligner>-<method>` has that of the aligner."""
-        known = self.ordered({*self.aligners, self.showcase, self.control})
-        owner = name if name in known else name.rpartition("-")[0]
-        if owner == self.control:
-            return "control"
-        others = [n for n in known if n != self.control]
-        return f"s{others.index(owner) % 6}" if owner in others else "s5"
-
-    def legend(self, names: set[str]) -> list[tuple[str, str]]:
-        """(colour class, words) of each aligner."""
-        control = " (random weights)" if self.control == "control" else " (control: random weights)"
-        return [(self.colour(n), n + (control if n == self.control else "")) for n in self.ordered(names)]
+from pipeline.reporting.style import AlignerStyle
 
 
 class RunData:
-    """The files of one project, whose root is the working directory; an absent file is None or missing from a mapping.
+    """The files of what params.yaml names, in its order; the root of the project is the working directory.
+
+    A mapping lacks the names whose file is absent; a single absent file is None. Nothing else under data is read, so
+    leftovers of earlier parameters are no part of the report.
 
     Raises:
         DataError: a file is damaged.
-        ConfigError: params.yaml or dvc.yaml is no YAML mapping.
+        ConfigError: params.yaml or dvc.yaml does not hold a YAML mapping.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: ReportSettings) -> None:
+        self.settings = settings
         self.params_text = _text(Path("params.yaml"))
-        self.params: dict[str, Any] = _yaml(Path("params.yaml"), self.params_text)
-        self.stages: dict[str, Any] = _yaml(Path("dvc.yaml"), _text(Path("dvc.yaml"))).get("stages", {})
-        self.results = _present({task: read_json(RESULTS / f"{task}.json") for task in TASKS})
-        self.examples = _present({task: read_json(RESULTS / f"{task}.examples.json") for task in TASKS})
-        self.similarity = read_json(COMPARE / "similarity.json")
-        self.toy = read_json(TOY / "toy.json")
+        dvc, params = (_yaml(path, _text(path)) for path in (Path("dvc.yaml"), Path("params.yaml")))
+        self.stages: list[StageGroup] = expand(dvc, params)
+        self.results = _read(settings.tasks, lambda task: RESULTS / f"{task}.json")
+        self.examples = _read(settings.tasks, lambda task: RESULTS / f"{task}.examples.json")
+        self.similarity = _read(settings.compare, lambda name: COMPARE / name / "similarity.json")
+        self.toy = _read(settings.toy, lambda name: TOY / name / "toy.json")
         self.costs = read_json(ACCOUNTING / "costs.json")
-        self.coverage = _present({path.parent.name: read_json(path) for path in _each("curation", "coverage.json")})
-        self.models = _present({path.parent.name: read_json(path) for path in _each("models", "metrics.json")})
+        self.coverage = _read(settings.curations, lambda name: curation_folder(name) / "coverage.json")
+        self.models = _read(settings.aligners, lambda name: MODELS / name / "metrics.json")
         self.curves = {name: read_curves(MODELS / name / "curves.csv") or [] for name in self.models}
-        self.sources = _present({path.parent.name: read_json(path) for path in _each("index/pairs", "about.json")})
+        self.sources = _read(settings.datasets, lambda name: index_folder("pairs", name) / "about.json")
         self.library = Library(DATA / "index")
 
     @cached_property
-    def cast(self) -> Cast:
-        """Who is who, by params.yaml."""
-        evaluate = self.params.get("evaluate", {})
-        names = tuple(self.params.get("aligners", {}))
-        return Cast(str(evaluate.get("control", "control")), str(evaluate.get("showcase", "default")), names)
+    def style(self) -> AlignerStyle:
+        """Order and colours of the aligners."""
+        return AlignerStyle.of(self.settings)
 
-    def encoder_of(self, view: str) -> str:
-        """The model behind a view, as its own library names it; the view's name where params.yaml does not say."""
-        encoder = self.params.get("views", {}).get(view, {}).get("encoder", "")
-        entry = self.params.get("encoders", {}).get(encoder, {})
-        return str(entry.get("model", entry.get("catalogue", view)))
+    def model_of(self, view: str) -> str:
+        """The model behind a view, as its own library names it."""
+        return self.settings.models.get(view, view)
 
-
-def _each(folder: str, name: str) -> list[Path]:
-    return sorted((DATA / folder).glob(f"*/{name}"))
+    def files(self) -> list[Path]:
+        """The JSON files that were read."""
+        groups = (self.results, self.examples, self.similarity, self.toy, self.coverage, self.models, self.sources)
+        nodes = [node for group in groups for node in group.values()]
+        return sorted({node.file for node in [*nodes, *([self.costs] if self.costs else [])]})
 
 
-def _present(found: Mapping[str, Node | None]) -> dict[str, Node]:
-    return {key: node for key, node in found.items() if node is not None}
+def _read(names: Iterable[str], path_of: Callable[[str], Path]) -> dict[str, Node]:
+    nodes = {name: read_json(path_of(name)) for name in names}
+    return {name: node for name, node in nodes.items() if node is not None}
 
 
 def _text(path: Path) -> str:

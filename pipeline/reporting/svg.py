@@ -39,7 +39,7 @@ def polygon(points: Sequence[tuple[float, float]], class_: str) -> Markup:
 
 
 def drawing(width: float, height: float, alt: str, children: Iterable[Markup]) -> Markup:
-    """A whole drawing with the text that stands for it."""
+    """A whole drawing with its alternative text."""
     return tag(
         "svg",
         [tag("title", alt), *children],
@@ -83,10 +83,10 @@ class Scale:
 
 def padded(values: Iterable[float], zero: bool = False, share: float = 0.05) -> tuple[float, float]:
     """Domain of an axis: from the least to the greatest value, with room; from 0 where `zero`."""
-    found = list(values)
-    if not found:
+    listed = list(values)
+    if not listed:
         return 0.0, 1.0
-    low, high = min(found), max(found)
+    low, high = min(listed), max(listed)
     room = (high - low or abs(high) or 1.0) * share
     return (min(0.0, low) if zero else low - room), high + room
 

@@ -9,20 +9,25 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline import __version__
+from pipeline.config import ReportSettings
 from pipeline.reporting import sections
 from pipeline.reporting.run_data import RunData
 
 
-def write_report(out: Path) -> Path:
+def write_report(out: Path, settings: ReportSettings) -> Path:
     """Write out/index.html: one file that asks the network for nothing.
 
-    Reads params.yaml, dvc.yaml and data/ of the working directory. What is not there is named on the page.
+    Reads params.yaml, dvc.yaml and, under data/ of the working directory, what params.yaml names. The page says which
+    of its files are missing.
+
+    Args:
+        settings: what params.yaml names.
 
     Raises:
-        DataError: a file under data is damaged, or an example names a picture that its index does not hold.
+        DataError: a file under data is damaged, or an example names an image that is not in its index.
         ConfigError: params.yaml or dvc.yaml is not valid YAML.
     """
-    run = RunData()
+    run = RunData(settings)
     environment = Environment(
         loader=PackageLoader("pipeline.reporting", "page"),
         autoescape=True,

@@ -51,8 +51,8 @@ def _chosen(given: argparse.Namespace) -> list[Path]:
 
 
 def _ls(given: argparse.Namespace) -> int:
-    found = [describe(folder) for folder in _chosen(given)]
-    for one in found:
+    listed = [describe(folder) for folder in _chosen(given)]
+    for one in listed:
         metadata = "metadata intact" if one.summed else "no manifest, metadata not checked"
         state = "cannot be opened" if one.problem else f"{metadata}, shards not checked (verify reads them)"
         print(f"{one.folder}  {one.bytes / 1e6:.1f} MB, {state}")
@@ -65,22 +65,22 @@ def _ls(given: argparse.Namespace) -> int:
     if not given.stores:
         _ls_scratch(shards)
     alone = sum(shard.alone for shard in shards)
-    total = bytes_of(file for one in found for file in one.folder.rglob("*"))
-    print(f"{len(found)} stores, {total / 1e6:.1f} MB; {alone / 1e6:.1f} MB more are held by the scratch folder alone")
-    return int(any(one.problem for one in found))
+    total = bytes_of(file for one in listed for file in one.folder.rglob("*"))
+    print(f"{len(listed)} stores, {total / 1e6:.1f} MB; {alone / 1e6:.1f} MB more are held by the scratch folder alone")
+    return int(any(one.problem for one in listed))
 
 
 def _ls_scratch(shards: list[Scratch]) -> None:
     """Print the features that scratch holds and no store of the workspace names, a line each."""
     needs = [needs_of(folder) for folder in stores()]
-    found = unnamed(needs, shards)
-    if not found:
+    features = unnamed(needs, shards)
+    if not features:
         return
     unread = sum(not need.fingerprints for need in needs)
     doubt = f", but {unread} that cannot be read may need some" if unread else ""
     print(f"only in scratch (no store here names them{doubt}):")
-    wide = max(len(one.encoder) for one in found)
-    for one in found:
+    wide = max(len(one.encoder) for one in features)
+    for one in features:
         print(
             f"    {one.fingerprint[:12]}  {one.encoder:{wide}}  {one.shards:5d} shards  {one.rows:9d} rows  "
             f"{one.bytes / 1e6:9.1f} MB"

@@ -1,6 +1,5 @@
 """What params.yaml may say of heads, losses and closed forms."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,70 +7,87 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from pipeline.config import AlignerSpec, TrainParams, ViewSpec
+from pipeline.config import FreezeAlignHead, TextView, TrainParams
 from pipeline.config.load import validate
 from tests.config.refusals import refusal
 
 ROOT = Path(__file__).resolve().parents[2]
+CCA = {"kind": "closed-form", "forms": {"cca": {}}}
+WHITE = {"image_input": "sum", "whitening": {"sides": "both"}}
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("head", "message"),
     [
-        ({"head": "closed"}, "head closed needs `closed`"),
-        ({"closed": [{"form": "cca"}]}, "no other head takes it"),
-        ({"init": "cca"}, "init cca is for head linear, found freeze-align"),
-        ({"head": "linear", "init": "cca", "image_input": "sum", "whiten": "both"}, "set image_input: concat"),
-        ({"crops": True}, "set `views.vit.crops` to their number"),
-        ({"crops": True, "local_tokens": "patch"}, "no patch tokens are kept of crops"),
-        ({"layers": 2}, "set local_tokens to mean or none"),
-        ({"layers": 2, "local_tokens": "mean", "dense": "vit-dense"}, "leave out `dense`"),
-        ({"head": "linear", "local_tokens": "none"}, "with local_tokens none it is cls"),
-        ({"local_tokens": "mean", "loss": {"patch_text": 0.1}}, "set local_tokens to grid or patch"),
-        ({"text_tokens": "full", "loss": {"mixup": 1.0}}, "set text_tokens: pooled"),
+        ({"kind": "closed-form"}, "`aligners.freeze-align.head.forms` is missing"),
+        ({"kind": "closed-form", "forms": {}}, "`aligners.freeze-align.head.forms`"),
+        ({"kind": "linear", "init": "cca", **WHITE}, "set image_input: concat"),
+        ({"kind": "freeze-align", "crops": True}, "set `views.vit.crops` to their number"),
+        ({"kind": "freeze-align", "crops": True, "local_tokens": "patch"}, "no patch tokens are kept of crops"),
+        ({"kind": "freeze-align", "layers": 2}, "set local_tokens to mean or none"),
+        ({"kind": "freeze-align", "layers": 2, "local_tokens": "mean"}, "leave out evaluation.dense"),
+        ({"kind": "linear", "local_tokens": "none"}, "with local_tokens none it is cls"),
+        ({**CCA, "local_tokens": "none"}, "with local_tokens none it is cls"),
+        ({"kind": "mlp", "local_tokens": "mean", "loss": {"patch_text": 0.1}}, "set local_tokens to grid or patch"),
+        ({"kind": "mlp", "text_tokens": "full", "loss": {"mixup": 1.0}}, "set text_tokens: pooled"),
+        ({"kind": "mpl"}, "`aligners.freeze-align.head.kind` is 'mpl'; it is one of 'freeze-align'"),
+        ({"local_tokens": "mean"}, "`aligners.freeze-align.head` needs 'kind', one of freeze-align"),
+        ({"kind": "closed-form", "forms": {"first": {"shrink": 1.0}}}, "head.forms.first` needs 'kind', one of"),
     ],
 )
-def test_what_does_not_fit_a_head_says_what_would_do(raw: dict[str, Any], changes: dict[str, Any], said: str) -> None:
-    raw["aligners"]["freeze-align"].pop("dense")
-    raw["aligners"]["freeze-align"] |= changes
-    message = refusal(raw)
-    assert "aligners.freeze-align" in message
-    assert said in message
+def test_what_does_not_fit_a_head_says_what_would_do(raw: dict[str, Any], head: dict[str, Any], message: str) -> None:
+    raw["aligners"]["freeze-align"]["head"] = head
+    assert message in refusal(raw)
 
 
-def test_a_recipe_may_change_keys_of_training_but_only_such_as_there_are(raw: dict[str, Any]) -> None:
-    raw["aligners"]["freeze-align"]["train"] = {"lr": 0.003, "epochs": 4}
-    spec = validate(raw).aligners["freeze-align"]
+def test_a_head_may_change_keys_of_training_but_only_such_as_there_are(raw: dict[str, Any]) -> None:
+    head = raw["aligners"]["freeze-align"]["head"]
+    head["train"] = {"lr": 0.003, "epochs": 4}
+    spec = validate(raw).aligners["freeze-align"].head
+    assert isinstance(spec, FreezeAlignHead)
     changed = TrainParams(lr=0.001, batch_size=77).changed(spec.train)
     assert (changed.lr, changed.epochs, changed.batch_size) == (0.003, 4, 77)
-    raw["aligners"]["freeze-align"]["train"] = {"lrr": 0.003}
-    assert "`aligners.freeze-align.train.lrr`" in refusal(raw)
-    raw["aligners"]["freeze-align"]["train"] = {"epochs": 0}
-    assert "`aligners.freeze-align.train.epochs`" in refusal(raw)
+    head["train"] = {"lrr": 0.003}
+    assert "`aligners.freeze-align.head.train.lrr` is not a key that exists here. Did you mean `lr`?" in refusal(raw)
+    head["train"] = {"epochs": 0}
+    assert "`aligners.freeze-align.head.train.epochs`" in refusal(raw)
+    head["train"] = {"lr": 1e-6}
+    assert "`aligners.freeze-align.head.train`: value error, min_lr 1e-05 is above lr 1e-06" in refusal(raw)
 
 
 def test_forms_and_losses_are_checked_key_by_key(raw: dict[str, Any]) -> None:
-    raw["aligners"]["default"]["closed"][0]["shrink"] = [0.0]
-    assert "`aligners.default.closed.0.shrink.0` is 0.0" in refusal(raw)
-    raw["aligners"]["default"]["closed"][0] = {"form": "ccaa"}
-    assert "`aligners.default.closed.0.form` is 'ccaa'" in refusal(raw)
-    raw["aligners"]["default"]["closed"][0] = {"form": "cca"}
-    raw["aligners"]["freeze-align"]["loss"] = {"kind": "hinge"}
-    assert "`aligners.freeze-align.loss.kind` is 'hinge'" in refusal(raw)
+    forms = raw["aligners"]["default"]["head"]["forms"]
+    forms["cca"]["shrink"] = 0.0
+    assert "`aligners.default.head.forms.cca.shrink.0` is 0.0" in refusal(raw)
+    forms["cca"] = {"kind": "ccaa"}
+    assert "`aligners.default.head.forms.cca.kind` is 'ccaa'" in refusal(raw)
+    forms["cca"] = {}
+    raw["aligners"]["freeze-align"]["head"]["loss"] = {"kind": "hinge"}
+    assert "`aligners.freeze-align.head.loss.kind` is 'hinge'" in refusal(raw)
+
+
+def test_a_form_is_of_the_kind_of_its_name_unless_it_says_so(raw: dict[str, Any]) -> None:
+    raw["aligners"]["default"]["head"]["forms"] = {
+        "cca": {"shrink": [0.1, 1.0]},
+        "back": {"kind": "kernel-ridge", "direction": "text-to-image", "ridge": 0.5},
+    }
+    forms = validate(raw).aligners["default"].head.forms  # type: ignore[union-attr]
+    assert [(name, form.kind) for name, form in forms.items()] == [("cca", "cca"), ("back", "kernel-ridge")]
+    assert (forms["cca"].shrink, forms["back"].ridge) == ((0.1, 1.0), (0.5,))
 
 
 def test_templates_are_for_views_of_one_text_embedding(raw: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="needs exactly one"):
-        ViewSpec(encoder="words", templates=("a photo",))
+        TextView(encoder="words", templates=("a photo",))
     with pytest.raises(ValidationError, match="leave out tier full"):
-        ViewSpec(encoder="words", templates=("a {}",), truncations=(4, 8))
+        TextView(encoder="words", templates=("a {}",), truncations=(4, 8))
     raw["views"]["vit"]["templates"] = ["a photo of a {}."]
-    assert "`views.vit.templates` is for texts; 'vit-s14' is an encoder of images" in refusal(raw)
+    assert "`views.vit.templates` has no effect with modality: image of `views.vit`" in refusal(raw)
 
 
-def test_the_default_and_its_control_differ_in_the_images_alone() -> None:
-    aligners = yaml.safe_load((ROOT / "params.yaml").read_text())["aligners"]
-    default, control = (AlignerSpec.model_validate_json(json.dumps(aligners[name])) for name in ("default", "control"))
-    images = {key: getattr(default, key) for key in ("image", "dense", "dense_head")}
-    assert control.model_copy(update=images) == default
-    assert control.image != default.image
+def test_the_default_and_its_control_differ_in_the_images_alone(raw: dict[str, Any]) -> None:
+    aligners = validate(raw).aligners
+    default, control = aligners["default"], aligners["control"]
+    assert control.model_copy(update={"views": default.views, "evaluation": default.evaluation}) == default
+    assert (control.views[0] != default.views[0], control.views[1]) == (True, default.views[1])
+    assert yaml.safe_load((ROOT / "params.yaml").read_text())["aligners"]["control"]["views"][0] == "control"

@@ -50,7 +50,7 @@ def test_what_an_encoder_cannot_be(raw: dict[str, Any], name: str, keys: dict[st
 
 def test_crops_are_for_images(raw: dict[str, Any]) -> None:
     raw["views"]["minilm"]["crops"] = 2
-    assert "`views.minilm.crops` is for images" in refusal(raw)
+    assert "`views.minilm.crops` has no effect with modality: text" in refusal(raw)
     raw["views"]["minilm"].pop("crops")
     raw["views"]["vit"] |= {"crops": 2, "crop_scale": [0.9, 0.5]}
     assert "crop_scale goes from 0.9 down to 0.5" in refusal(raw)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import load_config
+from pipeline.config import FitSpec, Params, evaluated, load_config
 from pipeline.config.load import validate
 from pipeline.errors import ConfigError
 from tests.config.refusals import refusal
@@ -14,9 +14,13 @@ from tests.config.refusals import refusal
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def fit_of(params: Params, name: str) -> FitSpec:
+    return evaluated(params)[name].fit
+
+
 def test_the_committed_file_is_valid(raw: dict[str, Any]) -> None:
     params = validate(raw)
-    assert params.aligners["default"].image in params.views
+    assert set(params.aligners["default"].views) <= set(params.views)
 
 
 def test_unknown_key_is_named_with_the_nearest_known_one(raw: dict[str, Any]) -> None:
@@ -38,7 +42,7 @@ def test_unknown_key_of_a_data_set_has_no_tag_in_its_path(raw: dict[str, Any]) -
         ("train", "epochs", 1.5),
         ("splits", "test", 1.0),
         ("encode", "max_failure_rate", 2.0),
-        ("evaluate", "tasks", ["retrieve"]),
+        ("evaluate", "bootstrap", 1),
     ],
 )
 def test_wrong_type_or_impossible_value_names_key_and_value(
@@ -57,28 +61,28 @@ def test_unknown_encoder_is_named_with_the_nearest_known_one(raw: dict[str, Any]
 
 
 def test_store_and_view_must_name_one_encoder(raw: dict[str, Any]) -> None:
-    raw["stores"]["emoji-vit"]["encoder"] = "lite0"
-    assert "`stores.emoji-vit.encoder` is 'lite0', but `views.vit.encoder` is 'vit-s14'" in refusal(raw)
+    raw["stores"]["pairs"]["emoji-vit"]["encoder"] = "lite0"
+    assert "`stores.pairs.emoji-vit.encoder` is 'lite0', but `views.vit.encoder` is 'vit-s14'" in refusal(raw)
 
 
 def test_an_aligner_without_its_store_says_what_to_add(raw: dict[str, Any]) -> None:
-    raw["aligners"]["default"]["image"] = "lite0"
-    assert "emoji-lite0: {group: pairs, dataset: emoji, view: lite0, encoder: lite0}" in refusal(raw)
+    raw["aligners"]["default"]["views"] = ["lite0", "minilm"]
+    line = "add under `stores.pairs`: emoji-lite0: {dataset: emoji, view: lite0, encoder: lite0}"
+    assert line in refusal(raw)
 
 
 def test_sides_of_an_aligner_must_have_their_modality(raw: dict[str, Any]) -> None:
-    raw["aligners"]["default"]["text"] = "vit"
-    assert "`aligners.default.text` is 'vit', a view of an encoder of images." in refusal(raw)
+    raw["aligners"]["default"]["views"] = ["vit", "vit"]
+    assert "`aligners.default.views.1` is 'vit', a view of an encoder of images." in refusal(raw)
 
 
 def test_text_tokens_need_a_view_that_keeps_them_and_no_truncated_texts(raw: dict[str, Any]) -> None:
-    raw["aligners"]["default"]["text_tokens"] = "full"
-    said = refusal(raw)
-    assert "`aligners.default.text_tokens` is full, so its view 'minilm' needs `tier: full`" in said
-    assert "`aligners.default.long_text` needs `text_tokens: pooled`" in said
+    raw["aligners"]["default"]["head"]["text_tokens"] = "full"
+    assert "evaluation.long_text keeps sentence embeddings of cut texts: set text_tokens: pooled" in refusal(raw)
+    raw["aligners"]["default"]["evaluation"].pop("long_text")
+    assert "`aligners.default.head.text_tokens` is full, so its view 'minilm' needs `tier: full`" in refusal(raw)
     raw["views"]["minilm"]["tier"] = "full"
-    raw["aligners"]["default"]["long_text"] = None
-    assert validate(raw).aligners["default"].text_tokens == "full"
+    assert fit_of(validate(raw), "default").text_tokens == "full"
 
 
 @pytest.fixture
@@ -93,15 +97,17 @@ def clip(raw: dict[str, Any]) -> dict[str, Any]:
             "pooling": "model",
         }
         raw["views"][f"clip-{side}"] = {"encoder": f"clip-{side}", **own}
-        store = {"group": "pairs", "dataset": "emoji", "view": f"clip-{side}", "encoder": f"clip-{side}"}
-        raw["stores"][f"emoji-clip-{side}"] = store
-    raw["aligners"]["clip"] = {"image": "clip-image", "text": "clip-text", "data": ["emoji"], "head": "identity"}
+        for dataset in ("emoji", "stamps"):
+            store = {"dataset": dataset, "view": f"clip-{side}", "encoder": f"clip-{side}"}
+            raw["stores"]["pairs"][f"{dataset}-clip-{side}"] = store
+    prompts = {"dataset": "classnames", "view": "clip-text", "encoder": "clip-text"}
+    raw["stores"]["prompts"]["classnames-clip-text"] = prompts
+    raw["aligners"]["clip"] = {"views": ["clip-image", "clip-text"], "data": "all", "head": {"kind": "identity"}}
     return raw
 
 
-def test_an_aligner_of_two_towers_needs_no_curation(clip: dict[str, Any]) -> None:
-    clip["aligners"]["clip"]["curation"] = "whatever"
-    assert validate(clip).aligners["clip"].local_features == "none"
+def test_an_aligner_of_two_towers_reads_no_local_tokens(clip: dict[str, Any]) -> None:
+    assert fit_of(validate(clip), "clip").local_tokens == "none"
 
 
 def test_head_identity_joins_the_towers_of_one_model_only(clip: dict[str, Any]) -> None:
@@ -109,21 +115,21 @@ def test_head_identity_joins_the_towers_of_one_model_only(clip: dict[str, Any]) 
     message = refusal(clip)
     assert "`aligners.clip.head` is identity, but its views are of 'ViT-B-32:laion2b_s34b_b79k' and" in message
     assert "set `two_models: true`" in message
-    clip["aligners"]["clip"]["two_models"] = True
-    assert validate(clip).aligners["clip"].two_models
+    clip["aligners"]["clip"]["head"]["two_models"] = True
+    assert validate(clip).aligners["clip"].head.two_models  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
         (
-            "aligners.clip.dense",
-            "vit-dense",
-            "`aligners.clip`: head identity takes one vector per image and per text; ",
+            "aligners.clip.evaluation",
+            {"dense": "vit-dense"},
+            "`aligners.clip`: head identity takes one vector per image",
         ),
-        ("aligners.clip.embed_dim", 8, "leave out embed_dim"),
-        ("aligners.clip.text", "minilm", "its views are of 'ViT-B-32:laion2b_s34b_b79k' and 'all-MiniLM-L6-v2'"),
-        ("aligners.default.two_models", True, "`aligners.default`: two_models is for head identity"),
+        ("aligners.clip.head", {"kind": "identity", "embed_dim": 8}, "`aligners.clip.head.embed_dim` has no effect"),
+        ("aligners.clip.views", ["clip-image", "minilm"], "of 'ViT-B-32:laion2b_s34b_b79k' and 'all-MiniLM-L6-v2'"),
+        ("aligners.default.head", {"kind": "mlp", "two_models": True}, "it belongs to kind: identity"),
         (
             "encoders.clip-image.pooling",
             "cls",
@@ -141,16 +147,16 @@ def test_what_a_dual_encoder_cannot_be(clip: dict[str, Any], path: str, value: o
 
 def test_long_texts_of_head_identity_need_scenes_through_its_image_view(clip: dict[str, Any]) -> None:
     clip["views"]["clip-long"] = {"encoder": "clip-text", "truncations": [16, 77]}
-    clip["aligners"]["clip"]["long_text"] = "clip-long"
-    store = {"group": "scenes", "dataset": "composed", "view": "clip-long", "encoder": "clip-text"}
-    clip["stores"]["scenes-clip-long"] = store
-    assert "composed-clip-image: {group: scenes, dataset: composed, view: clip-image" in refusal(clip)
-    clip["stores"]["scenes-clip-image"] = store | {"view": "clip-image", "encoder": "clip-image"}
-    assert validate(clip).aligners["clip"].scenes == "clip-image"
+    clip["aligners"]["clip"]["evaluation"] = {"long_text": "clip-long"}
+    store = {"dataset": "composed", "view": "clip-long", "encoder": "clip-text"}
+    clip["stores"]["scenes"]["scenes-clip-long"] = store
+    assert "composed-clip-image: {dataset: composed, view: clip-image, encoder: clip-image}" in refusal(clip)
+    clip["stores"]["scenes"]["scenes-clip-image"] = store | {"view": "clip-image", "encoder": "clip-image"}
+    assert evaluated(validate(clip))["clip"].scenes == "clip-image"
 
 
 def test_head_identity_takes_projected_features(raw: dict[str, Any]) -> None:
-    raw["aligners"]["freeze-align"] |= {"head": "identity", "dense": None, "long_text": None}
+    raw["aligners"]["freeze-align"] |= {"head": {"kind": "identity"}, "evaluation": {}}
     assert "set `encoders.vit-s14.pooling: model`, found cls" in refusal(raw)
 
 

@@ -98,10 +98,10 @@ class Project:
         self.write_params(params)
 
     def repro(self, *arguments: str) -> set[str]:
-        """`dvc repro`; returns the stages whose command ran, less the listing of raw files, which always runs."""
+        """`dvc repro`; returns the stages whose command ran, less those that read params.yaml and list raw files."""
         output = self.run("dvc", "repro", *arguments)
         started = (line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '"))
-        return set(started) - {"listing"}
+        return set(started) - {"settings", "listing"}
 
     def status(self) -> str:
         """`dvc status`, less the listing of raw files, which counts as changed at any time."""

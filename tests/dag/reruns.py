@@ -12,7 +12,8 @@ SCORES = "evaluate@retrieval"  # where all tasks would run, one may stand for th
 EVALUATION = {f"evaluate@{task}" for task in TASKS} | LEAVES
 TRAINING = {"train@default", "train@control", "train@curated"}
 DOWNSTREAM = TRAINING | EVALUATION
-STUDIES = {"compare", "toy"}
+COMPUTED = {"train@default", "train@control"}
+STUDIES = {"compare@mine", "toy@mine"}
 ENDS = (SCORES, *sorted(STUDIES))  # all but the other tasks and what gathers their results lies before these
 CURATION = {"curate@all", "curate@balanced"}
 
@@ -36,4 +37,9 @@ def rerun(project: Project, *targets: str) -> tuple[set[str], Counter[str]]:
 
 def first_rows(project: Project) -> dict[str, int]:
     """Rows per store that went through a backbone in the project's first run."""
-    return {line["store"]: line["encoded"] for line in project.journal()[: len(project.params()["stores"])]}
+    return {line["store"]: line["encoded"] for line in project.journal()[: len(stores_of(project))]}
+
+
+def stores_of(project: Project) -> list[str]:
+    """The names of all stores."""
+    return [name for stores in project.params()["stores"].values() for name in stores]

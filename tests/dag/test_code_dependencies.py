@@ -15,7 +15,7 @@ def declared() -> dict[str, list[str]]:
 def test_the_code_that_stages_depend_on_is_there() -> None:
     for stage, paths in declared().items():
         code = [path for path in paths if path.startswith(("pipeline/", "stages/"))]
-        assert f"stages/{stage}.py" in code
+        assert f"stages/{stage.partition('_')[0]}.py" in code
         assert not [path for path in code if not (ROOT / path).exists()], stage
 
 
@@ -23,6 +23,6 @@ def test_of_the_feature_room_a_stage_depends_on_what_decides_values() -> None:
     """The fingerprint decides what is encoded, the shuffle the order of training; how rows are read changes nothing."""
     room = {stage: sorted(p for p in paths if p.startswith("pipeline/features")) for stage, paths in declared().items()}
     assert {stage: paths for stage, paths in room.items() if paths} == {
-        "encode": ["pipeline/features/fingerprint.py"],
+        **{f"encode{group}": ["pipeline/features/fingerprint.py"] for group in ("", "_scenes", "_prompts")},
         "train": ["pipeline/features/shuffle.py", "pipeline/features/stream.py"],
     }

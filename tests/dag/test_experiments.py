@@ -1,7 +1,8 @@
-"""Sweeps as DVC users run them: queued experiments train on the same features and show their metrics."""
+"""Sweeps as DVC users run them: queued experiments fit the same features and show their scores."""
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,13 @@ from tests.dag.reruns import SCORES
 
 pytestmark = pytest.mark.dag
 
+SWEPT = "aligners.default.head.forms.kernel-ridge.ridge"
 
-def test_queued_experiments_show_their_metrics_and_copy_no_features(project: Project) -> None:
+
+def test_a_value_of_the_default_is_swept_and_moves_its_score(project: Project) -> None:
     project.commit("before experiments")
     mark = len(project.journal())
-    project.run("dvc", "exp", "run", "--queue", "-S", "train.lr=0.003,0.004", SCORES)
+    project.run("dvc", "exp", "run", "--queue", "-S", f"{SWEPT}=0.0001,100.0", SCORES)
     project.run("dvc", "queue", "start", "--jobs", "2")
     for _ in range(150):
         status = project.run("dvc", "queue", "status")
@@ -25,11 +28,14 @@ def test_queued_experiments_show_their_metrics_and_copy_no_features(project: Pro
     assert not project.passes(mark), "no backbone runs for an experiment"
 
     shown = json.loads(project.run("dvc", "exp", "show", "--json"))
-    experiments = [e for revision in shown for e in (revision.get("experiments") or [])]
-    rates, scores = [], []
+    experiments = [e["revs"][0]["data"] for revision in shown for e in (revision.get("experiments") or [])]
+    scores: dict[float, Any] = {}
     for experiment in experiments:
-        data = experiment["revs"][0]["data"]
-        rates.append(data["params"]["params.yaml"]["data"]["train"]["lr"])
-        scores.append(data["metrics"]["data/results/retrieval.summary.json"]["data"])
-    assert sorted(rates) == [0.003, 0.004]
-    assert all(scores)
+        value: Any = experiment["params"]["params.yaml"]["data"]
+        for part in SWEPT.split("."):
+            value = value[part]
+        scores[value] = experiment["metrics"]["data/results/retrieval.summary.json"]["data"]
+    assert sorted(scores) == [0.0001, 100.0]
+    one, other = scores.values()
+    assert one["default"] != other["default"], "the score of what was swept moves"
+    assert one["curated"] == other["curated"], "and no other"

@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 
 from tests.dag.project import Project
-from tests.dag.reruns import CURATION, DOWNSTREAM, ENDS, SCORES, STUDIES, TRAINING, edited, first_rows, rerun
+from tests.dag.reruns import CURATION, DOWNSTREAM, ENDS, SCORES, STUDIES, TRAINING, edited, first_rows, rerun, stores_of
 
 pytestmark = pytest.mark.dag
 
 
 def test_the_first_run_runs_everything_and_every_row_once(project: Project) -> None:
-    stages = {"index@mine", "scenes", "splits", "prompts", "encode@mine-eye"}
+    stages = {"index@mine", "scenes@composed", "splits", "prompts", "encode@mine-eye"}
     assert project.first_run >= DOWNSTREAM | STUDIES | CURATION | stages
-    rows, scenes = project.pictures - 1, project.params()["scenes"]["count"]
+    rows, scenes = project.pictures - 1, project.params()["scenes"]["composed"]["count"]
     first = first_rows(project)
     assert first["mine-eye"] == first["mine-blind"] == first["mine-words"] == rows
     assert first["scenes-eye"] == first["scenes-blind"] == first["scenes-words"] == scenes
@@ -33,7 +33,7 @@ def test_a_template_encodes_only_the_new_strings_and_never_trains(project: Proje
     templates = ["a picture of a {}.", "a sketch of a {}."]
     with edited(project, "prompts.sets.single", templates):
         stages, rows = rerun(project, *ENDS)
-    assert stages == {"prompts", "encode@classnames-words", SCORES}
+    assert stages == {"prompts", "encode_prompts@classnames-words", SCORES}
     assert rows == Counter({"classnames-words": before})  # as many again as the one template had
 
 
@@ -41,7 +41,12 @@ def test_another_text_encoder_and_back_again(project: Project) -> None:
     with edited(project, "encoders.words.model", str(project.outside / "words-b")):
         stages, rows = rerun(project, *ENDS)
         stores = {"mine-words", "classnames-words", "scenes-words"}
-        encoding = {"checkpoint@words", *(f"encode@{name}" for name in stores)}
+        encoding = {
+            "checkpoint@words",
+            "encode@mine-words",
+            "encode_prompts@classnames-words",
+            "encode_scenes@scenes-words",
+        }
         assert stages == encoding | STUDIES | TRAINING | {"dense@eye", SCORES}
         assert set(rows) == stores
     assert rerun(project, *ENDS) == (set(), Counter()), "A -> B -> A is restored"
@@ -52,7 +57,7 @@ def test_another_text_encoder_and_back_again(project: Project) -> None:
 def test_another_image_encoder_runs_no_text_encoder(project: Project) -> None:
     with edited(project, "encoders.eye.model", str(project.outside / "eye-c")):
         stages, rows = rerun(project, *ENDS)
-    encoding = {"checkpoint@eye", "encode@mine-eye", "encode@scenes-eye", "encode@training-eye"}
+    encoding = {"checkpoint@eye", "encode@mine-eye", "encode_scenes@scenes-eye", "encode_scenes@training-eye"}
     assert stages == encoding | STUDIES | CURATION | {"train@default", "train@curated", "dense@eye", SCORES}
     assert set(rows) == {"mine-eye", "scenes-eye", "training-eye"}
 
@@ -71,22 +76,23 @@ def test_a_comment_in_the_encoder_code_runs_no_backbone(project: Project) -> Non
     path.write_text(before + "# a comment\n")
     stages, rows = rerun(project)
     path.write_text(before)
-    assert stages == {f"encode@{name}" for name in project.params()["stores"]}
+    assert {stage.partition("@")[2] for stage in stages} == set(stores_of(project))
+    assert {stage.partition("@")[0] for stage in stages} == {"encode", "encode_scenes", "encode_prompts"}
     assert rows == Counter()
 
 
 def test_one_more_scene_encodes_one_more_row(project: Project) -> None:
-    with edited(project, "scenes.count", project.params()["scenes"]["count"] + 1):
+    with edited(project, "scenes.composed.count", project.params()["scenes"]["composed"]["count"] + 1):
         stages, rows = rerun(project, *ENDS)
     stores = {"scenes-eye", "scenes-blind", "scenes-words"}
-    assert stages == {"scenes", "prompts", *(f"encode@{name}" for name in stores), SCORES}
+    assert stages == {"scenes@composed", *(f"encode_scenes@{name}" for name in stores), SCORES}
     assert rows == Counter(dict.fromkeys(stores, 1))
 
 
 def test_more_training_scenes_encode_themselves_and_fit_dense_heads_alone(project: Project) -> None:
-    with edited(project, "scenes.training", project.params()["scenes"]["training"] + 2):
+    with edited(project, "scenes.training.count", project.params()["scenes"]["training"]["count"] + 2):
         stages, rows = rerun(project, *ENDS)
-    assert stages == {"scenes", "prompts", "encode@training-eye", "dense@eye", SCORES}
+    assert stages == {"scenes@training", "encode_scenes@training-eye", "dense@eye", SCORES}
     assert rows == Counter({"training-eye": 2})
 
 

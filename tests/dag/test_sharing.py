@@ -26,7 +26,7 @@ def test_a_machine_that_pulls_runs_no_stage(project: Project, tmp_path: Path) ->
     assert colleague.repro() == set()
     assert not colleague.journal()
 
-    colleague.edit("evaluate.recall_at", [1, 3])
+    colleague.edit("evaluate.tasks.retrieval.recall_at", [1, 3])
     assert colleague.repro(*ENDS) == {SCORES}
     assert not colleague.passes(), "training features are there"
 

@@ -1,4 +1,4 @@
-"""The store command on a real project: damage is found and repaired wherever it is, and no more is encoded than that."""
+"""The store command on a real project: damage is found and repaired anywhere, and no more is encoded than that."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from pipeline.features.manifest import checksum
 from tests.dag.conftest import copy_with_links
 from tests.dag.project import Project
+from tests.dag.reruns import stores_of
 from tests.features import stores
 
 pytestmark = pytest.mark.dag
@@ -84,7 +85,7 @@ def test_damaged_metadata_is_written_anew_without_a_backbone(copied: Project, na
 def test_ls_tells_what_is_stored(copied: Project) -> None:
     code, said = store(copied, "ls")
     assert code == 0
-    assert said.count(" rows (0 failed)") == len(copied.params()["stores"])
+    assert said.count(" rows (0 failed)") == len(stores_of(copied))
     assert "cls float16 (89, 1, 16)" in said
     assert str(copied.outside / "eye-a") in said
 

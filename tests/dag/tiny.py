@@ -9,6 +9,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parents[2]
+HYDRA = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["hydra"]
 COLOURS = {
     "red": (220, 40, 40),
     "green": (40, 180, 60),
@@ -123,13 +124,11 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             **own,
         }
 
-    def store(group: str, dataset: str, view: str) -> dict[str, str]:
-        return {"group": group, "dataset": dataset, "view": view, "encoder": view.split("-")[0]}
-
-    def aligner(image: str, curation: str, **views: str) -> dict[str, Any]:
-        return {"image": image, "text": "words", "data": ["mine"], "curation": curation, **views}
+    def store(dataset: str, view: str) -> dict[str, str]:
+        return {"dataset": dataset, "view": view, "encoder": view.split("-")[0]}
 
     image_view = {"resolution": 28, "tier": "grid", "grid": 2}
+    computed = {"kind": "closed-form", "forms": {"cca": {"shrink": 1.0}, "kernel-ridge": {"ridge": 0.3}}}
     return {
         "seed": 0,
         "encoders": {
@@ -146,21 +145,28 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             "words-long": {"encoder": "words", "max_tokens": 32, "truncations": [8, 16, 32]},
         },
         "datasets": {
-            "mine": {"source": "folder", "group": "pairs", "path": str(outside / "pictures"), "limit": rows},
+            "mine": {"source": "folder", "path": str(outside / "pictures"), "limit": rows},
         },
         "stores": {
-            "mine-eye": store("pairs", "mine", "eye"),
-            "mine-blind": store("pairs", "mine", "blind"),
-            "mine-words": store("pairs", "mine", "words"),
-            "classnames-words": store("prompts", "classnames", "words"),
-            "scenes-eye": store("scenes", "composed", "eye-dense"),
-            "scenes-blind": store("scenes", "composed", "blind-dense"),
-            "training-eye": store("scenes", "training", "eye-dense"),
-            "scenes-words": store("scenes", "composed", "words-long"),
+            "pairs": {
+                "mine-eye": store("mine", "eye"),
+                "mine-blind": store("mine", "blind"),
+                "mine-words": store("mine", "words"),
+            },
+            "scenes": {
+                "scenes-eye": store("composed", "eye-dense"),
+                "scenes-blind": store("composed", "blind-dense"),
+                "training-eye": store("training", "eye-dense"),
+                "scenes-words": store("composed", "words-long"),
+            },
+            "prompts": {"classnames-words": store("classnames", "words")},
         },
-        "scenes": {"pieces": ["mine"], "count": 6, "size": 56, "objects": [2, 4], "training": 9},
+        "scenes": {
+            "composed": {"pieces": ["mine"], "count": 6, "size": 56, "objects": [2, 4]},
+            "training": {"pieces": ["mine"], "count": 9, "size": 56, "objects": [2, 4], "use": "training"},
+        },
         "curations": {
-            "all": {"method": "all", "view": "eye", "pool": ["mine"]},
+            "all": {"view": "eye", "pool": ["mine"]},
             "balanced": {
                 "method": "prototypes",
                 "view": "eye",
@@ -171,46 +177,61 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             },
         },
         "aligners": {
-            "default": aligner("eye", "all", dense="eye-dense", dense_head="eye", long_text="words-long"),
-            "control": aligner("blind", "all", dense="blind-dense", long_text="words-long"),
-            "curated": aligner("eye", "balanced"),
+            "default": {
+                "views": ["eye", "words"],
+                "data": "all",
+                "head": computed,
+                "evaluation": {"dense": "eye-dense", "dense_head": "eye", "long_text": "words-long"},
+            },
+            "control": {
+                "views": ["blind", "words"],
+                "data": "all",
+                "head": computed,
+                "evaluation": {"dense": "blind-dense", "long_text": "words-long"},
+            },
+            "curated": {"views": ["eye", "words"], "data": "balanced", "head": {"kind": "freeze-align"}},
         },
-        "dense_heads": {"eye": {"image": "eye-dense", "text": "words"}},
+        "dense_heads": {"eye": {"image": "eye-dense", "text": "words", "scenes": "training"}},
         "splits": {"repeats": 1, "validation": 0.2, "test": 0.3, "largest_family": 0.2},
-        "prompts": {
-            "classes": [{"dataset": "mine", "label": "concept"}, {"dataset": "mine", "label": "category"}],
-            "sets": {"single": ["a picture of a {}."]},
-        },
+        "prompts": {"sets": {"single": ["a picture of a {}."]}},
         "encode": {"batch_size": 16, "text_batch_size": 32, "workers": 1, "shard_rows": 32},
         "compare": {
-            "datasets": ["mine"],
-            "images": ["eye", "blind"],
-            "texts": ["words"],
-            "control": "blind",
-            "neighbours": 5,
-            "permutations": 20,
+            "mine": {
+                "datasets": ["mine"],
+                "images": ["eye", "blind"],
+                "texts": ["words"],
+                "control": "blind",
+                "neighbours": 5,
+                "permutations": 20,
+            }
         },
         "toy": {
-            "synthetic": {"samples": 64, "width": 4, "noise": [0.0, 1.0], "seeds": 1},
-            "iterations": 10,
-            "batch_size": 32,
-            "width": 8,
-            "seeds": 1,
+            "mine": {
+                "compare": "mine",
+                "synthetic": {"samples": 64, "width": 4, "noise": [0.0, 1.0], "seeds": 1},
+                "iterations": 10,
+                "batch_size": 32,
+                "width": 8,
+                "seeds": 1,
+            }
         },
         "train": {"epochs": 2, "batch_size": 32, "lr": 0.001},
         "evaluate": {
-            "tasks": ["retrieval", "classification", "multilingual", "segmentation", "long_text"],
+            "tasks": {
+                "retrieval": {"datasets": ["mine"], "recall_at": [1, 5]},
+                "classification": {"classes": [{"dataset": "mine", "label": "concept"}]},
+                "multilingual": {"datasets": ["mine"]},
+                "segmentation": {
+                    "scenes": "composed",
+                    "classes": [{"dataset": "mine", "label": "category"}, {"dataset": "mine", "label": "concept"}],
+                },
+                "long_text": {"scenes": "composed", "recall_at": [1, 5]},
+            },
             "control": "control",
             "showcase": "default",
             "versus": {"curated": "default"},
-            "datasets": ["mine"],
-            "recall_at": [1, 5],
-            "prompt_sets": ["single"],
-            "classification": [{"dataset": "mine", "label": "concept"}],
-            "multilingual": ["mine"],
-            "segmentation": [{"dataset": "mine", "label": "category"}, {"dataset": "mine", "label": "concept"}],
             "examples": 4,
             "bootstrap": 100,
         },
-        "hydra": yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["hydra"],
+        "hydra": HYDRA,
     }

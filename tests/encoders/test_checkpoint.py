@@ -138,7 +138,7 @@ def test_local_folder_is_never_overwritten(tiny: Path) -> None:
 
 
 def test_unknown_embedded_encoder_lists_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there are: all-MiniLM"):
+    with pytest.raises(CheckpointError, match="available are: all-MiniLM"):
         materialise(image_spec("dinov2", "embedded"), tmp_path / "x")
 
 

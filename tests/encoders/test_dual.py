@@ -191,7 +191,7 @@ def test_a_tower_without_the_projection_keeps_its_meaning(origin: Folder, tmp_pa
     [
         ("image", {"tier": "grid"}, "set `tier: cls`"),
         ("image", {"resolution": 48}, "set `resolution: 32`"),
-        ("text", {"tier": "full"}, "one vector per text is kept"),
+        ("text", {"tier": "full"}, "gives one vector per text"),
         ("text", {"max_tokens": 500}, "positions, the view asks for max_tokens 500"),
     ],
 )

@@ -102,7 +102,7 @@ def test_weights_of_another_size_than_the_configuration(eye: Path, tmp_path: Pat
     rewrite(eye / "config.json", hidden_size=24)
     entry = spec("image", "transformers", str(eye))
     materialise(entry, tmp_path / "made")
-    with pytest.raises(CheckpointError, match=r"do not load into Dinov2Model.*config.json and weights belong together"):
+    with pytest.raises(CheckpointError, match=r"do not load into Dinov2Model.*config.json and the weights belong"):
         load_image_encoder(tmp_path / "made", entry, view(), "cpu")
 
 

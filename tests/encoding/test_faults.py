@@ -1,4 +1,4 @@
-"""What may befall an encode and its store: each fault is said clearly, and nothing is lost by it."""
+"""Faults of an encode and its store: each is reported clearly, and nothing is lost."""
 
 import errno
 import json
@@ -51,7 +51,7 @@ def test_flipped_bits_are_found_and_repaired(tmp_path: Path) -> None:
     assert found["files_hit"] == found["files"], "every file was hit once"
 
 
-def test_a_full_disk_is_said_and_finished_shards_are_kept(
+def test_a_full_disk_is_explained_and_finished_shards_are_kept(
     tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.encoding.run.require_space", lambda *_: None)  # others fill the disk meanwhile

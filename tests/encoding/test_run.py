@@ -1,9 +1,13 @@
 """The encode loop with an encoder whose features are known: what runs, what is reused, what is refused."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +18,9 @@ from pipeline.encoding.protocol import Batch
 from pipeline.encoding.run import JOURNAL, StoreEncoder, bounded_shard_rows
 from pipeline.errors import SourceError, StoreError
 from pipeline.features import ArraySpec, FeatureStore, Fingerprint
-from pipeline.features.scratch import WORK_VARIABLE, exclusive, scratch_folder
+from pipeline.features.scratch import exclusive, scratch_folder
+from pipeline.features.shards import RECORD
+from pipeline.paths import WORK_VARIABLE
 
 FINGERPRINT = Fingerprint({"weights": "w"})
 
@@ -22,17 +28,17 @@ FINGERPRINT = Fingerprint({"weights": "w"})
 class Counting:
     """Gives each id features made of its number, last id first, two at a time; counts its passes."""
 
-    def __init__(self, broken: Sequence[str] = (), die_after: int | None = None) -> None:
+    def __init__(self, broken: Sequence[str] = (), hang_after: int | None = None) -> None:
         self.specs = (ArraySpec("cls", (1, 3), "float16"),)
         self.notes: dict[str, object] = {"patch_grid": [1, 1]}
         self.seen: list[str] = []
-        self._broken, self._die_after = broken, die_after
+        self._broken, self._hang_after = broken, hang_after
 
     def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
         for start in range(len(ids) - 1, -1, -2):
             positions = [p for p in (start, start - 1) if p >= 0]
-            if self._die_after is not None and len(self.seen) >= self._die_after:
-                raise KeyboardInterrupt
+            if self._hang_after is not None and len(self.seen) >= self._hang_after:
+                time.sleep(600)
             self.seen += [ids[p] for p in positions]
             values = np.array([[[float(ids[p])] * 3] for p in positions], dtype=np.float32)
             yield Batch(positions, {"cls": values}, ["broken" if ids[p] in self._broken else None for p in positions])
@@ -50,6 +56,32 @@ def encode(
     job = StoreEncoder("toy", FINGERPRINT, lambda: encoder, rate)
     job.run(Plan(tuple(str(n) for n in numbers), shard_rows), out)
     return job
+
+
+@contextmanager
+def process(code: str) -> Iterator["subprocess.Popen[str]"]:
+    """Python that runs `code` until it is killed, at the latest when the block ends."""
+    root = Path(__file__).parents[2]
+    imports = "import sys, time\nfrom pathlib import Path\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", imports + code], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+@contextmanager
+def holder_of_the_lock(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    code = (
+        "from pipeline.features.scratch import exclusive\n"
+        f"with exclusive(Path({str(folder)!r})):\n    print('held', flush=True)\n    time.sleep(600)\n"
+    )
+    with process(code) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield holder
 
 
 def contents(out: Path) -> dict[str, float]:
@@ -107,7 +139,7 @@ def test_reordering_and_resharding_encode_nothing(tmp_path: Path) -> None:
     assert contents(tmp_path / "s") == {str(n): float(n) for n in range(10)}
 
 
-class Foreseeing(Counting):
+class Prefetching(Counting):
     """Is told what the next shards will ask for."""
 
     def __init__(self) -> None:
@@ -118,18 +150,26 @@ class Foreseeing(Counting):
         self.expected.append([list(ids) for ids in later])
 
 
-def test_only_rows_that_will_be_encoded_are_foreseen(tmp_path: Path) -> None:
+def test_only_rows_that_will_be_encoded_are_prefetched(tmp_path: Path) -> None:
     encode(tmp_path / "s", [4, 5, 6, 7, 9], Counting())
-    encode(tmp_path / "s", [0, 1, 2, 3, 5, 4, 7, 6, 8, 9, 10, 11], encoder := Foreseeing())
+    encode(tmp_path / "s", [0, 1, 2, 3, 5, 4, 7, 6, 8, 9, 10, 11], encoder := Prefetching())
     assert encoder.expected == [[["8", "10", "11"]], []]  # the second shard is known, row by row
     assert contents(tmp_path / "s") == {str(n): float(n) for n in range(12)}
 
 
-def test_a_killed_run_goes_on_from_the_last_whole_shard_and_ends_in_the_same_bytes(
+def test_a_killed_run_continues_from_the_last_whole_shard_and_ends_in_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        encode(tmp_path / "s", range(10), Counting(die_after=6))
+    code = (
+        "from tests.encoding.test_run import Counting, encode\n"
+        f"encode(Path({str(tmp_path / 's')!r}), range(10), Counting(hang_after=6))\n"
+    )
+    with process(code) as run:  # it hangs within the second shard, and a thread publishes the first
+        while not list(scratch_folder(FINGERPRINT.digest).glob(f"{'[0-9a-f]' * 32}/{RECORD}")):
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.kill()
+        assert run.wait() == -signal.SIGKILL
     assert not (tmp_path / "s").exists()
     encode(tmp_path / "s", range(10), encoder := Counting())
     assert sorted(encoder.seen, key=int) == [str(n) for n in range(4, 10)]
@@ -165,28 +205,23 @@ def test_an_empty_data_set_is_an_empty_store(tmp_path: Path) -> None:
 
 
 def test_two_encodes_of_the_same_features_refuse_each_other(tmp_path: Path) -> None:
-    code = (
-        "import sys, time\nfrom pathlib import Path\nfrom pipeline.features.scratch import exclusive\n"
-        f"with exclusive(Path({str(scratch_folder(FINGERPRINT.digest))!r})):\n"
-        "    print('held', flush=True)\n    sys.stdin.readline()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(StoreError, match=f"Another encode \\(process {holder.pid}\\)"):
-            encode(tmp_path / "s", range(3), Counting())
-        holder.communicate("\n")
+    with (
+        holder_of_the_lock(scratch_folder(FINGERPRINT.digest)) as holder,
+        pytest.raises(StoreError, match=f"Another encode \\(process {holder.pid}\\)"),
+    ):
+        encode(tmp_path / "s", range(3), Counting())
     encode(tmp_path / "s", range(3), Counting())
 
 
 def test_the_lock_goes_with_its_process(tmp_path: Path) -> None:
     folder = tmp_path / "scratch"
-    with exclusive(folder):
-        pass
-    with exclusive(folder):
-        pass
+    with holder_of_the_lock(folder) as holder:
+        with pytest.raises(StoreError, match="Another encode"), exclusive(folder):
+            pass
+        holder.kill()
+        assert holder.wait() == -signal.SIGKILL
+        with exclusive(folder):
+            assert (folder / "lock").read_text() == str(os.getpid())
 
 
 def test_the_journal_tells_what_ran(tmp_path: Path, work: Path) -> None:
@@ -196,7 +231,7 @@ def test_the_journal_tells_what_ran(tmp_path: Path, work: Path) -> None:
     assert [(line["encoded"], line["passes"], line["reused_shards"]) for line in lines] == [(10, 5, 0), (2, 1, 2)]
 
 
-def test_no_space_is_said_with_both_figures(tmp_path: Path) -> None:
+def test_an_error_about_space_has_both_figures(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="Encoding will write 1000000000.00 GB, but only"):
         require_space(10**18, tmp_path / "not" / "yet")
 

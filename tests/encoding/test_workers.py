@@ -50,6 +50,19 @@ def test_what_follows_is_started_before_it_is_requested() -> None:
     assert started.wait(5)
 
 
+def test_work_started_for_several_later_calls_is_used() -> None:
+    done: Counter[int] = Counter()
+
+    def work(item: int) -> int:
+        done[item] += 1
+        return item
+
+    pool = OrderedWorkers(work, 3)
+    for call in range(6):
+        assert list(pool.results([call], following=range(call + 1, 6))) == [call]
+    assert done == Counter(range(6))
+
+
 def test_a_broken_promise_costs_work_but_no_result() -> None:
     pool = OrderedWorkers(lambda item: item, 2)
     assert list(pool.results([1, 2, 3], following=[4, 5])) == [1, 2, 3]

@@ -9,10 +9,10 @@ import pytest
 import torch
 import transformers as hf
 from PIL import Image
+from pipeline.alignment.untrained import record_identity
 
 from pipeline.accounting.aligners import aligner_costs
 from pipeline.accounting.parameters import counts_by_weights
-from pipeline.alignment.untrained import record_identity
 from pipeline.config import Config
 from pipeline.config.load import validate
 from pipeline.datasets.decode import ImageTable

@@ -69,7 +69,7 @@ def test_whole_pages_are_one_view_that_outlives_the_array(tmp_path: Path) -> Non
 
 def test_a_view_that_cannot_be_is_refused(tmp_path: Path) -> None:
     array = FeatureStore.open(write_store(tmp_path, {"cls": normal(ROWS, 3, 5)}, 16)).array("cls")
-    with pytest.raises(StoreError, match="cannot be seen as one array: its shards are not whole pages"):
+    with pytest.raises(StoreError, match="cannot be viewed as one array: its shards are not whole pages"):
         array.view()
 
 

@@ -54,7 +54,7 @@ def test_rows_come_by_id_in_the_order_asked_for(tmp_path: Path) -> None:
 
 def test_missing_ids_are_counted_and_named(tmp_path: Path) -> None:
     out, _ = build(tmp_path, 5, 4)
-    with pytest.raises(MissingRows, match="lacks 1 of 2 ids asked for, the first 'nobody'"):
+    with pytest.raises(MissingRows, match="lacks 1 of 2 requested ids, the first 'nobody'"):
         FeatureStore.open(out).read("cls", ["id1", "nobody"])
 
 

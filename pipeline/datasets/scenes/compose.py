@@ -66,9 +66,9 @@ class Composition:
 def compose(number: int, candidates: Sequence[Piece], count: int, size: int) -> Composition:
     """Compose scene `number` of `count` objects of different concepts.
 
-    Which pieces, how large, where and on what: each follows from a hash of the scene's number and the piece, so a
-    piece more or less changes a scene only if it belongs to it. Larger objects are beneath smaller ones; each keeps 70
-    % of its pixels in view.
+    Which pieces, how large, where and on what: each follows from a hash of the scene's number and the piece, so
+    adding or removing a piece changes only scenes that contain it. Larger objects are beneath smaller ones; each keeps
+    70 % of its pixels in view.
 
     Args:
         candidates: at least `count` concepts.

@@ -1,4 +1,4 @@
-"""Encoders that travel inside ordinary packages: real weights without a model hub.
+"""Encoders that ship inside ordinary packages: real weights without a model hub.
 
 Each module turns its package into a standard folder of transformers, timm or sentence-transformers.
 """

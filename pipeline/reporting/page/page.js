@@ -1,5 +1,5 @@
 "use strict";
-// Tables sort by the column whose heading is pressed; a third press brings back the order of the file.
+// Tables sort by the column whose heading is pressed; a third press restores the original order.
 for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
   const original = [...body.rows];
@@ -7,11 +7,11 @@ for (const table of document.querySelectorAll("table")) {
   const valueOf = (row, column) => {
     const text = row.cells[column].textContent.trim();
     const sorted = row.cells[column].querySelector(".n");
-    const found = (sorted ? sorted.textContent : text).replace(/−/g, "-").replace(/,/g, "");
-    const factor = { kB: 1e3, MB: 1e6, GB: 1e9 }[found.split(" ")[1]] || 1;
-    const minutes = found.match(/^(\d+) min (\d+) s$/);
+    const written = (sorted ? sorted.textContent : text).replace(/−/g, "-").replace(/,/g, "");
+    const factor = { kB: 1e3, MB: 1e6, GB: 1e9 }[written.split(" ")[1]] || 1;
+    const minutes = written.match(/^(\d+) min (\d+) s$/);
     if (minutes) return 60 * Number(minutes[1]) + Number(minutes[2]);
-    const number = parseFloat(found);
+    const number = parseFloat(written);
     return Number.isNaN(number) ? text : number * factor;
   };
   heads.forEach((head, column) => {

@@ -1,4 +1,4 @@
-"""What the run cost, and the paper's ratios worked out from their inputs."""
+"""What the run cost, and the paper's ratios, computed from their inputs."""
 
 from markupsafe import Markup
 
@@ -8,21 +8,25 @@ from pipeline.reporting.names import protocol
 from pipeline.reporting.numbers import number
 from pipeline.reporting.run_data import RunData
 
+_MACHINE = {"cpus": "cores", "cpu": "processor", "gpus": "GPUs", "python": "Python"}
+
 
 def costs(run: RunData) -> Section:
     """Parameters and samples per aligner; ratios with their inputs."""
-    found = run.costs
-    if found is None:
-        return _section([missing("The costs have not been added up.", "dvc repro accounting")])
+    result = run.costs
+    if result is None:
+        return _section([missing("The costs have not been counted.", "dvc repro accounting")])
     blocks: list[Block] = []
-    if found.nodes("aligners"):
-        blocks.append(_aligners(found))
-    if found.nodes("ratios"):
-        blocks.append(_ratios(found))
-    if notes := found.texts("notes"):
+    if result.nodes("aligners"):
+        blocks.append(_aligners(result))
+    if result.nodes("ratios"):
+        blocks.append(_ratios(result))
+    if notes := result.texts("notes"):
         blocks += [Text("On the published figures:"), Bullets(notes)]
-    blocks.append(Text(protocol(found)))
-    if machine := found.get("machine"):
+    if left := result.texts("left_out"):
+        blocks += [Text("Left out:"), Bullets(left)]
+    blocks.append(Text(protocol(result)))
+    if machine := result.get("machine"):
         blocks.append(Text(Markup("<strong>Machine.</strong> {}").format(_machine(machine))))
     return _section(blocks)
 
@@ -31,7 +35,7 @@ def _section(blocks: list[Block]) -> Section:
     return Section("costs", "Parameters, samples, seconds", "Costs", blocks)
 
 
-def _aligners(found: Node) -> Table:
+def _aligners(result: Node) -> Table:
     rows: list[list[Content]] = [
         [
             entry["aligner"].text(),
@@ -41,19 +45,21 @@ def _aligners(found: Node) -> Table:
             number(entry.get("samples_seen"), "integer"),
             number(entry.get("train_seconds"), "seconds"),
         ]
-        for entry in found.nodes("aligners")
+        for entry in result.nodes("aligners")
     ]
-    caption = "One head and both frozen encoders; samples and seconds are summed over repeats."
-    columns = ["aligner", "trained parameters", "all parameters", "trained, %", "samples seen", "training"]
-    return Table(caption, found.file.as_posix(), columns, rows)
+    caption = "Parameters of one head and both frozen encoders. Samples and seconds are sums over repeats."
+    columns = ["aligner", "trained parameters", "all parameters", "trained, %", "samples seen", "training time"]
+    return Table(caption, result.file.as_posix(), columns, rows)
 
 
-def _ratios(found: Node) -> Table:
+def _ratios(result: Node) -> Table:
     rows: list[list[Content]] = []
-    for entry in found.nodes("ratios"):
+    for entry in result.nodes("ratios"):
         inputs = [
-            Markup('<span class="pair">{} {}</span>').format(name.replace("_", " "), number(_given(node), "compact"))
-            for name, node in entry["inputs"].entries()
+            Markup('<span class="pair">{} {}</span>').format(
+                name.replace("_", " "), number(entry["inputs"].get(name), "compact")
+            )
+            for name, _ in entry["inputs"].entries()
         ]
         name = Markup("{}<br><small>{}</small>").format(_title(entry["name"].text()), entry.optional("formula"))
         printed = entry.get("poster")
@@ -66,16 +72,12 @@ def _ratios(found: Node) -> Table:
                 entry.optional("note"),
             ]
         )
-    caption = "Ratios worked out from the figures beside them; “printed” is what the poster of the paper says."
-    return Table(caption, found.file.as_posix(), ["ratio", "inputs", "value", "printed", "note"], rows)
+    caption = "Ratios, computed from the inputs beside them. Printed: the figure on the paper's poster."
+    return Table(caption, result.file.as_posix(), ["ratio", "inputs", "value", "printed", "note"], rows)
 
 
 def _title(name: str) -> str:
     return name.replace("_", " ").replace(".", ": ", 1)
-
-
-def _given(node: Node) -> Node | None:
-    return None if node.value is None else node
 
 
 def _machine(machine: Node) -> str:
@@ -87,5 +89,5 @@ def _machine(machine: Node) -> str:
         if key.endswith("_bytes") and isinstance(value, int):
             key, value = key.removesuffix("_bytes"), f"{value / 1e9:.0f} GB"
         if value is not None:
-            parts.append(f"{key.replace('_', ' ')} {value}")
-    return ", ".join(parts) + "."
+            parts.append(f"{_MACHINE.get(key, key.replace('_', ' '))}: {value}")
+    return "; ".join(parts) + "."

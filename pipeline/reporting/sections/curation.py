@@ -18,22 +18,33 @@ _COLUMNS = (
 )
 
 
+def curations_to_show(run: RunData) -> list[str]:
+    """The curations of params.yaml; none where no curation leaves anything out."""
+    names = list(run.settings.curations)
+    methods = {name: coverage["method"].text() for name, coverage in run.coverage.items()}
+    return names if any(methods.get(name, name) != "all" for name in names) else []
+
+
 def curation(run: RunData) -> Section:
     """Coverage of every curation."""
     blocks: list[Block] = []
-    if not run.coverage:
-        blocks.append(missing("There is no curation.", "dvc repro curate"))
-    for name, coverage in run.coverage.items():
+    for name in curations_to_show(run):
+        if name not in run.coverage:
+            blocks += [Heading(name), missing("This curation has not been made.", f"dvc repro curate@{name}")]
+            continue
+        coverage = run.coverage[name]
         method = coverage["method"].text()
         blocks.append(Heading(name if name == method else f"{name} ({method})"))
         concepts = coverage.nodes("concepts")
         if concepts:
             chart = _chart(name, concepts)
-            caption = "Train images per concept, mean over repeats: those with the label, and those chosen for it."
+            caption = (
+                "Train images per concept, mean over repeats: those that carry its label, and those selected for it."
+            )
             blocks.append(Figure([chart], caption, (("control", "in the pool"), ("s0", "selected"))))
             blocks.append(Folded(f"All {len(concepts)} concepts", [_table(coverage, concepts)]))
         else:
-            blocks.append(Text("This method goes by no concept: there is no coverage to show."))
+            blocks.append(Text("This method does not use concepts."))
         if sentences := coverage.texts("sentences"):
             blocks.append(Bullets(sentences))
         blocks.append(Text(protocol(coverage)))
@@ -58,5 +69,5 @@ def _table(coverage: Node, concepts: list[Node]) -> Table:
     rows: list[list[Content]] = [
         [_name(concept), *(number(concept.get(key), form) for key, _, form in _COLUMNS)] for concept in concepts
     ]
-    caption = "Means over repeats. Precision: the share of the selected that carry the label, where labels are known."
+    caption = "Means over repeats. Precision: share of the selected images that carry the label."
     return Table(caption, coverage.file.as_posix(), ["concept", *(title for _, title, _ in _COLUMNS)], rows)

@@ -1,4 +1,4 @@
-"""How to read the page, and what it was made from."""
+"""How to read the page, and what it was made of."""
 
 import hashlib
 from importlib.metadata import PackageNotFoundError, version
@@ -8,34 +8,41 @@ from markupsafe import Markup
 
 from pipeline import __version__
 from pipeline.reporting.blocks import Block, Bullets, Code, Content, Folded, Section, Table
-from pipeline.reporting.inputs import Node
 from pipeline.reporting.run_data import RunData
 
 _LIBRARIES = ("torch", "transformers", "timm", "sentence-transformers", "dvc", "zarr", "numpy", "pillow", "scipy")
 _READING = (
-    "Test concepts are held out: no head saw a picture or a caption of their family. Each repeat draws another split.",
-    "Chance is what random scores would give. The control has an image encoder of the same shape with random weights: "
-    "what is not above it was not learned by the backbone.",
-    "Intervals are 95 % percentile intervals of a bootstrap that resamples concept families, because pictures of one "
-    "concept are not independent. Whether two aligners differ is judged by the paired difference, not by whether two "
-    "intervals overlap. There are many comparisons on this page and no correction for their number.",
-    "Filled dots are differences whose interval excludes zero; hollow ones are not established.",
-    "Scenes are composed of cut-outs by this project. They are labelled so wherever they are shown.",
+    "Test concepts are held out: no head saw an image or a caption of their family. Each repeat draws another split.",
+    "Chance is the value of random scores.",
+    "Intervals are 95 % percentile intervals of a bootstrap that resamples concept families, because images of one "
+    "concept are not independent. Whether two aligners differ is judged by their paired difference, not by whether two "
+    "intervals overlap. There are many comparisons on this page, and no correction for their number.",
+    "Filled dots are differences whose interval excludes zero; hollow dots are differences that are not established.",
     "Every number in a table carries the file and the place it was read from in its attribute data-source.",
 )
+_CONTROL = (
+    "The control is the aligner that every other one is compared with. By default its image encoder has the same "
+    "architecture and random weights: what does not exceed it is not due to what the backbone has learned."
+)
+_SCENES = "Scenes are composed of cut-outs by this project, and labelled as composed wherever they are shown."
 
 
 def provenance(run: RunData) -> Section:
-    """Reading aid, sources and licences of the pictures, parameters, versions, digests of the files read."""
-    blocks: list[Block] = [Bullets(_READING)]
+    """How to read the page; sources and licences of the images; versions, digests of the files, parameters."""
+    notes = [*_READING]
+    if run.settings.control is not None:
+        notes.insert(2, _CONTROL)
+    if run.settings.scenes:
+        notes.insert(-1, _SCENES)
+    blocks: list[Block] = [Bullets(notes)]
     if run.sources:
         blocks.append(_sources(run))
     blocks.append(Folded("Versions of the libraries that wrote this page", [_versions()]))
-    files = _files(run)
-    blocks.append(Folded(f"The {len(files)} files that the numbers were read from", [_digests(files)]))
+    files = run.files()
+    blocks.append(Folded(f"The {len(files)} files the numbers come from", [_digests(files)]))
     if run.params_text:
         blocks.append(Folded("params.yaml", [Code(run.params_text, "params.yaml")]))
-    return Section("provenance", "How to read this page, and what it is made from", "How to read", blocks)
+    return Section("provenance", "How to read this page, and what it is made of", "How to read", blocks)
 
 
 def _sources(run: RunData) -> Table:
@@ -48,7 +55,7 @@ def _sources(run: RunData) -> Table:
         ]
         reason = about.optional("reason")
         rows.append([name, Markup("<br>").join(listed) or about.optional("source") or "–", reason or "available"])
-    caption = "Where the pictures and names come from, with their licences; thumbnails on this page are theirs."
+    caption = "Where the images and names come from. The thumbnails on this page are under the same licences."
     return Table(caption, "data/index/pairs/*/about.json", ["data set", "packages", "state"], rows)
 
 
@@ -60,13 +67,6 @@ def _versions() -> Table:
         except PackageNotFoundError:
             rows.append([name, "not installed"])
     return Table("As installed where the page was written.", "the environment", ["library", "version"], rows)
-
-
-def _files(run: RunData) -> list[Path]:
-    nodes: list[Node | None] = [run.similarity, run.toy, run.costs]
-    for group in (run.results, run.examples, run.coverage, run.models, run.sources):
-        nodes += group.values()
-    return sorted({node.file for node in nodes if node is not None})
 
 
 def _digests(files: list[Path]) -> Table:

@@ -1,58 +1,43 @@
-"""Segmentation of composed scenes: table and overlays."""
+"""Segmentation of composed scenes, and of data sets with label maps."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from pipeline.errors import DataError
-from pipeline.reporting.blocks import Block, Card, Gallery, Picture, Section, Text
+from pipeline.reporting.blocks import Card, Gallery, Picture, Section
 from pipeline.reporting.inputs import Node
-from pipeline.reporting.names import TASK_TITLES
 from pipeline.reporting.numbers import FORMATS
 from pipeline.reporting.pictures import class_map, data_uri
-from pipeline.reporting.results import task_blocks
 from pipeline.reporting.run_data import RunData
-from pipeline.reporting.sections.tasks import no_examples, not_evaluated
+from pipeline.reporting.sections.task import task_section
 
 VOID = 255
 _PALETTE = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6bb1", "#b3a100", "#7f3b08", "#35978f"),
     *("#f768a1", "#4d4d4d"),
-)  # Okabe and Ito (2008), and some more
+)  # Okabe and Ito (2008), continued
 _OTHER = "#9aa4ae"
 _OPACITY = 0.72
+_INTRO = (
+    "These scenes are composed, not photographs: cut-outs laid on plain backgrounds by this project, with exact masks."
+)
 
 
-def segmentation(run: RunData) -> Section:
-    """The table, and for some scenes what is there beside what was seen."""
-    result = run.results.get("segmentation")
-    blocks: list[Block] = [
-        Text(
-            "The scenes are composed: cut-outs laid on plain backgrounds by this project, so that masks are exact. "
-            "They are no photographs of real places.",
-            "note",
-        )
-    ]
-    blocks += [not_evaluated("segmentation")] if result is None else task_blocks(result, run.cast)
-    examples = run.examples["segmentation"].nodes("examples") if "segmentation" in run.examples else []
-    if examples:
-        blocks.append(
-            Gallery("Composed scenes: what is there, and what was seen", [_card(n, run) for n in examples], wide=True)
-        )
-    elif result is not None:
-        blocks.append(no_examples(run, "segmentation"))
-    return Section("segmentation", TASK_TITLES["segmentation"], "Segmentation", blocks)
+def segmentation(run: RunData, task: str) -> Section:
+    """Composed scenes, with ground truth and prediction of some of them."""
+    return task_section(run, task, intro=_INTRO, galleries=_galleries)
 
 
-def benchmarks(run: RunData) -> Section:
-    """The table of data sets with label maps, where params.yaml names any."""
-    result = run.results.get("segmentation_benchmarks")
-    title = TASK_TITLES["segmentation_benchmarks"]
-    if result is None:
-        words = (
-            "No data set with label maps was evaluated: none comes with the default. docs/segmentation.md adds some."
-        )
-        return Section("segmentation-benchmarks", title, "Label maps", [Text(words, "note")])
-    return Section("segmentation-benchmarks", title, "Label maps", task_blocks(result, run.cast))
+def benchmarks(run: RunData, task: str) -> Section:
+    """Data sets with label maps."""
+    return task_section(run, task)
+
+
+def _galleries(examples: Sequence[Node], run: RunData) -> list[Gallery]:
+    cards = [_card(node, run) for node in examples]
+    return [Gallery("Composed scenes: ground truth and prediction", cards, wide=True)]
 
 
 def _card(node: Node, run: RunData) -> Card:
@@ -61,7 +46,7 @@ def _card(node: Node, run: RunData) -> Card:
     names = {int(key): value.text() for key, value in node["classes"].entries()}
     for picture, key in ((truth, "truth"), (predicted, "predicted")):
         if picture.size != truth.size:
-            raise DataError(f"{node[key].source} is {picture.size} px, the truth {truth.size} px. Run: dvc repro")
+            raise DataError(f"{node[key].source} is {picture.size} px, expected {truth.size} px. Run: dvc repro")
     colours = _colours([np.asarray(truth), np.asarray(predicted)])
     label = node["label"].text()
     accuracy = FORMATS["percent1"](node["pixel_accuracy"].number())
@@ -69,13 +54,13 @@ def _card(node: Node, run: RunData) -> Card:
         Picture(data_uri(scene), "Composed scene", "composed scene", large=True),
         Picture(
             _overlay(scene, truth, colours),
-            f"Composed scene, true {label} of each pixel",
-            "truth, composed scene",
+            f"Composed scene, ground truth {label} of each pixel",
+            "ground truth, composed scene",
             large=True,
         ),
         Picture(
             _overlay(scene, predicted, colours),
-            f"Composed scene, predicted {label}",
+            f"Composed scene, predicted {label} of each pixel",
             "prediction, composed scene",
             large=True,
         ),
@@ -83,7 +68,7 @@ def _card(node: Node, run: RunData) -> Card:
     legend = [(colour, names.get(index, f"class {index}")) for index, colour in colours.items() if colour != _OTHER]
     if any(colour == _OTHER for colour in colours.values()):
         legend.append((_OTHER, "other classes"))
-    note = f"by {label} · {accuracy} % of the test objects' pixels right; what is not tested is faded"
+    note = f"by {label} · {accuracy} % of the test objects' pixels are correct; faded: not tested"
     return Card("Composed scene", note, pictures=pictures, legend=legend)
 
 

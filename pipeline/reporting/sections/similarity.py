@@ -2,10 +2,10 @@
 
 from markupsafe import Markup
 
-from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Section, Table, Text, missing
+from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Heading, Section, Table, Text, missing
 from pipeline.reporting.charts import heat_map
 from pipeline.reporting.inputs import Node
-from pipeline.reporting.names import protocol
+from pipeline.reporting.names import counted, protocol
 from pipeline.reporting.numbers import interval, number
 from pipeline.reporting.run_data import RunData
 
@@ -13,34 +13,38 @@ _MEASURES = (("cka", "unbiased linear CKA"), ("mutual_knn", "mutual-kNN overlap"
 
 
 def similarity(run: RunData) -> Section:
-    """Heat maps, ranking and what it establishes."""
-    found = run.similarity
-    if found is None:
-        blocks: list[Block] = [missing("The encoders have not been compared.", "dvc repro compare")]
-        return _section(blocks)
-    pairs = found.nodes("pairs")
-    blocks = []
+    """Heat maps, best pairs and ranking of every comparison."""
+    blocks: list[Block] = []
+    for name in run.settings.compare:
+        if len(run.settings.compare) > 1:
+            blocks.append(Heading(name))
+        if name in run.similarity:
+            blocks += _comparison(run.similarity[name])
+        else:
+            blocks.append(missing(f"The comparison {name} has not been made.", f"dvc repro compare@{name}"))
+    return Section("similarity", "Similarity of the encoders before training", "Similarity", blocks)
+
+
+def _comparison(result: Node) -> list[Block]:
+    pairs = result.nodes("pairs")
+    blocks: list[Block] = []
     if pairs:
-        control = found.optional("control")
+        control = result.optional("control")
         maps = [_map(pairs, key, title, control) for key, title in _MEASURES]
         caption = "Rows: image encoder, layer (counted from 1), pooling; the control in italics. Columns: text encoder."
         blocks += [
             Figure(maps, caption),
-            _best(found),
-            Folded(f"All {len(pairs)} pairs, ranked", [_ranking(found, pairs)]),
+            _best(result),
+            Folded(f"All {len(pairs)} pairs, ranked", [_ranking(result, pairs)]),
         ]
     else:
-        blocks.append(Text("The comparison was run and has no pair: there was nothing to compare.", "missing"))
-    blocks.append(Text(protocol(found)))
-    if left := found.texts("left_out"):
+        blocks.append(Text("The comparison was run and has no pairs: there was nothing to compare.", "missing"))
+    blocks.append(Text(protocol(result)))
+    if left := result.texts("left_out"):
         blocks += [Text("Left out:"), Bullets(left)]
-    if sentences := found.texts("sentences"):
-        blocks.append(Folded(f"In words: {len(sentences)} statements", [Bullets(sentences)]))
-    return _section(blocks)
-
-
-def _section(blocks: list[Block]) -> Section:
-    return Section("similarity", "Similarity of the encoders before training", "Similarity", blocks)
+    if sentences := result.texts("sentences"):
+        blocks.append(Folded(f"In words: {counted(len(sentences), 'statement')}", [Bullets(sentences)]))
+    return blocks
 
 
 def _name(pair: Node) -> str:
@@ -69,17 +73,17 @@ def _map(pairs: list[Node], key: str, title: str, control: str) -> Markup:
     return heat_map(names, columns, values, alt, title, [places[name][0] for name in names])
 
 
-def _best(found: Node) -> Table:
-    """The best layer and pooling of each pair of views, by each measure, with the control's best beside it."""
+def _best(result: Node) -> Table:
+    """The best layer and pooling of each pair of views by each measure, beside the control's best."""
     caption = (
-        "The best layer and pooling of each pair of encoders, by either measure, beside the best that the control "
-        "reaches with the same texts. p: against permuted captions, with the maximum over layers and poolings taken in "
-        "each permutation; the largest of the repeats."
+        "The best layer and pooling of each pair of encoders by either measure, beside the best of the control with "
+        "the same texts. p: against permuted captions, with the maximum over layers and poolings taken in each "
+        "permutation; the largest of the repeats."
     )
     columns = ["image", "text", "best by CKA", "CKA", "control", "p"]
     columns += ["best by mutual-kNN", "mutual-kNN", "control", "chance", "p"]
     rows: list[list[Content]] = []
-    for entry in found.nodes("best"):
+    for entry in result.nodes("best"):
         knn = entry.get("best_by_mutual_knn") or entry
         rows.append([
             entry["image"].text(),
@@ -91,13 +95,13 @@ def _best(found: Node) -> Table:
             f"{_layer(knn)} · {knn['pooling'].text()}",
             Markup("{} {}").format(number(knn["mutual_knn"], "fixed3"), interval(knn.get("mutual_knn_ci"), "fixed3")),
             number(entry.get("control_mutual_knn"), "fixed3"),
-            number(found["chance"].get("mutual_knn"), "fixed3"),
+            number(result["chance"].get("mutual_knn"), "fixed3"),
             number(knn.get("mutual_knn_max_p"), "fixed4"),
         ])  # fmt: skip
-    return Table(caption, found.file.as_posix(), columns, rows, headers=2)
+    return Table(caption, result.file.as_posix(), columns, rows, headers=2)
 
 
-def _ranking(found: Node, pairs: list[Node]) -> Table:
+def _ranking(result: Node, pairs: list[Node]) -> Table:
     columns = ["rank", "image", "text", "CKA", "sd", "null 95 %", "biased CKA", "mutual-kNN", "sd", "null 95 %"]
     forms = ("cka", "cka_sd", "cka_null_q95", "cka_biased", "mutual_knn", "mutual_knn_sd", "mutual_knn_null_q95")
     rows: list[list[Content]] = []
@@ -106,4 +110,4 @@ def _ranking(found: Node, pairs: list[Node]) -> Table:
         line += [number(pair.get(name), "fixed3") for name in forms]
         rows.append(line)
     caption = "By unbiased CKA; sd over repeats; the 95th percentile of permuted captions."
-    return Table(caption, found.file.as_posix(), columns, rows, headers=3)
+    return Table(caption, result.file.as_posix(), columns, rows, headers=3)

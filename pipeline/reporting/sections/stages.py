@@ -1,10 +1,9 @@
 """The DAG with its timings."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from pipeline.reporting.blocks import Block, Content, Figure, Folded, Section, Table, missing
-from pipeline.reporting.graph import Stage, draw, edges
+from pipeline.paths import encode_stage
+from pipeline.reporting.blocks import Block, Content, Figure, Folded, Section, Table, Text, missing
+from pipeline.reporting.dag import StageGroup
+from pipeline.reporting.graph import Box, draw, edges
 from pipeline.reporting.inputs import Node
 from pipeline.reporting.numbers import FORMATS, number
 from pipeline.reporting.run_data import RunData
@@ -14,21 +13,20 @@ def stages(run: RunData) -> Section:
     """The stages of dvc.yaml as a graph, and how long each took."""
     blocks: list[Block] = []
     if not run.stages:
-        blocks.append(missing("There is no dvc.yaml here.", "run the report from the root of the project"))
+        blocks.append(Text("There is no dvc.yaml here: write the report from the root of the project.", "missing"))
     else:
-        timed = _by_group(run.costs)
+        timed = _by_group(run)
         sums = {group: sum(seconds) for group, seconds in timed.items()}
         longest = max(sums.values(), default=0.0) or 1.0
-        items = {name: _items(body, run.params) for name, body in run.stages.items()}
-        nodes = [
-            Stage(name, items[name], _note(timed.get(name), items[name], run.costs), sums.get(name, 0.0) / longest)
-            for name in run.stages
+        boxes = [
+            Box(group.name, group.items, _note(timed.get(group.name), group, run), sums.get(group.name, 0.0) / longest)
+            for group in run.stages
         ]
         caption = (
-            "Stages from top to bottom, each with the seconds of its last real run on this machine, summed over its "
+            "Stages from top to bottom, with the seconds of their last real run on this machine, summed over their "
             "items. Links that follow from others are left out. A stage that DVC restored from its cache has no time."
         )
-        blocks.append(Figure([draw(nodes, edges(run.stages))], caption))
+        blocks.append(Figure([draw(boxes, edges(run.stages))], caption))
     if run.costs is None:
         blocks.append(missing("There are no timings.", "dvc repro accounting"))
     else:
@@ -36,35 +34,28 @@ def stages(run: RunData) -> Section:
     return Section("stages", "The pipeline and its timings", "Pipeline", blocks)
 
 
-def _items(body: Mapping[str, Any], params: Mapping[str, Any]) -> int:
-    """How many stages a foreach group stands for; `${a.b}` is looked up in params.yaml."""
-    over = body.get("foreach")
-    if over is None:
-        return 1
-    if isinstance(over, str):
-        found: Any = params
-        for part in over.removeprefix("${").removesuffix("}").split("."):
-            found = found.get(part, ()) if isinstance(found, Mapping) else ()
-        return len(found)
-    return len(over)
+def _by_group(run: RunData) -> dict[str, list[float]]:
+    """Seconds of the items that ran here, by stage of dvc.yaml."""
+    seconds: dict[str, list[float]] = {}
+    for entry in run.costs.nodes("stages") if run.costs else []:
+        taken = entry.get("seconds")
+        if taken is not None:
+            seconds.setdefault(_group(entry["stage"].text(), run), []).append(taken.number())
+    return seconds
 
 
-def _by_group(costs: Node | None) -> dict[str, list[float]]:
-    """Seconds of the items of each group that were run here."""
-    found: dict[str, list[float]] = {}
-    for entry in costs.nodes("stages") if costs else []:
-        seconds = entry.get("seconds")
-        group = entry.optional("group") or entry["stage"].text().partition("@")[0]
-        if seconds is not None:
-            found.setdefault(group, []).append(seconds.number())
-    return found
+def _group(stage: str, run: RunData) -> str:
+    """The stage of dvc.yaml; stores are encoded by one stage per group of stores."""
+    name, _, item = stage.partition("@")
+    store = run.settings.stores.get(item) if name == "encode" else None
+    return encode_stage(store.group, item).partition("@")[0] if store else name
 
 
-def _note(seconds: list[float] | None, items: int, costs: Node | None) -> str:
+def _note(seconds: list[float] | None, group: StageGroup, run: RunData) -> str:
     if not seconds:
-        return "" if costs is None else "not timed here"
+        return "" if run.costs is None else "not timed here"
     total = FORMATS["seconds"](sum(seconds))
-    return total if len(seconds) >= items else f"{total}, {len(seconds)} of {items} run"
+    return total if len(seconds) >= group.items else f"{total}, {len(seconds)} of {group.items} run"
 
 
 def _table(costs: Node) -> Table:
@@ -78,6 +69,6 @@ def _table(costs: Node) -> Table:
         ]
         for entry in costs.nodes("stages")
     ]
-    caption = "Seconds and peak memory of the last real run on this machine; a dash where the stage was restored."
+    caption = "Seconds and peak memory of the last real run on this machine; a dash for a restored stage."
     columns = ["stage", "seconds", "peak memory", "output", "files"]
     return Table(caption, costs.file.as_posix(), columns, rows)

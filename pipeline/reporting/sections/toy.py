@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Section, Table, Text, missing
+from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Heading, Section, Table, Text, missing
 from pipeline.reporting.inputs import Node
-from pipeline.reporting.names import protocol
+from pipeline.reporting.names import counted, protocol
 from pipeline.reporting.numbers import interval, number
 from pipeline.reporting.panel import Axes
 from pipeline.reporting.run_data import RunData
@@ -18,36 +18,43 @@ _UP = (("loss", "CLIP loss, training rows"), ("heldout_loss", "CLIP loss, held-o
 
 
 def toy(run: RunData) -> Section:
-    """Scatter plots of similarity against ease of alignment, and their rank correlations."""
-    found = run.toy
-    if found is None:
-        return _section([missing("The toy studies have not been run.", "dvc repro toy")])
-    points = found.nodes("points")
+    """Scatter plots of similarity against ease of alignment, and their rank correlations, of every toy study."""
+    blocks: list[Block] = []
+    for name in run.settings.toy:
+        if len(run.settings.toy) > 1:
+            blocks.append(Heading(name))
+        if name in run.toy:
+            blocks += _study(run.toy[name])
+        else:
+            blocks.append(missing(f"The toy study {name} has not been run.", f"dvc repro toy@{name}"))
+    return Section("toy", "Does similarity predict easy alignment?", "Toy studies", blocks)
+
+
+def _study(result: Node) -> list[Block]:
+    points = result.nodes("points")
     views = sorted({point["image"].text() for point in points if point.get("image") is not None})
-    control = str(run.params.get("compare", {}).get("control", ""))
+    control = result.optional("control")
     colours = {view: "control" if view == control else f"s{place % 6}" for place, view in enumerate(views)}
     blocks: list[Block] = []
     for study, title in _TITLES.items():
         chosen = [point for point in points if point["study"].text() == study]
         if not chosen:
-            blocks.append(Text(f"{title}: the study has no point.", "missing"))
+            blocks.append(Text(f"{title}: the study has no points.", "missing"))
             continue
         charts = [_scatter(chosen, across, up, title, colours) for up in _UP for across in _ACROSS]
-        caption = "Each point is a pair of spaces: how alike, and the CLIP loss that a head reaches (lower is easier)."
+        caption = (
+            "Each point is a pair of spaces: its similarity, and the CLIP loss that a head reaches (lower is easier)."
+        )
         legend = [(colours[view], view) for view in views] if study == "real" else []
         blocks.append(Figure(charts, caption, legend))
-    if (correlations := found.get("correlations")) is not None:
+    if (correlations := result.get("correlations")) is not None:
         blocks.append(_table(correlations))
-    blocks.append(Text(protocol(found)))
-    if sentences := found.texts("sentences"):
-        blocks.append(Folded(f"In words: {len(sentences)} correlations", [Bullets(sentences)]))
-    if left := found.texts("left_out"):
+    blocks.append(Text(protocol(result)))
+    if left := result.texts("left_out"):
         blocks += [Text("Left out:"), Bullets(left)]
-    return _section(blocks)
-
-
-def _section(blocks: list[Block]) -> Section:
-    return Section("toy", "Is similarity a sign of easy alignment?", "Toy studies", blocks)
+    if sentences := result.texts("sentences"):
+        blocks.append(Folded(f"In words: {counted(len(sentences), 'correlation')}", [Bullets(sentences)]))
+    return blocks
 
 
 def _scatter(
@@ -79,9 +86,7 @@ def _table(correlations: Node) -> Table:
                 number(node.get("n"), "integer"),
             ]
         )
-    caption = (
-        "Spearman rank correlation of similarity with the loss, with 95 % bootstrap interval and permutation p-value."
-    )
+    caption = "Spearman rank correlation of similarity with the loss; 95 % bootstrap interval, permutation p-value."
     return Table(caption, correlations.file.as_posix(), ["study", "Spearman", "95 % interval", "p", "points"], rows)
 
 

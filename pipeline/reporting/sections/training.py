@@ -1,4 +1,4 @@
-"""Training curves and what the training came to."""
+"""Training curves, and what training took and reached."""
 
 from collections.abc import Sequence
 
@@ -14,23 +14,24 @@ _PANELS = (("loss", "Training loss", "loss", 1.0), ("val_recall", "Validation R@
 
 
 def training(run: RunData) -> Section:
-    """Loss and validation recall of every aligner, mean and range over repeats."""
+    """Loss and validation recall of every aligner with a curve, mean and range over repeats; what training took."""
     blocks: list[Block] = []
-    if any(run.curves.values()):
-        names = run.cast.ordered({name for name, rows in run.curves.items() if rows})
-        charts = [_chart([_series(n, run.curves[n], column, run, factor) for n in names], title, unit)
+    trained = run.style.ordered(name for name, rows in run.curves.items() if any("loss" in row for row in rows))
+    if trained:
+        charts = [_chart([_series(name, run.curves[name], column, run, factor) for name in trained], title, unit)
                   for column, title, unit, factor in _PANELS]  # fmt: skip
-        caption = "Mean over repeats, with the range from the least to the greatest repeat."
-        blocks.append(Figure(charts, caption, run.cast.legend(set(names))))
+        caption = "Mean over repeats; the band reaches from the lowest to the highest repeat."
+        blocks.append(Figure(charts, caption, run.style.legend(trained)))
     if run.models:
         blocks.append(_table(run))
-    else:
-        blocks.append(missing("No aligner has been trained.", "dvc repro train"))
+    for name in run.settings.aligners:
+        if name not in run.models:
+            blocks.append(missing(f"The aligner {name} has not been fitted.", f"dvc repro train@{name}"))
     return Section("training", "Training", "Training", blocks)
 
 
 def _series(name: str, rows: Sequence[dict[str, float]], column: str, run: RunData, factor: float) -> Series:
-    """Mean and range over repeats at each step; a step that not every repeat reached uses those that did."""
+    """Mean and range over the repeats that reached each step."""
     by_step: dict[float, list[float]] = {}
     for row in rows:
         if column in row and "step" in row:
@@ -38,7 +39,7 @@ def _series(name: str, rows: Sequence[dict[str, float]], column: str, run: RunDa
     steps = sorted(by_step)
     return Series(
         name,
-        run.cast.colour(name),
+        run.style.colour(name),
         steps,
         [sum(by_step[step]) / len(by_step[step]) for step in steps],
         [min(by_step[step]) for step in steps],
@@ -57,7 +58,7 @@ def _chart(series: Sequence[Series], title: str, unit: str) -> Markup:
 
 def _table(run: RunData) -> Table:
     rows: list[list[Content]] = []
-    for name in run.cast.ordered(set(run.models)):
+    for name in run.style.ordered(run.models):
         metrics = run.models[name]
         recall = metrics.get("validation_recall")
         rows.append([
@@ -68,6 +69,6 @@ def _table(run: RunData) -> Table:
             number(recall and recall.get("mean"), "percent1"),
             number(recall and recall.get("sd"), "percent1"),
         ])  # fmt: skip
-    caption = "Samples and seconds are summed over repeats. Validation recall at the chosen epoch, in per cent."
+    caption = "Samples and seconds are sums over repeats. Validation R@1 in per cent, at the chosen epoch."
     columns = ["aligner", "trainable parameters", "samples seen", "seconds", "validation R@1", "sd over repeats"]
     return Table(caption, "data/models/*/metrics.json", columns, rows)
