@@ -7,15 +7,18 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 
 from pipeline.config import (
-    TRAINED,
+    AlignerSpec,
+    AllImages,
     ClosedFormHead,
+    Config,
     EvaluatedAligner,
     FitSpec,
     FittedHead,
     HeadSpec,
     IdentityHead,
-    LoadingParams,
     LossSpec,
+    Params,
+    SplitsParams,
     TrainedHead,
     TrainParams,
     TrainSettings,
@@ -59,12 +62,14 @@ def settings_of(
     fit: FitSpec, params: TrainParams, name: str = "default", repeats: int = 2, seed: int = 0
 ) -> TrainSettings:
     """What the stage train is given where `params` is the section `train`."""
-    train = params.changed(fit.head.train) if isinstance(fit.head, TRAINED) else None
-    loading = None
-    if isinstance(fit.head, ClosedFormHead):
-        own = {key: getattr(params, key) for key in LoadingParams.model_fields}
-        loading = LoadingParams(**own).changed(fit.head.train)
-    return TrainSettings(name=name, fit=fit, train=train, loading=loading, repeats=repeats, seed=seed)
+    every = Params(
+        seed=seed,
+        splits=SplitsParams(repeats=repeats),
+        train=params,
+        curations={fit.data: AllImages(pool=fit.datasets, view=fit.image)},
+        aligners={name: AlignerSpec(views=(fit.image, fit.text), data=fit.data, head=fit.head)},
+    )
+    return cast(TrainSettings, Config(every).settings("train", name))
 
 
 def evaluated(fits: Mapping[str, FitSpec]) -> dict[str, EvaluatedAligner]:

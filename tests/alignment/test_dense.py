@@ -127,7 +127,9 @@ def test_without_training_scenes_there_is_no_head(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     with IndexBuilder(tmp_path / "none") as builder:
         builder.finish({"source": "made"})
-    build_scenes({"cut": tmp_path / "none"}, ScenesSpec(pieces=("cut",), use="training"), Path("data/index/scenes/training"))
+    build_scenes(
+        {"cut": tmp_path / "none"}, ScenesSpec(pieces=("cut",), use="training"), Path("data/index/scenes/training")
+    )
     assert (fit_dense_head("own", SPEC, REPEATS) / "config.json").is_file()
     with pytest.raises(ModelError, match="No dense head"):
         DenseHead.from_folder("own", 0)

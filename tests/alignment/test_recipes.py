@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.alignment.data.load import load_alignment_data
 from pipeline.alignment import fit_aligner
+from pipeline.alignment.data.load import load_alignment_data
 from pipeline.alignment.saved import HeadConfig, ProjectionHeads
 from pipeline.config import FitSpec, RetrievalParams, TrainParams
 from pipeline.datasets.caption_pairs import read_caption_pairs

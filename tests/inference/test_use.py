@@ -136,7 +136,9 @@ def test_search_in_blocks_equals_a_full_sort_without_invalid_rows(block: int) ->
 
 def test_stores_that_do_not_fit_are_refused(project: Project) -> None:
     model = aligner(project)
-    with pytest.raises(FingerprintMismatch, match=r"its view 'grid' it differs in:(?s:.*)resolution: found 224, expected 42"):
+    with pytest.raises(
+        FingerprintMismatch, match=r"its view 'grid' it differs in:(?s:.*)resolution: found 224, expected 42"
+    ):
         model.search(project.store("mean"), "a guitar")
     with pytest.raises(StoreError, match="No feature store at"):
         model.search(project.root / "nowhere", "a guitar")
