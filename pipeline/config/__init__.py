@@ -8,6 +8,7 @@ from pipeline.config.aligners import (
     FitSpec,
 )
 from pipeline.config.base import (
+    RECORDED,
     Fraction,
     Name,
     NonNegative,
@@ -174,6 +175,7 @@ __all__ = [
     "ASIF",
     "CCA",
     "CLASSNAMES",
+    "RECORDED",
     "STAGES",
     "TASKS",
     "TRAINED",

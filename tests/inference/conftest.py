@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from pipeline import Aligner
 from pipeline.alignment.heads.freeze_align import FreezeAlign
 from pipeline.alignment.saved import HeadConfig, head_entry, save_heads
-from pipeline.config import EncodeParams, EncoderSpec, FolderSource, FreezeAlignHead, ImageView, TextView
+from pipeline.config import EncodeParams, EncoderSpec, FolderSource, ImageView, TextView
 from pipeline.datasets.index import build_index
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.manifest import read_manifest
@@ -21,6 +21,7 @@ from pipeline.encoding.plan import image_plan, text_plan
 from pipeline.encoding.run import StoreEncoder
 from pipeline.features import FeatureStore
 from pipeline.paths import WORK_VARIABLE
+from tests.alignment.specs import trained
 from tests.dag.tiny import write_image_checkpoint, write_text_checkpoint
 
 PARAMS = EncodeParams(batch_size=4, text_batch_size=4, shard_rows=8, max_failure_rate=0.5)
@@ -73,8 +74,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         build_index(FolderSource(source="folder", path=str(root / "pictures")), index, root / "work")
         views = {
             "grid": ImageView(encoder="eye", resolution=42, tier="grid", grid=2),
-            "patch": ImageView(encoder="eye", resolution=28, tier="full", dtype="float32"),
-            "mean": ImageView(encoder="eye", resolution=28, tier="cls"),
+            "patch": ImageView(encoder="eye", resolution=224, tier="full", dtype="float32"),
+            "mean": ImageView(encoder="eye", resolution=224, tier="cls"),
         }
         for name, view in views.items():
             checkpoint = root / "data/checkpoints/eye"
@@ -82,10 +83,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             rows = image_rows(checkpoint, eye, view, index, PARAMS)
             job = StoreEncoder(name, fingerprint, lambda rows=rows: rows, 0.5)  # type: ignore[misc]
             job.run(image_plan(index, 8), root / "data/features/pairs" / name / "mine")
-        checkpoint, texts = root / "data/checkpoints/words", TextView(encoder="words")
+        checkpoint, view = root / "data/checkpoints/words", TextView(encoder="words", languages="all")
         plan, strings = text_plan(index, (), 8)
-        fingerprint = fingerprint_of(read_manifest(checkpoint), words, texts)
-        job = StoreEncoder("words", fingerprint, lambda: text_rows(checkpoint, words, texts, strings, PARAMS), 0.5)
+        rows = text_rows(checkpoint, words, view, strings, PARAMS)
+        job = StoreEncoder("words", fingerprint_of(read_manifest(checkpoint), words, view), lambda: rows, 0.5)
         job.run(plan, root / "data/features/pairs/words/mine")
     project = Project(root)
     for name in views:
@@ -94,11 +95,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def _write_heads(project: Project, local_tokens: str) -> None:
-    views = {"image": local_tokens, "text": "words"}
     config = HeadConfig(
         aligner=local_tokens,
-        head=head_entry(FreezeAlignHead(kind="freeze-align", local_tokens=local_tokens)),  # type: ignore[arg-type]
-        views=views,
+        head=head_entry(trained(embed_dim=12, local_tokens=local_tokens)),
+        views=(views := {"image": local_tokens, "text": "words"}),
         widths={"image": 16, "text": 16},
         embed_dim=12,
         fingerprints={side: project.store(view).fingerprint for side, view in views.items()},

@@ -12,7 +12,6 @@ from pipeline.config import (
     EvaluatedAligner,
     EvaluateParams,
     FitSpec,
-    FreezeAlignHead,
     NamedTemplates,
     PromptedClasses,
     RetrievalParams,
@@ -26,6 +25,7 @@ from pipeline.encoding.load import text_rows
 from pipeline.encoding.plan import text_plan
 from pipeline.encoding.run import StoreEncoder
 from pipeline.paths import WORK_VARIABLE
+from tests.alignment.specs import trained
 from tests.inference.conftest import PARAMS, Project, project
 
 __all__ = ["project"]
@@ -38,7 +38,7 @@ SPECS = {
             text="words",
             datasets=("mine",),
             data="all",
-            head=FreezeAlignHead(kind="freeze-align", local_tokens=name),  # type: ignore[arg-type]
+            head=trained(embed_dim=12, local_tokens=name),
         )
     )
     for name in ("grid", "mean")
