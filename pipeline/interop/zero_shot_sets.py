@@ -83,7 +83,8 @@ def add_sets(params_file: Path, sets: dict[str, Path]) -> list[str]:
     params_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     try:
         task = load_config(params_file).section("evaluate.tasks").classification
-        if not {entry.dataset for entry in task.classes}.issuperset(added):
+        asked = {entry.dataset for entry in task.classes} if task else set()
+        if not asked.issuperset(added):
             raise ConfigError(f"{params_file} is laid out so that entries cannot be added; add them by hand.")
     except ConfigError:
         params_file.write_text(before, encoding="utf-8")

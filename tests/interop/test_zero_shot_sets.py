@@ -62,6 +62,19 @@ def test_a_params_file_that_does_not_hold_stays_as_it_was(root: Path) -> None:
     assert params.read_text() == before
 
 
+def test_a_params_file_without_the_task_is_not_edited(root: Path) -> None:
+    params = root / "params.yaml"
+    lines = params.read_text().splitlines(keepends=True)
+    start = next(number for number, line in enumerate(lines) if line.startswith("    classification:"))
+    end = next(number for number, line in enumerate(lines) if line.startswith("    multilingual:"))
+    params.write_text("".join(lines[:start] + lines[end:]))
+    before = params.read_text()
+    with pytest.raises(ConfigError, match=r"no block `evaluate\.tasks\.classification\.classes:`"):
+        add_sets(params, find_sets(root / "wds"))
+    assert params.read_text() == before
+    assert add_sets(params, {}) == []
+
+
 def test_the_table_has_the_papers_columns_first(tmp_path: Path) -> None:
     rows = [
         {"metric": metric, "dataset": dataset, "aligner": aligner, "prompt_set": "single", "value": v, "chance": 0.5}
