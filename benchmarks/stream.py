@@ -36,7 +36,7 @@ from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.streaming import StreamedFeatures
 from pipeline.alignment.training.trainer import train_repeat
-from pipeline.config import AlignerSpec, TrainParams
+from pipeline.config import FreezeAlignHead, TrainParams
 from pipeline.features import ArraySpec, FeatureStore, Fingerprint
 from pipeline.features.publish import publish
 from pipeline.features.shards import ShardWriter
@@ -47,7 +47,7 @@ WIDTH, REGIONS, SHARD_ROWS = 384, 4, 16384
 IMAGE_BYTES, TEXT_BYTES = (1 + REGIONS) * WIDTH * 2, WIDTH * 2
 PAIR_BYTES = IMAGE_BYTES + TEXT_BYTES
 BATCH, BLOCK = 1024, 128
-SPEC = AlignerSpec(image="images", text="texts", data=("synthetic",), embed_dim=WIDTH)
+HEAD = FreezeAlignHead(kind="freeze-align", embed_dim=WIDTH)
 
 
 def write(folder: Path, rows: int, make: Callable[[int, int], dict[str, np.ndarray]]) -> FeatureStore:
@@ -126,7 +126,7 @@ def training_rate(features: AlignerFeatures, pairs: Tensor) -> float:
     """Pairs per second of an epoch of training at width 384."""
     data = AlignmentData(features, (pairs,), (pairs[:64],), {}, ("synthetic",))
     params = TrainParams(epochs=1, batch_size=BATCH, device=str(features.device))
-    result = train_repeat(data, params, spec=SPEC, repeat=0, seed=0, on_epoch=lambda _: None)
+    result = train_repeat(data, params, spec=HEAD, repeat=0, seed=0, on_epoch=lambda _: None)
     return result.history[0].samples_per_second
 
 
@@ -182,7 +182,7 @@ def quality(folder: Path, classes: int, each: int, seeds: Sequence[int]) -> list
         shuffles[f"streamed, window of 1/{parts}"] = streamed(images, texts, device, block, 2 * window * pair_bytes)
     shuffles["in the order of the store"] = InStoreOrder(held.images.inputs, held.texts.inputs, device)
     params = TrainParams(epochs=4, batch_size=128, lr=2e-3, device="cpu")
-    narrow = SPEC.model_copy(update={"embed_dim": 32})
+    narrow = HEAD.model_copy(update={"embed_dim": 32})
     table = []
     for name, features in shuffles.items():
         data = AlignmentData(features, (train,), (rows[held_out],), {}, ("synthetic",))

@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.training.common import spec as head_of  # noqa: E402
 from benchmarks.training.common import spread, updater  # noqa: E402
 from pipeline.accounting.machine import describe_machine  # noqa: E402
 from pipeline.alignment.data.inputs import ImageInput, TextInput  # noqa: E402
@@ -34,11 +35,15 @@ from pipeline.alignment.data.memory import free_device_memory  # noqa: E402
 from pipeline.alignment.data.resident import ResidentFeatures  # noqa: E402
 from pipeline.alignment.heads import parameter_count  # noqa: E402
 from pipeline.alignment.training.trainer import train_repeat  # noqa: E402
-from pipeline.config import AlignerSpec, TrainParams  # noqa: E402
+from pipeline.config import LocalTokens, TrainedHead, TrainParams  # noqa: E402
 from pipeline.errors import PermafrostError  # noqa: E402
 
 OUT = ROOT / "benchmarks" / "results" / "train_gpu.json"
-INPUTS = {"cls": ("none", 0), "cls + mean": ("mean", 1), "cls + grid of 16": ("grid", 16)}
+INPUTS: dict[str, tuple[LocalTokens, int]] = {
+    "cls": ("none", 0),
+    "cls + mean": ("mean", 1),
+    "cls + grid of 16": ("grid", 16),
+}
 SHARE = 0.8  # of the free memory for features; the rest is for the step
 FILLED = 1 << 18  # rows that are made at a time
 
@@ -84,7 +89,7 @@ def features(rows: int, width: int, tokens: int, device: torch.device) -> Alignm
     return AlignmentData(held, (pairs,), (pairs[:1024],), {}, ("synthetic",))
 
 
-def operations(data: AlignmentData, spec: AlignerSpec, params: TrainParams) -> int:
+def operations(data: AlignmentData, spec: TrainedHead, params: TrainParams) -> int:
     """Of a step, in matrix products, counted as it runs."""
     step = updater(data, spec, [params.model_copy(update={"step": "eager"})])
     batch = next(iter(data.features.epoch(data.train[0], params.batch_size, torch.Generator().manual_seed(0), 1)))
@@ -93,7 +98,7 @@ def operations(data: AlignmentData, spec: AlignerSpec, params: TrainParams) -> i
     return int(counted.get_total_flops())
 
 
-def rates(data: AlignmentData, spec: AlignerSpec, params: TrainParams) -> dict[str, Any]:
+def rates(data: AlignmentData, spec: TrainedHead, params: TrainParams) -> dict[str, Any]:
     """Samples per second of each kind of step in the trainer; or why there are none."""
     found: dict[str, Any] = {}
     for kind in ("eager", "compiled", "captured"):
@@ -107,7 +112,7 @@ def rates(data: AlignmentData, spec: AlignerSpec, params: TrainParams) -> dict[s
     return found
 
 
-def where_time_goes(data: AlignmentData, spec: AlignerSpec, params: TrainParams) -> dict[str, float]:
+def where_time_goes(data: AlignmentData, spec: TrainedHead, params: TrainParams) -> dict[str, float]:
     """Seconds per batch of what a step consists of, each measured apart."""
     device = data.features.device
     step, size = updater(data, spec, [params]), params.batch_size
@@ -153,14 +158,7 @@ def main() -> None:
         row_bytes = 2 * width * (2 + tokens)
         fits = rows if given.small else min(rows, int(SHARE * free_device_memory(device)) // row_bytes)
         data = features(fits, width, tokens, device)
-        spec = AlignerSpec(
-            image="images",
-            text="texts",
-            data=("synthetic",),
-            local_tokens=local_tokens,
-            embed_dim=width,
-            loss={"positives": "own"},
-        )
+        spec = head_of(width, local_tokens, positives="own")
         params = TrainParams(
             epochs=1, batch_size=batch, precision="bfloat16", validate_every=max(1, steps // 10), checkpoint_seconds=0.0
         )

@@ -17,16 +17,16 @@ from pipeline.alignment.losses.objective import Objective
 from pipeline.alignment.training.initial_head import initial_head
 from pipeline.alignment.training.members import Member
 from pipeline.alignment.training.update import Updater
-from pipeline.config import AlignerSpec, TrainParams
+from pipeline.config import FreezeAlignHead, InfoNCELoss, LocalTokens, TrainedHead, TrainParams
 
 CPU = torch.device("cpu")
 WIDTH = 384
 
 
-def spec(embed_dim: int = WIDTH, local_tokens: str = "mean", **loss: Any) -> AlignerSpec:
-    """A Freeze-Align head over synthetic views."""
-    return AlignerSpec(
-        image="images", text="texts", data=("synthetic",), embed_dim=embed_dim, local_tokens=local_tokens, loss=loss
+def spec(embed_dim: int = WIDTH, local_tokens: LocalTokens = "mean", **loss: Any) -> FreezeAlignHead:
+    """Freeze-Align's head with InfoNCE, whose keys are `loss`."""
+    return FreezeAlignHead(
+        kind="freeze-align", embed_dim=embed_dim, local_tokens=local_tokens, loss=InfoNCELoss(**loss)
     )
 
 
@@ -44,7 +44,7 @@ def noise(rows: int, width: int = WIDTH, tokens: int = 1) -> AlignmentData:
     return AlignmentData(features, (pairs,), (pairs[:64],), {}, ("synthetic",))
 
 
-def updater(data: AlignmentData, of: AlignerSpec, params: Sequence[TrainParams]) -> Updater:
+def updater(data: AlignmentData, of: TrainedHead, params: Sequence[TrainParams]) -> Updater:
     """The trainer's own step, for one head or for several side by side."""
     heads = []
     for seed, own in enumerate(params):

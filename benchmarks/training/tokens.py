@@ -14,8 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.alignment import train_aligner
-from pipeline.config import AlignerSpec, load_config
+from pipeline.alignment import fit_aligner
+from pipeline.config import (
+    EvaluatedAligner,
+    EvaluateSettings,
+    FitSpec,
+    FreezeAlignHead,
+    LocalTokens,
+    RetrievalParams,
+    TrainSettings,
+    load_config,
+)
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.load import image_rows
@@ -28,7 +37,12 @@ from pipeline.paths import MODELS, WORK_VARIABLE, checkpoint_folder, index_folde
 LINKED = ("splits", "index", "curation", "checkpoints")
 FULL = "vit-full"
 DATASETS = ("emoji", "stamps")
-VARIANTS = {"cls": ("vit", "none"), "cls + mean": ("vit", "mean"), "grid": ("vit", "grid"), "all": (FULL, "patch")}
+VARIANTS: dict[str, tuple[str, LocalTokens]] = {
+    "cls": ("vit", "none"),
+    "cls + mean": ("vit", "mean"),
+    "grid": ("vit", "grid"),
+    "all": (FULL, "patch"),
+}
 METRICS = ("i2t_recall@1_en", "t2i_recall@1_en", "i2t_recall@10_en", "t2i_recall@10_en")
 
 
@@ -63,26 +77,42 @@ def measure(project: Path, work: Path, variants: Sequence[str]) -> dict[str, Any
     os.chdir(folder)
     if "all" in variants:
         encode(project)
-    specs = {
-        name: AlignerSpec(image=view, text="minilm", data=DATASETS, local_tokens=tokens)
+    fits = {
+        name: FitSpec(
+            image=view,
+            text="minilm",
+            datasets=DATASETS,
+            data="all",
+            head=FreezeAlignHead(kind="freeze-align", local_tokens=tokens),
+        )
         for name, (view, tokens) in VARIANTS.items()
         if name in variants
     }
     rows: dict[str, dict[str, Any]] = {}
-    for name, spec in specs.items():
+    for name, fit in fits.items():
+        settings = TrainSettings(name=name, fit=fit, train=params, loading=None, repeats=repeats, seed=seed)
         started, busy = time.perf_counter(), time.process_time()
-        train_aligner(name, spec, params, repeats, seed)
+        fit_aligner(settings)
         metrics = json.loads((MODELS / name / "metrics.json").read_text(encoding="utf-8"))
         rows[name] = {
             "seconds": time.perf_counter() - started,
             "cpu_seconds": time.process_time() - busy,
             "validation_recall": metrics["validation_recall"],
-            "bytes_per_image": _bytes(spec),
+            "bytes_per_image": _bytes(fit),
         }
     evaluate = config.section("evaluate").model_copy(
-        update={"control": "cls", "versus": {}, "showcase": "cls", "examples": 0, "tasks": ("retrieval",)}
+        update={"control": "cls", "versus": {}, "showcase": "cls", "examples": 0}
     )
-    found = evaluate_task("retrieval", specs, evaluate, repeats, seed)
+    found = evaluate_task(
+        EvaluateSettings(
+            name="retrieval",
+            task=RetrievalParams(datasets=DATASETS),
+            evaluate=evaluate,
+            aligners={name: EvaluatedAligner(fit=fit) for name, fit in fits.items()},
+            repeats=repeats,
+            seed=seed,
+        )
+    )
     gaps = {(one.aligner, one.dataset, one.metric): one for one in found.differences if one.versus == "cls"}
     for name, row in rows.items():
         row["test"] = []
@@ -99,13 +129,13 @@ def measure(project: Path, work: Path, variants: Sequence[str]) -> dict[str, Any
     return {"repeats": repeats, "epochs": params.epochs, "variants": rows}
 
 
-def _bytes(spec: AlignerSpec) -> int:
+def _bytes(fit: FitSpec) -> int:
     """Of the features of one image that the head reads."""
-    store = FeatureStore.open(store_folder("pairs", spec.image, DATASETS[0]))
+    store = FeatureStore.open(store_folder("pairs", fit.image, DATASETS[0]))
     width = int(store.shape("cls")[-1]) * 2
-    tokens = {"none": 0, "mean": 1}.get(spec.local_tokens)
+    tokens = {"none": 0, "mean": 1}.get(fit.local_tokens)
     if tokens is None:
-        tokens = int(np.prod(store.shape(spec.local_tokens)[1:-1]))
+        tokens = int(np.prod(store.shape(fit.local_tokens)[1:-1]))
     return width * (1 + tokens)
 
 

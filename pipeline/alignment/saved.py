@@ -16,7 +16,7 @@ from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.empty import empty_head
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.identity import Identity
-from pipeline.config import AnyHead, FitSpec
+from pipeline.config import RECORDED, AnyHead, FitSpec
 from pipeline.errors import ModelError
 from pipeline.files import write_json
 
@@ -248,7 +248,7 @@ def _head_of(config: HeadConfig, folder: Path) -> Head:
     """A head of the recorded form, without its weights."""
     recorded = {"datasets": config.data, "data": "recorded", "head": config.head, **config.views}
     try:
-        fit = FitSpec.model_validate_json(json.dumps(recorded))
+        fit = FitSpec.model_validate_json(json.dumps(recorded), context=RECORDED)
     except ValidationError as error:
         raise ModelError(
             f"{folder / CONFIG_FILE} records a head that this version does not know "

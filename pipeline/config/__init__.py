@@ -9,6 +9,7 @@ from pipeline.config.aligners import (
     FitSpec,
 )
 from pipeline.config.base import (
+    RECORDED,
     Fraction,
     Name,
     NonNegative,
@@ -177,6 +178,7 @@ __all__ = [
     "CCA",
     "CLASSNAMES",
     "NO_DATA",
+    "RECORDED",
     "STAGES",
     "TASKS",
     "TRAINED",

@@ -2,9 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
-from pipeline.config.base import NonNegativeValues, Positive, PositiveCounts, PositiveFloat, PositiveValues, Section
+from pipeline.config.base import (
+    RECORDED,
+    NonNegativeValues,
+    Positive,
+    PositiveCounts,
+    PositiveFloat,
+    PositiveValues,
+    Section,
+)
 
 Direction = Literal["image-to-text", "text-to-image"]
 
@@ -69,8 +77,8 @@ class KernelRidge(_Form):
     bandwidth: PositiveValues = (1.0,)
 
     @model_validator(mode="after")
-    def _effective(self) -> "KernelRidge":
-        if self.features == "exact":
+    def _effective(self, info: ValidationInfo) -> "KernelRidge":
+        if self.features == "exact" and info.context != RECORDED:
             self.refuse(("size",), "an exact kernel has as many features as there are images")
         return self
 

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
-from pipeline.config.base import Name, Positive, PositiveFloat, Section
+from pipeline.config.base import RECORDED, Name, Positive, PositiveFloat, Section
 from pipeline.config.closed_forms import ClosedForm
 from pipeline.config.losses import InfoNCELoss, LossSpec
 from pipeline.config.training import LoadingChanges, TrainChanges
@@ -115,9 +115,9 @@ class ClosedFormHead(_Fitted, _OneVector):
     train: LoadingChanges = LoadingChanges()
 
     @model_validator(mode="after")
-    def _effective(self) -> "ClosedFormHead":
+    def _effective(self, info: ValidationInfo) -> "ClosedFormHead":
         for name, form in self.forms.items():
-            if len(self.forms) == 1 and "weight" in form.model_fields_set:
+            if len(self.forms) == 1 and "weight" in form.model_fields_set and info.context != RECORDED:
                 raise ValueError(f"`weight` of {name!r} would have no effect: it is the only form")
         if self.whitening is not None and all(form.kind == "cca" for form in self.forms.values()):
             raise ValueError("`whitening` would have no effect: cca whitens by its own `shrink`")

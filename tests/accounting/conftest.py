@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pipeline.config import StoreSpec
+from pipeline.config import RunNames, StoreSpec
 from pipeline.encoders.manifest import Manifest, combined_digest, hash_files, write_manifest
 from pipeline.features.scratch import WORK_VARIABLE
 
@@ -18,6 +18,18 @@ STORES = {
     "other-words": StoreSpec(group="pairs", dataset="other", view="words", encoder="words"),
     "never-run": StoreSpec(group="pairs", dataset="never", view="words", encoder="words"),
 }
+NAMES = RunNames(
+    encoders=("eye", "words"),
+    datasets=("mine", "other", "never"),
+    scenes=("composed", "training"),
+    stores=STORES,
+    compare=("never",),
+    toy=("never",),
+    curations=(),
+    aligners=("default", "again"),
+    dense_heads=(),
+    tasks=("retrieval", "classification", "long_text"),
+)
 EYE, WORDS = 3 * 4 + 5, 2 * 7  # parameters
 
 
@@ -60,12 +72,12 @@ def store(folder: Path, digest: str, rows: int) -> None:
 
 
 def model(folder: Path, weights: dict[str, str], pairs: int, epochs: int) -> None:
+    views = {"image": "eye", "text": "words"}
     fingerprints = {
-        view: {"digest": view, "compared": {"weights": digest}, "described": {"model": f"{view}-net"}}
-        for view, digest in weights.items()
+        side: {"digest": view, "compared": {"weights": weights[view]}, "described": {"model": f"{view}-net"}}
+        for side, view in views.items()
     }
-    config = {"image_view": "eye", "text_view": "words", "parameters": 3, "fingerprints": fingerprints}
-    put(folder / "config.json", config)
+    put(folder / "config.json", {"views": views, "parameters": 3, "fingerprints": fingerprints})
     repeats = {f"repeat_{i}": {"samples_seen": pairs * epochs, "training_pairs": pairs} for i in range(2)}
     put(folder / "metrics.json", {"samples_seen": 2 * pairs * epochs, "seconds": 1.5, "repeats": repeats})
 

@@ -19,13 +19,13 @@ from pipeline.accounting.ratios import published_ratios
 from pipeline.accounting.stages import disk_usage
 from pipeline.encoding.run import JOURNAL
 from pipeline.errors import CheckpointError, DataError
-from tests.accounting.conftest import EYE, STORES, WORDS, put
+from tests.accounting.conftest import EYE, NAMES, WORDS, put
 
 ROOT = Path(__file__).parents[2]
 
 
 def costs(folder: Path) -> dict[str, Any]:
-    account(folder / "out", STORES)
+    account(folder / "out", NAMES)
     content: dict[str, Any] = json.loads((folder / "out/costs.json").read_text())
     return content
 
@@ -38,7 +38,8 @@ def stage(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 def test_every_stage_with_outputs_is_listed_once_in_the_order_of_the_dag(run: Path) -> None:
     assert [entry["stage"] for entry in costs(run)["stages"]] == [
-        *("checkpoint@eye", "checkpoint@words", "index@mine", "index@other", "scenes", "splits", "prompts"),
+        *("checkpoint@eye", "checkpoint@words", "index@mine", "index@other"),
+        *("scenes@composed", "scenes@training", "splits", "prompts"),
         *("encode@mine-eye", "encode@mine-words", "encode@other-words", "train@again", "train@default"),
         *("evaluate@long_text", "evaluate@retrieval"),
     ]
@@ -121,14 +122,15 @@ def test_the_ratios_of_the_poster_follow_from_its_figures() -> None:
 
 def test_an_empty_project_is_accounted_for(run: Path) -> None:
     shutil.rmtree(run / "data")
-    content = costs(run)
+    account(run / "out", NAMES.model_copy(update={"aligners": ()}))
+    content = json.loads((run / "out/costs.json").read_text())
     assert content["stages"] == []
     assert content["aligners"] == []
     assert all(entry["name"].startswith("poster.") for entry in content["ratios"])
 
 
 def test_the_summary_is_nested_numbers_alone(run: Path) -> None:
-    account(run / "out", STORES)
+    account(run / "out", NAMES)
     summary = json.loads((run / "out/costs.summary.json").read_text())
     leaves: list[object] = [summary]
     while any(isinstance(leaf, dict) for leaf in leaves):
@@ -139,7 +141,7 @@ def test_the_summary_is_nested_numbers_alone(run: Path) -> None:
 
 
 def test_the_terminal_shows_all_three_tables(run: Path) -> None:
-    text = account(run / "out", STORES)
+    text = account(run / "out", NAMES)
     lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
     assert lines["encode"][1:4] == ["3", "4.0", "0"]
     assert lines["train"][2] == "restored"
@@ -148,8 +150,8 @@ def test_the_terminal_shows_all_three_tables(run: Path) -> None:
 
 
 def test_equal_data_give_equal_bytes(run: Path) -> None:
-    account(run / "one", STORES)
-    account(run / "two", STORES)
+    account(run / "one", NAMES)
+    account(run / "two", NAMES)
     for name in ("costs.json", "costs.summary.json"):
         assert (run / "one" / name).read_bytes() == (run / "two" / name).read_bytes()
 
@@ -187,7 +189,7 @@ def test_a_checkpoint_without_weights_is_named(tmp_path: Path) -> None:
 def test_an_aligner_of_an_earlier_run_is_left_out_by_name(run: Path) -> None:
     path = run / "data/models/again/config.json"
     config = json.loads(path.read_text())
-    put(path, config | {"fingerprints": {"eye": "digest", "words": "digest"}})
+    put(path, config | {"fingerprints": {"image": "digest", "text": "digest"}})
     content = costs(run)
     assert [entry["aligner"] for entry in content["aligners"]] == ["default"]
     (reason,) = content["left_out"]
@@ -197,7 +199,7 @@ def test_an_aligner_of_an_earlier_run_is_left_out_by_name(run: Path) -> None:
     content = costs(run)
     assert content["aligners"] == []
     assert "the encoder of view words" in content["left_out"][1]
-    assert "WITHOUT aligner default: the encoder of view words" in account(run / "out", STORES)
+    assert "WITHOUT aligner default: the encoder of view words" in account(run / "out", NAMES)
 
 
 def test_damaged_files_are_named(run: Path) -> None:
@@ -205,18 +207,26 @@ def test_damaged_files_are_named(run: Path) -> None:
     config = json.loads(path.read_text())
     put(path, {key: value for key, value in config.items() if key != "parameters"})
     with pytest.raises(DataError, match="expected the field 'parameters'"):
-        account(run / "out", STORES)
+        account(run / "out", NAMES)
     path.write_text("{")
     with pytest.raises(DataError, match="default/config.json cannot be read as JSON"):
-        account(run / "out", STORES)
+        account(run / "out", NAMES)
+    path.unlink()
+    with pytest.raises(DataError, match="default/config.json cannot be read"):
+        account(run / "out", NAMES)
     assert not (run / "out/costs.json").exists()
 
 
-def test_hidden_and_unfinished_folders_are_no_stages(run: Path) -> None:
-    before = [entry["stage"] for entry in costs(run)["stages"]]
+def test_what_params_do_not_name_is_not_counted(run: Path) -> None:
+    before = costs(run)
     put(run / "data/checkpoints/.gitignore", {})
     put(run / "data/models/.new.partial/config", {})
-    assert [entry["stage"] for entry in costs(run)["stages"]] == before
+    put(run / "data/index/pairs/earlier/about.json", {})
+    shutil.copytree(run / "data/models/default", run / "data/models/earlier")
+    put(run / "data/results/earlier.json", {})
+    after = costs(run)
+    assert [entry["stage"] for entry in after["stages"]] == [entry["stage"] for entry in before["stages"]]
+    assert (after["aligners"], after["left_out"]) == (before["aligners"], before["left_out"])
 
 
 def test_the_machine_is_described(tmp_path: Path) -> None:

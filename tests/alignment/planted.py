@@ -11,12 +11,13 @@ from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.streaming import StreamedFeatures
-from pipeline.config import AlignerSpec, TrainParams
+from pipeline.config import TrainParams
 from pipeline.features import FeatureStore
+from tests.alignment.specs import trained
 from tests.features.stores import write_store
 
 CPU = torch.device("cpu")
-SPEC = AlignerSpec(image="vit", text="minilm", data=("toy",), embed_dim=6)
+HEAD = trained(embed_dim=6)
 PARAMS = TrainParams(epochs=6, batch_size=16, warmup_steps=3, lr=5e-3, device="cpu")
 TRAIN, PAIRS = 40, 60
 

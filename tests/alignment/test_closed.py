@@ -1,6 +1,5 @@
 """Closed forms against libraries and slow versions, and the streamed pass against all rows at once."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 
 from pipeline.alignment.closed_form import statistics as gather_module
-from pipeline.alignment.closed_form.fit import fit_closed
+from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.closed_form.kernel import gamma_of, kernel_ridge, nystrom_root
 from pipeline.alignment.closed_form.linear import cca, procrustes, ridge, whitening
 from pipeline.alignment.closed_form.moments import Moments, MomentSums
@@ -21,10 +20,11 @@ from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.heads.vectors import image_vector, text_vector
-from pipeline.alignment.saved import HeadConfig, ProjectionHeads, recipe_of, save_heads
+from pipeline.alignment.saved import HeadConfig, ProjectionHeads, head_entry, save_heads
 from pipeline.alignment.training.initial_head import initial_head, input_whitening
-from pipeline.config import AlignerSpec, ClosedForm, TrainParams
+from pipeline.config import ClosedFormHead, TrainParams
 from pipeline.errors import DataError, ModelError
+from tests.alignment.specs import computed, trained
 
 N, D, E = 90, 6, 5
 DIRECTIONS = ("image-to-text", "text-to-image")
@@ -151,17 +151,14 @@ def world(seed: int = 0) -> AlignmentData:
     return AlignmentData(features, (torch.cat([train, second]),), (validation,), {}, ("toy",))
 
 
-def spec(*forms: dict[str, Any], **changes: Any) -> AlignerSpec:
-    closed = [{"form": "cca", **form} for form in forms]
-    return AlignerSpec.model_validate_json(
-        json.dumps({"image": "vit", "text": "minilm", "data": ["toy"], "head": "closed", "closed": closed, **changes})
-    )
-
-
 def vectors(data: AlignmentData) -> tuple[np.ndarray, np.ndarray]:
     pairs = data.train[0]
     x = image_vector(data.features.images.read(pairs[:, 0]), "concat")
     return x.double().numpy(), text_vector(data.features.texts.read(pairs[:, 1])).double().numpy()
+
+
+def whitening_of(sides: str) -> dict[str, str] | None:
+    return None if sides == "none" else {"sides": sides}
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -174,8 +171,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gather_module, "BLOCK", 16)
 
 
-def scores(data: AlignmentData, fitted: AlignerSpec) -> np.ndarray:
-    head, _, _ = fit_closed(fitted, data, 0, seed=0)
+def scores(data: AlignmentData, spec: ClosedFormHead) -> np.ndarray:
+    head, _, _ = fit_closed(resolved(spec, data)[0], data, 0, seed=0)
     images, texts = data.features.images.read(torch.arange(N)), data.features.texts.read(torch.arange(N))
     return np.asarray((head.image_features(images) @ head.text_features(texts).T).numpy())
 
@@ -196,38 +193,38 @@ def test_a_ridge_head_scores_as_scikit_learn(direction: str) -> None:
     else:
         model = Ridge(alpha=0.5 * y.var(0).mean() * len(x)).fit(y, x)
         expected = cosines(all_x - x.mean(0), model.predict(all_y) - x.mean(0))
-    found = scores(data, spec({"form": "ridge", "ridge": [0.5], "direction": direction}))
+    found = scores(data, computed({"ridge": {"ridge": [0.5], "direction": direction}}))
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("whiten", ["none", "text", "both"])
-def test_a_kernel_head_scores_as_scikit_learn(whiten: str) -> None:
+@pytest.mark.parametrize("sides", ["none", "text", "both"])
+def test_a_kernel_head_scores_as_scikit_learn(sides: str) -> None:
     """Images with two captions count twice, with the mean of both."""
     data = world()
     x, y = vectors(data)
     all_x, all_y = everything(data)
-    if whiten == "both":
+    if sides == "both":
         white = whitening(torch.from_numpy(np.cov(x.T, ddof=0)), 0.3).numpy()
         x, all_x = (x - x.mean(0)) @ white, (all_x - x.mean(0)) @ white
-    white = whitening(torch.from_numpy(np.cov(y.T, ddof=0)), 0.3).numpy() if whiten != "none" else np.eye(E)
+    white = whitening(torch.from_numpy(np.cov(y.T, ddof=0)), 0.3).numpy() if sides != "none" else np.eye(E)
     target, all_y = (y - y.mean(0)) @ white, (all_y - y.mean(0)) @ white
     images, counts = x[:60], np.array([2] * 20 + [1] * 40)
     means = np.concatenate([(target[:20] + target[60:]) / 2, target[20:60]])
     gamma = 1 / (2 * images.var(0, ddof=1).sum())
     model = KernelRidge(alpha=0.4, kernel="rbf", gamma=gamma).fit(images, means, sample_weight=counts.astype(float))
-    found = scores(data, spec({"form": "kernel-ridge", "ridge": [0.4]}, whiten=whiten))
+    found = scores(data, computed({"kernel-ridge": {"ridge": [0.4]}}, whitening=whitening_of(sides)))
     np.testing.assert_allclose(found, cosines(model.predict(all_x), all_y), atol=1e-3)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_streamed_kernels_approach_the_exact_one(direction: str) -> None:
     data = world()
-    exact = scores(data, spec({"form": "kernel-ridge", "ridge": [1.0], "direction": direction}))
+    exact = scores(data, computed({"kernel-ridge": {"ridge": [1.0], "direction": direction}}))
     for features, size in (("nystrom", 60), ("fourier", 1500)):
-        form = {"form": "kernel-ridge", "ridge": [1.0], "features": features, "size": size, "direction": direction}
-        near = scores(data, spec(form))
+        form = {"ridge": [1.0], "features": features, "size": size, "direction": direction}
+        near = scores(data, computed({"kernel-ridge": form}))
         assert np.corrcoef(near.ravel(), exact.ravel())[0, 1] > 0.97, features
-    rough = scores(data, spec({"form": "kernel-ridge", "features": "nystrom", "size": 2, "direction": direction}))
+    rough = scores(data, computed({"kernel-ridge": {"features": "nystrom", "size": 2, "direction": direction}}))
     assert np.corrcoef(rough.ravel(), exact.ravel())[0, 1] < np.corrcoef(near.ravel(), exact.ravel())[0, 1]
 
 
@@ -241,49 +238,60 @@ def test_an_asif_head_is_the_relative_representation_by_hand() -> None:
         values = cosines(rows - mean, anchors - mean)
         kept = np.sort(values, axis=1)[:, [-7]]
         sides.append(np.where(values >= kept, values, 0).clip(0) ** 3)
-    found = scores(data, spec({"form": "asif", "neighbours": [7], "exponent": [3.0]}))
+    found = scores(data, computed({"asif": {"neighbours": [7], "exponent": [3.0]}}))
     np.testing.assert_allclose(found, cosines(*sides), atol=2e-3)
 
 
 def test_validation_chooses_and_the_first_of_equals_stays() -> None:
     data = world()
-    values = {"form": "ridge", "ridge": [1e6, 0.1]}
-    head, recall, tried = fit_closed(spec(values), data, 0, seed=0)
-    alone = [fit_closed(spec({**values, "ridge": [one]}), data, 0, seed=0)[1] for one in (1e6, 0.1)]
+    head, recall, tried = fit_closed(computed({"ridge": {"ridge": [1e6, 0.1]}}), data, 0, seed=0)
+    alone = [fit_closed(computed({"ridge": {"ridge": [one]}}), data, 0, seed=0)[1] for one in (1e6, 0.1)]
     assert tried == 2
     assert recall == max(alone)
     assert 2.0 <= float(head.scale().detach()) <= 1000.0
 
 
 def test_an_ensemble_adds_the_cosines_of_its_forms() -> None:
-    data, forms = world(), [{"form": "cca", "shrink": [0.5], "weight": 3.0}, {"form": "ridge", "ridge": [0.5]}]
-    alone = [scores(data, spec(form)) for form in forms]
-    np.testing.assert_allclose(scores(data, spec(*forms)), 0.75 * alone[0] + 0.25 * alone[1], atol=1e-5)
+    data, forms = world(), {"cca": {"shrink": [0.5]}, "ridge": {"ridge": [0.5]}}
+    alone = [scores(data, computed({name: form})) for name, form in forms.items()]
+    both = computed({"cca": {**forms["cca"], "weight": 3.0}, "ridge": forms["ridge"]})
+    np.testing.assert_allclose(scores(data, both), 0.75 * alone[0] + 0.25 * alone[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(
     "forms",
     [
-        [{"form": "procrustes"}],
-        [{"form": "asif", "neighbours": [5]}],
-        [{"form": "cca"}, {"form": "kernel-ridge"}, {"form": "kernel-ridge", "features": "fourier", "size": 32}],
-        [{"form": "kernel-ridge", "features": "nystrom", "size": 9, "direction": "text-to-image"}],
+        {"procrustes": {}},
+        {"asif": {"neighbours": [5]}},
+        {"kernel-ridge": {"features": "exact"}},
+        {"cca": {}, "kernel-ridge": {}, "random": {"kind": "kernel-ridge", "features": "fourier", "size": 32}},
+        {"kernel-ridge": {"features": "nystrom", "size": 9, "direction": "text-to-image"}},
     ],
 )
-def test_what_is_saved_embeds_as_what_was_fitted(forms: list[dict[str, Any]], tmp_path: Path) -> None:
-    data, fitted = world(), spec(*forms, whiten="both")
-    head, _, _ = fit_closed(fitted, data, 0, seed=0)
+def test_what_is_saved_embeds_as_what_was_fitted(forms: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    data, spec = world(), computed(forms, whitening={})
+    whole, choices = resolved(spec, data)
+    head, _, _ = fit_closed(whole, data, 0, seed=0)
     images, texts = data.features.images.read(torch.arange(N)), data.features.texts.read(torch.arange(N))
     width = head.text_features(texts).shape[1]
     save_heads(head, tmp_path, 0)
     HeadConfig(
-        "toy", "closed", D, E, width, "grid", "vit", "minilm", {}, ("toy",), 1, (0,), (), 0, recipe=recipe_of(fitted)
+        aligner="toy",
+        head=head_entry(spec),
+        views={"image": "vit", "text": "minilm"},
+        widths={"image": D, "text": E},
+        embed_dim=width,
+        fingerprints={"image": {"digest": "a"}, "text": {"digest": "b"}},
+        data=("toy",),
+        repeats=1,
+        seeds=(0,),
+        choices=choices,
     ).write(tmp_path)
     loaded = ProjectionHeads.from_folder(tmp_path)
     np.testing.assert_allclose(
-        loaded.embed_image(images.cls.numpy(), images.local.numpy()), head.image_features(images), atol=1e-6
+        loaded.embed_image(images.cls.numpy(), images.local.numpy()), head.image_features(images), atol=1e-5
     )
-    np.testing.assert_allclose(loaded.embed_text(texts.tokens[:, 0].numpy()), head.text_features(texts), atol=1e-6)
+    np.testing.assert_allclose(loaded.embed_text(texts.tokens[:, 0].numpy()), head.text_features(texts), atol=1e-5)
     patches = loaded.embed_patches(images.local.numpy())
     np.testing.assert_allclose(np.linalg.norm(patches, axis=-1), 1.0, atol=1e-5)
     assert loaded.logit_scale == pytest.approx(float(head.scale().detach()))
@@ -291,20 +299,21 @@ def test_what_is_saved_embeds_as_what_was_fitted(forms: list[dict[str, Any]], tm
 
 def test_too_many_images_for_an_exact_kernel_are_refused_with_what_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gather_module, "LARGEST", 59)
-    with pytest.raises(DataError, match="features: fourier"):
-        fit_closed(spec({"form": "kernel-ridge"}), world(), 0, seed=0)
+    for form in ({"kernel-ridge": {"features": "exact"}}, {"asif": {}}):
+        with pytest.raises(DataError, match=r"has 60 images.*features: auto.*leave asif out"):
+            fit_closed(computed(form), world(), 0, seed=0)
 
 
 # --- heads that training starts from ---
 
 
-@pytest.mark.parametrize("whiten", ["none", "text", "both"])
+@pytest.mark.parametrize("sides", ["none", "text", "both"])
 @pytest.mark.parametrize("init", ["ridge", "cca"])
-def test_a_head_starts_as_its_closed_form(init: str, whiten: str) -> None:
+def test_a_head_starts_as_its_closed_form(init: str, sides: str) -> None:
     data = world()
-    started = spec({}, whiten=whiten).model_copy(update={"head": "linear", "closed": (), "init": init, "embed_dim": E})
+    started = trained("linear", init=init, embed_dim=E, whitening=whitening_of(sides))
     head = initial_head(started, data, TrainParams(dropout=0.0), 0)
-    closed = started.model_copy(update={"head": "closed", "closed": (ClosedForm(form=init),), "whiten": "none"})  # type: ignore[arg-type]
+    closed = computed({init: {}})
     images, texts = data.features.images.read(torch.arange(N)), data.features.texts.read(torch.arange(N))
     found = head.image_features(images) @ head.text_features(texts).T
     np.testing.assert_allclose(found.detach(), scores(data, closed), atol=1e-3)
@@ -314,7 +323,7 @@ def test_a_head_starts_as_its_closed_form(init: str, whiten: str) -> None:
 
 def test_inputs_are_whitened_by_the_train_split_alone() -> None:
     data = world()
-    image, text = input_whitening(spec({}, whiten="both", whiten_shrink=1e-9), data, 0)
+    image, text = input_whitening(trained("linear", whitening={"sides": "both", "shrink": 1e-9}), data, 0)
     assert image is not None
     assert text is not None
     pairs = data.train[0]
@@ -327,4 +336,4 @@ def test_inputs_are_whitened_by_the_train_split_alone() -> None:
         white = affine(rows)
         torch.testing.assert_close(white.mean(0), torch.zeros(rows.shape[1]), atol=1e-3, rtol=0)
         torch.testing.assert_close(white.T @ white / len(white), torch.eye(rows.shape[1]), atol=1e-2, rtol=0)
-    assert input_whitening(spec({}, whiten="none"), data, 0) == (None, None)
+    assert input_whitening(trained("linear"), data, 0) == (None, None)

@@ -7,18 +7,19 @@ import torch
 
 from pipeline.alignment.data.load import AlignmentData, load_alignment_data
 from pipeline.alignment.data.resident import ResidentFeatures
-from pipeline.config import AlignerSpec
+from pipeline.config import FitSpec
 from pipeline.datasets.caption_pairs import read_caption_pairs
 from pipeline.errors import DataError, FingerprintMismatch
 from pipeline.features import FeatureStore
 from pipeline.paths import store_folder
+from tests.alignment.specs import fit_of, trained
 from tests.alignment.toy import GRID, VISION, World, write_store
 
-SPEC = AlignerSpec(image="vit", text="minilm", data=("emoji", "stamps"))
+FIT = fit_of()
 
 
-def load(spec: AlignerSpec = SPEC) -> AlignmentData:
-    return load_alignment_data("default", spec, 2, torch.device("cpu"))
+def load(fit: FitSpec = FIT) -> AlignmentData:
+    return load_alignment_data("default", fit, 2, torch.device("cpu"))
 
 
 def resident(data: AlignmentData) -> ResidentFeatures:
@@ -54,9 +55,9 @@ def test_a_caption_of_two_data_sets_is_one_row() -> None:
     data = load()
     assert len(resident(data).texts.inputs) == 32
     assert len(resident(data).images.inputs) == 2 * 2 * 32
-    assert {view: fingerprint["digest"] for view, fingerprint in data.fingerprints.items()} == {
-        "vit": "digest-vit",
-        "minilm": "digest-minilm",
+    assert {side: fingerprint["digest"] for side, fingerprint in data.fingerprints.items()} == {
+        "image": "digest-vit",
+        "text": "digest-minilm",
     }
 
 
@@ -77,10 +78,10 @@ def test_other_languages_are_not_trained_on(world: World) -> None:
 @pytest.mark.usefixtures("world")
 def test_local_tokens_as_one_mean_and_tokens_that_are_not_stored() -> None:
     assert resident(load()).images.inputs.local.shape[1:] == (GRID, VISION)
-    mean = load(SPEC.model_copy(update={"local_tokens": "mean"}))
+    mean = load(fit_of(trained(local_tokens="mean")))
     assert resident(mean).images.inputs.local.shape[1:] == (1, VISION)
     with pytest.raises(DataError, match=r"needs the array 'patch'.*cls, mean, grid"):
-        load(SPEC.model_copy(update={"local_tokens": "patch"}))
+        load(fit_of(trained(local_tokens="patch")))
 
 
 def test_an_empty_data_set_is_left_out_with_a_warning(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -127,7 +128,7 @@ def test_stores_of_different_encoders_are_refused() -> None:
 
 def test_a_repeat_without_a_split_and_an_empty_split_are_refused(world: World) -> None:
     with pytest.raises(DataError, match=r"lacks the columns split_2"):
-        load_alignment_data("default", SPEC, 3, torch.device("cpu"))
+        load_alignment_data("default", FIT, 3, torch.device("cpu"))
     held = {s["image_id"] for s in world.samples if s["split_1"] == "validation"}
     world.rewrite_pairs([pair for pair in world.pairs if pair["image_id"] not in held])
     with pytest.raises(DataError, match="the validation split of repeat 1 has 0 pairs"):
@@ -143,7 +144,7 @@ def test_only_selected_images_are_trained_on_and_validation_is_untouched(world: 
     everything = load()
     dropped = [s["image_id"] for s in world.samples if s["split_0"] == s["split_1"] == "train"][:5]
     world.write_selection("few", leave_out=dropped)
-    few = load(SPEC.model_copy(update={"curation": "few"}))
+    few = load(FIT.model_copy(update={"data": "few"}))
     store = FeatureStore.open(store_folder("pairs", "vit", "emoji"))
     features = {store.read("cls", [image])[0, -1].tobytes() for image in dropped}
     for repeat in range(2):
@@ -155,21 +156,21 @@ def test_only_selected_images_are_trained_on_and_validation_is_untouched(world: 
 def test_a_selection_of_other_splits_or_repeats_is_refused(world: World) -> None:
     held = next(s for s in world.samples if s["split_1"] == "test")
     leak = {"repeat": 1, "dataset": held["dataset"], "image_id": held["image_id"]}
-    spec = SPEC.model_copy(update={"curation": "stale"})
+    fit = FIT.model_copy(update={"data": "stale"})
     world.write_selection("stale", add=[leak])
     with pytest.raises(
         DataError, match=rf"selects 1 of \d+ images for repeat 1 .*{held['image_id']}.*\(test\).*curate@"
     ):
-        load(spec)
+        load(fit)
     world.write_selection("stale", add=[leak | {"image_id": "gone"}])
     with pytest.raises(DataError, match=r"the first gone of .*\(absent\)"):
-        load(spec)
+        load(fit)
     world.write_selection("stale", add=[leak | {"repeat": 2}])
     with pytest.raises(DataError, match=r"selects for repeat 2, but splits.repeats is 2.*dvc repro curate@stale"):
-        load(spec)
+        load(fit)
 
 
 @pytest.mark.usefixtures("world")
 def test_a_missing_selection_is_refused() -> None:
     with pytest.raises(DataError, match=r"curation/best/selected.parquet.*dvc repro curate@best"):
-        load(SPEC.model_copy(update={"curation": "best"}))
+        load(FIT.model_copy(update={"data": "best"}))

@@ -13,7 +13,7 @@ from pipeline.errors import DataError, ModelError
 from tests.evaluation.dense_world import TEXT_WIDTH, DenseWorld
 from tests.evaluation.scene_world import REPEATS, SIDE, WIDTH
 
-SPEC = DenseHeadSpec(image="eye-dense", text="words", regularisation=0.3)
+SPEC = DenseHeadSpec(image="eye-dense", text="words", scenes="training", regularisation=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +120,16 @@ def test_what_is_missing() -> None:
 
 
 def test_without_training_scenes_there_is_no_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.config import ScenesParams
+    from pipeline.config import ScenesSpec
     from pipeline.datasets.builder import IndexBuilder
     from pipeline.datasets.scenes import build_scenes
 
     monkeypatch.chdir(tmp_path)
     with IndexBuilder(tmp_path / "none") as builder:
         builder.finish({"source": "made"})
-    build_scenes({"cut": tmp_path / "none"}, ScenesParams(pieces=("cut",)), Path("data/index/scenes/training"))
+    build_scenes(
+        {"cut": tmp_path / "none"}, ScenesSpec(pieces=("cut",), use="training"), Path("data/index/scenes/training")
+    )
     assert (fit_dense_head("own", SPEC, REPEATS) / "config.json").is_file()
     with pytest.raises(ModelError, match="No dense head"):
         DenseHead.from_folder("own", 0)

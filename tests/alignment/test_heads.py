@@ -1,7 +1,5 @@
 """Every head against its formula written out, and its parameters against the published counts."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,14 +12,10 @@ from pipeline.alignment.heads.fitted import RBF, Affine, Fourier, Relative
 from pipeline.alignment.heads.networks import GatedLowRank, GatedUnit, InvertedBottleneck
 from pipeline.alignment.heads.two_networks import TwoNetworks
 from pipeline.alignment.heads.whitened import Whitened
-from pipeline.config import AlignerSpec, LossSpec, TrainParams
+from tests.alignment.specs import trained
 
 B, T, D, E, K = 5, 3, 6, 4, 7
 TRAINED = ("freeze-align", "linear", "mlp", "gated-unit", "inverted-bottleneck", "gated-low-rank")
-
-
-def spec(**changes: Any) -> AlignerSpec:
-    return AlignerSpec.model_validate({"image": "vit", "text": "minilm", "data": ("toy",), **changes})
 
 
 def images(tokens: int = T) -> ImageInput:
@@ -36,7 +30,7 @@ def texts() -> TextInput:
 @pytest.mark.parametrize(("text", "shared", "expected"), [(1024, 1024, 11_553_793), (768, 768, 7_290_113)])
 def test_freeze_align_has_the_published_number_of_parameters(text: int, shared: int, expected: int) -> None:
     with torch.device("meta"):
-        head = build_head(spec(embed_dim=shared), 1024, text, TrainParams())
+        head = build_head(trained(embed_dim=shared), 1024, text)
     assert parameter_count(head) == expected
 
 
@@ -83,8 +77,7 @@ def test_the_gated_low_rank_map_starts_as_an_orthogonal_one() -> None:
 @pytest.mark.parametrize("kind", ["info-nce", "sigmoid"])
 def test_every_trained_head_gives_unit_vectors_and_learns(head: str, kind: str) -> None:
     torch.manual_seed(0)
-    loss = LossSpec.model_validate({"kind": kind})
-    built = build_head(spec(head=head, embed_dim=K, loss=loss), D, E, TrainParams(dropout=0.1))
+    built = build_head(trained(head, embed_dim=K, loss={"kind": kind}), D, E, dropout=0.1)
     image, text = built.image_features(images()), built.text_features(texts())
     patch = built.patch_features(torch.randn(B, T, D))
     assert image.shape == text.shape == (B, K)
@@ -104,7 +97,7 @@ def test_the_image_vector_is_made_of_cls_and_local_tokens(kind: str) -> None:
     given = images()
     cls, mean = given.cls.float(), given.local.float().mean(1)
     vector = {"cls": cls, "mean": mean, "sum": cls + mean, "concat": torch.cat([cls, mean], 1)}[kind]
-    head = build_head(spec(head="linear", image_input=kind, embed_dim=K), D, E, TrainParams(dropout=0.0))
+    head = build_head(trained("linear", image_input=kind, embed_dim=K), D, E)
     assert isinstance(head, TwoNetworks)
     torch.testing.assert_close(head.image_features(given), F.normalize(head.image(vector), dim=1))
     tokens = texts()
@@ -115,7 +108,7 @@ def test_the_image_vector_is_made_of_cls_and_local_tokens(kind: str) -> None:
 
 
 def test_freeze_align_without_local_tokens_is_its_cls_projector() -> None:
-    head = build_head(spec(local_tokens="none", embed_dim=K), D, E, TrainParams()).eval()
+    head = build_head(trained(local_tokens="none", embed_dim=K), D, E).eval()
     given = images(tokens=0)
     torch.testing.assert_close(head.image_features(given), F.normalize(head.vision_cls(given.cls.float()), dim=1))  # type: ignore[operator]
     assert torch.isfinite(head.patch_features(torch.randn(1, 2, D))).all()
@@ -140,7 +133,7 @@ def test_cosines_of_an_ensemble_are_weighted_means() -> None:
 
 def test_a_whitened_head_is_the_head_on_mapped_features() -> None:
     maps = [Affine(torch.randn(width), torch.randn(width, width)) for width in (D, D, E)]
-    inner = build_head(spec(embed_dim=K, loss=LossSpec(kind="sigmoid")), D, E, TrainParams(dropout=0.0)).eval()
+    inner = build_head(trained(embed_dim=K, loss={"kind": "sigmoid"}), D, E).eval()
     head, given, tokens = Whitened(inner, (maps[0], maps[1]), maps[2]), images(), texts()
 
     def mapped(x: Tensor, affine: Affine) -> Tensor:

@@ -21,20 +21,21 @@ from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.streaming import StreamedFeatures, in_reading_order
 from pipeline.alignment.training.trainer import train_repeat
 from pipeline.alignment.validation import read_validation, validation_recall
-from pipeline.config import AlignerSpec, TrainParams
+from pipeline.config import FitSpec, TrainParams
 from pipeline.features import FeatureStore
 from pipeline.paths import store_folder
+from tests.alignment.specs import fit_of, trained
 from tests.alignment.toy import GRID, TEXT, VISION
 from tests.features.stores import normal, write_store
 
 CPU = torch.device("cpu")
-SPEC = AlignerSpec(image="vit", text="minilm", data=("emoji", "stamps"))
-NARROW = SPEC.model_copy(update={"embed_dim": 6})
+FIT = fit_of()
+NARROW = trained(embed_dim=6)
 PARAMS = TrainParams(epochs=3, batch_size=16, warmup_steps=3, lr=5e-3, device="cpu", shuffle_block=4)
 
 
-def load(mode: str, spec: AlignerSpec = SPEC) -> AlignmentData:
-    return load_alignment_data("default", spec, 2, CPU, PARAMS.model_copy(update={"features": mode}))
+def load(mode: str, fit: FitSpec = FIT) -> AlignmentData:
+    return load_alignment_data("default", fit, 2, CPU, PARAMS.model_copy(update={"features": mode}))
 
 
 def batches(data: AlignmentData, number: int = 1, seed: int = 0) -> list[PairBatch]:
@@ -51,10 +52,10 @@ def content(batch: PairBatch) -> list[tuple[bytes, ...]]:
 @pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("local_tokens", ["grid", "mean"])
 def test_every_mode_serves_the_same_pairs(local_tokens: str) -> None:
-    spec = SPEC.model_copy(update={"local_tokens": local_tokens})
+    fit = fit_of(trained(local_tokens=local_tokens))
     served = {}
     for mode in ("device", "host", "stream"):
-        data = load(mode, spec)
+        data = load(mode, fit)
         served[mode] = sorted(pair for batch in batches(data) for pair in content(batch))
         assert {len(batch) for batch in batches(data)} <= {15, 16}
     assert len(served["stream"]) == len(load("device").train[0])
@@ -260,7 +261,7 @@ class Unshuffled(ResidentFeatures):
 def score(features: AlignerFeatures, pairs: Tensor, validation: Tensor, seed: int) -> float:
     data = AlignmentData(features, (pairs,), (validation,), {}, ("toy",))
     params = TrainParams(epochs=6, batch_size=48, warmup_steps=5, lr=3e-3, device="cpu")
-    wide = SPEC.model_copy(update={"embed_dim": 16})
+    wide = trained(embed_dim=16)
     result = train_repeat(data, params, spec=wide, repeat=0, seed=seed, on_epoch=lambda _: None)
     return result.history[-1].val_recall
 

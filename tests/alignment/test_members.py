@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from pipeline.alignment import train_aligner
+from pipeline.alignment import fit_aligner
 from pipeline.alignment.losses.objective import Objective
 from pipeline.alignment.saved import ProjectionHeads
 from pipeline.alignment.training.initial_head import initial_head
@@ -16,10 +16,11 @@ from pipeline.alignment.training.members import members_of
 from pipeline.alignment.training.records import TrainedRepeat
 from pipeline.alignment.training.stacked import Dropout, StackedLosses
 from pipeline.alignment.training.trainer import train_members
-from pipeline.config import AlignerSpec, MemberParams, TrainParams
+from pipeline.config import MemberParams, TrainParams
 from pipeline.errors import ModelError
 from pipeline.paths import MODELS, WORK_VARIABLE
-from tests.alignment.planted import SPEC, changed, planted
+from tests.alignment.planted import HEAD, changed, planted
+from tests.alignment.specs import fit_of, settings_of
 from tests.alignment.toy import World
 
 MEMBERS = {
@@ -30,16 +31,16 @@ MEMBERS = {
 }
 
 
-def together(params: TrainParams, repeat: int = 0, spec: AlignerSpec = SPEC) -> dict[str, TrainedRepeat]:
+def together(params: TrainParams, repeat: int = 0) -> dict[str, TrainedRepeat]:
     members = members_of(params, 5, 1, repeat)
-    results = train_members(planted(), members, spec=spec, repeat=0, seed=5, on_record=lambda *_: None)
+    results = train_members(planted(), members, spec=HEAD, repeat=0, seed=5, on_record=lambda *_: None)
     return {result.member.name: result for result in results}
 
 
 def alone(params: TrainParams, name: str) -> TrainedRepeat:
     """The member by itself, on the same batches: the plain road of one head."""
     (member,) = [member for member in members_of(params, 5, 1, 0) if member.name == name]
-    (result,) = train_members(planted(), [member], spec=SPEC, repeat=0, seed=5, on_record=lambda *_: None)
+    (result,) = train_members(planted(), [member], spec=HEAD, repeat=0, seed=5, on_record=lambda *_: None)
     return result
 
 
@@ -88,13 +89,13 @@ def test_stacked_dropout_has_the_rate_of_each_head_and_keeps_the_mean() -> None:
 def test_gradients_of_stacked_heads_are_those_of_each() -> None:
     data, params = planted(), changed(dropout=0.0)
     torch.manual_seed(0)
-    heads = [initial_head(SPEC, data, params, 0) for _ in range(3)]
+    heads = [initial_head(HEAD, data, params, 0) for _ in range(3)]
     batch = next(iter(data.features.epoch(data.train[0], 16, torch.Generator().manual_seed(0), 1)))
     expected = []
     for head in heads:
-        loss = Objective(SPEC.loss)(head, batch, 0.0)["loss"]
+        loss = Objective(HEAD.loss)(head, batch, 0.0)["loss"]
         expected.append((loss.detach(), torch.autograd.grad(loss, list(head.parameters()))))
-    stacked = StackedLosses(heads, Objective(SPEC.loss), [0.0] * 3)
+    stacked = StackedLosses(heads, Objective(HEAD.loss), [0.0] * 3)
     losses = stacked(batch, 0.0)["loss"]
     losses.sum().backward()
     stacked.hand_out_gradients()
@@ -140,9 +141,8 @@ def inside(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
 @pytest.mark.usefixtures("inside")
 @pytest.mark.parametrize("kept", ["best", "slow"])
 def test_one_member_is_kept_and_each_is_reported(kept: str) -> None:
-    spec = AlignerSpec(image="vit", text="minilm", data=("emoji", "stamps"), embed_dim=6)
     params = changed(epochs=4, members={"slow": {"lr": 1e-5}, "usual": {}, "wild": {"lr": 1e30}}, grad_clip=0.0)
-    train_aligner("default", spec, params.model_copy(update={"member": kept}), 2, 0)
+    fit_aligner(settings_of(fit_of(HEAD), params.model_copy(update={"member": kept})))
     folder = MODELS / "default"
     metrics = json.loads((folder / "metrics.json").read_text())
     members = metrics["members"]
@@ -164,7 +164,7 @@ def test_one_member_is_kept_and_each_is_reported(kept: str) -> None:
     ]
     assert ProjectionHeads.from_folder(folder, 1).logit_scale > 1
     with pytest.raises(ModelError, match="'wild' diverged"):
-        train_aligner("default", spec, params.model_copy(update={"member": "wild"}), 2, 0)
+        fit_aligner(settings_of(fit_of(HEAD), params.model_copy(update={"member": "wild"})))
 
 
 def test_members_are_checked_as_they_are_read() -> None:

@@ -8,8 +8,9 @@ import torch
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads.base import parameter_count
 from pipeline.alignment.heads.freeze_align import FreezeAlign
-from pipeline.alignment.saved import HeadConfig, ProjectionHeads, heads_path, save_heads
+from pipeline.alignment.saved import HeadConfig, ProjectionHeads, head_entry, heads_path, save_heads
 from pipeline.errors import ModelError
+from tests.alignment.specs import trained
 
 
 @pytest.fixture
@@ -18,14 +19,11 @@ def saved(tmp_path: Path) -> tuple[Path, FreezeAlign]:
     head = FreezeAlign(8, 6, 5).eval()
     config = HeadConfig(
         aligner="toy",
-        head="freeze-align",
-        vision_dim=8,
-        text_dim=6,
+        head=head_entry(trained(embed_dim=5)),
+        views={"image": "vit", "text": "minilm"},
+        widths={"image": 8, "text": 6},
         embed_dim=5,
-        local_tokens="grid",
-        image_view="vit",
-        text_view="minilm",
-        fingerprints={"vit": {"digest": "a"}, "minilm": {"digest": "b"}},
+        fingerprints={"image": {"digest": "a"}, "text": {"digest": "b"}},
         data=("emoji",),
         repeats=1,
         seeds=(0,),
@@ -87,7 +85,7 @@ def test_what_does_not_fit_is_refused(saved: tuple[Path, FreezeAlign]) -> None:
         heads.embed_text(np.zeros((2, 8), np.float32))
     with pytest.raises(ModelError, match=r"repeat_1.*dvc repro"):
         ProjectionHeads.from_folder(folder, 1)
-    with pytest.raises(ModelError, match=r"No trained aligner.*dvc repro"):
+    with pytest.raises(ModelError, match=r"No fitted aligner.*dvc repro"):
         HeadConfig.read(folder / "absent")
     heads_path(folder, 0).write_bytes(b"\x80\x04 not safetensors")
     with pytest.raises(ModelError, match="does not fit"):

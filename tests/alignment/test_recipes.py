@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.alignment import fit_aligner
 from pipeline.alignment.data.load import load_alignment_data
-from pipeline.alignment.fit import train_aligner
 from pipeline.alignment.saved import HeadConfig, ProjectionHeads
-from pipeline.config import AlignerSpec, TrainParams
+from pipeline.config import FitSpec, RetrievalParams, TrainParams
 from pipeline.datasets.caption_pairs import read_caption_pairs
 from pipeline.device import choose_device
 from pipeline.errors import DataError, ModelError, StoreError
@@ -19,47 +19,48 @@ from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.retrieval import evaluate_retrieval
 from pipeline.features import FeatureStore
 from pipeline.paths import store_folder
+from tests.alignment.specs import DATASETS, evaluated, fit_of, head_of, settings_of, trained
 from tests.alignment.toy import VISION, World
 
 PARAMS = TrainParams(epochs=6, batch_size=64, warmup_steps=2, lr=3e-3, device="cpu")
-CLOSED = {"head": "closed", "local_tokens": "mean"}
+CLOSED = {"kind": "closed-form", "local_tokens": "mean"}
 RECIPES: dict[str, dict[str, Any]] = {
-    "default": {**CLOSED, "whiten": "text", "closed": [{"form": "cca"}, {"form": "kernel-ridge"}]},
-    "asif": {**CLOSED, "closed": [{"form": "asif", "neighbours": [20, 40]}]},
-    "fourier": {**CLOSED, "whiten": "both", "closed": [{"form": "kernel-ridge", "features": "fourier", "size": 256}]},
-    "sail": {"head": "gated-unit", "loss": {"kind": "sigmoid"}, "whiten": "both", "train": {"temperature": 0.05}},
-    "linear": {"head": "linear", "init": "cca", "embed_dim": 8, "loss": {"positives": "concept", "noise": 0.1}},
-    "structure": {"head": "gated-low-rank", "loss": {"structure": 1.0, "mixup": 1.0}, "local_tokens": "mean"},
+    "default": {**CLOSED, "whitening": {"sides": "text"}, "forms": {"cca": {}, "kernel-ridge": {}}},
+    "asif": {**CLOSED, "forms": {"asif": {"neighbours": [20, 40]}}},
+    "fourier": {**CLOSED, "whitening": {}, "forms": {"kernel-ridge": {"features": "fourier", "size": 256}}},
+    "exact": {**CLOSED, "forms": {"kernel-ridge": {"features": "exact"}}},
+    "sail": {"kind": "gated-unit", "loss": {"kind": "sigmoid"}, "whitening": {}, "train": {"temperature": 0.05}},
+    "linear": {"kind": "linear", "init": "cca", "embed_dim": 8, "loss": {"positives": "concept", "noise": 0.1}},
+    "structure": {"kind": "gated-low-rank", "loss": {"structure": {}, "mixup": 1.0}, "local_tokens": "mean"},
 }
 
 
-def spec(name: str, **changes: Any) -> AlignerSpec:
-    base = {"image": "vit", "text": "minilm", "data": ("emoji", "stamps")}
-    return AlignerSpec.model_validate_json(json.dumps({**base, **RECIPES.get(name, {}), **changes}))
+def recipe(name: str, image: str = "vit", **changes: Any) -> FitSpec:
+    return fit_of(head_of(**{**RECIPES[name], **changes}), image)
 
 
-@pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_is_trained_saved_and_evaluated(name: str, world: World) -> None:
-    config = train_aligner(name, spec(name), PARAMS, repeats=2, seed=0)
+def test_a_recipe_is_fitted_saved_and_evaluated(name: str, world: World) -> None:
+    config = fit_aligner(settings_of(recipe(name), PARAMS, name))
     assert HeadConfig.read(Path("data/models") / name) == config
     assert config.parameters > 0
     metrics = json.loads((Path("data/models") / name / "metrics.json").read_text())
     assert metrics["validation_recall"]["mean"] > 0.05
     assert (Path("data/models") / name / "curves.csv").read_text().startswith("repeat,")
-    train_aligner("control", spec(name, image="control"), PARAMS, repeats=2, seed=0)
-    aligners = [
-        TrainedAligner(one, spec(name, image=view), 2, choose_device("cpu"))
-        for one, view in ((name, "vit"), ("control", "control"))
-    ]
+    fit_aligner(settings_of(recipe(name, "control"), PARAMS, "control"))
+    specs = evaluated({name: recipe(name), "control": recipe(name, "control")})
+    aligners = [TrainedAligner(one, spec, 2, choose_device("cpu")) for one, spec in specs.items()]
     params = world.config().section("evaluate").model_copy(update={"control": "control", "showcase": name})
-    result = evaluate_retrieval(aligners, params, 2, 0)
+    result = evaluate_retrieval(aligners, RetrievalParams(datasets=DATASETS), params, 2, 0)
     value = {(r.aligner, r.dataset, r.metric): r.value for r in result.result.rows}
-    for dataset in ("emoji", "stamps"):
+    for dataset in DATASETS:
         assert value[name, dataset, "i2t_recall@5"] > value["control", dataset, "i2t_recall@5"] + 0.2
-    other = spec(name, whiten="image" if spec(name).whiten == "none" else "none", init="random")
-    with pytest.raises(ModelError, match="Train it again"):
-        TrainedAligner(name, other, 2, choose_device("cpu"))
+    unwhitened = {"whitening": None if "whitening" in RECIPES[name] else {"sides": "image"}}
+    others = {"head": recipe(name, **{**unwhitened, "init": "random"} if name == "linear" else unwhitened)}
+    others["view"] = recipe(name, "control")
+    for other in evaluated(others).values():
+        with pytest.raises(ModelError, match="Fit it again"):
+            TrainedAligner(name, other, 2, choose_device("cpu"))
 
 
 @pytest.mark.usefixtures("world")
@@ -67,7 +68,7 @@ def test_a_closed_form_is_the_same_wherever_features_lie() -> None:
     one = {mode: PARAMS.model_copy(update={"features": mode}) for mode in ("device", "stream")}
     vectors = []
     for mode, params in one.items():
-        train_aligner(mode, spec("default"), params, repeats=2, seed=0)
+        fit_aligner(settings_of(recipe("default"), params, mode))
         heads = ProjectionHeads.from_folder(Path("data/models") / mode, 1)
         x = np.random.default_rng(0).normal(size=(7, VISION)).astype(np.float32)
         vectors.append(heads.embed_image(x, x[:, None]))
@@ -78,21 +79,21 @@ def test_a_closed_form_is_the_same_wherever_features_lie() -> None:
 @pytest.mark.parametrize("mode", ["device", "stream"])
 def test_images_without_local_tokens_are_their_cls_alone(mode: str) -> None:
     params = PARAMS.model_copy(update={"features": mode})
-    data = load_alignment_data("toy", spec("", local_tokens="none"), 2, torch.device("cpu"), params)
+    data = load_alignment_data("toy", fit_of(trained(local_tokens="none")), 2, torch.device("cpu"), params)
     batch = next(iter(data.features.epoch(data.train[0], 16, torch.Generator().manual_seed(0), 1)))
     assert batch.images.local.shape == (len(batch), 0, VISION)
     with pytest.raises(StoreError, match="asks for 2 layers, its image view keeps 1"):
-        load_alignment_data("toy", spec("", local_tokens="mean", layers=2), 2, torch.device("cpu"), params)
+        load_alignment_data("toy", fit_of(trained(local_tokens="mean", layers=2)), 2, torch.device("cpu"), params)
 
 
 @pytest.mark.usefixtures("world")
 def test_concepts_are_numbered_alike_over_data_sets() -> None:
-    wanted = spec("", loss={"positives": "concept"})
+    wanted = fit_of(trained(loss={"positives": "concept"}))
     data = load_alignment_data("toy", wanted, 2, torch.device("cpu"), PARAMS)
     assert data.concepts is not None
     names = len(torch.unique(data.concepts))
     assert names < len(data.concepts) / 3  # two pictures in each of two data sets
-    assert load_alignment_data("toy", spec(""), 2, torch.device("cpu"), PARAMS).concepts is None
+    assert load_alignment_data("toy", fit_of(), 2, torch.device("cpu"), PARAMS).concepts is None
 
 
 @pytest.mark.parametrize("local_tokens", ["grid", "mean", "none"])
@@ -101,7 +102,7 @@ def test_crops_are_further_images_of_the_training_split(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     World(tmp_path, families=16, concepts_per_family=2, crops=2).write()
-    plain, cropped = (spec("", local_tokens=local_tokens, crops=crops) for crops in (False, True))
+    plain, cropped = (fit_of(trained(local_tokens=local_tokens, crops=crops)) for crops in (False, True))
     served = {}
     for mode in ("device", "stream"):
         params = PARAMS.model_copy(update={"features": mode})
@@ -138,4 +139,4 @@ def test_crops_are_further_images_of_the_training_split(
 @pytest.mark.usefixtures("world")
 def test_crops_that_a_store_does_not_keep_are_missed() -> None:
     with pytest.raises(DataError, match="keeps no crops"):
-        load_alignment_data("toy", spec("", crops=True), 2, torch.device("cpu"), PARAMS)
+        load_alignment_data("toy", fit_of(trained(crops=True)), 2, torch.device("cpu"), PARAMS)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.alignment import train_aligner
+from pipeline.alignment import fit_aligner
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.saved import heads_path
 from pipeline.alignment.training import resume
@@ -19,9 +19,10 @@ from pipeline.alignment.training.members import members_of
 from pipeline.alignment.training.records import TrainedRepeat
 from pipeline.alignment.training.resume import Checkpoint, forget, training_folder
 from pipeline.alignment.training.trainer import train_members
-from pipeline.config import AlignerSpec, TrainParams
+from pipeline.config import TrainParams
 from pipeline.paths import MODELS, WORK_VARIABLE
-from tests.alignment.planted import PARAMS, SPEC, changed, planted, streamed
+from tests.alignment.planted import HEAD, PARAMS, changed, planted, streamed
+from tests.alignment.specs import fit_of, settings_of
 from tests.alignment.toy import ROOT, World
 
 STEPS = 18
@@ -49,7 +50,7 @@ class KilledAt(Checkpoint):
 def train(data: AlignmentData, params: TrainParams, checkpoint: Checkpoint | None = None) -> list[TrainedRepeat]:
     members = members_of(params, 0, 1, 0)
     return train_members(
-        data, members, spec=SPEC, repeat=0, seed=0, on_record=lambda *_: None, checkpoint=checkpoint
+        data, members, spec=HEAD, repeat=0, seed=0, on_record=lambda *_: None, checkpoint=checkpoint
     )  # fmt: skip
 
 
@@ -155,16 +156,16 @@ def test_what_decides_the_weights_decides_the_folder(tmp_path: Path, monkeypatch
     data = planted()
     moved = planted()
     moved.features.images.inputs.cls[0] += 1  # type: ignore[attr-defined]
-    same_name = training_folder(SPEC, PARAMS, data, 0)
-    assert training_folder(SPEC, changed(checkpoint_seconds=3.0), planted(), 0) == same_name
+    same_name = training_folder(HEAD, PARAMS, data, 0)
+    assert training_folder(HEAD, changed(checkpoint_seconds=3.0), planted(), 0) == same_name
     others = [
-        training_folder(SPEC, changed(lr=2e-3), data, 0),
-        training_folder(SPEC, changed(members=MANY), data, 0),
-        training_folder(SPEC.model_copy(update={"embed_dim": 7}), PARAMS, data, 0),
-        training_folder(SPEC, PARAMS, data, 1),
-        training_folder(SPEC, PARAMS, planted(pairs=59), 0),
-        training_folder(SPEC, PARAMS, moved, 0),
-        training_folder(SPEC, PARAMS, streamed(tmp_path / "store"), 0),
+        training_folder(HEAD, changed(lr=2e-3), data, 0),
+        training_folder(HEAD, changed(members=MANY), data, 0),
+        training_folder(HEAD.model_copy(update={"embed_dim": 7}), PARAMS, data, 0),
+        training_folder(HEAD, PARAMS, data, 1),
+        training_folder(HEAD, PARAMS, planted(pairs=59), 0),
+        training_folder(HEAD, PARAMS, moved, 0),
+        training_folder(HEAD, PARAMS, streamed(tmp_path / "store"), 0),
     ]
     assert len({same_name, *others}) == 1 + len(others)
 
@@ -181,10 +182,9 @@ def test_checkpoints_of_an_ended_training_are_removed_and_old_ones_too(tmp_path:
 
 CHILD = """
 import sys
-from pipeline.alignment import train_aligner
-from pipeline.config import AlignerSpec, TrainParams
-spec, params = AlignerSpec.model_validate_json(sys.argv[1]), TrainParams.model_validate_json(sys.argv[2])
-train_aligner("default", spec, params, 2, 0)
+from pipeline.alignment import fit_aligner
+from pipeline.config import TrainSettings
+fit_aligner(TrainSettings.model_validate_json(sys.argv[1]))
 """
 
 
@@ -192,9 +192,9 @@ train_aligner("default", spec, params, 2, 0)
 def test_a_killed_process_resumes_and_ends_in_the_same_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WORK_VARIABLE, str(world.root / "work"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    spec = AlignerSpec(image="vit", text="minilm", data=("emoji", "stamps"), embed_dim=6)
     params = changed(epochs=6, batch_size=64, checkpoint_seconds=1e-3)
-    child = subprocess.Popen([sys.executable, "-c", CHILD, spec.model_dump_json(), params.model_dump_json()])
+    settings = settings_of(fit_of(HEAD), params)
+    child = subprocess.Popen([sys.executable, "-c", CHILD, settings.model_dump_json()])
     curves = MODELS / "default" / "curves.csv"
     while child.poll() is None and not (curves.is_file() and curves.read_text().count("\n") > 2):
         time.sleep(0.01)
@@ -202,11 +202,11 @@ def test_a_killed_process_resumes_and_ends_in_the_same_files(world: World, monke
     assert child.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     (state,) = (world.root / "work" / "training").glob("*/0.safetensors")
     assert Checkpoint(state, 1.0).read() is not None
-    train_aligner("default", spec, params, 2, 0)
+    fit_aligner(settings)
     resumed = {repeat: heads_path(MODELS / "default", repeat).read_bytes() for repeat in range(2)}
     lines = len(curves.read_text().splitlines())
     assert not list((world.root / "work" / "training").iterdir())
-    train_aligner("default", spec, params.model_copy(update={"checkpoint_seconds": 0.0}), 2, 0)
+    fit_aligner(settings_of(fit_of(HEAD), params.model_copy(update={"checkpoint_seconds": 0.0})))
     for repeat, content in resumed.items():
         assert heads_path(MODELS / "default", repeat).read_bytes() == content
     assert len(curves.read_text().splitlines()) == lines == 1 + 2 * 6

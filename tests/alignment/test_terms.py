@@ -18,7 +18,7 @@ from pipeline.alignment.losses.objective import Objective
 from pipeline.alignment.losses.regularisers import mixed, noisy
 from pipeline.alignment.losses.structure import neighbours
 from pipeline.alignment.training.stacked import StackedLosses
-from pipeline.config import AlignerSpec, LossSpec, TrainParams
+from tests.alignment.specs import loss_of, trained
 
 B, T, D, K = 9, 3, 6, 4
 
@@ -107,7 +107,7 @@ def test_noise_has_the_size_asked_for() -> None:
 
 def test_the_objective_adds_its_parts_and_grows_the_structure_term() -> None:
     head = FreezeAlign(D, D, K, dropout=0.0).eval()
-    spec = LossSpec(structure=10.0, structure_warmup=0.5, patch_text=0.3)
+    spec = loss_of(structure={"weight": 10.0, "warmup": 0.5}, patch_text=0.3)
     for progress, grown in ((0.0, 0.0), (0.25, 0.5), (0.9, 1.0), (torch.tensor(0.25), 0.5)):
         parts = Objective(spec)(head, batch(), progress)
         expected = parts["contrast"] + 10 * grown * parts["structure"] + 0.3 * parts["patch_text"]
@@ -117,13 +117,13 @@ def test_the_objective_adds_its_parts_and_grows_the_structure_term() -> None:
 def test_blocks_change_nothing_of_the_objective_and_noise_is_for_training_alone() -> None:
     for kind in ("info-nce", "sigmoid"):
         head = FreezeAlign(D, D, K, dropout=0.0, logit_bias=-10.0)
-        spec = LossSpec(kind=kind, noise=0.5, mixup=1.0)
+        spec = loss_of(kind=kind, noise=0.5, mixup=1.0)
         head.eval()
         whole = Objective(spec)(head, batch(), 0.0)["loss"]
         torch.testing.assert_close(
             Objective(spec.model_copy(update={"chunk_rows": 4}))(head, batch(), 0.0)["loss"], whole
         )
-        torch.testing.assert_close(Objective(LossSpec(kind=kind))(head, batch(), 0.0)["loss"], whole)
+        torch.testing.assert_close(Objective(loss_of(kind=kind))(head, batch(), 0.0)["loss"], whole)
         head.train()
         assert not torch.allclose(Objective(spec)(head, batch(), 0.0)["loss"], whole)
 
@@ -133,17 +133,15 @@ def test_blocks_change_nothing_of_the_objective_and_noise_is_for_training_alone(
     [
         ("freeze-align", {"patch_text": 0.1}),
         ("gated-unit", {"kind": "sigmoid"}),
-        ("gated-low-rank", {"structure": 10.0}),
+        ("gated-low-rank", {"structure": {"weight": 10.0}}),
         ("linear", {"chunk_rows": 4}),
         ("linear", {"chunk_rows": 4, "kind": "sigmoid"}),
         ("mlp", {"noise": 0.1, "mixup": 1.0, "chunk_rows": 4}),
     ],
 )
 def test_every_loss_maps_over_stacked_heads(head: str, loss: dict[str, Any]) -> None:
-    spec = AlignerSpec.model_validate(
-        {"image": "vit", "text": "minilm", "data": ("toy",), "head": head, "embed_dim": K, "loss": loss}
-    )
-    heads = [build_head(spec, D, D, TrainParams(dropout=0.0)).train() for _ in range(2)]
+    spec = trained(head, embed_dim=K, loss=loss)
+    heads = [build_head(spec, D, D).train() for _ in range(2)]
     objective = Objective(spec.loss)
     alone = torch.stack([objective(one, batch(), 0.5)["loss"].detach() for one in heads])
     losses = StackedLosses(heads, objective, [0.0, 0.0])
@@ -176,7 +174,7 @@ def test_what_counts_as_a_positive() -> None:
     concepts = torch.tensor([0, 1, 1, 3, 4, 5, 6, 7, 8])
     losses = {}
     for kind in ("own", "pairs", "concept"):
-        losses[kind] = Objective(LossSpec(positives=kind), concepts)(head, batch(), 0.0)["loss"]
+        losses[kind] = Objective(loss_of(positives=kind), concepts)(head, batch(), 0.0)["loss"]
     image, text = head.image_features(batch().images), head.text_features(batch().texts)
     logits = head.scale() * image @ text.T
     for kind, same in (
@@ -188,4 +186,4 @@ def test_what_counts_as_a_positive() -> None:
         columns = torch.stack([logits[:, j].logsumexp(0) - logits[:, j][same[:, j]].mean() for j in range(B)])
         torch.testing.assert_close(losses[kind], (rows.mean() + columns.mean()) / 2)
     with pytest.raises(ValueError, match="concept of each image"):
-        Objective(LossSpec(positives="concept"))
+        Objective(loss_of(positives="concept"))

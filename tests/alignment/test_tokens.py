@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.alignment import ProjectionHeads, train_aligner
+from pipeline.alignment import ProjectionHeads, fit_aligner
 from pipeline.alignment.data.load import AlignmentData, load_alignment_data
 from pipeline.alignment.vectors import embed_stored_texts
-from pipeline.config import AlignerSpec, TrainParams
+from pipeline.config import EvaluateSettings, RetrievalParams, TrainParams
 from pipeline.errors import StoreError
 from pipeline.evaluation import evaluate_task
 from pipeline.features import ArraySpec, FeatureStore, Fingerprint
@@ -18,9 +18,10 @@ from pipeline.features.quantised import stored_rows, stored_specs
 from pipeline.features.scratch import WORK_VARIABLE
 from pipeline.features.shards import ShardWriter
 from pipeline.paths import store_folder
+from tests.alignment.specs import DATASETS, evaluated, fit_of, head_of, settings_of
 from tests.alignment.toy import World
 
-SPEC = AlignerSpec(image="vit", text="tokens", data=("emoji", "stamps"), text_tokens="full")
+FIT = fit_of(head_of(text_tokens="full"), text="tokens")
 PARAMS = TrainParams(epochs=20, batch_size=32, warmup_steps=3, lr=5e-3, device="cpu", shuffle_block=4)
 
 
@@ -52,7 +53,7 @@ def write_tokens(out: Path, plain: FeatureStore, scratch: Path) -> None:
 
 def load(mode: str) -> AlignmentData:
     params = PARAMS.model_copy(update={"features": mode})
-    return load_alignment_data("default", SPEC, 2, torch.device("cpu"), params)
+    return load_alignment_data("default", FIT, 2, torch.device("cpu"), params)
 
 
 @pytest.mark.usefixtures("told")
@@ -71,11 +72,18 @@ def test_every_mode_serves_the_same_tokens_and_masks() -> None:
 
 
 def test_an_aligner_trains_on_tokens_and_is_evaluated_with_them(told: World) -> None:
-    specs = {"default": SPEC, "control": SPEC.model_copy(update={"image": "control"})}
-    for name, spec in specs.items():
-        train_aligner(name, spec, PARAMS, repeats=2, seed=0)
-    params = told.config().section("evaluate").model_copy(update={"control": "control"})
-    rows = evaluate_task("retrieval", specs, params, 2, 0).rows
+    fits = {"default": FIT, "control": FIT.model_copy(update={"image": "control"})}
+    for name, fit in fits.items():
+        fit_aligner(settings_of(fit, PARAMS, name))
+    settings = EvaluateSettings(
+        name="retrieval",
+        task=RetrievalParams(datasets=DATASETS),
+        evaluate=told.config().section("evaluate").model_copy(update={"control": "control"}),
+        aligners=evaluated(fits),
+        repeats=2,
+        seed=0,
+    )
+    rows = evaluate_task(settings).rows
     value = {(row.aligner, row.dataset, row.metric): row.value for row in rows}
     for dataset in told.datasets:
         assert value["default", dataset, "t2i_recall@1"] > value["control", dataset, "t2i_recall@1"] + 0.3
@@ -95,4 +103,4 @@ def test_an_aligner_trains_on_tokens_and_is_evaluated_with_them(told: World) -> 
 @pytest.mark.usefixtures("world")
 def test_a_view_without_tokens_is_said() -> None:
     with pytest.raises(StoreError, match="tier: full"):
-        load_alignment_data("default", SPEC.model_copy(update={"text": "minilm"}), 2, torch.device("cpu"), PARAMS)
+        load_alignment_data("default", FIT.model_copy(update={"text": "minilm"}), 2, torch.device("cpu"), PARAMS)

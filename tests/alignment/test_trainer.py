@@ -17,12 +17,12 @@ from pipeline.alignment.validation import read_validation, recall_at_1, validati
 from pipeline.config import TrainParams
 from pipeline.errors import ModelError
 from pipeline.evaluation.metrics import first_hit_ranks, hits_at
-from tests.alignment.planted import PARAMS, SPEC, TRAIN, changed, planted
+from tests.alignment.planted import HEAD, PARAMS, TRAIN, changed, planted
 
 
 def train(params: TrainParams = PARAMS, seed: int = 0, seen: list[EpochRecord] | None = None) -> TrainedRepeat:
     records = [] if seen is None else seen
-    return train_repeat(planted(), params, spec=SPEC, repeat=0, seed=seed, on_epoch=records.append)
+    return train_repeat(planted(), params, spec=HEAD, repeat=0, seed=seed, on_epoch=records.append)
 
 
 @given(st.integers(1, 300), st.integers(1, 64), st.integers(0, 9))
@@ -78,7 +78,7 @@ def loop(params: TrainParams, decay: float = 0.0) -> dict[str, torch.Tensor]:
     """The weights after the last step of a plain loop, or an average of those of each step."""
     data = planted()
     torch.manual_seed(0)
-    head = initial_head(SPEC, data, params, 0)
+    head = initial_head(HEAD, data, params, 0)
     adamw, generator = optimiser([head], [params]), torch.Generator().manual_seed(0)
     average = {name: value.clone() for name, value in head.state_dict().items()}
     step, steps = 0, params.epochs * math.ceil(TRAIN / params.batch_size)

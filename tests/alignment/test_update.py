@@ -17,7 +17,7 @@ from pipeline.alignment.training.trainer import train_members, train_repeat
 from pipeline.alignment.training.update import Updater
 from pipeline.config import TrainParams
 from pipeline.errors import ConfigError, ModelError
-from tests.alignment.planted import SPEC, changed, planted
+from tests.alignment.planted import HEAD, changed, planted
 
 
 class Tape:
@@ -48,8 +48,8 @@ class Tape:
 
 def updater(params: TrainParams) -> Updater:
     torch.manual_seed(0)
-    head = initial_head(SPEC, planted(), params, 0)
-    return Updater([head.train()], [Member("", 0, params)], Objective(SPEC.loss))
+    head = initial_head(HEAD, planted(), params, 0)
+    return Updater([head.train()], [Member("", 0, params)], Objective(HEAD.loss))
 
 
 def test_a_recorded_step_moves_the_weights_as_the_plain_one_does() -> None:
@@ -118,7 +118,7 @@ def test_a_metric_window_continues_from_the_state_of_another() -> None:
 
 def test_a_captured_step_needs_a_gpu() -> None:
     with pytest.raises(ConfigError, match=r"training is on cpu.*train.step: eager"):
-        train_repeat(planted(), changed(step="captured"), spec=SPEC, repeat=0, seed=0, on_epoch=lambda _: None)
+        train_repeat(planted(), changed(step="captured"), spec=HEAD, repeat=0, seed=0, on_epoch=lambda _: None)
 
 
 @pytest.mark.parametrize("members", [{}, {"one": {}, "two": {"lr": 1e-3}}], ids=["one", "many"])
@@ -130,7 +130,7 @@ def test_a_compiled_step_trains_as_the_plain_one_does(
         train_members(
             planted(),
             members_of(changed(dropout=0.0, epochs=1, members=members, step=step), 0, 1, 0),
-            spec=SPEC,
+            spec=HEAD,
             repeat=0,
             seed=0,
             on_record=lambda *_: None,

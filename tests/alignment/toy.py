@@ -128,11 +128,14 @@ class World:
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
         views = {"default": "vit", "control": "control"}
         params["aligners"] = {
-            name: {"image": view, "text": "minilm", "data": ["emoji", "stamps"]} for name, view in views.items()
+            name: {"views": [view, "minilm"], "data": "all", "head": {"kind": "freeze-align"}}
+            for name, view in views.items()
         }
         params["splits"]["repeats"] = self.repeats
         params["train"] |= {"epochs": 25, "batch_size": 64, "warmup_steps": 5, "device": "cpu"}
-        params["evaluate"] |= {"bootstrap": 300, "device": "cpu", "datasets": list(self.datasets), "versus": {}}
+        params["evaluate"] |= {"bootstrap": 300, "device": "cpu", "versus": {}}
+        for task in ("retrieval", "multilingual"):
+            params["evaluate"]["tasks"][task]["datasets"] = list(self.datasets)
         for section, change in changes.items():
             params[section] |= change
         path = self.root / "params.yaml"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import ClassificationSet, CurationSpec
+from pipeline.config import AllImages, ClassificationSet, PrototypeImages, RandomImages
 from pipeline.curation import curate_images
 from pipeline.curation import run as curation_run
 from pipeline.curation.assignment import assign, best_total
@@ -126,9 +126,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 SPECS = {
-    "all": CurationSpec(method="all", view="v", pool=("mine",)),
-    "random": CurationSpec(method="random", view="v", pool=("mine",), images=5),
-    "prototypes": CurationSpec(
+    "all": AllImages(method="all", view="v", pool=("mine",)),
+    "random": RandomImages(method="random", view="v", pool=("mine",), images=5),
+    "prototypes": PrototypeImages(
         method="prototypes",
         view="v",
         pool=("mine",),

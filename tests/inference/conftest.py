@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 
 from pipeline import Aligner
 from pipeline.alignment.heads.freeze_align import FreezeAlign
-from pipeline.alignment.saved import HeadConfig, save_heads
-from pipeline.config import EncodeParams, EncoderSpec, FolderSource, ViewSpec
+from pipeline.alignment.saved import HeadConfig, head_entry, save_heads
+from pipeline.config import EncodeParams, EncoderSpec, FolderSource, ImageView, TextView
 from pipeline.datasets.index import build_index
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.manifest import read_manifest
@@ -21,6 +21,7 @@ from pipeline.encoding.plan import image_plan, text_plan
 from pipeline.encoding.run import StoreEncoder
 from pipeline.features import FeatureStore
 from pipeline.paths import WORK_VARIABLE
+from tests.alignment.specs import trained
 from tests.dag.tiny import write_image_checkpoint, write_text_checkpoint
 
 PARAMS = EncodeParams(batch_size=4, text_batch_size=4, shard_rows=8, max_failure_rate=0.5)
@@ -70,11 +71,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         materialise(eye, root / "data/checkpoints/eye")
         materialise(words, root / "data/checkpoints/words")
         index = root / "data/index/pairs/mine"
-        build_index(FolderSource(source="folder", group="pairs", path=str(root / "pictures")), index, root / "work")
+        build_index(FolderSource(source="folder", path=str(root / "pictures")), index, root / "work")
         views = {
-            "grid": ViewSpec(encoder="eye", resolution=42, tier="grid", grid=2),
-            "patch": ViewSpec(encoder="eye", tier="full", dtype="float32"),
-            "mean": ViewSpec(encoder="eye", tier="cls"),
+            "grid": ImageView(encoder="eye", resolution=42, tier="grid", grid=2),
+            "patch": ImageView(encoder="eye", resolution=224, tier="full", dtype="float32"),
+            "mean": ImageView(encoder="eye", resolution=224, tier="cls"),
         }
         for name, view in views.items():
             checkpoint = root / "data/checkpoints/eye"
@@ -82,7 +83,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             rows = image_rows(checkpoint, eye, view, index, PARAMS)
             job = StoreEncoder(name, fingerprint, lambda rows=rows: rows, 0.5)  # type: ignore[misc]
             job.run(image_plan(index, 8), root / "data/features/pairs" / name / "mine")
-        checkpoint, view = root / "data/checkpoints/words", ViewSpec(encoder="words")
+        checkpoint, view = root / "data/checkpoints/words", TextView(encoder="words", languages="all")
         plan, strings = text_plan(index, (), 8)
         rows = text_rows(checkpoint, words, view, strings, PARAMS)
         job = StoreEncoder("words", fingerprint_of(read_manifest(checkpoint), words, view), lambda: rows, 0.5)
@@ -96,14 +97,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def _write_heads(project: Project, local_tokens: str) -> None:
     config = HeadConfig(
         aligner=local_tokens,
-        head="freeze-align",
-        vision_dim=16,
-        text_dim=16,
+        head=head_entry(trained(embed_dim=12, local_tokens=local_tokens)),
+        views=(views := {"image": local_tokens, "text": "words"}),
+        widths={"image": 16, "text": 16},
         embed_dim=12,
-        local_tokens=local_tokens,
-        image_view=local_tokens,
-        text_view="words",
-        fingerprints={view: project.store(view).fingerprint for view in (local_tokens, "words")},
+        fingerprints={side: project.store(view).fingerprint for side, view in views.items()},
         data=("mine",),
         repeats=2,
         seeds=(0, 1),

@@ -136,7 +136,9 @@ def test_search_in_blocks_equals_a_full_sort_without_invalid_rows(block: int) ->
 
 def test_stores_that_do_not_fit_are_refused(project: Project) -> None:
     model = aligner(project)
-    with pytest.raises(FingerprintMismatch, match=r"its view 'grid' it differs in:(?s:.*)resolution: found None"):
+    with pytest.raises(
+        FingerprintMismatch, match=r"its view 'grid' it differs in:(?s:.*)resolution: found 224, expected 42"
+    ):
         model.search(project.store("mean"), "a guitar")
     with pytest.raises(StoreError, match="No feature store at"):
         model.search(project.root / "nowhere", "a guitar")
@@ -195,8 +197,7 @@ def test_segmentation_by_its_definition(project: Project, monkeypatch: pytest.Mo
 def test_segmentation_by_a_dense_head(project: Project, tmp_path: Path) -> None:
     """The same map from other vectors: those of the dense head, for patches and for texts."""
     model, generator = aligner(project), np.random.default_rng(0)
-    config = model.config
-    prints = {"image": config.fingerprints[config.image_view], "text": config.fingerprints[config.text_view]}
+    prints = model.config.fingerprints
     head = DenseHead.fit(generator.normal(size=(40, 16)), generator.normal(size=(40, 16)), 0.3, prints)
     head.save(tmp_path / "own", 0)
     picture = Image.open(project.pictures[9]).convert("RGB")

@@ -11,7 +11,7 @@ from pipeline.alignment import ProjectionHeads
 from pipeline.alignment.data.views import read_images
 from pipeline.alignment.saved import HeadConfig
 from pipeline.alignment.vectors import embed_stored_texts
-from pipeline.config import EncoderSpec, ViewSpec
+from pipeline.config import EncoderSpec, TextView
 from pipeline.datasets.decode import ImageTable
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoding.identity import fingerprint_of
@@ -113,7 +113,7 @@ def test_a_batch_holds_at_least_one(project: Project) -> None:
 
 
 def test_texts_as_tokens_equal_those_of_a_store(copied: Project) -> None:
-    view, checkpoint = ViewSpec(encoder="words", tier="full", dtype="int8"), copied.root / "data/checkpoints/words"
+    view, checkpoint = TextView(encoder="words", tier="full", dtype="int8"), copied.root / "data/checkpoints/words"
     words = EncoderSpec(
         modality="text", source="local", model=str(checkpoint), loader="transformers", pooling="mean", prefix="a "
     )
@@ -123,8 +123,9 @@ def test_texts_as_tokens_equal_those_of_a_store(copied: Project) -> None:
     out = copied.root / "data/features/pairs/words/mine"
     StoreEncoder("words", fingerprint, lambda: rows, 0.5).run(plan, out)
     config = HeadConfig.read(copied.model("grid"))
-    prints = {**config.fingerprints, "words": FeatureStore.open(out).fingerprint}
-    replace(config, text_tokens="full", fingerprints=prints).write(copied.model("grid"))
+    prints = {**config.fingerprints, "text": FeatureStore.open(out).fingerprint}
+    head = {**config.head, "text_tokens": "full"}
+    replace(config, head=head, fingerprints=prints).write(copied.model("grid"))
     model, store = aligner(copied), copied.store("words")
     heads = ProjectionHeads.from_folder(copied.model("grid"))
     found = model.encode_text([strings[str(identifier)] for identifier in store.ids])

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from pipeline.alignment.losses import info_nce
-from pipeline.config import SyntheticToy, ToyParams
+from pipeline.config import SyntheticToy, ToySpec
 from pipeline.errors import DataError
 from pipeline.similarity.batched_loss import clip_loss
 from pipeline.similarity.ease import Member, align_all
 from pipeline.similarity.synthetic import synthetic_pairs
 
-PARAMS = ToyParams(iterations=40, batch_size=16, width=8, lr=1e-2, device="cpu")
+PARAMS = ToySpec(compare="mine", iterations=40, batch_size=16, width=8, lr=1e-2, device="cpu")
 
 
 def member(seed: int, width: int, related: bool = True) -> Member:
