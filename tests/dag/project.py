@@ -29,6 +29,19 @@ class Project:
     @classmethod
     def made(cls, folder: Path, outside: Path) -> "Project":
         """A new project with its encoders and pictures in `outside`, and one run behind it."""
+        for name, seed in (("eye-a", 0), ("eye-b", 1), ("eye-c", 2)):
+            tiny.write_image_checkpoint(outside / name, seed)
+        for name, seed in (("words-a", 3), ("words-b", 4)):
+            tiny.write_text_checkpoint(outside / name, seed)
+        tiny.write_pictures(outside / "pictures")
+        project = cls.started(folder, outside, tiny.tiny_params(outside, tiny.PICTURES - 1))
+        project.first_run = project.repro()
+        project.commit("first run")
+        return project
+
+    @classmethod
+    def started(cls, folder: Path, outside: Path, params: dict[str, Any]) -> "Project":
+        """A new project with these parameters, in which nothing has run."""
         for name in COPIED:
             source, target = ROOT / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -36,17 +49,10 @@ class Project:
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, target)
-        for name, seed in (("eye-a", 0), ("eye-b", 1), ("eye-c", 2)):
-            tiny.write_image_checkpoint(outside / name, seed)
-        for name, seed in (("words-a", 3), ("words-b", 4)):
-            tiny.write_text_checkpoint(outside / name, seed)
-        tiny.write_pictures(outside / "pictures")
         project = cls(folder, outside, set())
-        project.write_params(tiny.tiny_params(outside, tiny.PICTURES - 1))
+        project.write_params(params)
         project.run("git", "init", "-q")
         project.commit("start")
-        project.first_run = project.repro()
-        project.commit("first run")
         return project
 
     def environment(self) -> dict[str, str]:
