@@ -55,7 +55,7 @@ FOLDERS = (
     DATA / "checkpoints",
     *(DATA / "index" / group for group in ("pairs", "scenes", "prompts")),
     DATA / "features" / "pairs",
-    DATA / "curation",
+    DATA / "curation" / "none",  # of aligners that are fitted to nothing
     COMPARE,
     TOY,
     MODELS,

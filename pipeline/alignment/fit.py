@@ -32,7 +32,6 @@ def fit_aligner(settings: TrainSettings) -> HeadConfig:
     """
     name, fit, head = settings.name, settings.fit, settings.fit.head
     folder = MODELS / name
-    folder.mkdir(parents=True, exist_ok=True)
     if isinstance(head, IdentityHead):
         space = open_shared_space(name, fit)
         return _save(settings, space, _no_heads(space))
@@ -42,6 +41,7 @@ def fit_aligner(settings: TrainSettings) -> HeadConfig:
     space = SharedSpace(
         {"image": data.features.images.width, "text": data.features.texts.width}, data.fingerprints, data.datasets
     )
+    folder.mkdir(parents=True, exist_ok=True)
     if isinstance(head, ClosedFormHead):
         return _save(settings, space, compute_heads(name, head, data, settings.repeats, settings.seed, folder))
     assert settings.train is not None, "trained heads have parameters of training"

@@ -1,6 +1,7 @@
 """The schema of params.yaml, its loader, and what each stage reads of it."""
 
 from pipeline.config.aligners import (
+    NO_DATA,
     AlignerSpec,
     DenseHeadSpec,
     EvaluatedAligner,
@@ -134,6 +135,7 @@ from pipeline.config.stores import (
     StoreEntry,
     Stores,
     StoreSpec,
+    stored_through,
 )
 from pipeline.config.studies import (
     CompareSpec,
@@ -175,6 +177,7 @@ __all__ = [
     "ASIF",
     "CCA",
     "CLASSNAMES",
+    "NO_DATA",
     "RECORDED",
     "STAGES",
     "TASKS",
@@ -306,4 +309,5 @@ __all__ = [
     "prompted_classes",
     "settings_of",
     "split_datasets",
+    "stored_through",
 ]

@@ -5,6 +5,8 @@ from pydantic import model_validator
 from pipeline.config.base import Name, PositiveFloat, Section
 from pipeline.config.heads import AnyHead, HeadSpec, IdentityHead
 
+NO_DATA = "none"  # what head identity is fitted to
+
 
 class EvaluationViews(Section):
     """Other views of an aligner's encoders, through which it is evaluated; nothing here is read when it is fitted.
@@ -27,8 +29,8 @@ class EvaluationViews(Section):
 class AlignerSpec(Section):
     """Two views, a selection of training images, and the head between the views.
 
-    `views` names the view of images and the view of texts; `data` an entry of `curations`, which says on what the head
-    is fitted.
+    `views` names the view of images and the view of texts; `data` an entry of `curations`, to whose images the head is
+    fitted, or none for head identity.
     """
 
     views: tuple[Name, Name]
@@ -39,6 +41,9 @@ class AlignerSpec(Section):
     @model_validator(mode="after")
     def _coherent(self) -> "AlignerSpec":
         evaluation = self.evaluation
+        if isinstance(self.head, IdentityHead) != (self.data == NO_DATA):
+            written = f"head {self.head.kind} with data: {self.data}"
+            raise ValueError(f"head identity is fitted to `data: none`, other heads to a curation; found {written}")
         if isinstance(self.head, IdentityHead) and (evaluation.dense or evaluation.dense_head):
             raise ValueError("head identity takes one vector per image; leave out evaluation.dense and dense_head")
         if not isinstance(self.head, IdentityHead):
@@ -52,7 +57,7 @@ class AlignerSpec(Section):
 class FitSpec(Section):
     """What fitting an aligner reads of params.yaml, names resolved.
 
-    `datasets` is the pool of the curation `data`, in its order.
+    `datasets` is the pool of the curation `data`, in its order; of head identity what is stored through both views.
     """
 
     image: Name

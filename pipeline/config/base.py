@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 LONGEST_NAME = 100  # file systems stop at 255 bytes, and DVC and this project add to a name
 RECORDED = {"recorded": True}  # context in which an entry is validated that was written out with its defaults
 _ALLOWED = "abcdefghijklmnopqrstuvwxyz0123456789._-"
-_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "none", "y", "n", "nan", "inf"}
+_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "nan", "inf"}
 
 
 def valid_name(name: str) -> str:

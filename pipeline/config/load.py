@@ -108,7 +108,7 @@ def validate(raw: dict[Any, Any]) -> Params:
         params = Params.model_validate_json(json.dumps(raw))
     except ValidationError as error:
         raise ConfigError("params.yaml:\n" + "\n".join(f"  {line}" for line in explain(error, raw))) from None
-    problems = list(contradictions(params))
+    problems = list(dict.fromkeys(contradictions(params)))
     if problems:
         raise ConfigError("params.yaml:\n" + "\n".join(f"  {line}" for line in problems))
     return params

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SerializeAsAny
 
-from pipeline.config.aligners import AlignerSpec, DenseHeadSpec, EvaluatedAligner, FitSpec
+from pipeline.config.aligners import NO_DATA, AlignerSpec, DenseHeadSpec, EvaluatedAligner, FitSpec
 from pipeline.config.base import Section
 from pipeline.config.datasets import DatasetSpec, SegmentationSource
 from pipeline.config.encoders import EncoderSpec
@@ -19,7 +19,7 @@ from pipeline.config.heads import TRAINED, IdentityHead
 from pipeline.config.params import Params
 from pipeline.config.prompts import PromptedClasses
 from pipeline.config.selection import CurationSpec, ScenesSpec, SplitsParams
-from pipeline.config.stores import EncodeParams, StoreSpec
+from pipeline.config.stores import EncodeParams, StoreSpec, stored_through
 from pipeline.config.studies import CompareSpec, ToySpec
 from pipeline.config.suggestion import suggestion
 from pipeline.config.tasks import TaskParams
@@ -198,8 +198,12 @@ def all_settings(params: Params) -> Iterator[tuple[str, Settings]]:
 def fit_of(params: Params, aligner: AlignerSpec) -> FitSpec:
     """What fitting that aligner reads, its data sets named by its curation."""
     image, text = aligner.views
-    pool = params.curations[aligner.data].pool
-    return FitSpec(image=image, text=text, datasets=pool, data=aligner.data, head=aligner.head)
+    datasets = (
+        stored_through(params.stores, params.datasets, aligner.views)
+        if aligner.data == NO_DATA
+        else params.curations[aligner.data].pool
+    )
+    return FitSpec(image=image, text=text, datasets=datasets, data=aligner.data, head=aligner.head)
 
 
 def evaluated(params: Params) -> dict[str, EvaluatedAligner]:

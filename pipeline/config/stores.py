@@ -1,5 +1,6 @@
 """`stores`: what is encoded, one DVC stage each; and `encode`, how."""
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -43,6 +44,12 @@ class Stores(Section):
             for group, stores in groups
             for name, entry in stores.items()
         }
+
+
+def stored_through(stores: Stores, datasets: Iterable[str], views: Sequence[str]) -> tuple[str, ...]:
+    """Those of the data sets that are stored through all of the views."""
+    stored = {(store.dataset, store.view) for store in stores.pairs.values()}
+    return tuple(name for name in datasets if all((name, view) in stored for view in views))
 
 
 class EncodeParams(Section):

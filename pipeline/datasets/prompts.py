@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 SEGMENT = "segment"  # the label of classes of label maps
 ENGLISH = "en"
+NAME_OF = {"concept": "classname", "category": "category"}  # the column with the names of the classes of a label
 
 
 class PromptClass(NamedTuple):
@@ -98,7 +99,7 @@ def _nothing_to_prompt(params: PromptedClasses) -> str:
 def _classes(samples: list[dict[str, Any]], params: PromptedClasses) -> Iterator[PromptClass]:
     """The class of every sample, in the order of `params.classes`."""
     for entry in params.classes:
-        name = "classname" if entry.label == "concept" else "category"
+        name = NAME_OF[entry.label]
         for row in samples:
             if row["dataset"] == entry.dataset and row[name] is not None:
                 yield PromptClass(entry.dataset, entry.label, row[name], row[entry.label])

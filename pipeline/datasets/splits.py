@@ -28,6 +28,10 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
     Repeat r is drawn with seed `seed * repeats + r`. A family is in one split. Where a data set has its own split,
     that is used; a family that it puts on both sides goes whole to the held-out side, and the summary counts the rows.
 
+    A data set that puts most of its families on both sides is split by picture, as data for classification are, and
+    keeps that split: see `follow_own_split`. Concepts that it trains on are held out in no other data set that has no
+    split of its own.
+
     A data set for transfer, according to its about.json, is exempt: each of its concepts is its own family, and its
     images are in the data set's own split, or in test, in every repeat. That is the usual zero-shot evaluation, on
     classes that training may have seen.
@@ -52,12 +56,20 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
     for row in samples:
         row["family"] = families[row["concept"]]
     too_large = {family for family, size in sizes.items() if size > max(1.0, params.largest_family * len(concepts))}
-    given, moved = _given(samples)
-    fixed = dict.fromkeys(too_large, "train") | given
+    by_picture = split_by_picture(samples)
+    own = [row for row in samples if row["dataset"] in by_picture]
+    others = [row for row in samples if row["dataset"] not in by_picture]
+    learnt = {row["family"] for row in own if row["split"] in (None, "train")}
+    given, moved = _given(others)
+    fixed = dict.fromkeys((*too_large, *sorted(learnt)), "train") | given
     for repeat in range(params.repeats):
-        assigned = assign(samples, fixed, params, seed * params.repeats + repeat)
+        drawn = seed * params.repeats + repeat
+        assigned = assign(others, fixed, params, drawn)
+        followed = follow_own_split(own, params, drawn)
         for row in samples:
-            row[f"split_{repeat}"] = assigned[row["family"]]
+            own_split = followed.get((row["dataset"], row["image_id"]))
+            row[f"split_{repeat}"] = own_split or assigned[row["family"]]
+        hold_out_everywhere(own, others, f"split_{repeat}")
         counts = Counter(row[f"split_{repeat}"] for row in samples)
         if empty := [split for split in SPLITS if not counts[split]]:
             raise DataError(
@@ -81,11 +93,66 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
         "moved_rows": moved,
         "shares": shares,
         "transfer": sorted(transfer),
+        "by_picture": sorted(by_picture),
     }
     write_table(pa.Table.from_pylist(samples, schema=schema), out / "samples.parquet")
     write_table(pa.Table.from_pylist(pairs, schema=JOINT_PAIRS), out / "pairs.parquet")
     write_json(summary, out / "summary.json")
     return summary
+
+
+def split_by_picture(samples: list[dict[str, Any]]) -> set[str]:
+    """The data sets whose own split puts more than half of the families in it on both sides; each is logged."""
+    sides: dict[str, dict[str, set[bool]]] = {}  # data set -> family -> whether held out
+    for row in samples:
+        if row["split"]:
+            sides.setdefault(row["dataset"], {}).setdefault(row["family"], set()).add(row["split"] in HELD_OUT)
+    found = set()
+    for dataset, families in sides.items():
+        both = sum(len(held_out) == 2 for held_out in families.values())
+        if 2 * both > len(families):
+            found.add(dataset)
+            log.info(
+                "%s: its own split has %d of %d families on both sides: it is kept picture by picture, and no concept "
+                "of it is held out",
+                *(dataset, both, len(families)),
+            )
+    return found
+
+
+def follow_own_split(samples: list[dict[str, Any]], params: SplitsParams, seed: int) -> dict[tuple[str, str], str]:
+    """Split of each picture, by data set and image id, where data sets are split by picture.
+
+    It is the data set's own; a picture without one is trained on. Of a data set without pictures for validation, or
+    for test, the share of `params` is drawn from those to train on, in the order of a hash of image id and seed.
+    """
+    splits = {(row["dataset"], row["image_id"]): row["split"] or "train" for row in samples}
+    for dataset in sorted({row["dataset"] for row in samples}):
+        images = [key for key in splits if key[0] == dataset]
+        train = sorted(
+            (key for key in images if splits[key] == "train"),
+            key=lambda key: hashlib.sha256(f"{seed}:{key[1]}".encode()).digest(),
+        )
+        start, available = 0, len(train)
+        for split, share in (("test", params.test), ("validation", params.validation)):
+            if any(splits[key] == split for key in images):
+                continue
+            end = start + max(1, round(share * available))
+            splits |= dict.fromkeys(train[start:end], split)
+            start = end
+    return splits
+
+
+def hold_out_everywhere(own: list[dict[str, Any]], others: list[dict[str, Any]], column: str) -> None:
+    """A picture that is in a data set split by picture and in another one is on the held-out side of both."""
+    rows: dict[str, list[dict[str, Any]]] = {row["image_id"]: [] for row in own}
+    for row in (*own, *others):
+        if row["image_id"] in rows:
+            rows[row["image_id"]].append(row)
+    for same in rows.values():
+        split = min((row[column] for row in same), key=(*HELD_OUT, "train").index)
+        for row in same:
+            row[column] = split
 
 
 def assign(samples: list[dict[str, Any]], fixed: Mapping[str, str], params: SplitsParams, seed: int) -> dict[str, str]:

@@ -43,6 +43,14 @@ def evaluate_classification(
         if not test.any():
             findings.left_out.append(f"{where}: no labelled image in the test split of any repeat")
             continue
+        if unnamed := int((test.any(axis=1) & ~labelled.named).sum()):
+            findings.left_out.append(
+                f"{where}: {unnamed} of {int(test.any(axis=1).sum())} test images, whose class has no name and so no "
+                "prompt"
+            )
+        test &= labelled.named[:, None]
+        if not test.any():
+            continue
         test &= np.all([aligner.has_image(classes.dataset, labelled.ids) for aligner in aligners], axis=0)[:, None]
         if not test.any():
             findings.left_out.append(f"{where}: no labelled test image could be encoded")

@@ -66,4 +66,4 @@ def protocol_text(protocol: str, class_vectors: str) -> str:
     """A protocol, and where the parameters depart from it."""
     if class_vectors == "unit":
         return protocol
-    return f"{protocol} But class vectors were left at the length of the mean (evaluate.class_vectors: mean)."
+    return f"{protocol} But class vectors were left at the length of the mean (class_vectors: mean)."

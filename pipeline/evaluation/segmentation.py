@@ -69,10 +69,16 @@ def evaluate_segmentation(
     for labels in task.classes:
         targets = Targets.of(scenes, usable, labels, repeats) if images else None
         tests = targets.tests() if targets else {}
+        if targets is not None and targets.unnamed:
+            findings.left_out.append(
+                f"{labels.dataset} by {labels.label}: {targets.unnamed} objects of the test split, whose class has no "
+                "name and so no prompt"
+            )
         if targets is None or not tests:
             reason = "no object in the test split of any repeat" if images else "no aligner has a dense view"
             reason = reason if len(scenes) else "no scene was composed"
-            findings.left_out.append(f"{labels.dataset} by {labels.label}: {reason}")
+            if targets is None or not targets.unnamed:
+                findings.left_out.append(f"{labels.dataset} by {labels.label}: {reason}")
             continue
         table = PromptTable(CLASSNAMES)
         located: dict[Place, Located] = {}

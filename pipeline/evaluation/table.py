@@ -33,10 +33,13 @@ def render(result: TaskResult, control: str | None) -> str:
         cells.append([*place, chance, *(_cell(by_aligner.get(a), marks.get((place, a), "")) for a in aligners)])
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    notes = [f"* differs from {control}: the 95 % interval of the paired difference excludes zero"]
+    notes = []
+    if control is not None:
+        notes.append(f"* differs from {control}: the 95 % interval of the paired difference excludes zero")
     others = sorted({f"{d.aligner} from {d.versus}" for d in result.differences if d.versus != control})
     if others:
-        notes.append(f"^ likewise {', '.join(others)}")
+        likewise = "likewise" if notes else "the 95 % interval of the paired difference excludes zero:"
+        notes.append(f"^ {likewise} {', '.join(others)}")
     return "\n".join([*text, *notes, *(f"left out: {line}" for line in result.left_out)])
 
 

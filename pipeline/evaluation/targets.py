@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.config import ClassificationSet
 from pipeline.datasets.caption_pairs import samples_by_image
-from pipeline.datasets.prompts import ENGLISH
+from pipeline.datasets.prompts import ENGLISH, NAME_OF
 from pipeline.datasets.scenes import Scenes
 from pipeline.errors import DataError
 from pipeline.evaluation.prompts import PromptTable
@@ -51,13 +51,15 @@ class Targets:
     """The objects of one data set in all scenes, with one label.
 
     Attributes:
-        values: (V,) str, sorted: every value of the label in the data set, whether in a scene or not.
+        values: (V,) str, sorted: every value of the label in the data set that has a name, whether in a scene or not.
         families: (F,) str, sorted: families with a test pixel in some repeat.
+        unnamed: how many objects would be held out, but their value has no name and so no prompt.
     """
 
     task: ClassificationSet
     values: np.ndarray
     families: np.ndarray
+    unnamed: int
     _scenes: Scenes
     _numbers: tuple[np.ndarray, np.ndarray, np.ndarray]  # scene, instance, value of each labelled object
     _family_number: np.ndarray  # position in `families`
@@ -72,12 +74,14 @@ class Targets:
         Raises:
             DataError: a scene holds a picture that data/splits does not name.
         """
+        columns = (task.label, NAME_OF[task.label], "family")
         samples = {
             image: sample
-            for (dataset, image), sample in samples_by_image((task.label, "family"), repeats).items()
+            for (dataset, image), sample in samples_by_image(columns, repeats).items()
             if dataset == task.dataset
         }
-        values = np.unique([str(value) for value, *_ in samples.values() if value is not None])
+        named = {value for value, name, *_ in samples.values() if value is not None and name is not None}
+        values = np.unique([str(value) for value in named])
         objects = [o for o in scenes.objects if o.dataset == task.dataset and usable[o.scene]]
         lacking = [o.piece_id for o in objects if o.piece_id not in samples]
         if lacking:
@@ -85,9 +89,13 @@ class Targets:
                 f"Scenes are composed of {len(lacking)} pictures of {task.dataset} that data/splits does not name, the "
                 f"first {lacking[0]!r}. Bring scenes and splits together with: dvc repro"
             )
-        labelled = [(o, samples[o.piece_id]) for o in objects if samples[o.piece_id][0] is not None]
-        family = np.array([sample[1] for _, sample in labelled], dtype=str)
-        split = np.array([sample[2:] for _, sample in labelled], dtype=str).reshape(len(labelled), repeats)
+        labelled = [(o, samples[o.piece_id]) for o in objects if samples[o.piece_id][0] in named]
+        lacking_names = {value for value, *_ in samples.values() if value is not None} - named
+        unnamed = [
+            o for o in objects if samples[o.piece_id][0] in lacking_names and held_out in samples[o.piece_id][3:]
+        ]
+        family = np.array([sample[2] for _, sample in labelled], dtype=str)
+        split = np.array([sample[3:] for _, sample in labelled], dtype=str).reshape(len(labelled), repeats)
         numbers = (
             np.array([o.scene for o, _ in labelled], dtype=np.int64),
             np.array([o.instance for o, _ in labelled], dtype=np.int64),
@@ -95,7 +103,8 @@ class Targets:
         )
         tested = (split == held_out).any(axis=1) & (np.array([o.pixels for o, _ in labelled], dtype=np.int64) > 0)
         families = np.unique(family[tested])
-        return cls(task, values, families, scenes, numbers, np.searchsorted(families, family), split == held_out)
+        held = np.searchsorted(families, family), split == held_out
+        return cls(task, values, families, len(unnamed), scenes, numbers, *held)
 
     def tests(self) -> dict[int, HeldOutPixels]:
         """The held-out pixels of each repeat that has any."""

@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.alignment.zero_shot import classifier
 from pipeline.config import ClassificationSet
 from pipeline.datasets.caption_pairs import read_samples
+from pipeline.datasets.prompts import NAME_OF
 from pipeline.evaluation.cohorts import Cohort, Measured
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at
@@ -18,20 +19,26 @@ TOP = (1, 5)
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images with a label: (n,) str each; `splits` is (n, R)."""
+    """Images with a label: (n,) str each; `splits` is (n, R).
+
+    `named` (n,) bool says whose class has a name, as every class needs that is told by prompts.
+    """
 
     ids: np.ndarray
     values: np.ndarray
     families: np.ndarray
     splits: np.ndarray
+    named: np.ndarray
 
     @classmethod
     def read(cls, task: ClassificationSet, repeats: int) -> "LabelledImages":
         """All images of the data set whose label is not null; errors as `read_samples`."""
-        rows = read_samples(("dataset", "image_id", task.label, "family"), repeats)
-        kept = [row[1:] for row in rows if row[0] == task.dataset and row[2] is not None]
-        array = np.array(kept, dtype=str).reshape(len(kept), 3 + repeats)
-        return cls(array[:, 0], array[:, 1], array[:, 2], array[:, 3:])
+        rows = read_samples(("dataset", NAME_OF[task.label], "image_id", task.label, "family"), repeats)
+        rows = [row for row in rows if row[0] == task.dataset and row[3] is not None]
+        named = {row[3] for row in rows if row[1] is not None}
+        array = np.array([row[2:] for row in rows], dtype=str).reshape(len(rows), 3 + repeats)
+        has_name = np.array([row[3] in named for row in rows], dtype=bool)
+        return cls(array[:, 0], array[:, 1], array[:, 2], array[:, 3:], has_name)
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,9 @@ def export_classification(
         DataError: the split holds no labelled image, or a table is missing.
     """
     labelled = LabelledImages.read(task, repeat + 1)
-    inside = (labelled.splits[:, repeat] == split) & _readable(task.dataset, labelled.ids, group)
+    inside = (labelled.splits[:, repeat] == split) & labelled.named & _readable(task.dataset, labelled.ids, group)
     if not inside.any():
-        raise DataError(f"No image of {task.dataset} in split {split!r} of repeat {repeat} has a {task.label}.")
+        raise DataError(f"No image of {task.dataset} in split {split!r} of repeat {repeat} has a named {task.label}.")
     table = PromptTable(_PROMPTS)
     test = ZeroShotTest.prompted(labelled, inside, task, table, prompt_set)
     strings = _strings("prompts", _PROMPTS)

@@ -35,6 +35,7 @@ PAPER = {
     "CUB": "cub",
     "UCF101": "ucf101",
 }
+_CLASSES = ("evaluate", "tasks", "classification", "classes")
 _PREFIX = re.compile(r"^(wds_)?(vtab[-_])?")
 
 
@@ -69,22 +70,20 @@ def add_sets(params_file: Path, sets: dict[str, Path]) -> list[str]:
     before = params_file.read_text(encoding="utf-8")
     config = load_config(params_file)
     aligners, of_view = config.section("aligners"), config.section("views")
-    views = sorted({aligner.image for aligner in aligners.values()})
+    views = sorted({aligner.views[0] for aligner in aligners.values()})
     added = [name for name in sets if name not in config.section("datasets")]
     lines = before.splitlines()
     for name in added:
         path = json.dumps(str(sets[name]))
-        _insert(
-            lines, ("datasets",), f"  {name}: {{source: clip-benchmark, group: pairs, path: {path}, transfer: true}}"
-        )
+        _insert(lines, ("datasets",), f"{name}: {{source: clip-benchmark, path: {path}, transfer: true}}")
         for view in views:
-            store = f"{{group: pairs, dataset: {name}, view: {view}, encoder: {of_view[view].encoder}}}"
-            _insert(lines, ("stores",), f"  {name}-{view}: {store}")
-        for section in (("prompts", "classes"), ("evaluate", "classification")):
-            _insert(lines, section, f"    - {{dataset: {name}, label: concept}}")
+            store = f"{{dataset: {name}, view: {view}, encoder: {of_view[view].encoder}}}"
+            _insert(lines, ("stores", "pairs"), f"{name}-{view}: {store}")
+        _insert(lines, _CLASSES, f"- {{dataset: {name}, label: concept}}")
     params_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     try:
-        asked = {entry.dataset for entry in load_config(params_file).section("evaluate").classification}
+        task = load_config(params_file).section("evaluate.tasks").classification
+        asked = {entry.dataset for entry in task.classes} if task else set()
         if not asked.issuperset(added):
             raise ConfigError(f"{params_file} is laid out so that entries cannot be added; add them by hand.")
     except ConfigError:
@@ -95,6 +94,7 @@ def add_sets(params_file: Path, sets: dict[str, Path]) -> list[str]:
 
 def _insert(lines: list[str], section: tuple[str, ...], line: str) -> None:
     """Put `line` at the end of a block of the file; the file is edited as text so that comments and columns stay."""
+    line = "  " * len(section) + line
     start, end = 0, len(lines)
     for depth, key in enumerate(section):
         head = re.compile(rf"{'  ' * depth}{key}:\s*(#.*)?$")

@@ -102,7 +102,7 @@ def clip(raw: dict[str, Any]) -> dict[str, Any]:
             raw["stores"]["pairs"][f"{dataset}-clip-{side}"] = store
     prompts = {"dataset": "classnames", "view": "clip-text", "encoder": "clip-text"}
     raw["stores"]["prompts"]["classnames-clip-text"] = prompts
-    raw["aligners"]["clip"] = {"views": ["clip-image", "clip-text"], "data": "all", "head": {"kind": "identity"}}
+    raw["aligners"]["clip"] = {"views": ["clip-image", "clip-text"], "data": "none", "head": {"kind": "identity"}}
     return raw
 
 
@@ -156,7 +156,7 @@ def test_long_texts_of_head_identity_need_scenes_through_its_image_view(clip: di
 
 
 def test_head_identity_takes_projected_features(raw: dict[str, Any]) -> None:
-    raw["aligners"]["freeze-align"] |= {"head": {"kind": "identity"}, "evaluation": {}}
+    raw["aligners"]["freeze-align"] |= {"head": {"kind": "identity"}, "data": "none", "evaluation": {}}
     assert "set `encoders.vit-s14.pooling: model`, found cls" in refusal(raw)
 
 
@@ -197,3 +197,20 @@ def test_a_section_that_does_not_exist(raw: dict[str, Any], tmp_path: Path) -> N
     assert config.section("views.vit").resolution == raw["views"]["vit"]["resolution"]
     with pytest.raises(ConfigError, match="there is no `vitt` under `views`. Did you mean `vit`"):
         config.section("views.vitt")
+
+
+def test_only_head_identity_is_fitted_to_nothing(clip: dict[str, Any]) -> None:
+    clip["aligners"]["clip"]["data"] = "all"
+    assert "head identity is fitted to `data: none`, other heads to a curation; found head identity with" in refusal(
+        clip
+    )
+    clip["aligners"]["clip"]["data"], clip["aligners"]["default"]["data"] = "none", "none"
+    assert "found head closed-form with data: none" in refusal(clip)
+    clip["aligners"]["default"]["data"] = "all"
+    clip["curations"]["none"] = clip["curations"]["all"]
+    assert "`curations.none` cannot be" in refusal(clip)
+    del clip["curations"]["none"]
+    assert fit_of(validate(clip), "clip").datasets == ("emoji", "stamps")
+    for dataset in ("emoji", "stamps"):
+        del clip["stores"]["pairs"][f"{dataset}-clip-text"]
+    assert "needs a data set under `stores.pairs` through both of its views, clip-image and clip-text" in refusal(clip)

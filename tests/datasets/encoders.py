@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.config import EncodeParams, EncoderSpec, ImageView, TextView
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoding.load import image_rows, text_rows
 from pipeline.encoding.plan import image_plan, text_plan
@@ -13,7 +13,7 @@ from pipeline.features import FeatureStore, Fingerprint
 from tests.dag import tiny
 
 PARAMS = EncodeParams(batch_size=4, text_batch_size=4, shard_rows=4, max_failure_rate=0.0)
-EYE, WORDS = ViewSpec(encoder="eye", resolution=28, tier="cls"), ViewSpec(encoder="words")
+EYE, WORDS = ImageView(encoder="eye", resolution=28, tier="cls"), TextView(encoder="words")
 
 
 class TinyEncoders:

@@ -33,7 +33,7 @@ from tests.datasets.encoders import TinyEncoders
 from tests.datasets.layouts import photo, write, write_tar
 
 Failures = dict[str, str]
-SHARED = {"group": "pairs", "max_failure_rate": 1.0}
+SHARED = {"max_failure_rate": 1.0}
 
 
 def failures_of(index: Path) -> Failures:
@@ -412,7 +412,7 @@ def test_many_failures_stop_a_source_early_with_the_first_reasons(tmp_path: Path
     for number in range(3):
         write(tmp_path / f"raw/{number}.jpg", photo(number))
     write(tmp_path / "raw/captions.csv", "file,caption\n0.jpg,x\n" + "gone.jpg,x\n" * 5000)
-    spec = FolderSource(source="folder", group="pairs", path=str(tmp_path / "raw"))
+    spec = FolderSource(source="folder", path=str(tmp_path / "raw"))
     with pytest.raises(
         SourceError, match="101 of 102 samples so far cannot be indexed(?s:.*)line 3: gone.jpg: no such"
     ) as raised:

@@ -32,7 +32,7 @@ def classification(root: Path) -> ClipBenchmarkSource:
     pack(root / "train/0.tar", [("s3.png", picture(3)), ("s3.cls", b"0")])
     for split, shards in (("test", 2), ("train", 1)):
         (root / split / "nshards.txt").write_text(f"{shards}\n")
-    return ClipBenchmarkSource(source="clip-benchmark", group="pairs", path=str(root), splits=("train", "test"))
+    return ClipBenchmarkSource(source="clip-benchmark", path=str(root), splits=("train", "test"))
 
 
 def test_classes(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_several_captions_per_image(tmp_path: Path) -> None:
     pack(root / "test/0.tar", [("a.jpg", picture(0)), ("a.txt", "A cat.\n\n Ein Fröschlein \n".encode())])
     (root / "test/nshards.txt").write_text("1")
     (root / "dataset_type.txt").write_text("retrieval\n")
-    spec = ClipBenchmarkSource(source="clip-benchmark", group="pairs", path=str(root))
+    spec = ClipBenchmarkSource(source="clip-benchmark", path=str(root))
     about = build_index(spec, tmp_path / "index", tmp_path)
     assert about["counts"] == {"images": 1, "texts": 2, "pairs": 2, "concepts": 1, "failures": 1}
     assert read_table(tmp_path / "index/texts.parquet")["text"].to_pylist() == ["A cat.", "Ein Fröschlein"]

@@ -27,7 +27,6 @@ TABLES = ("images", "texts", "pairs", "labels", "failures")
 def emoji(**changes: object) -> EmojiSource:
     values = {
         "source": "emoji",
-        "group": "pairs",
         "styles": STYLES[:2],
         "languages": ("en", "de"),
         "limit": 6,
@@ -38,7 +37,7 @@ def emoji(**changes: object) -> EmojiSource:
 
 
 def stamps(**changes: object) -> StampsSource:
-    return StampsSource(**{"source": "stamps", "group": "pairs", "languages": ("en", "zh"), "limit": 8, **changes})  # type: ignore[arg-type]
+    return StampsSource(**{"source": "stamps", "languages": ("en", "zh"), "limit": 8, **changes})  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

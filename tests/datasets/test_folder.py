@@ -18,7 +18,7 @@ def source(folder: Path, table: str, limit: int = 0) -> FolderSource:
         (folder / f"{number}.png").write_bytes(picture(number, (5, 3)))
     (folder / "broken.png").write_bytes(picture(9)[:50])
     (folder / "captions.csv").write_text(table, encoding="utf-8")
-    return FolderSource(source="folder", group="pairs", path=str(folder), limit=limit)
+    return FolderSource(source="folder", path=str(folder), limit=limit)
 
 
 def test_good_and_bad_rows(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_bad_table(tmp_path: Path, table: str, message: str) -> None:
 
 def test_no_table_and_no_utf8(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="No caption table"):
-        build_index(FolderSource(source="folder", group="pairs", path=str(tmp_path)), tmp_path / "index", tmp_path)
+        build_index(FolderSource(source="folder", path=str(tmp_path)), tmp_path / "index", tmp_path)
     spec = source(tmp_path / "raw", "")
     (tmp_path / "raw" / "captions.csv").write_bytes(b"file,caption\n0.png,caf\xe9\n")
     with pytest.raises(SourceError, match="UTF-8"):

@@ -109,9 +109,7 @@ def grow(
 def test_a_folder_that_is_appended_to(
     encoders: TinyEncoders, passes: list[int], reads: list[int], tmp_path: Path
 ) -> None:
-    spec = ImageFolderSource(
-        source="image-folder", group="pairs", path=str(tmp_path / "raw"), captions="beside", labels="none"
-    )
+    spec = ImageFolderSource(source="image-folder", path=str(tmp_path / "raw"), captions="beside", labels="none")
     add_pictures(tmp_path / "raw", range(10))
     before, ran, read = grow(spec, tmp_path, encoders, passes, reads, "before")
     assert (ran, read) == ([4, 4, 2], 10)
@@ -124,7 +122,7 @@ def test_a_folder_that_is_appended_to(
 
 
 def test_a_tar_that_is_added(encoders: TinyEncoders, passes: list[int], reads: list[int], tmp_path: Path) -> None:
-    spec = WebdatasetSource(source="webdataset", group="pairs", path=f"{tmp_path}/raw/*.tar")
+    spec = WebdatasetSource(source="webdataset", path=f"{tmp_path}/raw/*.tar")
     add_tar(tmp_path / "raw", 0, range(6))
     before, ran, read = grow(spec, tmp_path, encoders, passes, reads, "before")
     assert (ran, read) == ([4, 2], 6)
@@ -135,9 +133,7 @@ def test_a_tar_that_is_added(encoders: TinyEncoders, passes: list[int], reads: l
 
 
 def test_a_picture_that_changes_is_read_again(reads: list[int], tmp_path: Path) -> None:
-    spec = ImageFolderSource(
-        source="image-folder", group="pairs", path=str(tmp_path / "raw"), captions="beside", labels="none"
-    )
+    spec = ImageFolderSource(source="image-folder", path=str(tmp_path / "raw"), captions="beside", labels="none")
     add_pictures(tmp_path / "raw", range(4))
     build_index(spec, tmp_path / "one", tmp_path, tmp_path / "work")
     write(tmp_path / "raw/002.jpg", photo(40))
@@ -155,9 +151,7 @@ def test_a_picture_that_changes_behind_the_index_is_not_encoded_under_its_old_id
     encoders: TinyEncoders, tmp_path: Path
 ) -> None:
     add_pictures(tmp_path / "raw", range(4))
-    spec = ImageFolderSource(
-        source="image-folder", group="pairs", path=str(tmp_path / "raw"), captions="beside", labels="none"
-    )
+    spec = ImageFolderSource(source="image-folder", path=str(tmp_path / "raw"), captions="beside", labels="none")
     build_index(spec, tmp_path / "index", tmp_path)
     write(tmp_path / "raw/002.jpg", photo(40))
     params = EncodeParams(batch_size=4, shard_rows=4, max_failure_rate=0.5)
@@ -169,9 +163,7 @@ def test_a_picture_that_changes_behind_the_index_is_not_encoded_under_its_old_id
 def test_a_lost_or_damaged_memory_costs_reading_alone(
     reads: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spec = ImageFolderSource(
-        source="image-folder", group="pairs", path=str(tmp_path / "raw"), captions="beside", labels="none"
-    )
+    spec = ImageFolderSource(source="image-folder", path=str(tmp_path / "raw"), captions="beside", labels="none")
     add_pictures(tmp_path / "raw", range(4))
     build_index(spec, tmp_path / "one", tmp_path, tmp_path / "work")
     for path in (tmp_path / "work").glob(f"{FILE}*"):
@@ -186,7 +178,7 @@ def test_a_lost_or_damaged_memory_costs_reading_alone(
 
 def test_pictures_in_the_order_of_their_time(tmp_path: Path) -> None:
     spec = ImageFolderSource(
-        source="image-folder", group="pairs", path=str(tmp_path / "raw"), captions="beside", labels="none", order="time"
+        source="image-folder", path=str(tmp_path / "raw"), captions="beside", labels="none", order="time"
     )
     for place, number in enumerate((5, 3, 9)):
         add_pictures(tmp_path / "raw", range(number, number + 1))
@@ -199,7 +191,7 @@ def test_pictures_in_the_order_of_their_time(tmp_path: Path) -> None:
 
 
 def test_a_listing_sees_every_change_and_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = FolderSource(source="folder", group="pairs", path=str(tmp_path / "raw"))
+    spec = FolderSource(source="folder", path=str(tmp_path / "raw"))
     assert listing(spec) is None
     add_pictures(tmp_path / "raw/deep", range(3))
     monkeypatch.setattr("builtins.open", lambda *_: pytest.fail("a file was opened"))
@@ -220,13 +212,13 @@ def test_a_listing_sees_every_change_and_opens_no_file(tmp_path: Path, monkeypat
 
 
 def test_listings_of_patterns_names_on_the_hub_and_no_files_at_all(tmp_path: Path) -> None:
-    tars = WebdatasetSource(source="webdataset", group="pairs", path=(f"{tmp_path}/{{0..1}}.tar", f"{tmp_path}/x*.tar"))
+    tars = WebdatasetSource(source="webdataset", path=(f"{tmp_path}/{{0..1}}.tar", f"{tmp_path}/x*.tar"))
     assert listing(tars) is None
     for name in ("0", "1", "x2"):
         write_tar(tmp_path / f"{name}.tar", [("a.jpg", photo(0))])
     first = listing(tars)
     assert first is not None
     assert first["files"] == 3
-    emoji = EmojiSource(source="emoji", group="pairs", styles=("noto",), languages=("en",))
-    named = HubSource(source="hub", group="pairs", path="someone/something")
+    emoji = EmojiSource(source="emoji", styles=("noto",), languages=("en",))
+    named = HubSource(source="hub", path="someone/something")
     assert [entry and entry["files"] for entry in (listing(emoji), listing(named))] == [0, 0]

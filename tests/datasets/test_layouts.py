@@ -67,7 +67,10 @@ def test_the_first_snippet_completes_params_yaml() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params.pop("hydra")
     for section, entries in BLOCKS[0].items():
-        params[section].update(entries)
+        if section == "stores":
+            params["stores"]["pairs"].update(entries["pairs"])
+        else:
+            params[section].update(entries)
     assert "mine" in validate(params).aligners
     load_config(ROOT / "params.yaml")
 

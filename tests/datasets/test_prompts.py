@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import ClassificationSet, PromptsParams, SegmentationSource, SplitsParams, Translation
+from pipeline.config import ClassificationSet, PromptedClasses, SegmentationSource, SplitsParams, Translation
 from pipeline.datasets.descriptions import read_descriptions
 from pipeline.datasets.index import build_index
 from pipeline.datasets.prompts import build_prompts
@@ -34,7 +34,7 @@ def strings(folder: Path) -> list[str]:
 
 
 def test_every_class_in_every_template(splits: Path, tmp_path: Path) -> None:
-    params = PromptsParams(classes=CLASSES, sets={"single": ("a {}.",), "both": ("a {}.", "the {}")})
+    params = PromptedClasses(classes=CLASSES, sets={"single": ("a {}.",), "both": ("a {}.", "the {}")})
     about = build_prompts(splits, params, tmp_path / "out")
     assert about["counts"] == {"texts": 42, "prompts": 63, "classes": 21}
     rows = read_table(tmp_path / "out" / "prompts.parquet").to_pylist()
@@ -46,12 +46,12 @@ def test_every_class_in_every_template(splits: Path, tmp_path: Path) -> None:
 
 def test_an_edit_changes_its_own_strings_only(splits: Path, tmp_path: Path) -> None:
     for out, middle in (("before", "the {}"), ("after", "one {}")):
-        build_prompts(splits, PromptsParams(classes=CLASSES, sets={"all": ("a {}.", middle, "{}!")}), tmp_path / out)
+        build_prompts(splits, PromptedClasses(classes=CLASSES, sets={"all": ("a {}.", middle, "{}!")}), tmp_path / out)
     before, after = strings(tmp_path / "before"), strings(tmp_path / "after")
     changed = [position for position, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
     assert changed == list(range(21, 42))
     build_prompts(
-        splits, PromptsParams(classes=CLASSES, sets={"all": ("a {}.", "the {}", "{}!", "new {}")}), tmp_path / "more"
+        splits, PromptedClasses(classes=CLASSES, sets={"all": ("a {}.", "the {}", "{}!", "new {}")}), tmp_path / "more"
     )
     assert strings(tmp_path / "more")[: len(before)] == before
 
@@ -61,7 +61,7 @@ def test_named_template_sets(splits: Path, tmp_path: Path) -> None:
     own.parent.mkdir(parents=True)
     made = json.loads((tmp_path / "index/made/about.json").read_text())
     own.write_text(json.dumps(made | {"templates": ["the {} itself"]}))
-    params = PromptsParams(classes=CLASSES[:1], sets={"own": "own", "openai": "openai-80", "few": "openai-7"})
+    params = PromptedClasses(classes=CLASSES[:1], sets={"own": "own", "openai": "openai-80", "few": "openai-7"})
     about = build_prompts(splits, params, tmp_path / "out", tmp_path / "index")
     assert {name: found["made"]["templates"] for name, found in about["sets"].items()} == {
         "own": 1,
@@ -81,7 +81,7 @@ def test_descriptions_stand_in_place_of_templates(splits: Path, tmp_path: Path) 
     folder.mkdir(parents=True)
     told = {"gadgeta": ["it hums", "a grey box"], "gadgetb": ["it glows"], "unknown": ["never seen"]}
     (folder / "about.json").write_text(json.dumps({"descriptions": told}))
-    params = PromptsParams(classes=CLASSES[:1], sets={"described": "descriptions", "single": ("a {}.",)})
+    params = PromptedClasses(classes=CLASSES[:1], sets={"described": "descriptions", "single": ("a {}.",)})
     about = build_prompts(splits, params, tmp_path / "out", tmp_path / "index")
     texts = {row["text_id"]: row["text"] for row in read_table(tmp_path / "out" / "texts.parquet").to_pylist()}
     rows = read_table(tmp_path / "out" / "prompts.parquet").to_pylist()
@@ -127,7 +127,7 @@ def test_articles(classname: str, text: str) -> None:
 
 def test_translations_stand_as_they_are(splits: Path, tmp_path: Path) -> None:
     german = Translation(dataset="made", label="category", language="de", names={"things": "Dinge"})
-    params = PromptsParams(classes=CLASSES, sets={"both": ("a {}.", "the {}")}, translations=(german,))
+    params = PromptedClasses(classes=CLASSES, sets={"both": ("a {}.", "the {}")}, translations=(german,))
     build_prompts(splits, params, tmp_path / "out")
     texts = {row["text_id"]: row for row in read_table(tmp_path / "out" / "texts.parquet").to_pylist()}
     rows = read_table(tmp_path / "out" / "prompts.parquet").to_pylist()
@@ -139,9 +139,9 @@ def test_translations_stand_as_they_are(splits: Path, tmp_path: Path) -> None:
 
 
 def test_classes_of_label_maps(splits: Path, tmp_path: Path) -> None:
-    spec = SegmentationSource(source="mask-folder", group="scenes", path=str(write_mask_folder(tmp_path)), windows=None)
-    build_index(spec, tmp_path / "index/scenes/own", tmp_path)
-    params = PromptsParams(classes=CLASSES, sets={"both": ("a {}.", "the {}")}, segmentation=("own",))
+    spec = SegmentationSource(source="mask-folder", path=str(write_mask_folder(tmp_path)), windows=None)
+    build_index(spec, tmp_path / "index/pairs/own", tmp_path)
+    params = PromptedClasses(classes=CLASSES, sets={"both": ("a {}.", "the {}")}, segmentation=("own",))
     build_prompts(splits, params, tmp_path / "out", tmp_path / "index")
     texts = {row["text_id"]: row["text"] for row in read_table(tmp_path / "out" / "texts.parquet").to_pylist()}
     rows = [row for row in read_table(tmp_path / "out" / "prompts.parquet").to_pylist() if row["label"] == "segment"]

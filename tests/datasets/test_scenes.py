@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config import ScenesParams
+from pipeline.config import ScenesSpec
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.decode import ImageTable
 from pipeline.datasets.scenes import Scenes, build_scenes, read_scenes
@@ -20,7 +20,7 @@ from pipeline.datasets.tables import OBJECTS, read_table, text_id
 from pipeline.errors import DataError
 from tests.datasets.cut_outs import NAMES, colour, cut_outs
 
-PARAMS = ScenesParams(pieces=("cut",), count=12, size=96, objects=(2, 5))
+PARAMS = ScenesSpec(pieces=("cut",), count=12, size=96, objects=(2, 5))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_pictures_without_a_mask_count_as_rectangles(tmp_path: Path) -> None:
         assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
 
 
-def read_scenes_of(index: Path, out: Path, params: ScenesParams) -> Scenes:
+def read_scenes_of(index: Path, out: Path, params: ScenesSpec) -> Scenes:
     build_scenes({"cut": index}, params, out)
     return read_scenes(out)
 

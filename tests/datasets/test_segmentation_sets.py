@@ -30,7 +30,7 @@ SMALL = SlidingWindows(short_side=40, side=40, stride=20)
 
 
 def indexed(source: str, path: Path, out: Path, **options: Any) -> tuple[dict[str, Any], SegmentationSet]:
-    spec = SegmentationSource(source=source, group="scenes", path=str(path), **{"windows": SMALL, **options})  # type: ignore[arg-type]
+    spec = SegmentationSource(source=source, path=str(path), **{"windows": SMALL, **options})  # type: ignore[arg-type]
     about = build_index(spec, out, out)
     return about, SegmentationSet(out)
 

@@ -4,13 +4,16 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipeline.config import SplitsParams
 from pipeline.datasets.builder import IndexBuilder
+from pipeline.datasets.concepts import concept_key
 from pipeline.datasets.splits import build_splits
-from pipeline.datasets.tables import read_table
+from pipeline.datasets.tables import read_table, write_table
 from pipeline.errors import DataError
 from tests.datasets.conftest import picture
 
@@ -121,3 +124,111 @@ def test_one_picture_of_two_concepts_binds_them(tmp_path: Path) -> None:
     build_splits({"one": folder}, PARAMS, 0, tmp_path / "out")
     rows = read_table(tmp_path / "out" / "samples.parquet").to_pylist()
     assert len(rows) == len({row["image_id"] for row in rows}) == len({row["family"] for row in rows}) == 100
+
+
+def make_mixed(folder: Path, pictures: list[tuple[str | None, str | None]], first: int = 0) -> Path:
+    """An index of pictures with a class (or none) and a split of their own (or none)."""
+    with IndexBuilder(folder) as builder:
+        for number, (name, split) in enumerate(pictures, start=first):
+            image = builder.add_image(picture(number), f"{name} {number}")
+            builder.label(image, concept_key(name) if name else image, name, split=split)
+            text = f"A {name}." if name else f"Caption number {number}."
+            builder.link(image, builder.add_text(text, "en"), "en")
+        builder.finish({"source": "made"})
+    return folder
+
+
+def rows_of(folder: Path, dataset: str) -> list[dict[str, Any]]:
+    """The rows of a data set, each with the split of its own."""
+    own = {row["image_id"]: row["split"] for row in read_table(folder.parent / dataset / "labels.parquet").to_pylist()}
+    rows = [row for row in read_table(folder / "samples.parquet").to_pylist() if row["dataset"] == dataset]
+    return [row | {"split": own[row["image_id"]]} for row in rows]
+
+
+def by_class(*splits: str) -> list[tuple[str | None, str | None]]:
+    """Every class has ten pictures to train on, and five in each other split."""
+    return [(name, split) for name in NOUNS[:20] for split in splits for _ in range(10 if split == "train" else 5)]
+
+
+def test_a_classification_set_keeps_its_own_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its validation is its own; held-out concepts there are none."""
+    folder = make_mixed(tmp_path / "own", by_class("train", "validation", "test"))
+    with caplog.at_level("INFO"):
+        summary = build_splits({"own": folder}, PARAMS, 0, tmp_path / "out")
+    rows = rows_of(tmp_path / "out", "own")
+    assert len(rows) == 400
+    assert all(row[f"split_{repeat}"] == row["split"] for row in rows for repeat in range(3))
+    assert (summary["by_picture"], summary["moved_rows"]) == (["own"], 0)
+    assert len([line for line in caplog.messages if "20 of 20 families" in line]) == 1
+
+
+@pytest.mark.parametrize("own", ["test", "validation"])
+def test_what_a_classification_set_lacks_is_drawn_from_its_train_pictures(own: str, tmp_path: Path) -> None:
+    drawn, share = ("validation", 0.1) if own == "test" else ("test", 0.2)
+    folder = make_mixed(tmp_path / "own", by_class("train", own))
+    for out in ("out", "again"):
+        build_splits({"own": folder}, PARAMS, 0, tmp_path / out)
+    rows = rows_of(tmp_path / "out", "own")
+    assert rows == rows_of(tmp_path / "again", "own")
+    chosen = []
+    for repeat in range(3):
+        assert all((row[f"split_{repeat}"] == own) == (row["split"] == own) for row in rows)
+        chosen.append({row["image_id"] for row in rows if row[f"split_{repeat}"] == drawn})
+        assert len(chosen[repeat]) == round(share * 200)
+        assert all(row["split"] == "train" for row in rows if row["image_id"] in chosen[repeat])
+    assert len({frozenset(images) for images in chosen}) == 3
+
+
+def test_what_a_classification_set_trains_on_is_held_out_nowhere(tmp_path: Path) -> None:
+    """Captions without a class, classes in common, and a class that another data set tests by a split of its own."""
+    folders = {
+        "own": make_mixed(tmp_path / "own", by_class("train", "test")),
+        "captions": make_mixed(tmp_path / "captions", [(None, None)] * 60, first=1000),
+        "common": make_mixed(tmp_path / "common", [(name, None) for name in NOUNS[:40]], first=2000),
+        "given": make_mixed(tmp_path / "given", [(NOUNS[0], "test"), (NOUNS[50], "train")], first=3000),
+    }
+    summary = build_splits(folders, PARAMS, 0, tmp_path / "out")
+    assert summary["by_picture"] == ["own"]
+    for repeat in range(3):
+        column = f"split_{repeat}"
+        own = [row for row in rows_of(tmp_path / "out", "own") if row["split"] == "test"]
+        assert {row[column] for row in own} == {"test"}
+        assert Counter(row[column] for row in rows_of(tmp_path / "out", "captions"))["test"] == 12
+        common = {row["classname"]: row[column] for row in rows_of(tmp_path / "out", "common")}
+        assert {common[name] for name in NOUNS[1:20]} == {"train"}
+        assert {"test", "validation"} <= {common[name] for name in NOUNS[20:40]}
+        assert [row[column] for row in rows_of(tmp_path / "out", "given")] == ["test", "train"]
+        assert common[NOUNS[0]] == "test", "data sets without a split follow the one that has one"
+
+
+def test_a_picture_of_two_data_sets_is_held_out_in_both(tmp_path: Path) -> None:
+    pictures = by_class("train", "test")
+    folders = {
+        "own": make_mixed(tmp_path / "own", pictures),
+        "same": make_mixed(tmp_path / "same", pictures[:15]),
+        "other": make_mixed(tmp_path / "other", [(name, None) for name in NOUNS[100:]], first=1000),
+    }
+    for row in (folders["same"] / "labels.parquet",):
+        table = read_table(row)
+        write_table(table.set_column(table.column_names.index("split"), "split", pa.nulls(15, pa.string())), row)
+    build_splits(folders, PARAMS, 0, tmp_path / "out")
+    own = {row["image_id"]: row["split_0"] for row in rows_of(tmp_path / "out", "own")}
+    same = {row["image_id"]: row["split_0"] for row in rows_of(tmp_path / "out", "same")}
+    assert same == {image: own[image] for image in same}
+    assert "test" in same.values()
+
+
+def test_half_of_the_families_on_both_sides_are_still_held_out_whole(tmp_path: Path) -> None:
+    both = [(name, split) for name in NOUNS[:5] for split in ("train", "test")]
+    pictures = [*both, *((name, "train") for name in NOUNS[5:10]), *((name, None) for name in NOUNS[10:80])]
+    summary = build_splits({"own": make_mixed(tmp_path / "own", pictures)}, PARAMS, 0, tmp_path / "out")
+    assert (summary["by_picture"], summary["moved_rows"]) == ([], 5)
+    held = [row for row in rows_of(tmp_path / "out", "own") if row["classname"] in NOUNS[:5]]
+    assert {row["split_0"] for row in held} == {"test"}
+
+
+def test_captions_without_any_class_are_split(tmp_path: Path) -> None:
+    folder = make_mixed(tmp_path / "captions", [(None, None)] * 50)
+    build_splits({"captions": folder}, PARAMS, 0, tmp_path / "out")
+    counts = Counter(row["split_0"] for row in rows_of(tmp_path / "out", "captions"))
+    assert counts == {"train": 35, "validation": 5, "test": 10}

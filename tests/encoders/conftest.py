@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config import EncoderSpec, ViewSpec
+from pipeline.config import AnyView, EncoderSpec, ImageView, TextView
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.embedded import EMBEDDED
 from pipeline.errors import CheckpointError
@@ -25,8 +25,9 @@ def spec(modality: str, loader: str, model: str = "x", source: str = "local", **
     return EncoderSpec(modality=modality, loader=loader, model=model, source=source, **layers, **options)
 
 
-def view(**options: Any) -> ViewSpec:
-    return ViewSpec(encoder="x", **options)
+def view(**options: Any) -> AnyView:
+    """A view of images where it has a resolution, else of texts."""
+    return ImageView(encoder="x", **options) if "resolution" in options else TextView(encoder="x", **options)
 
 
 def picture(width: int = 150, height: int = 110, seed: int = 0) -> Image.Image:

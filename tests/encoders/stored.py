@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.config import EncodeParams, EncoderSpec, ImageView, TextView
 from pipeline.encoders.image import load_image_encoder
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoders.text import load_text_encoder
@@ -21,13 +21,13 @@ PARAMS = EncodeParams(batch_size=2, text_batch_size=2, workers=2)
 HALF_STEP = 2.0**-11  # of float16, relative
 
 
-def stored(entry: EncoderSpec, view: ViewSpec, checkpoint: Path, root: Path) -> FeatureStore:
+def stored(entry: EncoderSpec, view: ImageView | TextView, checkpoint: Path, root: Path) -> FeatureStore:
     """Through the encode loop, from a finished checkpoint."""
     count = len(PICTURES) if entry.modality == "image" else len(TEXTS)
     ids = tuple(f"row{number}" for number in range(count))
 
     def load() -> ImageRows | TextRows:
-        if entry.modality == "image":
+        if isinstance(view, ImageView):
             encoder = load_image_encoder(checkpoint, entry, view, "cpu")
             return ImageRows(encoder, view, lambda identifier: PICTURES[ids.index(identifier)], PARAMS)
         strings = dict(zip(ids, TEXTS, strict=True))

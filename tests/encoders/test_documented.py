@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from pipeline.config import EncoderSpec, ViewSpec
+from pipeline.config import EncoderSpec, ImageView, TextView
 from pipeline.config.catalogue import CATALOGUE, from_catalogue
 from pipeline.encoders.checkpoint import materialise
 from pipeline.paths import WORK_VARIABLE
@@ -45,7 +45,7 @@ def test_stored_features_are_those_of_the_library(name: str, tmp_path: Path, mon
     with torch.inference_mode():
         expected = tiny.reference(tmp_path / "origin", PICTURES if images else TEXTS)
     tier = "full" if "patch" in expected else "cls"
-    view = ViewSpec(encoder="x", resolution=tiny.side, tier=tier) if images else ViewSpec(encoder="x")
+    view = ImageView(encoder="x", resolution=tiny.side, tier=tier) if images else TextView(encoder="x")
     materialise(entry, tmp_path / "checkpoint")
     assert_rounded(stored(entry, view, tmp_path / "checkpoint", tmp_path), expected, 1e-5)
 

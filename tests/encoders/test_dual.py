@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers as hf
 
-from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.config import AnyView, EncodeParams, EncoderSpec, TextView
 from pipeline.encoders import open_clip_parts
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import load_image_encoder
@@ -26,6 +26,7 @@ from pipeline.features import FeatureStore
 from pipeline.paths import WORK_VARIABLE
 from tests.encoders import dual_models
 from tests.encoders.conftest import picture, spec
+from tests.encoders.conftest import view as view_of
 from tests.encoders.dual_models import TEXTS
 
 PICTURES = [picture(150, 110, 0), picture(90, 130, 1), picture(60, 60, 2), picture(40, 200, 3), picture(150, 110, 4)]
@@ -74,14 +75,14 @@ def own_features(folder: Path, texts: tuple[str, ...] | list[str] = TEXTS) -> Re
         return images.numpy(), model.get_text_features(**tokens).pooler_output.numpy(), model.logit_scale.item()
 
 
-def made(folder: Path, modality: str, out: Path, **options: Any) -> tuple[Path, EncoderSpec, ViewSpec]:
+def made(folder: Path, modality: str, out: Path, **options: Any) -> tuple[Path, EncoderSpec, AnyView]:
     """Through the stage `checkpoint`."""
     loader = folder.name.partition("-")[0]
     entry = spec(modality, loader, str(folder), pooling="model")
     target = out / f"{folder.name}-{modality}"
     materialise(entry, target)
     chosen = {"resolution": side(folder), "tier": "cls"} if modality == "image" else {}
-    return target, entry, ViewSpec(encoder="x", **(chosen | options))
+    return target, entry, view_of(**(chosen | options))
 
 
 def stored(folder: Path, modality: str, out: Path, texts: tuple[str, ...] = TEXTS) -> FeatureStore:
@@ -295,5 +296,5 @@ def test_a_name_of_open_clip_through_the_hub(origin: Folder, tmp_path: Path, mon
     manifest = materialise(entry, tmp_path / "x")
     assert asked == [("some/weights", "x"), ("some/tower", "text_model"), ("some/words", "tokenizer")]
     assert (manifest.model, manifest.resolved_revision) == ("tower:tag", "0" * 40)
-    encoder = load_text_encoder(tmp_path / "x", entry, ViewSpec(encoder="x"), "cpu")
+    encoder = load_text_encoder(tmp_path / "x", entry, TextView(encoder="x"), "cpu")
     np.testing.assert_allclose(encoder.encode(list(TEXTS)).numpy(), own_features(folder)[1], rtol=1e-4, atol=1e-4)

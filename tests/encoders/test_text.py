@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -154,8 +155,11 @@ def test_poolings_that_do_not_exist(folder: Path, sentence_folder: Path) -> None
 
 
 def test_layers_are_for_images(folder: Path) -> None:
+    with pytest.raises(ValidationError, match="`layers` would have no effect"):
+        spec("text", "transformers", layers=[1])
+    recorded = spec("text", "transformers", pooling="mean").model_copy(update={"layers": (1,)})
     with pytest.raises(CheckpointError, match=r"from the last layer, found layers \[1\]"):
-        load(folder, "transformers", layers=[1])
+        load_text_encoder(folder, recorded, view(), "cpu")
 
 
 def test_loader_of_another_folder(folder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import EncodeParams, EncoderSpec, FolderSource, ViewSpec
+from pipeline.config import EncodeParams, EncoderSpec, FolderSource, ImageView, TextView
 from pipeline.datasets.index import build_index
 from pipeline.encoders import precision
 from pipeline.encoders.checkpoint import materialise
@@ -26,8 +26,8 @@ from pipeline.paths import WORK_VARIABLE
 from tests.dag import tiny
 from tests.encoders.conftest import picture, spec
 
-EYE = ViewSpec(encoder="x", resolution=28, tier="cls")
-WORDS = ViewSpec(encoder="x")
+EYE = ImageView(encoder="x", resolution=28, tier="cls")
+WORDS = TextView(encoder="x")
 STRINGS = {"a": "a red anchor", "b": "a picture of a blue bridge .", "c": "green"}
 
 
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(3):
         picture(60, 50, number).save(root / "pictures" / f"{number}.png")
     (root / "pictures" / "captions.csv").write_text("file,caption\n" + "".join(f"{n}.png,a {n}\n" for n in range(3)))
-    build_index(FolderSource(source="folder", group="pairs", path=str(root / "pictures")), root / "index", root / "w")
+    build_index(FolderSource(source="folder", path=str(root / "pictures")), root / "index", root / "w")
     return root
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.config import EncodeParams, EncoderSpec, ImageView, TextView
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
 from pipeline.encoders.text import load_text_encoder
@@ -21,8 +21,8 @@ from pipeline.inference.recorded import recorded_specs
 from tests.dag import tiny
 
 PARAMS = EncodeParams(batch_size=4, text_batch_size=3, workers=2, shard_rows=8)
-GRID = ViewSpec(encoder="eye", resolution=28, tier="grid", grid=1)
-WORDS = ViewSpec(encoder="words")
+GRID = ImageView(encoder="eye", resolution=28, tier="grid", grid=1)
+WORDS = TextView(encoder="words")
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_truncated_texts_equal_texts_encoded_at_that_length(folder: Path) -> Non
         modality="text", source="local", model=str(folder / "words"), loader="transformers", pooling="mean"
     )
     materialise(spec, folder / "made-words-too")
-    view = ViewSpec(encoder="words", max_tokens=12, truncations=(3, 6, 12))
+    view = TextView(encoder="words", max_tokens=12, truncations=(3, 6, 12))
     loaded = load_text_encoder(folder / "made-words-too", spec, view, "cpu")
     strings = {
         "long": "a picture of a red anchor . a picture of a blue bridge . a green guitar",
@@ -158,7 +158,7 @@ def test_truncated_texts_equal_texts_encoded_at_that_length(folder: Path) -> Non
     for row, text in enumerate(strings.values()):
         np.testing.assert_allclose(arrays["pooled"][row], loaded.encode([text])[0].numpy(), atol=1e-5)
         for place, limit in enumerate(view.truncations):
-            cut = load_text_encoder(folder / "made-words-too", spec, ViewSpec(encoder="words", max_tokens=limit), "cpu")
+            cut = load_text_encoder(folder / "made-words-too", spec, TextView(encoder="words", max_tokens=limit), "cpu")
             np.testing.assert_allclose(arrays["truncated"][row, place], cut.encode([text])[0].numpy(), atol=1e-5)
     again = [(limit, text) for limit, texts in encoder.asked for text in texts if limit is not None]
     longer = {limit: [t for t in strings.values() if loaded.lengths([t])[0] > limit] for limit in view.truncations}
@@ -171,7 +171,7 @@ def test_truncations_beyond_the_encoder_are_refused(folder: Path) -> None:
         modality="text", source="local", model=str(folder / "words"), loader="transformers", pooling="mean"
     )
     materialise(spec, folder / "made-words-three")
-    view = ViewSpec(encoder="words", truncations=(8, 64))
+    view = TextView(encoder="words", truncations=(8, 64))
     encoder = load_text_encoder(folder / "made-words-three", spec, view, "cpu")
     with pytest.raises(CheckpointError, match="at 64 tokens, its encoder reads 32"):
         TextRows(encoder, view, {}, PARAMS)
@@ -182,7 +182,7 @@ def test_long_texts_are_pooled_over_pieces(folder: Path) -> None:
         modality="text", source="local", model=str(folder / "words"), loader="transformers", pooling="mean"
     )
     materialise(spec, folder / "made-words-four")
-    view = ViewSpec(encoder="words", chunk_tokens=8)
+    view = TextView(encoder="words", chunk_tokens=8)
     loaded = load_text_encoder(folder / "made-words-four", spec, view, "cpu")
     strings = {
         "long": "a picture of a red anchor. a green guitar. a picture of a blue bridge of a red guitar of a green key",
@@ -200,7 +200,7 @@ def test_long_texts_are_pooled_over_pieces(folder: Path) -> None:
     np.testing.assert_allclose(arrays["chunked"][0], weights @ parts / weights.sum(), atol=1e-5)
     assert not np.allclose(arrays["chunked"][0], arrays["pooled"][0], atol=1e-3)
     with pytest.raises(CheckpointError, match="pieces of 32 tokens, its encoder reads 32"):
-        TextRows(loaded, ViewSpec(encoder="words", chunk_tokens=32), {}, PARAMS)
+        TextRows(loaded, TextView(encoder="words", chunk_tokens=32), {}, PARAMS)
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ def test_truncations_enter_the_fingerprint_only_where_there_are_any(folder: Path
         modality="text", source="local", model=str(folder / "words"), loader="transformers", pooling="mean"
     )
     manifest = materialise(spec, folder / "made-words-four")
-    plain = fingerprint_of(manifest, spec, ViewSpec(encoder="words", max_tokens=8))
-    cut = fingerprint_of(manifest, spec, ViewSpec(encoder="words", max_tokens=8, truncations=(4, 8)))
+    plain = fingerprint_of(manifest, spec, TextView(encoder="words", max_tokens=8))
+    cut = fingerprint_of(manifest, spec, TextView(encoder="words", max_tokens=8, truncations=(4, 8)))
     assert "truncations" not in plain.compared
     assert cut.compared == plain.compared | {"truncations": [4, 8]}
 
@@ -234,7 +234,7 @@ def test_with_templates_a_text_is_the_mean_over_them(folder: Path) -> None:
         modality="text", source="local", model=str(folder / "words"), loader="transformers", pooling="mean"
     )
     manifest = materialise(spec, folder / "made-words-five")
-    view = ViewSpec(encoder="words", templates=("{}", "a picture of a {} .", "a drawing of {}"))
+    view = TextView(encoder="words", templates=("{}", "a picture of a {} .", "a drawing of {}"))
     loaded = load_text_encoder(folder / "made-words-five", spec, view, "cpu")
     strings = {"one": "red anchor", "two": "kettle", "three": "blue bridge of a green island", "four": "guitar"}
     rows = TextRows(loaded, view, strings, PARAMS)
@@ -244,6 +244,6 @@ def test_with_templates_a_text_is_the_mean_over_them(folder: Path) -> None:
         filled = [text, f"a picture of a {text} .", f"a drawing of {text}"]
         expected = np.mean([loaded.encode([one])[0].numpy() for one in filled], axis=0)
         np.testing.assert_allclose(arrays["pooled"][row], expected, atol=1e-5)
-    plain, averaged = (fingerprint_of(manifest, spec, one) for one in (ViewSpec(encoder="words"), view))
+    plain, averaged = (fingerprint_of(manifest, spec, one) for one in (TextView(encoder="words"), view))
     assert averaged.compared == plain.compared | {"templates": list(view.templates)}
     assert recorded_specs(averaged.as_dict(), "a test")[1].templates == view.templates

@@ -7,17 +7,22 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.config import EncodeParams, EncoderSpec, TextView
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoders.text import load_text_encoder
 from pipeline.encoders.text_encoder import TextEncoder, TokenFeatures
 from pipeline.encoding.identity import fingerprint_of
+from pipeline.encoding.plan import Plan
 from pipeline.encoding.rows import NOT_FINITE, TextRows
+from pipeline.encoding.run import StoreEncoder
+from pipeline.features import FeatureStore
+from pipeline.features.verify import verify
+from pipeline.paths import WORK_VARIABLE
 from tests.dag import tiny
 
 PARAMS = EncodeParams(text_batch_size=3)
-VIEW = ViewSpec(encoder="words", tier="full")
+VIEW = TextView(encoder="words", tier="full")
 STRINGS = {"a": "a picture of a red anchor .", "b": "red", "c": "a blue bridge", "d": "green", "e": "a red guitar"}
 
 
@@ -77,6 +82,33 @@ def test_nan_in_a_token_is_a_failed_text(checkpoint: Path, monkeypatch: pytest.M
 
 def test_only_kept_tokens_enter_the_fingerprint(checkpoint: Path) -> None:
     manifest, encoder = read_manifest(checkpoint), spec(checkpoint)
-    plain = fingerprint_of(manifest, encoder, ViewSpec(encoder="words"))
+    plain = fingerprint_of(manifest, encoder, TextView(encoder="words"))
     assert "tokens" not in plain.compared
     assert fingerprint_of(manifest, encoder, VIEW).digest != plain.digest
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        TextView(encoder="words"),
+        TextView(encoder="words", tier="full"),
+        TextView(encoder="words", tier="full", dtype="int8"),
+        TextView(encoder="words", truncations=(4, 8), chunk_tokens=6),
+    ],
+)
+def test_no_text_at_all_makes_an_empty_store(
+    view: TextView, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WORK_VARIABLE, str(tmp_path / "work"))
+
+    def load() -> TextRows:
+        return TextRows(load_text_encoder(checkpoint, spec(checkpoint), view, "cpu"), view, {}, PARAMS)
+
+    fingerprint = fingerprint_of(read_manifest(checkpoint), spec(checkpoint), view)
+    for _ in range(2):  # the second time nothing is loaded
+        assert StoreEncoder("words", fingerprint, load, 0.0).run(Plan((), 8), tmp_path / "store").rows == 0
+    store = FeatureStore.open(tmp_path / "store")
+    assert len(store) == 0
+    assert store.read("pooled", []).shape == (0, 16)
+    assert store.servable([]).shape == (0,)
+    assert verify(tmp_path / "store").damages == ()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import EncodeParams, EncoderSpec, ViewSpec
+from pipeline.config import EncodeParams, EncoderSpec, ImageView, TextView
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import load_image_encoder
 from pipeline.encoders.manifest import read_manifest
@@ -111,22 +111,22 @@ def entry(name: str, root: Path) -> EncoderSpec:
     return EncoderSpec(source="local", model=str(root / name), loader="transformers", **own)  # type: ignore[arg-type]
 
 
+EYE = ImageView(encoder="x", resolution=28, tier="full", dtype="float32")
+WORDS = TextView(encoder="x", tier="full", dtype="float32")
 STRINGS = {i: " ".join(("a picture of a red anchor . " * 3).split()[: 1 + int(i) % 9]) for i in IDS}
 
 
 def rows(name: str, folder: Path, params: EncodeParams) -> ImageRows | TextRows:
     spec = entry(name, folder)
     if name == "eye":
-        view = ViewSpec(encoder="x", resolution=28, tier="full", dtype="float32")
-        encoder = load_image_encoder(folder / "made-eye", spec, view, "cpu")
-        return ImageRows(encoder, view, lambda i: picture(40, 50, int(i)), params)
-    view = ViewSpec(encoder="x", dtype="float32")
-    return TextRows(load_text_encoder(folder / "made-words", spec, view, "cpu"), view, STRINGS, params)
+        encoder = load_image_encoder(folder / "made-eye", spec, EYE, "cpu")
+        return ImageRows(encoder, EYE, lambda i: picture(40, 50, int(i)), params)
+    return TextRows(load_text_encoder(folder / "made-words", spec, WORDS, "cpu"), WORDS, STRINGS, params)
 
 
 def store(name: str, folder: Path, out: Path, params: EncodeParams) -> dict[str, np.ndarray]:
     """Through the encode loop, in shards of 9."""
-    view = ViewSpec(encoder="x", resolution=28 if name == "eye" else None, tier="full", dtype="float32")
+    view = EYE if name == "eye" else WORDS
     fingerprint = fingerprint_of(read_manifest(folder / f"made-{name}"), entry(name, folder), view)
     StoreEncoder(name, fingerprint, lambda: rows(name, folder, params), 0.0).run(Plan(IDS, 9), out)
     opened = FeatureStore.open(out)

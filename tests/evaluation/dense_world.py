@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import ScenesParams, SegmentationSource, SlidingWindows
+from pipeline.config import ScenesSpec, SegmentationSource, SlidingWindows
 from pipeline.datasets.index import build_index
-from pipeline.datasets.scenes import TRAINING, Scenes, build_scenes, read_scenes
+from pipeline.datasets.scenes import Scenes, build_scenes, read_scenes
 from pipeline.datasets.tables import JOINT_PAIRS, PROMPTS, read_table, text_id, write_table
 from tests.datasets.label_maps import write_voc
 from tests.evaluation.scene_world import DENSE, SIDE, SIZE, TEXTS, WIDTH, SceneWorld, write_features
@@ -29,9 +29,8 @@ class DenseWorld(SceneWorld):
     def write(self) -> "DenseWorld":
         super().write()
         data = self.root / "data"
-        params = ScenesParams(pieces=("cut",), count=1, size=SIZE, objects=(2, 4))
-        numbers = range(TRAINING, TRAINING + 12)
-        build_scenes({"cut": data / "index/pairs/cut"}, params, data / "index/scenes/training", numbers)
+        params = ScenesSpec(pieces=("cut",), use="training", count=12, size=SIZE, objects=(2, 4))
+        build_scenes({"cut": data / "index/pairs/cut"}, params, data / "index/scenes/training")
         generator, ids = np.random.default_rng(5), self.training_scenes().ids.tolist()
         for view in ("eye", "blind"):
             patch = self.training_patch[view] = generator.normal(size=(len(ids), SIDE**2, WIDTH)).astype(np.float16)
@@ -64,14 +63,14 @@ class DenseWorld(SceneWorld):
         data, folder = self.root / "data", write_voc(self.root)
         windows = SlidingWindows(short_side=40, side=40, stride=20)
         for name, how in (("voc", windows), ("voc-whole", None)):
-            spec = SegmentationSource(source="voc", group="scenes", path=str(folder), windows=how)
-            build_index(spec, data / "index/scenes" / name, self.root)
-            ids = read_table(data / "index/scenes" / name / "images.parquet").column("image_id").to_pylist()
+            spec = SegmentationSource(source="voc", path=str(folder), windows=how)
+            build_index(spec, data / "index/pairs" / name, self.root)
+            ids = read_table(data / "index/pairs" / name / "images.parquet").column("image_id").to_pylist()
             for number, view in enumerate(("eye", "blind")):
                 patch = np.random.default_rng(number).normal(size=(len(ids), SIDE**2, WIDTH)).astype(np.float16)
                 self.window_patch[f"{name} {view}"] = dict(zip(ids, patch, strict=True))
                 arrays = {"cls": patch[:, :1], "mean": patch[:, :1], "patch": patch}
-                store = data / f"features/scenes/{view}-dense" / name
+                store = data / f"features/pairs/{view}-dense" / name
                 write_features(store, ids, arrays, WHOLE, patch_grid=[SIDE, SIDE])
         self._class_prompts()
 
@@ -79,7 +78,7 @@ class DenseWorld(SceneWorld):
         data, generator = self.root / "data", np.random.default_rng(9)
         path = data / "index/prompts/classnames/prompts.parquet"
         rows = read_table(path).to_pylist()
-        classes = read_table(data / "index/scenes/voc/classes.parquet").to_pylist()
+        classes = read_table(data / "index/pairs/voc/classes.parquet").to_pylist()
         for row in classes:
             if row["kind"] != "class" or row["language"] not in LANGUAGES:
                 continue

@@ -10,8 +10,18 @@ import torch
 import zarr
 
 from pipeline.alignment.heads.freeze_align import FreezeAlign
-from pipeline.alignment.saved import HeadConfig, save_heads
-from pipeline.config import AlignerSpec, EvaluateParams, SceneLabels, ScenesParams
+from pipeline.alignment.saved import HeadConfig, head_entry, save_heads
+from pipeline.config import (
+    EvaluatedAligner,
+    EvaluateParams,
+    EvaluationViews,
+    FitSpec,
+    FreezeAlignHead,
+    LongTextParams,
+    SceneLabels,
+    ScenesSpec,
+    SegmentationParams,
+)
 from pipeline.datasets.scenes import Scenes, build_scenes, read_scenes
 from pipeline.datasets.tables import PROMPTS, SAMPLES, text_id, write_table
 from pipeline.evaluation.embeddings import TrainedAligner
@@ -21,21 +31,14 @@ from tests.datasets.cut_outs import NAMES, cut_outs
 
 WIDTH, SHARED, SIDE, SIZE, REPEATS = 8, 6, 4, 64, 2
 LENGTHS = (4, 9)
-PARAMS = EvaluateParams(
-    tasks=("segmentation", "long_text"),
-    control="control",
-    showcase="default",
-    datasets=("cut",),
-    recall_at=(1, 5),
-    prompt_sets=("first", "both"),
-    segmentation=(
-        SceneLabels(dataset="cut", label="category"),
-        SceneLabels(dataset="cut", label="concept"),
-    ),
-    examples=3,
-    bootstrap=200,
-    device="cpu",
+PARAMS = EvaluateParams(control="control", showcase="default", examples=3, bootstrap=200, device="cpu")
+SEGMENTATION = SegmentationParams(
+    scenes="composed",
+    classes=(SceneLabels(dataset="cut", label="category"), SceneLabels(dataset="cut", label="concept")),
+    prompt_set="both",
 )
+LONG_TEXT = LongTextParams(scenes="composed", recall_at=(1, 5))
+HEAD = FreezeAlignHead(kind="freeze-align")
 IMAGES = {"weights": "w", "modality": "image", "resolution": 28, "tier": "grid", "grid": 2}
 TEXTS = {"weights": "t", "modality": "text", "max_tokens": None}
 DENSE = IMAGES | {"resolution": 56, "tier": "full", "grid": None}
@@ -68,7 +71,7 @@ class SceneWorld:
 
     root: Path
     bad_scene: int | None = None
-    specs: dict[str, AlignerSpec] = field(default_factory=dict)
+    specs: dict[str, EvaluatedAligner] = field(default_factory=dict)
     heads: dict[tuple[str, int], FreezeAlign] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
     patch: dict[str, np.ndarray] = field(default_factory=dict)
@@ -81,7 +84,7 @@ class SceneWorld:
     def write(self) -> "SceneWorld":
         data = self.root / "data"
         index = cut_outs(data / "index/pairs/cut")
-        params = ScenesParams(pieces=("cut",), count=9, size=SIZE, objects=(2, 4))
+        params = ScenesSpec(pieces=("cut",), count=9, size=SIZE, objects=(2, 4))
         build_scenes({"cut": index}, params, data / "index/scenes/composed")
         self._samples(data)
         self._prompts(data)
@@ -101,8 +104,9 @@ class SceneWorld:
         pooled = {"pooled": np.stack(list(self.prompt_vectors.values()))}
         write_features(data / "features/prompts/words/classnames", list(self.prompt_vectors), pooled, TEXTS)
         for number, (name, view) in enumerate((("default", "eye"), ("control", "blind"), ("plain", "eye"))):
-            extra = {} if name == "plain" else {"dense": f"{view}-dense", "long_text": "words-long"}
-            self.specs[name] = AlignerSpec(image=view, text="words", data=("cut",), **extra)
+            fit = FitSpec(image=view, text="words", datasets=("cut",), data="all", head=HEAD)
+            seen = EvaluationViews(dense=f"{view}-dense", long_text="words-long")
+            self.specs[name] = EvaluatedAligner(fit=fit, evaluation=EvaluationViews() if name == "plain" else seen)
             self._heads(name, view, number)
         return self
 
@@ -148,17 +152,13 @@ class SceneWorld:
             self.heads[name, repeat] = head
             save_heads(head, folder, repeat)
         texts = {"digest": str(sorted(TEXTS.items(), key=str)), "compared": TEXTS, "described": {}}
-        fingerprints = {view: {"digest": "x", "compared": IMAGES, "described": {}}, "words": texts}
         HeadConfig(
             aligner=name,
-            head="freeze-align",
-            vision_dim=WIDTH,
-            text_dim=WIDTH,
+            head=head_entry(HEAD),
+            views={"image": view, "text": "words"},
+            widths={"image": WIDTH, "text": WIDTH},
             embed_dim=SHARED,
-            local_tokens="grid",
-            image_view=view,
-            text_view="words",
-            fingerprints=fingerprints,
+            fingerprints={"image": {"digest": "x", "compared": IMAGES, "described": {}}, "text": texts},
             data=("cut",),
             repeats=REPEATS,
             seeds=tuple(range(REPEATS)),

@@ -1,6 +1,7 @@
 """A dual encoder in the same table: through every stage, without training, with figures worked out from its library."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ import pytest
 import torch
 import transformers as hf
 from PIL import Image
-from pipeline.alignment.untrained import record_identity
 
 from pipeline.accounting.aligners import aligner_costs
 from pipeline.accounting.parameters import counts_by_weights
-from pipeline.config import Config
+from pipeline.alignment import fit_aligner
+from pipeline.config import Config, IdentityHead, TrainSettings, fit_of
 from pipeline.config.load import validate
 from pipeline.datasets.decode import ImageTable
 from pipeline.datasets.tables import read_table
@@ -60,21 +61,30 @@ def parameters(outside: Path) -> dict[str, Any]:
         ("pairs", "mine", "text"),
         ("prompts", "classnames", "text"),
     ):
-        store = {"group": group, "dataset": dataset, "view": f"clip-{side}", "encoder": f"clip-{side}"}
-        params["stores"][f"{dataset}-clip-{side}"] = store
+        store = {"dataset": dataset, "view": f"clip-{side}", "encoder": f"clip-{side}"}
+        params["stores"][group][f"{dataset}-clip-{side}"] = store
     params["views"]["clip-long"] = {"encoder": "clip-text", "truncations": [4, 8, 16], "dtype": "float32"}
     for view, side in (("clip-image", "image"), ("clip-long", "text")):
-        store = {"group": "scenes", "dataset": "composed", "view": view, "encoder": f"clip-{side}"}
-        params["stores"][f"composed-{view}"] = store
-    clip = {"image": "clip-image", "text": "clip-text", "long_text": "clip-long", "head": "identity"}
+        store = {"dataset": "composed", "view": view, "encoder": f"clip-{side}"}
+        params["stores"]["scenes"][f"composed-{view}"] = store
     params["aligners"] = {
-        "clip": {**clip, "data": ["mine"], "curation": "all"},
-        "control": {"image": "blind", "text": "words", "data": ["mine"], "curation": "all"},
+        "clip": {
+            "views": ["clip-image", "clip-text"],
+            "data": "all",
+            "head": {"kind": "identity"},
+            "evaluation": {"long_text": "clip-long"},
+        },
+        "control": {"views": ["blind", "words"], "data": "all", "head": {"kind": "freeze-align"}},
     }
     params["curations"] = {"all": params["curations"]["all"]}
     params["splits"]["repeats"] = 2
     params["evaluate"] |= {"showcase": "clip", "versus": {}}
     return params
+
+
+def run(stage: Callable[[Any], None], config: Config, item: str = "") -> None:
+    """A stage with its settings."""
+    stage(config.settings(stage.__name__, item))
 
 
 @pytest.fixture(scope="module")
@@ -93,17 +103,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         tiny.write_pictures(outside / "pictures")
         config = Config(validate(parameters(outside)))
         for name in ("eye", "blind", "words", "clip-image", "clip-text"):
-            checkpoint(config, name)
-        index(config, "mine")
-        splits(config, "")
-        scenes(config, "")
-        prompts(config, "")
-        for store in config.section("stores"):
-            if not store.startswith("scenes"):  # those of the encoders of the toy project
-                encode(config, store)
-        curate(config, "all")
+            run(checkpoint, config, name)
+        run(index, config, "mine")
+        run(splits, config)
+        run(scenes, config, "composed")
+        run(prompts, config)
+        for store in config.params.stores.by_name():
+            if not store.startswith(("scenes", "training")):  # those of the encoders of the toy project
+                run(encode, config, store)
+        run(curate, config, "all")
         for aligner in ("clip", "control"):
-            train(config, aligner)
+            run(train, config, aligner)
     return root, outside
 
 
@@ -129,17 +139,19 @@ def library_vectors(
 def test_nothing_is_trained_and_the_record_says_so(config: Config) -> None:
     assert sorted(path.name for path in (MODELS / "clip").iterdir()) == ["config.json", "metrics.json"]
     head = json.loads((MODELS / "clip/config.json").read_text())
-    assert (head["head"], head["parameters"], head["embed_dim"]) == ("identity", 0, dual_models.SHARED)
-    (costs, control), left_out = aligner_costs(MODELS, counts_by_weights(Path("data/checkpoints")))
+    assert (head["head"]["kind"], head["parameters"], head["embed_dim"]) == ("identity", 0, dual_models.SHARED)
+    (costs, control), left_out = aligner_costs(
+        MODELS, ("clip", "control"), counts_by_weights(Path("data/checkpoints").iterdir())
+    )
     assert left_out == []
     assert (costs["aligner"], costs["trainable"], costs["samples_seen"]) == ("clip", 0, 0)
     assert costs["total"] == costs["image_encoder"]["parameters"], "both towers are in one checkpoint"
     assert control["total"] > control["trainable"] > 0
-    assert config.section("aligners.clip").head == "identity"
+    assert config.section("aligners.clip").head.kind == "identity"
 
 
 def test_retrieval_is_what_the_library_gives_by_hand(config: Config, project: tuple[Path, Path]) -> None:
-    evaluate(config, "retrieval")
+    run(evaluate, config, "retrieval")
     result = TaskResult.read(RESULTS / "retrieval.json")
     table = render(result, "control")
     assert table.splitlines()[0].split()[-3:] == ["chance", "control", "clip"]
@@ -172,7 +184,7 @@ def test_retrieval_is_what_the_library_gives_by_hand(config: Config, project: tu
 
 
 def test_long_texts_are_cut_by_its_own_tokenizer(config: Config, project: tuple[Path, Path]) -> None:
-    evaluate(config, "long_text")
+    run(evaluate, config, "long_text")
     result = TaskResult.read(RESULTS / "long_text.json")
     assert {row.aligner for row in result.rows} == {"clip"}
     assert [line for line in result.left_out if "control" in line]
@@ -191,22 +203,24 @@ def test_long_texts_are_cut_by_its_own_tokenizer(config: Config, project: tuple[
 
 
 def test_segmentation_leaves_it_out_and_says_so(config: Config) -> None:
-    evaluate(config, "segmentation")
+    run(evaluate, config, "segmentation")
     result = TaskResult.read(RESULTS / "segmentation.json")
     assert result.rows == ()
-    assert "clip: no dense view (aligners.clip.dense)" in result.left_out
+    assert "clip: no dense view (aligners.clip.evaluation.dense)" in result.left_out
 
 
 @pytest.mark.parametrize("task", ["classification", "multilingual"])
 def test_other_tasks_take_it_like_any_aligner(config: Config, task: str) -> None:
-    evaluate(config, task)
+    run(evaluate, config, task)
     result = TaskResult.read(RESULTS / f"{task}.json")
     assert {row.aligner for row in result.rows} == {"clip", "control"}
     assert {(d.aligner, d.versus) for d in result.differences} == {("clip", "control")}
 
 
 def test_its_views_are_candidates_of_compare(config: Config) -> None:
-    params = config.section("compare").model_copy(update={"images": ("clip-image", "blind"), "texts": ("clip-text",)})
+    params = config.section("compare.mine").model_copy(
+        update={"images": ("clip-image", "blind"), "texts": ("clip-text",)}
+    )
     spaces = read_candidates(params, 2).images
     assert [space.name for space in spaces if space.view == "clip-image"] == ["clip-image[-1].cls"]
     assert {space.pooling for space in spaces if space.view == "blind"} == {"cls", "mean"}
@@ -233,17 +247,17 @@ def test_the_public_class_gives_the_librarys_vectors_and_scale(config: Config, p
 def test_a_trained_head_has_no_local_tokens_to_take(config: Config, project: tuple[Path, Path]) -> None:
     assert config is not None
     params = parameters(project[1])
-    params["aligners"]["clip"] = params["aligners"]["control"] | {"image": "clip-image"}
+    params["aligners"]["clip"] = params["aligners"]["control"] | {"views": ["clip-image", "words"]}
     with pytest.raises(DataError, match="holds one vector per image .*`pooling: cls` keeps them"):
-        train(Config(validate(params)), "clip")
+        run(train, Config(validate(params)), "clip")
 
 
 def test_another_head_needs_another_run(config: Config, project: tuple[Path, Path]) -> None:
     assert config is not None
     params = parameters(project[1])
-    params["aligners"]["clip"] |= {"head": "freeze-align", "local_tokens": "mean"}
-    with pytest.raises(ModelError, match=r"made with head.*identity.*Train it again with: dvc repro train@clip"):
-        evaluate(Config(validate(params)), "retrieval")
+    params["aligners"]["clip"] |= {"head": {"kind": "freeze-align", "local_tokens": "mean"}}
+    with pytest.raises(ModelError, match=r"fitted with .*identity.*Fit it again with: dvc repro train@clip"):
+        run(evaluate, Config(validate(params)), "retrieval")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +265,8 @@ def test_another_head_needs_another_run(config: Config, project: tuple[Path, Pat
     [("words", False, "are of two models"), ("words", True, r"features of width 12.*of width 16")],
 )
 def test_views_that_do_not_share_a_space_are_refused(config: Config, text: str, two_models: bool, message: str) -> None:
-    spec = config.section("aligners.clip").model_copy(update={"text": text, "two_models": two_models})
+    fit = fit_of(config.params, config.section("aligners.clip"))
+    fit = fit.model_copy(update={"text": text, "head": IdentityHead(kind="identity", two_models=two_models)})
     with pytest.raises(DataError, match=message):
-        record_identity("other", spec, 2)
-    assert not (MODELS / "other").exists()
+        fit_aligner(TrainSettings(name="other", fit=fit, train=None, loading=None, repeats=2, seed=0))
+    assert not (MODELS / "other/config.json").exists()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.alignment.zero_shot import class_vectors
+from pipeline.config import Config, EvaluateSettings, TrainSettings
 from pipeline.errors import ConfigError, FingerprintMismatch, ModelError
 from pipeline.evaluation import evaluate_task
 from pipeline.evaluation.results import Row, TaskResult
@@ -19,6 +20,15 @@ from pipeline.paths import store_folder
 from stages.evaluate import evaluate
 from stages.train import train
 from tests.alignment.toy import ROOT, World, write_store
+
+ENCODERS = {"vit": "vit-s14", "control": "vit-random", "minilm": "minilm"}
+
+
+def evaluate_on(config: Config, task: str) -> None:
+    """The stage `evaluate` with its settings."""
+    settings = config.settings("evaluate", task)
+    assert isinstance(settings, EvaluateSettings)
+    evaluate(settings)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +39,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
         patch.chdir(world.root)
         config = world.config()
         for aligner in ("default", "control"):
-            train(config, aligner)
+            settings = config.settings("train", aligner)
+            assert isinstance(settings, TrainSettings)
+            train(settings)
     return world
 
 
@@ -58,9 +70,9 @@ def test_training_writes_heads_curves_and_metrics() -> None:
     assert len(lines) == 2 * 25
     config = json.loads((folder / "config.json").read_text())
     assert config["seeds"] == [0, 1]
-    assert {view: found["digest"] for view, found in config["fingerprints"].items()} == {
-        "vit": "digest-vit",
-        "minilm": "digest-minilm",
+    assert {side: found["digest"] for side, found in config["fingerprints"].items()} == {
+        "image": "digest-vit",
+        "text": "digest-minilm",
     }
     metrics = json.loads((folder / "metrics.json").read_text())
     recalls = [metrics["repeats"][f"repeat_{i}"]["validation_recall"] for i in range(2)]
@@ -70,7 +82,7 @@ def test_training_writes_heads_curves_and_metrics() -> None:
 def test_held_out_retrieval_beats_chance_and_shuffled_features_do_not(
     inside: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evaluate(inside.config(), "retrieval")
+    evaluate_on(inside.config(), "retrieval")
     result = TaskResult.read(Path("data/results/retrieval.json"))
     for dataset in inside.datasets:
         for direction, wide in (("i2t", 60), ("t2i", 30)):
@@ -91,7 +103,7 @@ def test_held_out_retrieval_beats_chance_and_shuffled_features_do_not(
 
 
 def test_held_out_classification_beats_chance_and_shuffled_features_do_not(inside: World) -> None:
-    evaluate(inside.config(), "classification")
+    evaluate_on(inside.config(), "classification")
     result = TaskResult.read(Path("data/results/classification.json"))
     for prompt_set in ("single", "ensemble"):
         good = row(result, "default", "emoji", "concept_top1_accuracy", prompt_set)
@@ -108,22 +120,24 @@ def test_held_out_classification_beats_chance_and_shuffled_features_do_not(insid
 
 
 def test_equal_runs_write_equal_results(inside: World) -> None:
-    evaluate(inside.config(), "retrieval")
+    evaluate_on(inside.config(), "retrieval")
     first = Path("data/results/retrieval.json").read_bytes()
-    evaluate(inside.config(), "retrieval")
+    evaluate_on(inside.config(), "retrieval")
     assert Path("data/results/retrieval.json").read_bytes() == first
 
 
 def test_a_data_set_without_test_rows_is_left_out_by_name(inside: World) -> None:
     classes = [{"dataset": "folder", "label": "concept"}]
     datasets = ["emoji", "folder"]
+    pairs = {f"folder-{view}": {"dataset": "folder", "view": view, "encoder": of} for view, of in ENCODERS.items()}
+    tasks = {"retrieval": {"datasets": datasets}, "classification": {"classes": classes}}
     config = inside.config(
-        datasets={"folder": {"source": "folder", "group": "pairs", "path": "x"}},
-        prompts={"classes": classes},
-        evaluate={"datasets": datasets, "classification": classes, "segmentation": []},
+        datasets={"folder": {"source": "folder", "path": "x"}},
+        stores={"pairs": inside.config().params.stores.model_dump()["pairs"] | pairs},
+        evaluate={"tasks": tasks},
     )
     for task in ("retrieval", "classification"):
-        evaluate(config, task)
+        evaluate_on(config, task)
         result = TaskResult.read(Path(f"data/results/{task}.json"))
         assert len(result.left_out) == 1
         assert "folder" in result.left_out[0]
@@ -142,7 +156,7 @@ def test_every_language_counts_equally_and_one_without_features_is_left_out(
     pairs += [pair | {"language": "xx", "text_id": "absent"} for pair in english]
     world = World(tmp_path, repeats=trained.repeats, datasets=trained.datasets)
     world.rewrite_pairs(pairs)
-    evaluate(world.config(), "multilingual")
+    evaluate_on(world.config(), "multilingual")
     result = TaskResult.read(Path("data/results/multilingual.json"))
     for dataset in world.datasets:
         for metric in ("concept_top1_accuracy", "i2t_recall@1", "t2i_recall@1"):
@@ -183,19 +197,20 @@ def test_what_classes_were_made_of_is_said(inside: World, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("pipeline.alignment.zero_shot.class_vectors", noted)
     config = inside.config()
-    params, repeats = config.section("evaluate"), config.section("splits").repeats
+    settings = config.settings("evaluate", "classification")
+    assert isinstance(settings, EvaluateSettings)
     for kind in ("unit", "mean"):
         seen.clear()
-        chosen = params.model_copy(update={"class_vectors": kind})
-        result = evaluate_task("classification", config.section("aligners"), chosen, repeats, seed=0)
+        task = settings.task.model_copy(update={"class_vectors": kind})
+        result = evaluate_task(settings.model_copy(update={"task": task}))
         assert seen == {kind}
         assert "single: 1 templates, SHA-256 abababababab... (emoji, stamps)" in result.protocol
         assert "ensemble: not recorded" in result.protocol
-        assert ("evaluate.class_vectors: mean" in result.protocol) == (kind == "mean")
+        assert ("(class_vectors: mean)" in result.protocol) == (kind == "mean")
 
 
 def test_examples_are_half_right_and_name_what_is_there(inside: World) -> None:
-    evaluate(inside.config(), "retrieval")
+    evaluate_on(inside.config(), "retrieval")
     examples = json.loads(Path("data/results/retrieval.examples.json").read_text())["examples"]
     assert {example["kind"] for example in examples} == {"i2t", "t2i"}
     known = {sample["image_id"] for sample in inside.samples if sample["split_0"] == "test"}
@@ -208,10 +223,10 @@ def test_examples_are_half_right_and_name_what_is_there(inside: World) -> None:
 
 
 def test_an_unknown_task_and_other_parameters_are_refused(inside: World) -> None:
-    with pytest.raises(ConfigError, match="Known: retrieval, classification"):
-        evaluate(inside.config(), "guessing")
-    with pytest.raises(ModelError, match="Train it again"):
-        evaluate(inside.config(splits={"repeats": 1}), "retrieval")
+    with pytest.raises(ConfigError, match="no `guessing` under `evaluate.tasks`.*retrieval"):
+        evaluate_on(inside.config(), "guessing")
+    with pytest.raises(ModelError, match="Fit it again"):
+        evaluate_on(inside.config(splits={"repeats": 1}), "retrieval")
 
 
 def test_features_of_another_encoder_are_refused(
@@ -223,11 +238,11 @@ def test_features_of_another_encoder_are_refused(
     pooled = store.array("pooled").take(np.arange(len(store)))
     shutil.rmtree(store.folder)
     write_store(store.folder, store.ids.tolist(), {"pooled": pooled}, "another-digest")
-    evaluate(trained.config(), "retrieval")  # does not read the prompts
+    evaluate_on(trained.config(), "retrieval")  # does not read the prompts
     with pytest.raises(
-        FingerprintMismatch, match=r"was trained on features digest-minil.*holds another-dige.*dvc repro train@"
+        FingerprintMismatch, match=r"was fitted to features digest-minil.*holds another-dige.*dvc repro train@"
     ):
-        evaluate(trained.config(), "classification")
+        evaluate_on(trained.config(), "classification")
 
 
 @pytest.mark.parametrize("module", ["stages.train", "stages.evaluate"])

@@ -18,6 +18,7 @@ from tests.evaluation.scene_world import (
     IMAGES,
     LENGTHS,
     LONG,
+    LONG_TEXT,
     PARAMS,
     REPEATS,
     WIDTH,
@@ -26,7 +27,7 @@ from tests.evaluation.scene_world import (
 )
 
 PICTURES = 10
-LATER = PARAMS.model_copy(update={"long_text": ("docs",)})
+LATER = LONG_TEXT.model_copy(update={"datasets": ("docs",)})
 
 
 def split_of(picture: int, repeat: int) -> str:
@@ -103,7 +104,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
 def evaluated(documents: Documents) -> Evaluated:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(documents.world.root)
-        return evaluate_long_text(documents.world.aligners(), LATER, REPEATS, 0)
+        return evaluate_long_text(documents.world.aligners(), LATER, PARAMS, REPEATS, 0)
 
 
 def test_recall_equals_the_slow_way(documents: Documents, evaluated: Evaluated) -> None:
@@ -134,8 +135,8 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data/features/pairs/words-long/docs").rename(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="words-long/docs"):
-        evaluate_long_text(made.world.aligners(), LATER, REPEATS, 0)
+        evaluate_long_text(made.world.aligners(), LATER, PARAMS, REPEATS, 0)
     table = pa.Table.from_pylist([], schema=JOINT_PAIRS)
     write_table(table, tmp_path / "data/splits/pairs.parquet")
-    found = evaluate_long_text(made.world.aligners(), LATER, REPEATS, 0)
+    found = evaluate_long_text(made.world.aligners(), LATER, PARAMS, REPEATS, 0)
     assert 'docs: no captions of role "long" in en in the test split' in found.result.left_out

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pipeline.config import ScenesParams
+from pipeline.config import ScenesSpec
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.scenes import build_scenes
 from pipeline.errors import DataError, FingerprintMismatch
 from pipeline.evaluation.long_text import evaluate_long_text
 from pipeline.evaluation.results import Evaluated
-from tests.evaluation.scene_world import CHUNK, LENGTHS, PARAMS, REPEATS, SIDE, WIDTH, SceneWorld
+from tests.evaluation.scene_world import CHUNK, LENGTHS, LONG_TEXT, PARAMS, REPEATS, SIDE, WIDTH, SceneWorld
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> SceneWorld:
 def evaluated(shared: SceneWorld) -> Evaluated:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(shared.root)
-        return evaluate_long_text(shared.aligners(), PARAMS, REPEATS, 0)
+        return evaluate_long_text(shared.aligners(), LONG_TEXT, PARAMS, REPEATS, 0)
 
 
 def slow_ranks(
@@ -66,7 +66,7 @@ def test_recall_equals_the_slow_way(shared: SceneWorld, evaluated: Evaluated, al
 def test_what_is_reported(shared: SceneWorld, evaluated: Evaluated) -> None:
     result = evaluated.result
     assert (result.task, result.unit) == ("long_text", "scene")
-    assert result.left_out == ("plain: no dense and no long_text view (aligners.plain)",)
+    assert result.left_out == ("plain: no dense and no long_text view (aligners.plain.evaluation)",)
     sample = {row["image_id"]: row["family"] for row in shared.samples}
     scenes = shared.scenes()
     first = {thing.scene: sample[thing.piece_id] for thing in scenes.objects if thing.instance == 1}
@@ -104,11 +104,11 @@ def test_texts_of_another_encoder_or_without_truncations_are_refused(
     del compared["truncations"]
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match="has no truncations"):
-        evaluate_long_text(world.aligners(), PARAMS, REPEATS, 0)
+        evaluate_long_text(world.aligners(), LONG_TEXT, PARAMS, REPEATS, 0)
     compared["prefix"] = "query: "
     path.write_text(json.dumps(content))
     with pytest.raises(FingerprintMismatch, match="prefix: found 'query: ', expected None"):
-        evaluate_long_text(world.aligners(), PARAMS, REPEATS, 0)
+        evaluate_long_text(world.aligners(), LONG_TEXT, PARAMS, REPEATS, 0)
 
 
 def test_without_scenes_everything_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_without_scenes_everything_is_left_out(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     with IndexBuilder(tmp_path / "none") as builder:
         builder.finish({"source": "made"})
-    build_scenes({"cut": tmp_path / "none"}, ScenesParams(pieces=("cut",)), tmp_path / "data/index/scenes/composed")
-    found = evaluate_long_text(world.aligners(), PARAMS, REPEATS, 0)
+    build_scenes({"cut": tmp_path / "none"}, ScenesSpec(pieces=("cut",)), tmp_path / "data/index/scenes/composed")
+    found = evaluate_long_text(world.aligners(), LONG_TEXT, PARAMS, REPEATS, 0)
     assert found.result.rows == ()
     assert "composed: no scene was composed" in found.result.left_out

@@ -16,7 +16,7 @@ from pipeline.errors import DataError, FingerprintMismatch
 from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.segmentation import evaluate_segmentation
 from pipeline.evaluation.targets import Targets
-from tests.evaluation.scene_world import PARAMS, REPEATS, SIDE, SIZE, SceneWorld
+from tests.evaluation.scene_world import PARAMS, REPEATS, SEGMENTATION, SIDE, SIZE, SceneWorld
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def slow_figures(world: SceneWorld, aligner: str, view: str, label: str) -> tupl
 def evaluated(shared: SceneWorld) -> Evaluated:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(shared.root)
-        return evaluate_segmentation(shared.aligners(), PARAMS, REPEATS, 0)
+        return evaluate_segmentation(shared.aligners(), SEGMENTATION, PARAMS, REPEATS, 0)
 
 
 @pytest.mark.parametrize(("aligner", "view"), [("default", "eye"), ("control", "blind")])
@@ -106,7 +106,7 @@ def test_figures_equal_the_slow_way(
 def test_what_is_reported(evaluated: Evaluated) -> None:
     result = evaluated.result
     assert (result.task, result.unit) == ("segmentation", "object")
-    assert result.left_out == ("plain: no dense view (aligners.plain.dense)",)
+    assert result.left_out == ("plain: no dense view (aligners.plain.evaluation.dense)",)
     assert {(d.aligner, d.versus) for d in result.differences} == {("default", "control")}
     assert len(result.differences) == len(result.sentences) == 4
     assert "Composed scenes" in result.protocol
@@ -139,7 +139,7 @@ def test_examples_show_truth_and_prediction(world: SceneWorld, evaluated: Evalua
 
 
 def test_equal_runs_give_equal_results(world: SceneWorld, evaluated: Evaluated) -> None:
-    again = evaluate_segmentation(world.aligners(), PARAMS, REPEATS, 0)
+    again = evaluate_segmentation(world.aligners(), SEGMENTATION, PARAMS, REPEATS, 0)
     assert again == evaluated
 
 
@@ -151,13 +151,13 @@ def test_features_of_another_encoder_are_refused(tmp_path: Path, monkeypatch: py
     content["attributes"]["fingerprint"]["compared"]["weights"] = "others"
     path.write_text(json.dumps(content))
     with pytest.raises(FingerprintMismatch, match="weights: found 'others', expected 'w'") as caught:
-        evaluate_segmentation(world.aligners(), PARAMS, REPEATS, 0)
+        evaluate_segmentation(world.aligners(), SEGMENTATION, PARAMS, REPEATS, 0)
     assert "resolution:" not in str(caught.value)
     content["attributes"]["fingerprint"]["compared"]["weights"] = "w"
     del content["attributes"]["patch_grid"]
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match="tier: full"):
-        evaluate_segmentation(world.aligners(), PARAMS, REPEATS, 0)
+        evaluate_segmentation(world.aligners(), SEGMENTATION, PARAMS, REPEATS, 0)
 
 
 def test_scenes_of_other_pictures_than_the_splits_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,11 +167,11 @@ def test_scenes_of_other_pictures_than_the_splits_are_refused(tmp_path: Path, mo
     write_table(read_table(path).slice(5), path)
     scenes = world.scenes()
     with pytest.raises(DataError, match="data/splits does not name"):
-        Targets.of(scenes, np.ones(len(scenes), dtype=bool), PARAMS.segmentation[0], REPEATS)
+        Targets.of(scenes, np.ones(len(scenes), dtype=bool), SEGMENTATION.classes[0], REPEATS)
 
 
 def test_without_scenes_everything_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.config import ScenesParams
+    from pipeline.config import ScenesSpec
     from pipeline.datasets.builder import IndexBuilder
     from pipeline.datasets.scenes import build_scenes
 
@@ -179,8 +179,8 @@ def test_without_scenes_everything_is_left_out(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     with IndexBuilder(tmp_path / "none") as builder:
         builder.finish({"source": "made"})
-    build_scenes({"cut": tmp_path / "none"}, ScenesParams(pieces=("cut",)), tmp_path / "data/index/scenes/composed")
-    found = evaluate_segmentation(world.aligners(), PARAMS, REPEATS, 0)
+    build_scenes({"cut": tmp_path / "none"}, ScenesSpec(pieces=("cut",)), tmp_path / "data/index/scenes/composed")
+    found = evaluate_segmentation(world.aligners(), SEGMENTATION, PARAMS, REPEATS, 0)
     assert found.result.rows == ()
     assert found.examples == ()
     assert "cut by category: no scene was composed" in found.result.left_out

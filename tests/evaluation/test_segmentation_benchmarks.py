@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.alignment.dense import DenseHead, fit_dense_head
-from pipeline.config import DenseHeadSpec, SegmentationBenchmark
+from pipeline.config import DenseHeadSpec, EvaluationViews, SegmentationBenchmark, SegmentationBenchmarksParams
 from pipeline.datasets.segmentation import SegmentationSet
 from pipeline.errors import DataError
 from pipeline.evaluation.embeddings import TrainedAligner
@@ -16,7 +16,7 @@ from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.segmentation import evaluate_segmentation
 from pipeline.evaluation.segmentation_benchmarks import evaluate_segmentation_benchmarks
 from tests.evaluation.dense_world import DenseWorld
-from tests.evaluation.scene_world import PARAMS, REPEATS, SIDE
+from tests.evaluation.scene_world import PARAMS, REPEATS, SEGMENTATION, SIDE
 
 VIEWS = {"default": "eye-dense", "control": "blind-dense"}
 THRESHOLD = 0.0502  # twenty classes: their highest probability is a little above a twentieth
@@ -47,8 +47,8 @@ def world(shared: DenseWorld, monkeypatch: pytest.MonkeyPatch) -> DenseWorld:
 
 
 def evaluate(world: DenseWorld, *benchmarks: SegmentationBenchmark, aligners: Any = None) -> Evaluated:
-    params = PARAMS.model_copy(update={"segmentation_benchmarks": benchmarks})
-    return evaluate_segmentation_benchmarks(aligners or world.aligners(), params, REPEATS, 0)
+    task = SegmentationBenchmarksParams(sets=benchmarks)
+    return evaluate_segmentation_benchmarks(aligners or world.aligners(), task, PARAMS, REPEATS, 0)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def slow_iou(
     world: DenseWorld, aligner: str, view: str, language: str, background: float | None
 ) -> tuple[float, float]:
     """Mean IoU and pixel accuracy, summed over pictures and repeats pixel by pixel."""
-    data = SegmentationSet(world.root / "data/index/scenes/voc")
+    data = SegmentationSet(world.root / "data/index/pairs/voc")
     hits, either = np.zeros(21), np.zeros(21)
     right = total = 0
     for repeat in range(REPEATS):
@@ -126,7 +126,7 @@ def test_freeze_aligns_own_figure_stands_apart(world: DenseWorld, evaluated: Eva
     assert {row.metric for row in rows} == {"freeze_align_IoU"}
     assert "is no mean IoU" in evaluated.result.protocol
     assert {(d.aligner, d.versus) for d in evaluated.result.differences} == {("default", "control")}
-    data, by_class = SegmentationSet(world.root / "data/index/scenes/voc-whole"), {}
+    data, by_class = SegmentationSet(world.root / "data/index/pairs/voc-whole"), {}
     from tests.evaluation import test_sliding
 
     for repeat in range(REPEATS):
@@ -150,8 +150,10 @@ def test_freeze_aligns_protocol_needs_whole_pictures(world: DenseWorld) -> None:
 
 
 def test_a_dense_head_stands_beside_the_projector(world: DenseWorld) -> None:
-    fit_dense_head("own", DenseHeadSpec(image="eye-dense", text="words"), REPEATS)
-    spec = world.specs["default"].model_copy(update={"dense_head": "own"})
+    fit_dense_head("own", DenseHeadSpec(image="eye-dense", text="words", scenes="training"), REPEATS)
+    spec = world.specs["default"].model_copy(
+        update={"evaluation": EvaluationViews(dense="eye-dense", dense_head="own")}
+    )
     dense = TrainedAligner("default", spec, REPEATS, torch.device("cpu"))
     aligners = [dense, *world.aligners()[1:]]
     plain, both = evaluate(world, benchmark()), evaluate(world, benchmark(), aligners=aligners)
@@ -164,7 +166,7 @@ def test_a_dense_head_stands_beside_the_projector(world: DenseWorld) -> None:
     assert rows(both)["default", "mIoU"] != rows(plain)["default", "mIoU"]
     compared = {(d.aligner, d.versus) for d in both.result.differences}
     assert ("default", "default-projector") in compared
-    scenes = evaluate_segmentation(aligners, PARAMS, REPEATS, 0).result
+    scenes = evaluate_segmentation(aligners, SEGMENTATION, PARAMS, REPEATS, 0).result
     assert {row.aligner for row in scenes.rows} == {"default", "default-projector", "control"}
     assert ("default", "default-projector") in {(d.aligner, d.versus) for d in scenes.differences}
     head = DenseHead.from_folder("own", 0)

@@ -6,12 +6,16 @@ import pyarrow as pa
 import pytest
 
 from pipeline.config import (
-    AlignerSpec,
+    ClassificationParams,
     ClassificationSet,
     EncoderSpec,
+    EvaluatedAligner,
     EvaluateParams,
-    PromptsParams,
-    ViewSpec,
+    FitSpec,
+    NamedTemplates,
+    PromptedClasses,
+    RetrievalParams,
+    TextView,
 )
 from pipeline.datasets.prompts import build_prompts
 from pipeline.datasets.tables import JOINT_PAIRS, read_table, write_table
@@ -21,40 +25,42 @@ from pipeline.encoding.load import text_rows
 from pipeline.encoding.plan import text_plan
 from pipeline.encoding.run import StoreEncoder
 from pipeline.paths import WORK_VARIABLE
+from tests.alignment.specs import trained
 from tests.inference.conftest import PARAMS, Project, project
 
 __all__ = ["project"]
 
 LABEL = ClassificationSet(dataset="mine", label="concept")
 SPECS = {
-    name: AlignerSpec(image=name, text="words", data=("mine",), local_tokens=name)  # type: ignore[arg-type]
+    name: EvaluatedAligner(
+        fit=FitSpec(
+            image=name,
+            text="words",
+            datasets=("mine",),
+            data="all",
+            head=trained(embed_dim=12, local_tokens=name),
+        )
+    )
     for name in ("grid", "mean")
 }
-TEMPLATES = {"ensemble": ("a picture of a {}.", "{}")}
-EVALUATE = EvaluateParams(
-    tasks=("classification", "retrieval"),
-    control="mean",
-    showcase="grid",
-    datasets=("mine",),
-    recall_at=(1, 2, 5),
-    prompt_sets=("ensemble",),
-    classification=(LABEL,),
-    examples=0,
-    bootstrap=100,
-    device="cpu",
-)
+TEMPLATES: dict[str, tuple[str, ...] | NamedTemplates] = {"ensemble": ("a picture of a {}.", "{}")}
+TASKS = {
+    "classification": ClassificationParams(classes=(LABEL,), prompt_sets=("ensemble",)),
+    "retrieval": RetrievalParams(datasets=("mine",), recall_at=(1, 2, 5)),
+}
+EVALUATE = EvaluateParams(control="mean", showcase="grid", examples=0, bootstrap=100, device="cpu")
 
 
 def encode_prompts(root: Path, classes: tuple[ClassificationSet, ...], work: Path) -> None:
     """Write the prompts of `classes` and their features, as the stages do."""
     prompts = root / "data/index/prompts/classnames"
-    build_prompts(root / "data/splits", PromptsParams(classes=classes, sets=TEMPLATES), prompts)
+    build_prompts(root / "data/splits", PromptedClasses(classes=classes, sets=TEMPLATES), prompts)
     encode_texts(root, prompts, root / "data/features/prompts/words/classnames", work)
 
 
 def encode_texts(root: Path, index: Path, out: Path, work: Path) -> None:
     """The text view of the project for the texts of an index."""
-    checkpoint, view = root / "data/checkpoints/words", ViewSpec(encoder="words")
+    checkpoint, view = root / "data/checkpoints/words", TextView(encoder="words")
     words = EncoderSpec(
         modality="text", source="local", model=str(root / "words"), loader="transformers", pooling="mean", prefix="a "
     )

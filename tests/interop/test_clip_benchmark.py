@@ -11,7 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config import ClassificationSet, ClipBenchmarkSource, EncoderSpec, SplitsParams, ViewSpec
+from pipeline.config import (
+    ClassificationParams,
+    ClassificationSet,
+    ClipBenchmarkSource,
+    EncoderSpec,
+    EvaluateSettings,
+    ImageView,
+    SplitsParams,
+)
 from pipeline.datasets.index import build_index
 from pipeline.datasets.splits import build_splits
 from pipeline.datasets.tables import JOINT_PAIRS, read_table, write_table
@@ -26,13 +34,15 @@ from pipeline.interop import clip_benchmark, export
 from pipeline.interop.clip_model import load_clip_model, tokenize, untokenize
 from pipeline.paths import WORK_VARIABLE
 from tests.inference.conftest import PARAMS, Project, aligner
-from tests.interop.conftest import EVALUATE, LABEL, SPECS, encode_prompts
+from tests.interop.conftest import EVALUATE, LABEL, SPECS, TASKS, encode_prompts
 
 ALIGNERS = sorted(SPECS)
 
 
 def stage(task: str, name: str) -> dict[str, float]:
-    result: TaskResult = evaluate_task(task, SPECS, EVALUATE, repeats=2, seed=0)
+    result: TaskResult = evaluate_task(
+        EvaluateSettings(name=task, task=TASKS[task], evaluate=EVALUATE, aligners=SPECS, repeats=2, seed=0)
+    )
     assert not result.left_out
     return {row.metric: row.value for row in result.rows if row.aligner == name}
 
@@ -89,20 +99,27 @@ def test_there_and_back(inside: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         shutil.copytree(inside / "data" / part, tmp_path / "data" / part)
     (tmp_path / "words").symlink_to(inside / "words")
     monkeypatch.chdir(tmp_path)
-    source = ClipBenchmarkSource(source="clip-benchmark", group="pairs", path=str(exported), transfer=True)
+    source = ClipBenchmarkSource(source="clip-benchmark", path=str(exported), transfer=True)
     indexes = {name: Path("data/index/pairs", name) for name in ("mine", "theirs")}
     build_index(source, indexes["theirs"], tmp_path)
     build_splits(indexes, SplitsParams(repeats=2, largest_family=0.2), 0, Path("data/splits"))
     label = ClassificationSet(dataset="theirs", label="concept")
     encode_prompts(tmp_path, (LABEL, label), tmp_path / "work")
     eye = EncoderSpec(modality="image", source="local", model=str(inside / "eye"), loader="transformers", layers=(1, 2))
-    checkpoint, view = Path("data/checkpoints/eye"), ViewSpec(encoder="eye", resolution=42, tier="grid", grid=2)
+    checkpoint, view = Path("data/checkpoints/eye"), ImageView(encoder="eye", resolution=42, tier="grid", grid=2)
     fingerprint = fingerprint_of(read_manifest(checkpoint), eye, view)
     rows = image_rows(checkpoint, eye, view, indexes["theirs"], PARAMS)
     out = Path("data/features/pairs/grid/theirs")
     StoreEncoder("theirs", fingerprint, lambda: rows, 0.5).run(image_plan(indexes["theirs"], 8), out)
-    params = EVALUATE.model_copy(update={"classification": (label,), "control": "grid"})
-    result = evaluate_task("classification", {"grid": SPECS["grid"]}, params, repeats=2, seed=0)
+    settings = EvaluateSettings(
+        name="classification",
+        task=ClassificationParams(classes=(label,), prompt_sets=("ensemble",)),
+        evaluate=EVALUATE.model_copy(update={"control": "grid"}),
+        aligners={"grid": SPECS["grid"]},
+        repeats=2,
+        seed=0,
+    )
+    result = evaluate_task(settings)
     values = {row.metric: row for row in result.rows}
     assert values["concept_top1_accuracy"].n_items == 20  # ten pictures, the heads of two repeats
     again = benchmark("grid", exported, tmp_path / "again.json", "--custom_template_file", templates, repeat=1)

@@ -35,10 +35,10 @@ def test_entries_are_added_once_and_nothing_else_changes(root: Path) -> None:
     assert not [line for line in changes if line.startswith("- ")]
     config = load_config(params)
     assert config.section("datasets.pets").transfer
-    views = {aligner.image for aligner in config.section("aligners").values()}
-    stores = {(s.dataset, s.view) for s in config.section("stores").values()}
+    views = {aligner.views[0] for aligner in config.section("aligners").values()}
+    stores = {(s.dataset, s.view) for s in config.section("stores.pairs").values()}
     assert {("food101", view) for view in views} <= stores
-    asked = [entry.dataset for entry in config.section("evaluate").classification]
+    asked = [entry.dataset for entry in config.section("evaluate.tasks.classification.classes")]
     assert asked[-3:] == ["cub", "food101", "pets"]
     assert add_sets(params, sets) == []
     assert params.read_text() == after
@@ -60,6 +60,19 @@ def test_a_params_file_that_does_not_hold_stays_as_it_was(root: Path) -> None:
     with pytest.raises(ConfigError, match="sed"):
         add_sets(params, find_sets(root / "wds"))
     assert params.read_text() == before
+
+
+def test_a_params_file_without_the_task_is_not_edited(root: Path) -> None:
+    params = root / "params.yaml"
+    lines = params.read_text().splitlines(keepends=True)
+    start = next(number for number, line in enumerate(lines) if line.startswith("    classification:"))
+    end = next(number for number, line in enumerate(lines) if line.startswith("    multilingual:"))
+    params.write_text("".join(lines[:start] + lines[end:]))
+    before = params.read_text()
+    with pytest.raises(ConfigError, match=r"no block `evaluate\.tasks\.classification\.classes:`"):
+        add_sets(params, find_sets(root / "wds"))
+    assert params.read_text() == before
+    assert add_sets(params, {}) == []
 
 
 def test_the_table_has_the_papers_columns_first(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline.datasets.concepts import concept_name
 from pipeline.datasets.decode import decode_rgb, read_bytes
 from pipeline.datasets.scenes.names import names
 from pipeline.datasets.tables import read_table
@@ -64,7 +65,7 @@ def solid(image: Image.Image) -> np.ndarray:
 
 
 def read_pieces(indexes: Mapping[str, Path]) -> list[Piece]:
-    """Every labelled picture of the indexes, each content once, named by its first label.
+    """Every picture of the indexes that has a name, each content once: by its first label, or by its caption.
 
     Raises:
         DataError: a table is missing or damaged.
@@ -79,8 +80,11 @@ def read_pieces(indexes: Mapping[str, Path]) -> list[Piece]:
             image = row["image_id"]
             if image not in labels or image in pieces:
                 continue
-            label = labels[image]
-            first, again = names(label["classname"] or label["concept"], captions.get(image))
+            label, caption = labels[image], captions.get(image)
+            named = label["concept"] if label["concept"] != image else concept_name(caption) if caption else None
+            if not (called := label["classname"] or named):
+                continue
+            first, again = names(called, caption)
             pieces[image] = Piece(dataset, image, label["concept"], label["category"], first, again, row, folder)
     return list(pieces.values())
 
