@@ -3,8 +3,9 @@
     python benchmarks/dag_cost.py
 
 Clones the last commit into a temporary folder, runs `dvc repro` there with the Python it was started with, prints a
-table and writes benchmarks/results/dag_cost.json. The figures per stage are those of the stage `accounting`; what they
-lack of the whole is DVC's own work. Needs the environment, and a network for the data.
+table and writes benchmarks/results/dag_cost.json. The figures per stage are those of the stage `accounting`, which puts
+the stages that encode into one group; what they lack of the whole is DVC's own work, and `settings`, `listing`,
+`accounting` and `report`. Needs the environment, and a network for the data.
 """
 
 import json

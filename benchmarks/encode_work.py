@@ -169,5 +169,5 @@ def index_of(folder: Path, images: int, texts: int) -> Path:
         for number, length in enumerate(lengths):
             caption = " ".join(generator.choice(WORDS, length))
             writer.writerow([names[number % images], f"{caption} {number}"])
-    build_index(FolderSource(source="folder", group="pairs", path=str(pictures)), index, folder / "work")
+    build_index(FolderSource(source="folder", path=str(pictures)), index, folder / "work")
     return index

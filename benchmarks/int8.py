@@ -30,6 +30,7 @@ from pipeline.config import (  # noqa: E402
     CLASSNAMES,
     EvaluatedAligner,
     EvaluateSettings,
+    TrainSettings,
     fit_of,
     load_config,
 )
@@ -115,6 +116,7 @@ def main() -> None:
     project = Path.cwd()
     config = load_config(project / "params.yaml")
     trained = config.settings("train", "freeze-align")
+    assert isinstance(trained, TrainSettings)
     plain = fit_of(config.params, config.section("aligners.freeze-align"))
     with tempfile.TemporaryDirectory() as temporary:
         os.environ[WORK_VARIABLE] = str(Path(temporary) / "work")

@@ -40,6 +40,7 @@ from pipeline.alignment.training.trainer import train_repeat
 from pipeline.config import (
     AlignerSpec,
     ClosedFormHead,
+    EncodeSettings,
     FitSpec,
     IdentityHead,
     StoreEntry,
@@ -222,7 +223,9 @@ def encode_prompted() -> None:
     view = config.section(f"views.{default.text}").model_copy(update={"templates": TEMPLATES, "languages": ("en",)})
     for dataset in default.datasets:
         name, store = f"{dataset}-prompts", StoreEntry(dataset=dataset, view=PROMPTED, encoder=view.encoder)
-        encode(config.with_store(name, store, view).settings("encode", name))
+        settings = config.with_store(name, store, view).settings("encode", name)
+        assert isinstance(settings, EncodeSettings)
+        encode(settings)
 
 
 def _served(pairs: CaptionPairs, images: Any, texts: Any) -> CaptionPairs:

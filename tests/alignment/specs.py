@@ -7,6 +7,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 
 from pipeline.config import (
+    NO_DATA,
     AlignerSpec,
     AllImages,
     ClosedFormHead,
@@ -14,11 +15,14 @@ from pipeline.config import (
     EvaluatedAligner,
     FitSpec,
     FittedHead,
+    FolderSource,
     HeadSpec,
     IdentityHead,
     LossSpec,
     Params,
     SplitsParams,
+    StoreEntry,
+    Stores,
     TrainedHead,
     TrainParams,
     TrainSettings,
@@ -55,21 +59,31 @@ def loss_of(**keys: Any) -> Any:
 
 def fit_of(head: FittedHead | IdentityHead | None = None, image: str = "vit", text: str = "minilm") -> FitSpec:
     """Fitting that head, or a default one, between two views of the world of `toy.py`."""
-    return FitSpec(image=image, text=text, datasets=DATASETS, data="all", head=head or head_of())
+    data = NO_DATA if isinstance(head, IdentityHead) else "all"
+    return FitSpec(image=image, text=text, datasets=DATASETS, data=data, head=head or head_of())
 
 
 def settings_of(
     fit: FitSpec, params: TrainParams, name: str = "default", repeats: int = 2, seed: int = 0
 ) -> TrainSettings:
     """What the stage train is given where `params` is the section `train`."""
+    stored = {
+        f"{dataset}-{view}": StoreEntry(dataset=dataset, view=view, encoder=view)
+        for dataset in fit.datasets
+        for view in (fit.image, fit.text)
+    }
     every = Params(
         seed=seed,
         splits=SplitsParams(repeats=repeats),
         train=params,
-        curations={fit.data: AllImages(pool=fit.datasets, view=fit.image)},
+        datasets={dataset: FolderSource(source="folder", path=dataset) for dataset in fit.datasets},
+        stores=Stores(pairs=stored),
+        curations={} if fit.data == NO_DATA else {fit.data: AllImages(pool=fit.datasets, view=fit.image)},
         aligners={name: AlignerSpec(views=(fit.image, fit.text), data=fit.data, head=fit.head)},
     )
-    return cast(TrainSettings, Config(every).settings("train", name))
+    settings = cast(TrainSettings, Config(every).settings("train", name))
+    assert settings.fit == fit
+    return settings
 
 
 def evaluated(fits: Mapping[str, FitSpec]) -> dict[str, EvaluatedAligner]:

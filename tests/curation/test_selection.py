@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import AllImages, ClassificationSet, PrototypeImages, RandomImages
+from pipeline.config import AllImages, AnyCuration, ClassificationSet, PrototypeImages, RandomImages
 from pipeline.curation import curate_images
 from pipeline.curation import run as curation_run
 from pipeline.curation.assignment import assign, best_total
@@ -125,7 +125,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-SPECS = {
+SPECS: dict[str, AnyCuration] = {
     "all": AllImages(method="all", view="v", pool=("mine",)),
     "random": RandomImages(method="random", view="v", pool=("mine",), images=5),
     "prototypes": PrototypeImages(
