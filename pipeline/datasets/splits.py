@@ -49,7 +49,8 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
     transfer = [dataset for dataset in index_folders if about[dataset].get("transfer", False)]
     trained = {dataset: folder for dataset, folder in index_folders.items() if dataset not in transfer}
     samples, pairs, concepts, unavailable = _read(trained, about)
-    if not samples:
+    transferred = list(_transferred({dataset: index_folders[dataset] for dataset in transfer}, about))
+    if not samples and not transferred:
         raise DataError(f"No data set holds an image (looked at: {', '.join(index_folders) or 'none'}). Run: dvc repro")
     families = find_families(concepts)
     sizes = Counter(families.values())
@@ -62,7 +63,7 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
     learnt = {row["family"] for row in own if row["split"] in (None, "train")}
     given, moved = _given(others)
     fixed = dict.fromkeys((*too_large, *sorted(learnt)), "train") | given
-    for repeat in range(params.repeats):
+    for repeat in range(params.repeats if samples else 0):
         drawn = seed * params.repeats + repeat
         assigned = assign(others, fixed, params, drawn)
         followed = follow_own_split(own, params, drawn)
@@ -78,7 +79,7 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
                 "splits.test, or raise splits.largest_family."
             )
     shares = _shares(samples, params.repeats)
-    for row, pair_rows in _transferred({dataset: index_folders[dataset] for dataset in transfer}, about):
+    for row, pair_rows in transferred:
         samples.append(row | {f"split_{repeat}": row["split"] or "test" for repeat in range(params.repeats)})
         pairs += pair_rows
     if moved:

@@ -232,3 +232,13 @@ def test_captions_without_any_class_are_split(tmp_path: Path) -> None:
     build_splits({"captions": folder}, PARAMS, 0, tmp_path / "out")
     counts = Counter(row["split_0"] for row in rows_of(tmp_path / "out", "captions"))
     assert counts == {"train": 35, "validation": 5, "test": 10}
+
+
+def test_data_sets_for_transfer_alone_need_nothing_to_train_on(make_index: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_index("sets", NOUNS[:4])
+    about = json.loads((folder / "about.json").read_text())
+    (folder / "about.json").write_text(json.dumps(about | {"transfer": True}))
+    summary = build_splits({"sets": folder}, PARAMS, 0, tmp_path / "out")
+    assert (summary["families"], summary["transfer"]) == (0, ["sets"])
+    rows = read_table(tmp_path / "out" / "samples.parquet").to_pylist()
+    assert [row["split_1"] for row in rows] == ["test"] * 4
