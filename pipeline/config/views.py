@@ -1,10 +1,12 @@
 """`views`: what is kept of an encoder's output, and of which input. A view is of the modality of its encoder."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipeline.config.base import Name, NonNegative, Positive, Section
+from pipeline.config.encoders import EncoderSpec
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -12,6 +14,22 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class _View(Section):
     encoder: Name
     dtype: Literal["float16", "float32", "int8"] = "float16"
+
+    def compared(self, encoder: EncoderSpec) -> dict[str, Any]:
+        """What of this view and of its kind of encoder decides a feature: fields of the fingerprint.
+
+        A field that was added later is absent where it has its default, so that stores keep the fingerprint they had.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def from_compared(cls, compared: Mapping[str, Any]) -> Self:
+        """The view whose features have these fields, of an encoder called "recorded".
+
+        Raises:
+            KeyError, TypeError, pydantic.ValidationError: they are not those of such a view.
+        """
+        raise NotImplementedError
 
 
 class ImageView(_View):
@@ -32,6 +50,30 @@ class ImageView(_View):
     grid: Positive = 3
     crops: NonNegative = 0
     crop_scale: tuple[Share, Share] = (0.4, 1.0)
+
+    def compared(self, encoder: EncoderSpec) -> dict[str, Any]:
+        """See `_View`."""
+        fields: dict[str, Any] = {
+            "layers": list(encoder.layers),
+            "resolution": self.resolution,
+            "tier": self.tier,
+            "grid": self.grid if self.tier == "grid" else None,
+        }
+        if self.crops:
+            fields |= {"crops": self.crops, "crop_scale": list(self.crop_scale)}
+        if self.fit != "model":
+            fields["fit"] = self.fit
+        return fields
+
+    @classmethod
+    def from_compared(cls, compared: Mapping[str, Any]) -> "ImageView":
+        """See `_View`."""
+        kept = {"encoder": "recorded", "dtype": compared["stored_dtype"], "fit": compared.get("fit", "model")}
+        kept |= {"resolution": compared["resolution"], "tier": compared["tier"]}
+        kept |= {"grid": compared["grid"]} if compared["grid"] is not None else {}
+        if "crops" in compared:
+            kept |= {"crops": compared["crops"], "crop_scale": tuple(compared["crop_scale"])}
+        return cls(**kept)
 
     @model_validator(mode="after")
     def _effective(self) -> "ImageView":
@@ -61,6 +103,30 @@ class TextView(_View):
     chunk_tokens: Positive | None = None
     templates: tuple[str, ...] = ()
     languages: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all"] = ("en",)
+
+    def compared(self, encoder: EncoderSpec) -> dict[str, Any]:
+        """See `_View`."""
+        fields: dict[str, Any] = {"prefix": encoder.prefix, "max_tokens": self.max_tokens}
+        if encoder.prompt is not None:
+            fields["prompt"] = encoder.prompt
+        if self.tier == "full":
+            fields["tokens"] = "last hidden state"
+        if self.truncations:
+            fields["truncations"] = list(self.truncations)
+        if self.chunk_tokens:
+            fields["chunk_tokens"] = self.chunk_tokens
+        if self.templates:
+            fields["templates"] = list(self.templates)
+        return fields
+
+    @classmethod
+    def from_compared(cls, compared: Mapping[str, Any]) -> "TextView":
+        """See `_View`."""
+        kept = {"encoder": "recorded", "dtype": compared["stored_dtype"], "max_tokens": compared["max_tokens"]}
+        kept |= {key: tuple(compared.get(key) or ()) for key in ("truncations", "templates")}
+        kept |= {"chunk_tokens": compared.get("chunk_tokens")}
+        kept |= {"tier": "full"} if "tokens" in compared else {}
+        return cls(**kept)
 
     @property
     def only(self) -> tuple[str, ...]:

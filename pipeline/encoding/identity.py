@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from pipeline.config import AnyView, EncoderSpec, ImageView
+from pipeline.config import AnyView, EncoderSpec
 from pipeline.encoders.manifest import Manifest
 from pipeline.errors import CheckpointError
 from pipeline.features.fingerprint import ENCODING_VERSION, FORMAT_VERSION, Fingerprint, digest_of
@@ -29,29 +29,7 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: AnyView) -> F
     }
     if encoder.autocast is not None:
         compared["autocast"] = encoder.autocast
-    if isinstance(view, ImageView):
-        compared |= {
-            "layers": list(encoder.layers),
-            "resolution": view.resolution,
-            "tier": view.tier,
-            "grid": view.grid if view.tier == "grid" else None,
-        }
-        if view.crops:  # absent otherwise, so that stores without them keep the fingerprint they had
-            compared |= {"crops": view.crops, "crop_scale": list(view.crop_scale)}
-        if view.fit != "model":  # absent otherwise, so that stores keep the fingerprint they had
-            compared["fit"] = view.fit
-    else:
-        compared |= {"prefix": encoder.prefix, "max_tokens": view.max_tokens}
-        if encoder.prompt is not None:  # absent otherwise, as autocast
-            compared["prompt"] = encoder.prompt
-        if view.tier == "full":  # absent otherwise, as truncations
-            compared["tokens"] = "last hidden state"
-        if view.truncations:  # absent otherwise, so that stores without them keep the fingerprint they had
-            compared["truncations"] = list(view.truncations)
-        if view.chunk_tokens:
-            compared["chunk_tokens"] = view.chunk_tokens
-        if view.templates:
-            compared["templates"] = list(view.templates)
+    compared |= view.compared(encoder)
     described = {
         "model": manifest.model,
         "source": manifest.source,

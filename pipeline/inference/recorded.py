@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.config import AnyView, EncoderSpec, ImageView, TextView
+from pipeline.config import VIEWS, AnyView, EncoderSpec
 from pipeline.errors import ModelError
 
 
@@ -39,21 +39,9 @@ def recorded_specs(
             dtype=compared["compute_dtype"],
             trust_remote_code=trust_remote_code,
         )
-        kept: dict[str, Any] = {"encoder": "recorded", "dtype": compared["stored_dtype"]}
-        if image:
-            kept |= {"resolution": compared["resolution"], "tier": compared["tier"]}
-            kept |= {"fit": compared.get("fit", "model")}
-            kept |= {"grid": compared["grid"]} if compared["grid"] is not None else {}
-            if "crops" in compared:
-                kept |= {"crops": compared["crops"], "crop_scale": tuple(compared["crop_scale"])}
-            return encoder, ImageView(**kept)
-        kept |= {"max_tokens": compared["max_tokens"], "truncations": tuple(compared.get("truncations") or ())}
-        kept |= {"chunk_tokens": compared.get("chunk_tokens")}
-        kept |= {"templates": tuple(compared.get("templates") or ())}
-        kept |= {"tier": "full"} if "tokens" in compared else {}
-        return encoder, TextView(**kept)
+        return encoder, VIEWS[compared["modality"]].from_compared(compared)
     except (KeyError, TypeError, ValidationError) as error:
         raise ModelError(
             f"The fingerprint recorded for {where} does not describe an encoder ({type(error).__name__}: {error}). "
-            "Train the aligner again with: dvc repro"
+            "Fit the aligner again with: dvc repro"
         ) from error
