@@ -3,12 +3,24 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from tests.dag import zygote
 from tests.dag.project import Project
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Commands without their imports, for every project of this worker."""
+    folder: Path = tmp_path_factory.mktemp("commands")
+    with zygote.commands(folder / "bin", Project(folder, folder, set()).environment()) as made:
+        Project.commands = made
+        yield
+        Project.commands = None
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -18,7 +18,13 @@ COPIED = ("dvc.yaml", ".dvcignore", ".gitignore", "pipeline", "stages", ".dvc/co
 
 
 class Project:
-    """Runs commands in a copy of the project and says which stages and which backbones ran."""
+    """Runs commands in a copy of the project and says which stages and which backbones ran.
+
+    Attributes:
+        commands: a folder that stands first on the PATH, once `zygote.commands` has made it.
+    """
+
+    commands: ClassVar[Path | None] = None
 
     def __init__(self, folder: Path, outside: Path, first_run: set[str]) -> None:
         self.folder = folder
@@ -57,7 +63,8 @@ class Project:
 
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PERMAFROST_", "GIT_", "DVC_"))}
-        kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+        first = [str(folder) for folder in (self.commands, Path(sys.executable).parent) if folder]
+        kept["PATH"] = os.pathsep.join([*first, kept.get("PATH", "")])
         identity = {
             "GIT_AUTHOR_NAME": "t",
             "GIT_AUTHOR_EMAIL": "t@t",

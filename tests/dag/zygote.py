@@ -1,0 +1,176 @@
+"""Commands of the small project without their imports: a process that has libraries loaded forks one for each.
+
+The DAG of a toy project is a hundred processes that import for seconds and work for milliseconds. Here `python -m
+stages.x` and `dvc` reach, through a shim on the PATH, a server that holds the libraries, and none of this project's own
+modules. It forks, and the child runs the module as `python -m` would: in the folder, with the environment and on the
+files of its caller.
+"""
+
+import array
+import atexit
+import contextlib
+import importlib
+import importlib.util
+import json
+import os
+import runpy
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARIES = (
+    *(
+        "numpy",
+        "torch",
+        "torch.nn.functional",
+        "hydra",
+        "hydra.main",
+        "omegaconf",
+        "pydantic",
+        "pyarrow",
+        "pyarrow.parquet",
+    ),
+    *(
+        "zarr",
+        "PIL.Image",
+        "PIL.ImageDraw",
+        "tqdm",
+        "psutil",
+        "xxhash",
+        "safetensors.torch",
+        "yaml",
+        "ruamel.yaml",
+        "jinja2",
+    ),
+    *("scipy.optimize", "scipy.stats", "matplotlib.pyplot", "huggingface_hub", "tokenizers", "transformers"),
+    *("transformers.models.dinov2.modeling_dinov2", "transformers.models.bert.modeling_bert", "torchvision"),
+    *("transformers.models.bit.image_processing_bit", "transformers.models.auto.image_processing_auto"),
+    *("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto", "google_crc32c"),
+    *("dvc.cli", "dvc.cli.parser", "dvc.repo", "dvc.repo.reproduce", "dvc.config", "dvc.commands.repro", "dvc_data"),
+)
+SHIM = """#!{python} -IS
+import array, json, os, socket, struct, sys
+link = socket.socket(socket.AF_UNIX)
+link.connect({address!r})
+request = json.dumps([{prefix!r} + sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+files = array.array("i", [0, 1, 2])
+link.sendmsg([struct.pack("!I", len(request))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+link.sendall(request)
+answer = link.recv(4)
+sys.exit(struct.unpack("!i", answer)[0] if len(answer) == 4 else 137)
+"""
+
+
+@contextlib.contextmanager
+def commands(folder: Path, environment: dict[str, str]) -> Iterator[Path]:
+    """A folder with `python` and `dvc` for the PATH, as long as the block lasts.
+
+    `python` takes `-m MODULE` alone; whatever else is asked of it goes to the real one.
+    """
+    folder.mkdir(parents=True)
+    address = str(folder / "socket")
+    interpreter = sys.executable
+    (folder / "fork").write_text(SHIM.format(python=interpreter, address=address, prefix=["-m"]))
+    (folder / "fork-dvc").write_text(SHIM.format(python=interpreter, address=address, prefix=["-m", "dvc"]))
+    real_dvc = Path(interpreter).parent / "dvc"
+    (folder / "python").write_text(
+        f'#!/bin/sh\nif [ "$1" = -m ] && [ -z "$PYTHONPATH" ]; then shift; exec "{folder}/fork" "$@"; fi\n'
+        f'exec "{interpreter}" "$@"\n'
+    )
+    (folder / "dvc").write_text(  # experiments start daemons of their own
+        f'#!/bin/sh\ncase "$1" in exp|queue) exec "{real_dvc}" "$@";; *) exec "{folder}/fork-dvc" "$@";; esac\n'
+    )
+    for name in ("fork", "fork-dvc", "python", "dvc"):
+        (folder / name).chmod(0o755)
+    server = subprocess.Popen([interpreter, __file__, address], env=environment, cwd=folder)
+    try:
+        deadline = time.monotonic() + 120
+        while not Path(address).exists():
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the server of commands did not start")
+            time.sleep(0.05)
+        yield folder
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def serve(address: str) -> None:
+    """Load the libraries and fork for each request, until the process that started this one is gone."""
+    _fix_torchvision()
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    assert not {"pipeline", "stages"} & set(sys.modules), "each child imports the modules of its own folder"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address + ".starting")
+    listener.listen(64)
+    listener.settimeout(1.0)
+    Path(address + ".starting").rename(address)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children here
+    started_by = os.getppid()
+    while os.getppid() == started_by:
+        with contextlib.suppress(TimeoutError):
+            link, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _answer(link)
+            link.close()
+
+
+def _fix_torchvision() -> None:
+    """As the project does before it imports transformers; loaded by its path, to be forgotten again."""
+    spec = importlib.util.spec_from_file_location("_fix", ROOT / "pipeline" / "torchvision_fix.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.ensure_torchvision()
+
+
+def _answer(link: socket.socket) -> None:
+    """Run the module that was asked for, and end with its exit code."""
+    size = struct.calcsize("!I")
+    header, controls, _, _ = link.recvmsg(size, socket.CMSG_SPACE(3 * array.array("i").itemsize))
+    files = array.array("i", controls[0][2])
+    content = b""
+    while len(content) < struct.unpack("!I", header)[0]:
+        content += link.recv(1 << 20)
+    (_, module, *arguments), folder, environment = json.loads(content)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path.insert(0, folder)
+    sys.argv = [module, *arguments]
+    code = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            sys.stderr.write(end.code + "\n")
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    with contextlib.suppress(BaseException):
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    link.sendall(struct.pack("!i", code))
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
