@@ -70,7 +70,7 @@ def parameters(outside: Path) -> dict[str, Any]:
     params["aligners"] = {
         "clip": {
             "views": ["clip-image", "clip-text"],
-            "data": "all",
+            "data": "none",
             "head": {"kind": "identity"},
             "evaluation": {"long_text": "clip-long"},
         },
