@@ -5,6 +5,7 @@ BIN := $(CURDIR)/.venv/bin
 .PHONY: repro test setup setup-dev lint clean
 
 repro: setup
+	$(BIN)/python -m pipeline.config
 	PATH="$(BIN):$$PATH" dvc repro
 
 test: setup-dev lint

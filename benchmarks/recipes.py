@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pipeline.accounting.machine import describe_machine
 from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.data.load import AlignmentData, load_alignment_data
-from pipeline.alignment.data.views import open_view, read_images, read_texts
+from pipeline.alignment.data.views import read_images, read_texts
 from pipeline.alignment.heads import Head
 from pipeline.alignment.training.trainer import train_repeat
 from pipeline.config import (
@@ -52,6 +52,7 @@ from pipeline.config import (
 from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs
 from pipeline.evaluation.caption_sets import RetrievalSet
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at
+from pipeline.features.views import open_view
 from pipeline.files import write_json
 from pipeline.statistics import FamilyBootstrap
 from stages.encode import encode

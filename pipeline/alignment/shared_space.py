@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.alignment.data.views import open_view
 from pipeline.config import FitSpec, IdentityHead
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
+from pipeline.features.views import open_view
 
 
 @dataclass(frozen=True)

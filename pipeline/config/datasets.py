@@ -77,7 +77,7 @@ class ImageFolderSource(RawSource):
         if self.captions == "none":
             self.refuse(("language",), "no captions are read; set `captions: beside`")
         if self.labels == "none":
-            self.refuse(("classnames", "babel"), "folders are no classes with `labels: none`")
+            self.refuse(("classnames", "babel"), "folders are not classes with `labels: none`")
         if self.babel is None:
             self.refuse(("languages",), "they are those of `babel`, which is not set")
         return self

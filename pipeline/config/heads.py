@@ -94,7 +94,7 @@ class LinearHead(_Trained, _OneVector):
     def _of_init(self) -> "LinearHead":
         whitened = self.whitening is not None and self.whitening.of("image")
         if self.init != "random" and self.image_input == "sum" and whitened:
-            raise ValueError("init of the sum of two whitened vectors is no linear map of it: set image_input: concat")
+            raise ValueError("the sum of two whitened vectors has no linear map to start from: set image_input: concat")
         return self
 
 

@@ -103,6 +103,9 @@ def validate(raw: dict[Any, Any]) -> Params:
         ConfigError: as `load_config`.
     """
     _require_words(raw)
+    empty = [name for name, value in raw.items() if value is None]
+    if empty:
+        raise ConfigError(f"params.yaml:\n  `{empty[0]}` has no entry: write some, or leave the line out.")
     raw = completed(raw)
     try:
         params = Params.model_validate_json(json.dumps(raw))

@@ -88,6 +88,11 @@ def test_both_readers_agree_on_ordinary_values(tmp_path: Path) -> None:
     assert (config.params.train.min_lr, config.params.train.device) == (1e-5, "on")
 
 
+def test_a_section_without_an_entry(raw: dict[str, Any]) -> None:
+    raw["dense_heads"] = None
+    assert "`dense_heads` has no entry: write some, or leave the line out." in refusal(raw)
+
+
 @pytest.mark.parametrize(("text", "why"), [("- a\n", "a ListConfig"), ("seed: [1\n", "not valid YAML")])
 def test_what_is_not_a_mapping(tmp_path: Path, text: str, why: str) -> None:
     path = tmp_path / "params.yaml"

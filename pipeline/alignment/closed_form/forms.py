@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from pipeline.alignment.closed_form.kernel import gamma_of, kernel_ridge
-from pipeline.alignment.closed_form.linear import cca, procrustes, ridge
+from pipeline.alignment.closed_form.linear import cca, procrustes, ridge, solve_lifted
 from pipeline.alignment.closed_form.statistics import TrainingStatistics, source_of
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.fitted import RBF, Affine, Fourier, Relative
@@ -112,10 +111,8 @@ def _streamed(
 ) -> tuple[nn.Module, Affine]:
     features, root, raw = statistics.features(form, bandwidth)
     moments = raw.mapped(root, statistics.whitenings[1 - source_of(form)])
-    size = len(moments.cov_xx)
     # the penalty of the exact form, which is on a sum over rows and not on their mean
-    lifted = moments.cov_xx + penalty / moments.count * torch.eye(size, dtype=torch.float64, device=raw.cov_xx.device)
-    solved = torch.cholesky_solve(moments.cov_xy, torch.linalg.cholesky(lifted))
+    solved = solve_lifted(moments.cov_xx, moments.cov_xy, penalty / moments.count)
     return features, Affine(raw.mean_x, solved if root is None else root @ solved)
 
 

@@ -19,11 +19,11 @@ from pipeline.alignment.data.memory import choose_mode
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.selection import curated_pairs
 from pipeline.alignment.data.streaming import StreamedFeatures, in_reading_order
-from pipeline.alignment.data.views import open_view
 from pipeline.config import TRAINED, FitSpec, FittedHead, IdentityHead, LoadingParams
 from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs, read_samples
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
+from pipeline.features.views import open_view
 
 log = logging.getLogger(__name__)
 

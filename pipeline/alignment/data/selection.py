@@ -28,14 +28,14 @@ def curated_pairs(name: str, pairs: CaptionPairs, repeats: int) -> np.ndarray:
 def _read(name: str, repeats: int) -> list[set[tuple[str, str]]]:
     """The selected (dataset, image_id) of each repeat, checked against the splits."""
     path = curation_folder(name) / SELECTED_FILE
-    mend = f"Select again with: dvc repro curate@{name}"
+    fix = f"Select again with: dvc repro curate@{name}"
     if not path.is_file():
         raise DataError(f"No selection of training images at {path}. Make it with: dvc repro curate@{name}")
     table = read_table(path, ["repeat", "dataset", "image_id"]).to_pydict()
     selected: list[set[tuple[str, str]]] = [set() for _ in range(repeats)]
     for repeat, dataset, image in zip(table["repeat"], table["dataset"], table["image_id"], strict=True):
         if repeat >= repeats:
-            raise DataError(f"{path} selects for repeat {repeat}, but splits.repeats is {repeats}. {mend}")
+            raise DataError(f"{path} selects for repeat {repeat}, but splits.repeats is {repeats}. {fix}")
         selected[repeat].add((dataset, image))
     split_of = {(dataset, image): splits for dataset, image, *splits in read_samples(("dataset", "image_id"), repeats)}
     for repeat, images in enumerate(selected):
@@ -45,6 +45,6 @@ def _read(name: str, repeats: int) -> list[set[tuple[str, str]]]:
             raise DataError(
                 f"{path} selects {len(elsewhere)} of {len(images)} images for repeat {repeat} that data/splits does "
                 f"not put into train, the first {elsewhere[0][1]} of {elsewhere[0][0]} ({found}): it was made from "
-                f"other splits. {mend}"
+                f"other splits. {fix}"
             )
     return selected

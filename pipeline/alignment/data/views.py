@@ -9,9 +9,6 @@ from torch import Tensor
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
-from pipeline.features.views import open_view
-
-__all__ = ["image_input", "last_layers", "open_view", "read_images", "read_texts", "require_tokens"]
 
 
 def read_images(store: FeatureStore, ids: np.ndarray, local_tokens: str, layers: int = 1) -> ImageInput:
