@@ -209,3 +209,31 @@ def test_model_libraries_are_seen_through_other_modules_unless_they_are_imported
     assert forbidden(planted(tmp_path, encoders__one="import timm.data"), {"evaluation"}, {"timm"}) == [
         "pipeline.evaluation.two imports timm, in pipeline.encoders.one"
     ]
+
+
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+MOST_FILES = {"a loss": 3, "a closed form": 3, "a task of evaluation": 3, "a source of data": 3, "a modality": 8}
+
+
+def changes() -> dict[str, list[str]]:
+    """What docs/architecture.md says to touch, by what is added."""
+    rows = [line.strip("|").split("|") for line in ARCHITECTURE.splitlines() if line.startswith("| a")]
+    return {what.strip(): re.findall(r"`([a-z_/]+(?:\.py|/))`", where) for what, where in rows}
+
+
+def test_the_documented_places_of_changes_are_there_and_few() -> None:
+    assert len(changes()) == 10
+    for what, places in changes().items():
+        assert places, what
+        for place in places:
+            assert [*(ROOT / "pipeline").rglob(place)], f"{what}: {place}"
+        assert len(places) <= MOST_FILES.get(what, 8), what
+
+
+def test_the_documented_tree_is_short_and_true() -> None:
+    tree = re.findall(r"```\n(pipeline/.*?)```", ARCHITECTURE, flags=re.S)[0].splitlines()
+    assert len(tree) <= 40
+    rooms = {line.split()[0].rstrip("/") for line in tree if line.startswith("  ") and not line.startswith("    ")}
+    folders = {path.name for path in (ROOT / "pipeline").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders <= rooms
+    assert all((ROOT / "pipeline" / room).exists() for room in rooms)
