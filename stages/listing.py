@@ -9,9 +9,10 @@ import logging
 from pathlib import Path
 
 from pipeline.config import ListingSettings
+from pipeline.config.leftovers import leftovers
 from pipeline.datasets.raw_files import listing as listing_of
 from pipeline.files import write_json
-from pipeline.paths import FOLDERS, LISTINGS, listing_file
+from pipeline.paths import DATA, FOLDERS, LISTINGS, listing_file
 from stages.entry import run
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ def listing(settings: ListingSettings) -> None:
     for path in LISTINGS.glob("*.json"):
         if path.stem not in settings.datasets:
             path.unlink()
+    if ignored := ", ".join(map(str, leftovers(settings.named, DATA))):
+        print(f"Left over from earlier parameters and ignored, to be removed by hand: {ignored}")
 
 
 def _restored(path: Path) -> bool:

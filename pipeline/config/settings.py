@@ -16,6 +16,7 @@ from pipeline.config.datasets import DatasetSpec, SegmentationSource
 from pipeline.config.encoders import EncoderSpec
 from pipeline.config.evaluation import EvaluateParams
 from pipeline.config.heads import TRAINED, IdentityHead
+from pipeline.config.leftovers import named_outputs
 from pipeline.config.params import Params
 from pipeline.config.prompts import PromptedClasses
 from pipeline.config.selection import CurationSpec, ScenesSpec, SplitsParams
@@ -41,9 +42,10 @@ class CheckpointSettings(Settings):
 
 
 class ListingSettings(Settings):
-    """Of listing."""
+    """Of listing: the data sets, and what params.yaml names in each folder below data."""
 
     datasets: dict[str, DatasetSpec]
+    named: dict[str, tuple[str, ...]]
 
 
 class IndexSettings(Settings):
@@ -293,7 +295,7 @@ def _report(params: Params, _: str) -> ReportSettings:
 
 STAGES: dict[str, _Stage] = {
     "checkpoint": _Stage(lambda p, i: CheckpointSettings(name=i, encoder=p.encoders[i]), "encoders"),
-    "listing": _Stage(lambda p, _: ListingSettings(datasets=p.datasets)),
+    "listing": _Stage(lambda p, _: ListingSettings(datasets=p.datasets, named=named_outputs(p))),
     "index": _Stage(lambda p, i: IndexSettings(name=i, dataset=p.datasets[i]), "datasets"),
     "scenes": _Stage(lambda p, i: ScenesSettings(name=i, scenes=p.scenes[i]), "scenes"),
     "splits": _Stage(lambda p, _: SplitsSettings(splits=p.splits, datasets=split_datasets(p), seed=p.seed)),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import all_settings
-from pipeline.config.leftovers import leftovers
+from pipeline.config.leftovers import leftovers, named_outputs
 from pipeline.config.load import Config, validate
 from pipeline.config.written import write_settings
 from pipeline.errors import ConfigError
@@ -101,7 +101,7 @@ def test_what_is_not_named_is_left_over(raw: dict[str, Any], tmp_path: Path) -> 
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "gone.json").write_text("{}")
     (tmp_path / "results" / "retrieval.summary.json").write_text("{}")
-    found = {path.relative_to(tmp_path).as_posix() for path in leftovers(validate(raw), tmp_path)}
+    found = {path.relative_to(tmp_path).as_posix() for path in leftovers(named_outputs(validate(raw)), tmp_path)}
     assert found == {
         "index/pairs/gone", "models/gone", "features/pairs/vit/gone", "features/pairs/gone", "dense/gone", "toy/gone",
         "checkpoints/gone", "results/gone.json",

@@ -45,6 +45,6 @@ def test_it_opens_in_a_browser_and_asks_for_nothing(project: Project) -> None:
 
 def test_scenes_are_labelled_composed(project: Project) -> None:
     text = page_of(project).read_text(encoding="utf-8")
-    scenes = project.params()["scenes"]["count"]
+    scenes = project.params()["scenes"]["composed"]["count"]
     assert scenes > 0
     assert text.count("composed scene") >= 2

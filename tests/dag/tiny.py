@@ -128,7 +128,10 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
         return {"dataset": dataset, "view": view, "encoder": view.split("-")[0]}
 
     image_view = {"resolution": 28, "tier": "grid", "grid": 2}
-    computed = {"kind": "closed-form", "forms": {"cca": {"shrink": 1.0}, "kernel-ridge": {"ridge": 0.3}}}
+
+    def computed() -> dict[str, Any]:  # one each, or YAML would write the second as an alias of the first
+        return {"kind": "closed-form", "forms": {"cca": {"shrink": 1.0}, "kernel-ridge": {"ridge": 0.3}}}
+
     return {
         "seed": 0,
         "encoders": {
@@ -180,13 +183,13 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             "default": {
                 "views": ["eye", "words"],
                 "data": "all",
-                "head": computed,
+                "head": computed(),
                 "evaluation": {"dense": "eye-dense", "dense_head": "eye", "long_text": "words-long"},
             },
             "control": {
                 "views": ["blind", "words"],
                 "data": "all",
-                "head": computed,
+                "head": computed(),
                 "evaluation": {"dense": "blind-dense", "long_text": "words-long"},
             },
             "curated": {"views": ["eye", "words"], "data": "balanced", "head": {"kind": "freeze-align"}},
