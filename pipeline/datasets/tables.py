@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DataError
+from pipeline.parquet import read_parquet
 
 IMAGES = pa.schema(
     [
@@ -151,6 +152,6 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     if not path.is_file():
         raise DataError(f"No table at {path}. Run the stage that writes it: dvc repro")
     try:
-        return pq.read_table(path, columns=columns)
+        return read_parquet(path, columns)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read as a Parquet table ({error}). Delete it and run: dvc repro") from error

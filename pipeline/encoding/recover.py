@@ -9,14 +9,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipeline.features.dvc_cache import cached_output
 from pipeline.features.fingerprint import Fingerprint
 from pipeline.features.layout import recorded_shard_path
 from pipeline.features.reader import ROWS_FILE
 from pipeline.features.scratch import link
 from pipeline.features.shards import ScratchShard, ShardRecord, describe
+from pipeline.parquet import read_parquet
 
 
 def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerprint) -> int:
@@ -41,7 +40,7 @@ def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerpr
         attributes = metadata_of("zarr.json")["attributes"]
         if attributes["fingerprint"]["digest"] != fingerprint.digest:
             return 0
-        table = pq.read_table(files[ROWS_FILE])
+        table = read_parquet(files[ROWS_FILE])
         paths = [
             {name: recorded_shard_path(metadata_of, name, number) for name in shard["xxh3_128"]}
             for number, shard in enumerate(attributes["shards"])

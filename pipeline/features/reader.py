@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from pipeline.errors import DataError, MissingRows, StoreError
 from pipeline.features.array import FeatureArray
@@ -16,6 +15,7 @@ from pipeline.features.manifest import checksum, read_manifest
 from pipeline.features.quantised import QuantisedArray, served_names
 from pipeline.features.ragged import LENGTH, RaggedArray
 from pipeline.features.shards import SCALE
+from pipeline.parquet import read_parquet
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class FeatureStore:
         self.names: tuple[str, ...] = tuple(
             name for name in served_names(attributes["arrays"]) if name not in self.ragged_names
         )
-        table = pq.read_table(folder / ROWS_FILE)
+        table = read_parquet(folder / ROWS_FILE)
         self.ids: np.ndarray = np.array(table.column("id").to_pylist(), dtype=str)
         reasons = table.column("reason").to_pylist()
         self.valid: np.ndarray = np.array([reason is None for reason in reasons], dtype=bool)

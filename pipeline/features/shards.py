@@ -19,6 +19,7 @@ from pipeline.errors import StoreError
 from pipeline.features.layout import ArraySpec, contiguous_chunks, fsync_folder, index_bytes
 from pipeline.features.manifest import checksum
 from pipeline.features.ragged import LENGTH, token_positions
+from pipeline.parquet import read_parquet
 
 VALID = ArraySpec("valid", (), "bool")
 SCALE = "_scale"
@@ -291,7 +292,7 @@ class ScratchShard:
     def row_table(self) -> pa.Table:
         """The `row_list` of the shard."""
         if self._table is None:
-            self._table = pq.read_table(self.folder / _ROWS)
+            self._table = read_parquet(self.folder / _ROWS)
         return self._table
 
     def take(self, spec: ArraySpec, rows: np.ndarray) -> np.ndarray | None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from pipeline.errors import NewerStore, StoreError
 from pipeline.features.layout import recorded_shard_path
 from pipeline.features.manifest import MANIFEST, FileRecord, checksum, read_manifest
 from pipeline.features.reader import ROWS_FILE
+from pipeline.parquet import read_parquet
 
 _THREADS = min(4, os.cpu_count() or 1)  # the checksum releases Python's lock
 
@@ -112,7 +112,7 @@ def _with_ids(folder: Path, damages: list[Damage]) -> list[Damage]:
     if all(damage.rows is None for damage in damages) or any(damage.path == ROWS_FILE for damage in damages):
         return damages
     try:
-        ids: list[str] = pq.read_table(folder / ROWS_FILE, columns=["id"]).column("id").to_pylist()
+        ids: list[str] = read_parquet(folder / ROWS_FILE, ["id"]).column("id").to_pylist()
         return [
             d if d.rows is None else replace(d, ids=(str(ids[d.rows[0]]), str(ids[d.rows[1] - 1]))) for d in damages
         ]
