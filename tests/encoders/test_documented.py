@@ -50,11 +50,11 @@ def test_stored_features_are_those_of_the_library(name: str, tmp_path: Path, mon
     assert_rounded(stored(entry, view, tmp_path / "checkpoint", tmp_path), expected, 1e-5)
 
 
-def test_the_papers_encoders_are_in_the_catalogue() -> None:
+def test_the_catalogue_is_on_the_page_and_names_models_as_their_libraries_do() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for name, keys in CATALOGUE.items():
         assert f"`{name}`" in page
         entry = EncoderSpec.model_validate_json(json.dumps(keys))
-        assert entry.source == "hub"
-        assert entry.model.endswith(f"/{name}")
+        assert entry.source in ("hub", "embedded")
+        assert entry.model == name if entry.source == "embedded" else entry.model.endswith(f"/{name}")
         assert entry.revision is None, "a commit that nobody has looked up"
