@@ -1,41 +1,30 @@
 """The entries of docs/baselines.md fit params.yaml, and their names are those that open_clip knows."""
 
-import copy
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from pipeline.config import evaluated
 from pipeline.config.load import validate
 from pipeline.encoders.open_clip_parts import hub_name
+from tests.config.pages import blocks, merged
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs/baselines.md").read_text(encoding="utf-8")
-FULL, LONG, RIVALS = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.S))
+FULL, LONG, RIVALS = blocks("docs/baselines.md")
 NAMES = sorted({name.rpartition("-")[0] for name in RIVALS["encoders"]})
 
 
-def merged(*parts: dict[str, Any]) -> dict[str, Any]:
-    raw: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    raw.pop("hydra")
-    for part in parts:
-        for section, entries in part.items():
-            raw[section] |= copy.deepcopy(entries)
-    return raw
-
-
 def test_the_entry_to_copy_is_valid() -> None:
-    assert validate(merged(FULL)).aligners["clip"].head == "identity"
-    assert validate(merged(FULL, LONG)).aligners["clip"].scenes == "clip-image"
+    clip = validate(merged(FULL)).aligners["clip"]
+    assert (clip.head.kind, clip.data) == ("identity", "none")
+    assert evaluated(validate(merged(FULL, LONG)))["clip"].scenes == "clip-image"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_rival_is_that_entry_with_other_encoders(name: str) -> None:
     text = yaml.safe_dump({section: entries for section, entries in FULL.items() if section != "encoders"})
     rest = yaml.safe_load(re.sub(r"\bclip\b", name, text))
-    rest["aligners"][name]["two_models"] = name == "mclip"
+    rest["aligners"][name]["head"]["two_models"] = name == "mclip"
     encoders = {key: value for key, value in RIVALS["encoders"].items() if key.startswith(f"{name}-")}
     assert len(encoders) == 2
     validate(merged(rest, {"encoders": encoders}))

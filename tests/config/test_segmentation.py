@@ -1,46 +1,38 @@
 """The entries of docs/segmentation.md fit params.yaml and the layouts they name; what contradicts itself is named."""
 
-import copy
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from pipeline.config import SegmentationBenchmarksParams
 from pipeline.config.load import validate
 from pipeline.datasets.index import build_index
 from pipeline.datasets.segmentation import SegmentationSet
 from pipeline.errors import ConfigError
+from tests.config.pages import blocks, merged
 from tests.datasets.label_maps import write_ade20k, write_context, write_mask_folder, write_voc
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs/segmentation.md").read_text(encoding="utf-8")
-VOC, OTHERS, WHOLE, HEADS = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.S))
+VOC, OTHERS, WHOLE, HEADS = blocks("docs/segmentation.md")
 WRITERS = {"voc": write_voc, "pascal-context": write_context, "ade20k": write_ade20k, "mask-folder": write_mask_folder}
+SET: dict[str, Any] = {"dataset": "voc", "views": {"default": "vit-448"}, "prompt_set": "ensemble"}
 
 
-def merged(*parts: dict[str, Any]) -> dict[str, Any]:
-    raw: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    raw.pop("hydra")
+def benchmarks(*parts: dict[str, Any]) -> SegmentationBenchmarksParams:
+    task = validate(merged(*parts)).evaluate.named["segmentation_benchmarks"]
+    assert isinstance(task, SegmentationBenchmarksParams)
+    return task
 
-    def add(target: dict[str, Any], part: dict[str, Any]) -> None:
-        for key, value in part.items():
-            if isinstance(value, dict) and isinstance(target.get(key), dict) and key != "default":
-                add(target[key], value)
-            else:
-                target[key] = copy.deepcopy(value)
 
-    for part in parts:
-        add(raw, part)
-    return raw
+def sets(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {"evaluate": {"tasks": {"segmentation_benchmarks": {"sets": list(entries)}}}}
 
 
 def test_the_entries_to_copy_are_valid() -> None:
-    params = validate(merged(VOC))
-    assert [entry.background for entry in params.evaluate.segmentation_benchmarks] == [None, 0.1, None]
-    assert validate(merged(VOC, OTHERS, WHOLE)).evaluate.segmentation_benchmarks[0].protocol == "freeze-align"
-    assert validate(merged(HEADS)).aligners["default"].dense_head == "vit"
+    assert [entry.background for entry in benchmarks(VOC).sets] == [None, 0.1, None]
+    assert benchmarks(VOC, OTHERS, WHOLE).sets[0].protocol == "freeze-align"
+    assert validate(merged(HEADS)).aligners["default"].evaluation.dense_head == "vit"
 
 
 @pytest.mark.parametrize("name", ["voc", *OTHERS["datasets"]])
@@ -59,20 +51,43 @@ def test_each_data_set_is_read_in_the_layout_it_names(name: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("part", "says"),
     [
-        ({"prompts": {"segmentation": []}}, "asks for 'voc' without prompts"),
+        (sets(SET | {"prompt_set": "many"}), "names 'many', which is not under `prompts.sets`"),
         (
-            {"views": {"vit-448": {"encoder": "vit-random"}}, "stores": {"voc-vit": {"encoder": "vit-random"}}},
-            "its own",
+            {
+                "views": {"vit-448": {"encoder": "vit-random"}},
+                "stores": {"pairs": {"voc-vit": {"encoder": "vit-random"}}},
+            },
+            "its own encoder is 'vit-s14'",
         ),
         ({"views": {"vit-448": {"tier": "grid"}}}, "needs views of `tier: full`"),
-        ({"stores": {"voc-vit": {"dataset": "composed"}}}, "add under `stores`: voc-vit-448"),
-        ({"datasets": {"voc": {"group": "pairs"}}}, "'scenes'"),
+        ({"views": {"minilm": {"languages": ["en"]}}}, "which view 'minilm' does not encode"),
+        ({"stores": {"pairs": {"voc-vit": {"dataset": "stamps"}}}}, "add under `stores.pairs`: voc-vit-448"),
+        ({"curations": {"all": {"pool": ["stamps", "voc"]}}}, "whose label maps are for evaluation alone"),
+        ({"evaluate": {"tasks": {"retrieval": {"datasets": ["voc"]}}}}, "whose label maps are for"),
         ({"datasets": {"voc": {"windows": {"side": 500}}}}, "do not fit into a short side of 448"),
-        ({"evaluate": {"segmentation": [{"dataset": "stamps", "label": "category", "languages": ["it"]}]}}, "in 'it'"),
+        (
+            {
+                "evaluate": {
+                    "tasks": {
+                        "segmentation": {
+                            "classes": [{"dataset": "stamps", "label": "category", "languages": ["it"]}],
+                        }
+                    }
+                }
+            },
+            "in 'it'",
+        ),
         ({"dense_heads": {"vit": {"image": "vit"}}}, "it needs `tier: full`"),
         ({"dense_heads": {"vit": {"text": "e5"}}}, "Name a head of those views"),
-        ({"aligners": {"curated": {"dense_head": "vit"}}}, "dense_head needs `dense`"),
-        ({"stores": {"training-vit": {"dataset": "composed"}}}, "needs 'training' through view 'vit-dense'"),
+        ({"dense_heads": {"vit": {"scenes": "composed"}}}, "name scenes of `use: training`"),
+        ({"aligners": {"curated": {"evaluation": {"dense_head": "vit"}}}}, "dense_head needs `dense`"),
+        (
+            {
+                "scenes": {"more": {"pieces": ["stamps"], "use": "training"}},
+                "dense_heads": {"vit": {"scenes": "more"}},
+            },
+            "needs 'more' through view 'vit-dense'",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_named(part: dict[str, Any], says: str) -> None:

@@ -1,0 +1,41 @@
+"""What README and docs show of params.yaml is valid where it would be pasted."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.config import FreezeAlignHead, KernelRidge
+from pipeline.config.load import validate
+from tests.config.pages import blocks, merged
+
+ENCODERS, SMALL = blocks("README.md")
+PASTED = {
+    f"{page}, block {number}": block
+    for page in ("docs/recipes.md", "docs/store.md", "docs/training.md", "docs/encoders.md", "docs/clip_benchmark.md")
+    for number, block in enumerate(blocks(page))
+}
+
+
+@pytest.mark.parametrize("block", [ENCODERS, *PASTED.values()], ids=["README.md, encoders", *PASTED])
+def test_a_block_to_paste(block: dict[str, Any]) -> None:
+    validate(merged(block))
+
+
+def test_the_small_project_of_the_readme_is_whole_and_names_one_task() -> None:
+    params = validate(SMALL)
+    assert set(params.evaluate.named) == {"retrieval"}
+    head = params.aligners["default"].head
+    assert isinstance(head.forms["kernel-ridge"], KernelRidge)  # type: ignore[union-attr]
+    assert SMALL.keys() == blocks("docs/small_projects.md")[0].keys()
+
+
+def test_the_keys_that_the_readme_sweeps_are_there() -> None:
+    default = merged()["aligners"]["default"]["head"]["forms"]
+    assert "ridge" in default["kernel-ridge"]
+    assert "shrink" in default["cca"]
+
+
+def test_a_head_on_tokens_is_one_of_projectors() -> None:
+    head = validate(merged(blocks("docs/store.md")[0])).aligners["tokens"].head
+    assert isinstance(head, FreezeAlignHead)
+    assert head.text_tokens == "full"
