@@ -26,7 +26,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Format:
-    """A way to keep an array. `limit` marks what is no format but the machine's own bound."""
+    """A way to keep an array. `limit` marks the bound of the machine itself, which is not a format."""
 
     write: Callable[[Path, np.ndarray, int], None]
     open: Callable[[Path], Reader]
