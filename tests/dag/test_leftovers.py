@@ -1,4 +1,4 @@
-"""What was added to params.yaml and taken out again is no part of what is computed: it is left over on disk alone."""
+"""What was added to params.yaml and taken out again is not part of what is computed; it only stays on disk."""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +20,7 @@ KINDS = {  # what is added, and the folder or file that it leaves behind
     "store": "data/features/pairs/eye/more",
     "scenes": "data/index/scenes/others",
     "curation": "data/curation/few",
-    "aligner": "data/models/another",
+    "aligner": "data/models/leftover-head",
     "dense head": "data/dense/second",
     "comparison": "data/compare/third",
     "task": "data/results/multilingual.json",
@@ -42,7 +42,7 @@ def extended(params: dict[str, Any], project: Project) -> dict[str, Any]:
     more["stores"]["pairs"]["mine-third"] = store("mine", "third", "third")
     more["scenes"]["others"] = params["scenes"]["composed"] | {"count": 2}
     more["curations"]["few"] = {"method": "random", "pool": ["mine", "more"], "view": "third", "images": 20}
-    more["aligners"]["another"] = {"views": ["third", "words"], "data": "few", "head": {"kind": "freeze-align"}}
+    more["aligners"]["leftover-head"] = {"views": ["third", "words"], "data": "few", "head": {"kind": "freeze-align"}}
     more["dense_heads"]["second"] = params["dense_heads"]["eye"] | {"regularisation": 2.0}
     more["compare"]["third"] = params["compare"]["mine"] | {"images": ["third", "blind"]}
     del more["evaluate"]["tasks"]["classification"], more["evaluate"]["tasks"]["segmentation"]
@@ -50,7 +50,7 @@ def extended(params: dict[str, Any], project: Project) -> dict[str, Any]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Every file that dvc.lock lists as an output, by its content; seconds and machines are no part of it."""
+    """Every file that dvc.lock lists as an output, by its content; seconds and machines are not."""
     lock = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
     files: dict[str, str] = {}
     for stage, entry in lock.items():
@@ -104,7 +104,7 @@ def test_adding_and_removing_gives_the_bytes_of_a_fresh_clone(project: Project, 
     after = digests(work.folder)
     assert {name: after[name] for name in before} == before
     page = (work.folder / "data" / "report" / "index.html").read_text(encoding="utf-8")
-    assert "another" not in page.partition("params.yaml")[0]
+    assert "leftover-head" not in page
     assert work.repro() == set()
 
 
