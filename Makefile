@@ -5,16 +5,16 @@ BIN := $(CURDIR)/.venv/bin
 .PHONY: repro test setup setup-dev lint clean
 
 repro: setup
-	$(BIN)/python -m pipeline.config
+	"$(BIN)/python" -m pipeline.config
 	PATH="$(BIN):$$PATH" dvc repro
 
 test: setup-dev lint
 	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest
 
 lint: setup-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
+	"$(BIN)/mypy"
 
 setup:
 	@command -v $(PYTHON) >/dev/null || { echo "set-up: no $(PYTHON) on the PATH; Python 3.11 or newer is needed" >&2; exit 1; }

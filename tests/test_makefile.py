@@ -1,0 +1,35 @@
+"""The two commands of the set-up, in a folder with a space in its name; the tools that they start are replaced."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A Makefile beside an environment whose commands only write down that they ran."""
+    folder = tmp_path / "my clone (2)"
+    commands = folder / ".venv" / "bin"
+    commands.mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", folder)
+    for name in ("python", "dvc", "ruff", "mypy"):
+        (commands / name).write_text(f'#!/bin/sh\necho "{name} $*" >> ran\n')
+        (commands / name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("repro", ["python -m pipeline.config", "dvc repro"]),
+        ("test", ["ruff check .", "ruff format --check .", "mypy", "python -m pytest"]),
+    ],
+)
+def test_a_path_with_spaces(target: str, expected: list[str], clone: Path) -> None:
+    done = subprocess.run(["make", "-C", clone, target, "PYTHON=true"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (clone / "ran").read_text().splitlines() == expected
