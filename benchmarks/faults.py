@@ -228,12 +228,12 @@ def flips(folder: Path, count: int, generator: np.random.Generator) -> dict[str,
         "files": len(names),
         "files_hit": len(set(order)),
         "found": len(order),
-        "mended": len(order),
+        "repaired": len(order),
         "payload": hit["payload"],
         "metadata": hit["metadata"],
         "rows": len(PLAN.ids),
         "rows_encoded_again": encoded,
-        "mend_seconds": {"median": round(statistics.median(seconds), 4), "highest": round(max(seconds), 4)},
+        "repair_seconds": {"median": round(statistics.median(seconds), 4), "highest": round(max(seconds), 4)},
     }
 
 

@@ -18,6 +18,7 @@ from pipeline.paths import (
     TOY,
     checkpoint_folder,
     curation_folder,
+    encode_stage,
     index_folder,
     store_folder,
 )
@@ -51,7 +52,9 @@ def stage_costs(names: RunNames) -> list[dict[str, Any]]:
             "files": files,
         }
         if group == "encode":
-            entry |= {"view": names.stores[item].view} | _encode_entry(item, outputs[0], encodes)
+            store = names.stores[item]
+            entry |= {"stage": encode_stage(store.group, item), "view": store.view}
+            entry |= _encode_entry(item, outputs[0], encodes)
         entries.append(entry)
     return entries
 

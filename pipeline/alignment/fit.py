@@ -1,4 +1,4 @@
-"""Fitting an aligner: load, fit by the kind of its head, save. One road for trained, computed and untrained heads."""
+"""Fitting an aligner: load, fit by the kind of its head, save; one path for trained, computed and identity heads."""
 
 from typing import Any
 

@@ -47,6 +47,17 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 
 
+def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]!r} is listed more than once")
+    return values
+
+
+Once = AfterValidator(_once)
+Names = Annotated[tuple[Name, ...], Field(min_length=1), Once]
+
+
 def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
@@ -60,7 +71,7 @@ PositiveCounts = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeVali
 class Section(BaseModel):
     """A part of params.yaml: immutable, no unknown keys, no silent conversions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     def refuse(self, keys: Iterable[str], because: str) -> None:
         """Refuse keys that are written here although they have no effect.

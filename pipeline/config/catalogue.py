@@ -1,7 +1,7 @@
 """Well-known encoders by short name: `{catalogue: dinov2-large}` stands for the keys below.
 
 Names, loaders and poolings are as their authors publish them. Revisions are not written here: without one the stage
-`checkpoint` takes the commit of the day, records it in the checkpoint and says what to write to keep it.
+`checkpoint` takes the latest commit, records it in the checkpoint and says how to pin it.
 """
 
 from difflib import get_close_matches

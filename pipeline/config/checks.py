@@ -6,7 +6,8 @@ from pydantic import ValidationError
 
 from pipeline.config.aligners import NO_DATA, AlignerSpec, EvaluationViews
 from pipeline.config.datasets import SegmentationSource
-from pipeline.config.heads import TRAINED, IdentityHead
+from pipeline.config.explain import reason
+from pipeline.config.heads import TRAINED, FittedHead, IdentityHead
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.params import Params
 from pipeline.config.stores import CLASSNAMES, stored_through
@@ -49,6 +50,10 @@ def _stores(params: Params, lookup: Lookup) -> Iterator[str]:
                 f"`{where}.encoder` is {store.encoder!r}, but `views.{store.view}.encoder` is "
                 f"{params.views[store.view].encoder!r}: write the same name in both."
             )
+        if store.view in params.views and store.group == "prompts":
+            yield from lookup.not_a_view(f"{where}.view", store.view, "text")
+        if store.view in params.views and isinstance(params.datasets.get(store.dataset), SegmentationSource):
+            yield from lookup.not_a_view(f"{where}.view", store.view, "image")
         if store.group == "prompts":
             if store.dataset != CLASSNAMES:
                 yield f"`{where}.dataset` is {store.dataset!r}; the texts of the stage prompts are {CLASSNAMES!r}."
@@ -102,13 +107,39 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, lookup: Lookup) ->
     except ValidationError as error:
         for found in error.errors(include_url=False):
             key = ".".join(map(str, found["loc"]))
-            yield f"`{where}.head.train{f'.{key}' if key else ''}`: {found['msg'][0].lower()}{found['msg'][1:]}."
+            value = f" is {found['input']!r:.200}" if key else ""
+            yield f"`{where}.head.train{f'.{key}' if key else ''}`{value}: {reason(found)}."
     image, text = (params.views.get(view) for view in aligner.views)
+    if isinstance(image, ImageView):
+        yield from _kept_tokens(f"{where}.head", head, aligner.views[0], image, params)
     if head.crops and isinstance(image, ImageView) and not image.crops:
         yield f"`{where}.head.crops` needs crops in its view: set `views.{aligner.views[0]}.crops` to their number."
     if head.text_tokens == "full" and isinstance(text, TextView) and text.tier != "full":
         yield f"`{where}.head.text_tokens` is full, so its view {aligner.views[1]!r} needs `tier: full`."
     yield from _evaluation_views(where, aligner, params, lookup)
+
+
+def _kept_tokens(where: str, head: FittedHead, name: str, view: ImageView, params: Params) -> Iterator[str]:
+    """The image view keeps the tokens and layers that the head reads."""
+    encoder = params.encoders.get(view.encoder)
+    if encoder is not None and encoder.loader == "open_clip":
+        if head.local_tokens != "none":
+            yield (
+                f"`{where}.local_tokens` is {head.local_tokens}, but dual encoder {view.encoder!r} gives one vector "
+                "per image: set `local_tokens: none`, with `image_input: cls` of a head that has it."
+            )
+        return
+    tier = {"grid": "grid", "patch": "full"}.get(head.local_tokens, view.tier)
+    if view.tier != tier:
+        yield (
+            f"`{where}.local_tokens` is {head.local_tokens}, so its view {name!r} needs `tier: {tier}`, found "
+            f"{view.tier}; `local_tokens: mean` goes with every tier."
+        )
+    if encoder is not None and head.layers > len(encoder.layers):
+        yield (
+            f"`{where}.layers` is {head.layers}, but `encoders.{view.encoder}.layers` keeps {len(encoder.layers)}: "
+            "keep more there, or lower it here."
+        )
 
 
 def _evaluation_views(where: str, aligner: AlignerSpec, params: Params, lookup: Lookup) -> Iterator[str]:
@@ -131,6 +162,8 @@ def _evaluation_views(where: str, aligner: AlignerSpec, params: Params, lookup: 
             yield f"`{where}.evaluation.long_text` is {name!r}, which has no `truncations`."
     if evaluation.dense_head is None:
         return
+    if f"{where}-projector".removeprefix("aligners.") in params.aligners:
+        yield f"`{where}-projector` cannot be: results call segmentation by the projector of the other aligner so."
     key = f"{where}.evaluation.dense_head"
     if problem := lookup.missing(key, evaluation.dense_head, "dense_heads"):
         yield problem
@@ -220,6 +253,11 @@ def _evaluation(params: Params, lookup: Lookup) -> Iterator[str]:
     for key, name in named:
         if name is not None:
             yield from present(lookup.missing(f"evaluate.{key}", name, "aligners"))
+    for name, other in evaluate.versus.items():
+        if name == other:
+            yield f"`evaluate.versus.{name}` is {other!r} itself: name the aligner that it is compared with."
+    for entry in params.prompts.translations:
+        yield from present(lookup.missing("prompts.translations", entry.dataset, "datasets"))
     if evaluate.named and not params.aligners:
         yield "`evaluate.tasks` has nothing to evaluate: name an aligner under `aligners`."
     for name, task in evaluate.named.items():

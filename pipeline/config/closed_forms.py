@@ -1,6 +1,6 @@
 """Closed forms: heads that are computed, one model per `kind`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationInfo, model_validator
 
@@ -85,3 +85,4 @@ class KernelRidge(_Form):
 
 AnyForm = Procrustes | Ridge | CCA | ASIF | KernelRidge
 ClosedForm = Annotated[AnyForm, Field(discriminator="kind")]
+FORM_KINDS = tuple(kind for form in get_args(AnyForm) for kind in get_args(form.model_fields["kind"].annotation))

@@ -17,7 +17,8 @@ def completed(raw: Raw) -> Raw:
     """The same data with every kind and catalogue entry written out; what is of no known form is left as it is.
 
     Raises:
-        ConfigError: an encoder names a catalogue entry that there is not, or a view another modality than its encoder.
+        ConfigError: an encoder names a catalogue entry that does not exist, or a view has another modality than its
+            encoder.
     """
     encoders = _each(raw.get("encoders"), _encoder)
     return raw | {

@@ -38,6 +38,8 @@ class EncoderSpec(Section):
     def _coherent(self) -> "EncoderSpec":
         if not self.layers:
             raise ValueError("layers must name at least one layer; [-1] is the last")
+        if 0 in self.layers or len(set(self.layers)) < len(self.layers):
+            raise ValueError(f"layers count from 1, or from the end with -1, each once; found {list(self.layers)}")
         if self.modality == "image" and self.loader == "sentence-transformers":
             raise ValueError("loader sentence-transformers is for texts; use transformers or timm for images")
         if self.modality == "text" and self.loader == "timm":

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
+from pipeline.config.encoders import EncoderSpec
 from pipeline.config.params import Params
 from pipeline.config.suggestion import suggestion
 
@@ -18,11 +20,14 @@ def explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
     Args:
         raw: the data that did not validate.
     """
-    for problem in error.errors(include_url=False):
-        location = as_written([str(part) for part in problem["loc"]], raw)
+    found = [(as_written([str(part) for part in e["loc"]], raw), e) for e in error.errors(include_url=False)]
+    wrong: dict[str, list[ErrorDetails]] = {}
+    for location, problem in found:
         key = ".".join(location)
         if problem["type"] == "extra_forbidden":
             yield _unknown_key(location, raw)
+        elif problem["type"] == "missing" and location and location[-1].isdigit():
+            wrong.setdefault(".".join(location[:-1]), []).append(problem)
         elif problem["type"] == "missing":
             yield f"`{key}` is missing; give it a value."
         elif problem["type"] == "union_tag_not_found":
@@ -33,25 +38,68 @@ def explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
             yield f"`{key}.{name}` is {context['tag']!r}; it is one of {context['expected_tags']}."
         elif problem["type"] == "value_error":
             where = key.removesuffix(".[key]")
-            yield f"`{where}`: {problem['ctx']['error']}." if where else f"{problem['ctx']['error']}."
-        else:
-            reason = problem["msg"][0].lower() + problem["msg"][1:]
-            yield f"`{key}` is {problem['input']!r:.200}: {reason}."
+            yield f"`{where}`: {reason(problem)}." if where else f"{reason(problem)}."
+        elif problem["type"] != "too_short" or not _has_cause(location, problem, found):
+            wrong.setdefault(key, []).append(problem)
+    for key, problems in wrong.items():
+        yield _wrong_value(key, problems)
+
+
+def reason(problem: ErrorDetails) -> str:
+    """What is wrong with a value, or what it should be."""
+    kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in ("tuple_type", "list_type"):
+        return f"it should be a list, as in [{value}]"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return "it should have keys of its own, as in {key: value}"
+    if kind == "missing":
+        return "it should have one more value"
+    if kind == "too_short":
+        return f"it should have at least {context['min_length']} {'entry' if context['min_length'] == 1 else 'entries'}"
+    if kind == "too_long":
+        return f"it should have at most {context['max_length']} entries"
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return message.replace("input should", "it should", 1)
+
+
+def _wrong_value(key: str, problems: list[ErrorDetails]) -> str:
+    value = problems[0]["input"]
+    if value is None:
+        return f"`{key}` has no entry: write some ({{}} where defaults will do), or leave the line out."
+    reasons = list(dict.fromkeys(reason(problem) for problem in problems))
+    further = (text.removeprefix("it should be ") for text in reasons[1:])
+    return f"`{key}` is {value!r:.200}: {', or '.join((reasons[0], *further))}."
+
+
+def _has_cause(location: list[str], problem: ErrorDetails, found: list[tuple[list[str], ErrorDetails]]) -> bool:
+    """Whether a list counts as too short because values of it are wrong, which is said of the values."""
+    return any(other is not problem and within[: len(location)] == location for within, other in found)
 
 
 def as_written(location: list[str], raw: Any) -> list[str]:
-    """The location without the tag that pydantic adds after an entry of a union, e.g. `datasets.x.emoji.styles`."""
+    """The location without the tags that pydantic adds after an entry of a union, e.g. `datasets.x.emoji.styles`."""
     value, written = raw, []
     for part in location:
         tags = [value.get(name) for name in _DISCRIMINATORS] if isinstance(value, dict) else []
-        if isinstance(value, dict) and part not in value and part in tags:
+        if isinstance(value, dict) and part not in value and (part in tags or _is_type(part)):
             continue
+        if isinstance(value, list) and not part.isdigit():
+            continue
+        if not isinstance(value, dict | list) and part != "[key]":
+            break
         written.append(part)
         if isinstance(value, dict):
             value = value.get(part)
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
+        elif isinstance(value, list):
+            value = value[int(part)] if int(part) < len(value) else None
     return written
+
+
+def _is_type(part: str) -> bool:
+    """Whether pydantic names a member of a union of plain types."""
+    return part in ("str", "int", "float", "bool", "constrained-int") or ("[" in part and part != "[key]")
 
 
 def _unknown_key(location: list[str], raw: dict[str, Any]) -> str:
@@ -70,6 +118,7 @@ def _unknown_key(location: list[str], raw: dict[str, Any]) -> str:
             )
     model = _chosen(annotation, entry)
     known = [] if model is None else list(model.model_fields)
+    known += ["catalogue"] if model is EncoderSpec else []
     return f"`{key}` is not a key that exists here.{suggestion(word, known)}"
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, model_validator
 
 from pipeline.config.base import RECORDED, Name, Positive, PositiveFloat, Section
-from pipeline.config.closed_forms import ClosedForm
+from pipeline.config.closed_forms import FORM_KINDS, ClosedForm
 from pipeline.config.losses import InfoNCELoss, LossSpec
 from pipeline.config.training import LoadingChanges, TrainChanges
 
@@ -117,6 +117,8 @@ class ClosedFormHead(_Fitted, _OneVector):
     @model_validator(mode="after")
     def _effective(self, info: ValidationInfo) -> "ClosedFormHead":
         for name, form in self.forms.items():
+            if name in FORM_KINDS and form.kind != name:
+                raise ValueError(f"form {name!r} is of kind {form.kind}: give it another name")
             if len(self.forms) == 1 and "weight" in form.model_fields_set and info.context != RECORDED:
                 raise ValueError(f"`weight` of {name!r} would have no effect: it is the only form")
         if self.whitening is not None and all(form.kind == "cca" for form in self.forms.values()):

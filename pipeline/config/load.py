@@ -85,8 +85,16 @@ def load_config(source: DictConfig | Path | None = None) -> Config:
             raise ConfigError(f"No {path} here. Run from the root of the project.") from error
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path} is not UTF-8 text: {error}") from error
-        except (YAMLError, OmegaConfBaseException) as error:
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from error
+        except YAMLError as error:
             raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        except OmegaConfBaseException as error:
+            key = f"`{error.full_key}`: " if error.full_key else ""
+            raise ConfigError(
+                f"{path}: {key}{str(error).splitlines()[0]}. Names must be words, not null, and a value cannot hold "
+                "`${`: nothing is interpolated."
+            ) from error
         if not isinstance(loaded, DictConfig):
             raise ConfigError(f"{path} should hold named sections; it holds a {type(loaded).__name__}.")
         require_one_reading(text, OmegaConf.to_container(loaded, resolve=False), str(path))
@@ -103,7 +111,12 @@ def validate(raw: dict[Any, Any]) -> Params:
         ConfigError: as `load_config`.
     """
     _require_words(raw)
+    _require_values(raw)
+    tasks = (raw.get("evaluate") or {}).get("tasks") if isinstance(raw.get("evaluate"), dict | None) else None
     empty = [name for name, value in raw.items() if value is None]
+    empty += (
+        [f"evaluate.tasks.{name}" for name, value in tasks.items() if value is None] if isinstance(tasks, dict) else []
+    )
     if empty:
         raise ConfigError(f"params.yaml:\n  `{empty[0]}` has no entry: write some, or leave the line out.")
     raw = completed(raw)
@@ -126,6 +139,15 @@ def _require_words(value: Any, where: str = "") -> None:
                 f"{type(key).__name__}: write another one, such as `v-{key}`."
             )
         _require_words(inner, f"{where}.{key}" if where else str(key))
+
+
+def _require_values(value: Any, where: str = "") -> None:
+    """No text asks for interpolation, or says that it is missing."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _require_values(inner, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, str) and ("${" in value or value == "???"):
+        raise ConfigError(f"params.yaml:\n  `{where}` is {value!r}: nothing is interpolated; write the value itself.")
 
 
 def _parts(key: str, params: Params) -> list[str]:

@@ -30,12 +30,13 @@ class Lookup:
         return (group, dataset, view) in self._stores
 
     def unstored(self, where: str, group: str, dataset: str, view: str) -> str | None:
-        """What to add if no store holds the data set through the view; None where either does not exist at all."""
+        """What to add if no store holds the data set through the view; None where there can be no such store."""
         catalogues: dict[str, dict[str, Any]] = {"pairs": self._params.datasets, "scenes": self._params.scenes}
         catalogue = catalogues.get(group)
         if (catalogue is not None and dataset not in catalogue) or view not in self._params.views:
             return None
-        if self.holds(group, dataset, view):
+        texts_alone = group == "prompts" and self._params.views[view].modality != "text"
+        if texts_alone or self.holds(group, dataset, view):
             return None
         encoder = self._params.views[view].encoder
         return (
@@ -52,5 +53,5 @@ class Lookup:
 
 
 def present(*problems: str | None) -> Iterator[str]:
-    """Those that are any."""
+    """Those that are not None."""
     return (problem for problem in problems if problem is not None)

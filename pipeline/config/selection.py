@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Fraction, Name, Positive, Section
+from pipeline.config.base import Fraction, Name, Names, Once, Positive, Section
 
 Label = Literal["concept", "category"]
 
@@ -37,7 +37,7 @@ class ScenesSpec(Section):
     Scenes for `training`, from whose objects dense heads learn, are others than those for `evaluation`.
     """
 
-    pieces: Annotated[tuple[Name, ...], Field(min_length=1)]
+    pieces: Names
     use: Literal["evaluation", "training"] = "evaluation"
     count: Positive = 200
     size: Annotated[int, Field(ge=32)] = 224
@@ -56,7 +56,7 @@ class ScenesSpec(Section):
 class _Curation(Section):
     """Which training images of the data sets in `pool` a head may see, per repeat, as seen through `view`."""
 
-    pool: Annotated[tuple[Name, ...], Field(min_length=1)]
+    pool: Names
     view: Name
 
 
@@ -67,7 +67,7 @@ class AllImages(_Curation):
 
     @property
     def images(self) -> None:
-        """There is no number to keep."""
+        """None: every image is kept."""
         return
 
 
@@ -79,11 +79,11 @@ class RandomImages(_Curation):
 
 
 class PrototypeImages(_Curation):
-    """Few-shot concept prototypes retrieve `candidates` each; a balanced assignment, rarest first, keeps `images`."""
+    """Few-shot concept prototypes retrieve `candidates` each; a balanced assignment keeps `images`."""
 
     method: Literal["prototypes"]
     images: Positive
-    concepts: Annotated[tuple[ClassificationSet, ...], Field(min_length=1)]
+    concepts: Annotated[tuple[ClassificationSet, ...], Field(min_length=1), Once]
     shots: Positive = 8
     candidates: Positive = 512
 

@@ -75,7 +75,7 @@ class PromptsSettings(Settings):
 
 
 class EncodeSettings(Settings):
-    """Of encode@<store>."""
+    """Of encode@<store>, encode_scenes@<store> and encode_prompts@<store>."""
 
     store: StoreSpec
     view: ViewSpec

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.base import Name, Positive, PositiveFloat, Section
+from pipeline.config.base import Name, Names, Positive, PositiveFloat, Section
 
 
 class CompareSpec(Section):
@@ -13,9 +13,9 @@ class CompareSpec(Section):
     `control` is one of `images`, a view with random weights, whose figures stand beside the others.
     """
 
-    datasets: Annotated[tuple[Name, ...], Field(min_length=1)]
-    images: Annotated[tuple[Name, ...], Field(min_length=1)]
-    texts: Annotated[tuple[Name, ...], Field(min_length=1)]
+    datasets: Names
+    images: Names
+    texts: Names
     control: Name
     neighbours: Positive = 10
     permutations: Annotated[int, Field(ge=20)] = 200

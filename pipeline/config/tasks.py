@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Fraction, Name, Positive, Section
+from pipeline.config.base import Fraction, Name, Names, Once, Positive, Section
 from pipeline.config.datasets import SegmentationSource
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.selection import ClassificationSet
@@ -21,8 +21,7 @@ from pipeline.config.views import ImageView, TextView
 if TYPE_CHECKING:
     from pipeline.config.params import Params
 
-Names = Annotated[tuple[Name, ...], Field(min_length=1)]
-Ranks = Annotated[tuple[Positive, ...], Field(min_length=1)]
+Ranks = Annotated[tuple[Positive, ...], Field(min_length=1), Once]
 RECALL_AT = (1, 5, 10)
 ClassVectors = Literal["unit", "mean"]
 
@@ -65,7 +64,7 @@ class ClassificationParams(TaskParams):
     left as it is, as in Freeze-Align's own code.
     """
 
-    classes: Annotated[tuple[ClassificationSet, ...], Field(min_length=1)]
+    classes: Annotated[tuple[ClassificationSet, ...], Field(min_length=1), Once]
     prompt_sets: Names = ("single",)
     class_vectors: ClassVectors = "unit"
 
@@ -91,6 +90,16 @@ class MultilingualParams(RetrievalParams):
     recall_at: Ranks = (1, 10)
     class_vectors: ClassVectors = "unit"
 
+    def problems(self, where: str, params: "Params", lookup: Lookup) -> Iterator[str]:
+        """See `TaskParams`."""
+        yield from super().problems(where, params, lookup)
+        texts = {aligner.views[1]: params.views.get(aligner.views[1]) for aligner in params.aligners.values()}
+        if texts and all(isinstance(view, TextView) and view.only == ("en",) for view in texts.values()):
+            yield (
+                f"`{where}` has nothing to evaluate: every aligner's text view encodes English alone. Set "
+                f"`views.{next(iter(texts))}.languages: all`, or leave the task out."
+            )
+
 
 class SceneLabels(ClassificationSet):
     """Labels of the objects in composed scenes, in English and in other `languages` that prompts are there in."""
@@ -102,7 +111,7 @@ class SegmentationParams(TaskParams):
     """Segmentation of the composed `scenes` by the labels of the pieces that they are made of."""
 
     scenes: Name
-    classes: Annotated[tuple[SceneLabels, ...], Field(min_length=1)]
+    classes: Annotated[tuple[SceneLabels, ...], Field(min_length=1), Once]
     prompt_set: Name = "single"
 
     def prompted_classes(self) -> tuple[ClassificationSet, ...]:
@@ -122,7 +131,17 @@ class SegmentationParams(TaskParams):
                         f"`{where}.classes` asks for {entry.label} classes of {entry.dataset!r} in {language!r}; give "
                         "them names under `prompts.translations`."
                     )
+            if self.scenes in params.scenes and entry.dataset not in params.scenes[self.scenes].pieces:
+                yield (
+                    f"`{where}.classes` names {entry.dataset!r}, but `scenes.{self.scenes}.pieces` are of "
+                    f"{', '.join(params.scenes[self.scenes].pieces)}."
+                )
         dense = [aligner for aligner in params.aligners.values() if aligner.evaluation.dense is not None]
+        if params.aligners and not dense:
+            yield (
+                f"`{where}` has nothing to evaluate: give an aligner `evaluation: {{dense: <an image view of tier "
+                "full>}`, or leave the task out."
+            )
         for aligner in dense:
             yield from present(
                 lookup.unstored(where, "scenes", self.scenes, str(aligner.evaluation.dense)),
@@ -138,7 +157,8 @@ class SegmentationBenchmark(Section):
 
     `views` says through which view of its image encoder each aligner sees the data set. Protocol `standard` is mean IoU
     over all classes; with `background`, pixels whose best class has a lower probability are background, which is then
-    a class, and without it background pixels do not count. `freeze-align` is that paper's own figure, no mean IoU.
+    a class, and without it background pixels do not count. `freeze-align` is that paper's own figure,
+    which is not a mean IoU.
     """
 
     dataset: Name
@@ -175,7 +195,7 @@ class LongTextParams(TaskParams):
     """Retrieval by long captions: of composed `scenes`, and of `datasets` with captions of role "long"."""
 
     scenes: Name | None = None
-    datasets: tuple[Name, ...] = ()
+    datasets: Annotated[tuple[Name, ...], Once] = ()
     recall_at: Ranks = RECALL_AT
 
     @model_validator(mode="after")
@@ -190,6 +210,11 @@ class LongTextParams(TaskParams):
             yield from _evaluated_scenes(f"{where}.scenes", self.scenes, params, lookup)
         for dataset in self.datasets:
             yield from _dataset(f"{where}.datasets", dataset, params, lookup)
+        if params.aligners and not any(aligner.evaluation.long_text for aligner in params.aligners.values()):
+            yield (
+                f"`{where}` has nothing to evaluate: give an aligner `evaluation: {{long_text: <a text view with "
+                "truncations>}`, or leave the task out."
+            )
         for aligner in params.aligners.values():
             long_text = aligner.evaluation.long_text
             if long_text is None:

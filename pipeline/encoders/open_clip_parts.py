@@ -31,7 +31,7 @@ def import_open_clip() -> ModuleType:
         import open_clip
     except ImportError as error:
         raise CheckpointError(
-            f"loader open_clip needs the package open_clip_torch ({error}). Run: pip install 'permafrost[clip]' "
+            f"loader open_clip needs the package open_clip_torch ({error}). Run: pip install -e '.[clip]' "
             "(or pip install open_clip_torch)"
         ) from error
     module: ModuleType = open_clip

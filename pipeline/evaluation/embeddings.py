@@ -1,4 +1,4 @@
-"""Vectors in the shared space of a trained aligner, from the features that it was trained on."""
+"""Vectors in the shared space of a fitted aligner, from the features that it was fitted to."""
 
 from collections.abc import Callable
 from functools import partial

@@ -33,8 +33,8 @@ PROTOCOL = (
     "mIoU sums intersections and unions over the data set; without a background threshold, background pixels do not "
     "count either (VOC20, Context59); with one (metric mIoU_with_background: VOC21, Context60) a pixel whose highest "
     "softmax probability is below it is background, which is a class. Chance draws a class for each pixel evenly. "
-    "freeze_align_IoU is no mean IoU: per picture, only the classes that are present in it are asked for, each map is "
-    "stretched to 0 to 1 within the picture and cut at 0.4; IoUs are averaged over pictures, then over classes. Its "
+    "freeze_align_IoU is not a mean IoU: per picture, only the classes that are present in it are asked for, each map "
+    "is stretched to 0 to 1 within the picture and cut at 0.4; IoUs are averaged over pictures, then over classes. Its "
     "chance is a map of even random numbers. Repeats are initialisations and splits of the training data; intervals "
     "resample pictures, differences are paired by picture."
 )

@@ -1,4 +1,4 @@
-"""The model that users load: frozen encoders and trained heads behind one class."""
+"""The model that users load: frozen encoders and fitted heads behind one class."""
 
 from pipeline.inference.classify import Label
 from pipeline.inference.inputs import ImageLike

@@ -1,4 +1,4 @@
-"""`Aligner`: frozen encoders and trained heads as one model of pictures and texts."""
+"""`Aligner`: frozen encoders and fitted heads as one model of pictures and texts."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,11 +27,11 @@ TEMPLATES = ("a picture of a {}.",)
 
 
 class Aligner:
-    """A trained aligner. Encoders are found and loaded on first use; stored features need no encoder.
+    """A fitted aligner. Encoders are found and loaded on first use; stored features need no encoder.
 
     Attributes:
         config: what was recorded at training: views, fingerprints of the encoders, width K (`embed_dim`).
-        repeat: which of the trained heads are in use.
+        repeat: which of the fitted heads are in use.
     """
 
     def __init__(self, heads: ProjectionHeads, encoders: FrozenEncoders, repeat: int) -> None:
@@ -54,11 +54,11 @@ class Aligner:
 
         An encoder is looked for in `checkpoints`, in data/checkpoints of the project that the folder belongs to, in
         ./data/checkpoints and among those made earlier; else it is made from its recorded source. Either way it must
-        give the features that the heads were trained on.
+        give the features that the heads were fitted to.
 
         Args:
             revision: branch, tag or commit on the hub.
-            repeat: which heads; each repeat was trained with another split and seed.
+            repeat: which heads; each repeat was fitted with another split and seed.
             trust_remote_code: whether an encoder's own Python code may run.
             checkpoints: a folder that holds checkpoint folders.
 

@@ -70,7 +70,7 @@ def test_one_name_for_two_stores(raw: dict[str, Any]) -> None:
         ("encoders:\n  a:\n    model: 1:30", "`encoders.a.model` is read as"),
         ("encode: {compile: yes}", "`encode.compile` is read as True here and as 'yes' by DVC"),
         ("prompts: {sets: {a: [off]}}", "`prompts.sets.a.0` is read as False here"),
-        ("aligners: {no: {}}", "is a name that DVC reads otherwise"),
+        ("aligners: {no: {}}", "a name under `aligners` is read as False here and as 'no' by DVC"),
     ],
 )
 def test_words_that_dvc_reads_otherwise(tmp_path: Path, written: str, key: str) -> None:

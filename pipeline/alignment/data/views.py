@@ -56,7 +56,8 @@ def require_tokens(store: FeatureStore, local_tokens: str) -> None:
     if local_tokens not in store.names:
         raise DataError(
             f"local_tokens: {local_tokens} needs the array {local_tokens!r}; the store holds "
-            f"{', '.join(store.names)}. Choose local_tokens: mean for the aligner, or raise the tier of its view."
+            f"{', '.join(store.names)}. Choose local_tokens: mean for the head, or the tier of its view that keeps "
+            "them: grid keeps grid, full keeps patch."
         )
 
 

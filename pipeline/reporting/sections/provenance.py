@@ -15,8 +15,8 @@ _READING = (
     "Test concepts are held out: no head saw an image or a caption of their family. Each repeat draws another split.",
     "Chance is the value of random scores.",
     "Intervals are 95 % percentile intervals of a bootstrap that resamples concept families, because images of one "
-    "concept are not independent. Whether two aligners differ is decided by their paired difference, not by whether two "
-    "intervals overlap. There are many comparisons on this page, and no correction for their number.",
+    "concept are not independent. Whether two aligners differ is decided by their paired difference, not by whether "
+    "two intervals overlap. There are many comparisons on this page, and no correction for their number.",
     "Filled dots are differences whose interval excludes zero; hollow dots are differences that are not established.",
     "Every number in a table carries the file and the place it was read from in its attribute data-source.",
 )
