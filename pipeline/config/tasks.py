@@ -90,16 +90,6 @@ class MultilingualParams(RetrievalParams):
     recall_at: Ranks = (1, 10)
     class_vectors: ClassVectors = "unit"
 
-    def problems(self, where: str, params: "Params", lookup: Lookup) -> Iterator[str]:
-        """See `TaskParams`."""
-        yield from super().problems(where, params, lookup)
-        texts = {aligner.views[1]: params.views.get(aligner.views[1]) for aligner in params.aligners.values()}
-        if texts and all(isinstance(view, TextView) and view.only == ("en",) for view in texts.values()):
-            yield (
-                f"`{where}` has nothing to evaluate: every aligner's text view encodes English alone. Set "
-                f"`views.{next(iter(texts))}.languages: all`, or leave the task out."
-            )
-
 
 class SceneLabels(ClassificationSet):
     """Labels of the objects in composed scenes, in English and in other `languages` that prompts are there in."""
@@ -137,11 +127,6 @@ class SegmentationParams(TaskParams):
                     f"{', '.join(params.scenes[self.scenes].pieces)}."
                 )
         dense = [aligner for aligner in params.aligners.values() if aligner.evaluation.dense is not None]
-        if params.aligners and not dense:
-            yield (
-                f"`{where}` has nothing to evaluate: give an aligner `evaluation: {{dense: <an image view of tier "
-                "full>}`, or leave the task out."
-            )
         for aligner in dense:
             yield from present(
                 lookup.unstored(where, "scenes", self.scenes, str(aligner.evaluation.dense)),
@@ -210,11 +195,6 @@ class LongTextParams(TaskParams):
             yield from _evaluated_scenes(f"{where}.scenes", self.scenes, params, lookup)
         for dataset in self.datasets:
             yield from _dataset(f"{where}.datasets", dataset, params, lookup)
-        if params.aligners and not any(aligner.evaluation.long_text for aligner in params.aligners.values()):
-            yield (
-                f"`{where}` has nothing to evaluate: give an aligner `evaluation: {{long_text: <a text view with "
-                "truncations>}`, or leave the task out."
-            )
         for aligner in params.aligners.values():
             long_text = aligner.evaluation.long_text
             if long_text is None:

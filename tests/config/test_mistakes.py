@@ -123,13 +123,6 @@ def test_open_clip_gives_one_vector_per_image() -> None:
 @pytest.mark.parametrize(
     ("task", "entry", "message"),
     [
-        ("multilingual", {"datasets": ["mine"]}, "encodes English alone. Set `views.words.languages: all`"),
-        ("long_text", {"datasets": ["mine"]}, "give an aligner `evaluation: {long_text:"),
-        (
-            "segmentation",
-            {"scenes": "some", "classes": [{"dataset": "mine", "label": "concept"}]},
-            "evaluation: {dense:",
-        ),
         (
             "segmentation",
             {"scenes": "some", "classes": [{"dataset": "two", "label": "concept"}]},
@@ -139,7 +132,7 @@ def test_open_clip_gives_one_vector_per_image() -> None:
         ("retrieval", {"datasets": ["mine"], "recall_at": [1, 1]}, "1 is listed more than once."),
     ],
 )
-def test_a_task_that_evaluates_nothing(task: str, entry: dict[str, Any], message: str) -> None:
+def test_tasks_name_each_thing_once_and_where_it_is(task: str, entry: dict[str, Any], message: str) -> None:
     project = edited(CAPTIONS, f"evaluate.tasks.{task}", entry)
     project["scenes"] = {"some": {"pieces": ["mine"]}}
     project["datasets"]["two"] = {"source": "folder", "path": "/data/two"}

@@ -248,6 +248,7 @@ def test_a_trained_head_has_no_local_tokens_to_take(config: Config, project: tup
     assert config is not None
     params = parameters(project[1])
     params["aligners"]["clip"] = params["aligners"]["control"] | {"views": ["clip-image", "words"]}
+    params["aligners"]["clip"]["head"] = {"kind": "freeze-align", "local_tokens": "mean"}
     with pytest.raises(DataError, match="holds one vector per image .*`pooling: cls` keeps them"):
         run(train, Config(validate(params)), "clip")
 
@@ -255,7 +256,8 @@ def test_a_trained_head_has_no_local_tokens_to_take(config: Config, project: tup
 def test_another_head_needs_another_run(config: Config, project: tuple[Path, Path]) -> None:
     assert config is not None
     params = parameters(project[1])
-    params["aligners"]["clip"] |= {"head": {"kind": "freeze-align", "local_tokens": "mean"}}
+    data = params["aligners"]["control"]["data"]
+    params["aligners"]["clip"] |= {"data": data, "head": {"kind": "freeze-align", "local_tokens": "mean"}}
     with pytest.raises(ModelError, match=r"fitted with .*identity.*Fit it again with: dvc repro train@clip"):
         run(evaluate, Config(validate(params)), "retrieval")
 

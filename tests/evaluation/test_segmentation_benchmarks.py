@@ -124,7 +124,7 @@ def test_standard_figures_equal_the_slow_way(
 def test_freeze_aligns_own_figure_stands_apart(world: DenseWorld, evaluated: Evaluated) -> None:
     rows = [row for row in evaluated.result.rows if row.dataset == "voc-whole"]
     assert {row.metric for row in rows} == {"freeze_align_IoU"}
-    assert "is no mean IoU" in evaluated.result.protocol
+    assert "is not a mean IoU" in evaluated.result.protocol
     assert {(d.aligner, d.versus) for d in evaluated.result.differences} == {("default", "control")}
     data, by_class = SegmentationSet(world.root / "data/index/pairs/voc-whole"), {}
     from tests.evaluation import test_sliding

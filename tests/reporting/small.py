@@ -27,7 +27,7 @@ def one_aligner() -> dict[str, Any]:
             "eye": {"modality": "image", "source": "embedded", "model": "an-eye", "loader": "transformers"},
             "words": {"modality": "text", "source": "embedded", "model": "some-words", "loader": "transformers"},
         },
-        "views": {"eye": {"encoder": "eye", "resolution": 112, "tier": "cls"}, "words": {"encoder": "words"}},
+        "views": {"eye": {"encoder": "eye", "resolution": 112, "tier": "grid"}, "words": {"encoder": "words"}},
         "datasets": {"mine": {"source": "stamps", "languages": ["en"]}},
         "stores": {"pairs": {view: _store("mine", view) for view in ("eye", "words")}},
         "curations": {"all": {"pool": ["mine"], "view": "eye"}},
@@ -40,7 +40,7 @@ def with_control() -> dict[str, Any]:
     """The same with a control, a third aligner, a second curation, a comparison and a toy study."""
     params = one_aligner()
     params["encoders"]["blind"] = {**params["encoders"]["eye"], "model": "a-blind-eye"}
-    params["views"]["blind"] = {"encoder": "blind", "resolution": 112, "tier": "cls"}
+    params["views"]["blind"] = {"encoder": "blind", "resolution": 112, "tier": "grid"}
     params["stores"]["pairs"]["blind"] = _store("mine", "blind")
     params["curations"]["random"] = {"method": "random", "pool": ["mine"], "view": "eye", "images": 9}
     params["aligners"] |= {"blind": aligner("blind"), "other": {**aligner("eye"), "data": "random"}}
