@@ -70,8 +70,7 @@ LIBRARIES = [
     "dvc.commands.repro",
     "dvc_data",
 ]
-SHIM = """#!{python} -IS
-import array, json, os, socket, struct, sys
+SHIM = """import array, json, os, socket, struct, sys
 link = socket.socket(socket.AF_UNIX)
 link.connect({address!r})
 request = json.dumps([{prefix!r} + sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
@@ -92,17 +91,18 @@ def commands(folder: Path, environment: dict[str, str]) -> Iterator[Path]:
     folder.mkdir(parents=True)
     address = str(folder / "socket")
     interpreter = sys.executable
-    (folder / "fork").write_text(SHIM.format(python=interpreter, address=address, prefix=["-m"]))
-    (folder / "fork-dvc").write_text(SHIM.format(python=interpreter, address=address, prefix=["-m", "dvc"]))
-    real_dvc = Path(interpreter).parent / "dvc"
+    (folder / "fork").write_text(SHIM.format(address=address, prefix=["-m"]))
+    (folder / "fork-dvc").write_text(SHIM.format(address=address, prefix=["-m", "dvc"]))
     (folder / "python").write_text(
-        f'#!/bin/sh\nif [ "$1" = -m ] && [ -z "$PYTHONPATH" ]; then shift; exec "{folder}/fork" "$@"; fi\n'
+        f'#!/bin/sh\nif [ "$1" = -m ] && [ -z "$PYTHONPATH" ]; then\n'
+        f'shift; exec "{interpreter}" -IS "{folder}/fork" "$@"\nfi\n'
         f'exec "{interpreter}" "$@"\n'
     )
     (folder / "dvc").write_text(  # experiments start daemons of their own
-        f'#!/bin/sh\ncase "$1" in exp|queue) exec "{real_dvc}" "$@";; *) exec "{folder}/fork-dvc" "$@";; esac\n'
+        f'#!/bin/sh\ncase "$1" in exp|queue) exec "{interpreter}" -m dvc "$@";; esac\n'
+        f'exec "{interpreter}" -IS "{folder}/fork-dvc" "$@"\n'
     )
-    for name in ("fork", "fork-dvc", "python", "dvc"):
+    for name in ("python", "dvc"):
         (folder / name).chmod(0o755)
     server = subprocess.Popen([interpreter, __file__, address], env=environment, cwd=folder)
     try:

@@ -109,7 +109,7 @@ def test_pickle_is_refused_with_a_converting_command(tiny: Path, tmp_path: Path)
     with pytest.raises(CheckpointError, match="only the pickle") as error:
         materialise(image_spec(origin), tmp_path / "out")
     command = str(error.value).split("with: python ", 1)[1]
-    subprocess.run(f"{sys.executable} {command}", shell=True, check=True, cwd=origin)
+    subprocess.run(f'"{sys.executable}" {command}', shell=True, check=True, cwd=origin)
     materialise(image_spec(origin), tmp_path / "out")
 
 

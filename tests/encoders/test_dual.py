@@ -251,7 +251,7 @@ def edit_text(folder: Path, **changes: Any) -> None:
 
 def test_without_the_package_the_pip_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "open_clip", None)
-    with pytest.raises(CheckpointError, match=r"pip install 'permafrost\[clip\]'"):
+    with pytest.raises(CheckpointError, match=r"pip install -e '.\[clip\]'"):
         import_open_clip()
 
 

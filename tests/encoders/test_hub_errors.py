@@ -174,7 +174,7 @@ def test_a_pickle_in_several_files_is_converted_by_one_command(eye: Path, tmp_pa
     with pytest.raises(CheckpointError, match="only the pickle") as error:
         materialise(entry, tmp_path / "made")
     command = str(error.value).split("with: python ", 1)[1]
-    subprocess.run(f"{sys.executable} {command}", shell=True, check=True, cwd=eye)
+    subprocess.run(f'"{sys.executable}" {command}', shell=True, check=True, cwd=eye)
     materialise(entry, tmp_path / "made")
     again = load_file(tmp_path / "made" / "model.safetensors")
     assert again.keys() == weights.keys()
