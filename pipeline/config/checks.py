@@ -162,7 +162,7 @@ def _evaluation_views(where: str, aligner: AlignerSpec, params: Params, lookup: 
             yield f"`{where}.evaluation.long_text` is {name!r}, which has no `truncations`."
     if evaluation.dense_head is None:
         return
-    if f"{where}-projector".removeprefix("aligners.") in params.aligners:
+    if f"{where.removeprefix('aligners.')}-projector" in params.aligners:
         yield f"`{where}-projector` cannot be: results call segmentation by the projector of the other aligner so."
     key = f"{where}.evaluation.dense_head"
     if problem := lookup.missing(key, evaluation.dense_head, "dense_heads"):

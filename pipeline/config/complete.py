@@ -3,14 +3,13 @@
 The kind of a loss, a curation or a closed form has a usual value, and that of a view is the modality of its encoder.
 """
 
-from typing import Any, get_args
+from typing import Any
 
 from pipeline.config.catalogue import from_catalogue
-from pipeline.config.closed_forms import AnyForm
+from pipeline.config.closed_forms import FORM_KINDS
 from pipeline.errors import ConfigError
 
 Raw = dict[str, Any]
-FORM_KINDS = tuple(get_args(form.model_fields["kind"].annotation)[0] for form in get_args(AnyForm))
 
 
 def completed(raw: Raw) -> Raw:

@@ -110,15 +110,8 @@ def validate(raw: dict[Any, Any]) -> Params:
     Raises:
         ConfigError: as `load_config`.
     """
-    _require_words(raw)
-    _require_values(raw)
-    tasks = (raw.get("evaluate") or {}).get("tasks") if isinstance(raw.get("evaluate"), dict | None) else None
-    empty = [name for name, value in raw.items() if value is None]
-    empty += (
-        [f"evaluate.tasks.{name}" for name, value in tasks.items() if value is None] if isinstance(tasks, dict) else []
-    )
-    if empty:
-        raise ConfigError(f"params.yaml:\n  `{empty[0]}` has no entry: write some, or leave the line out.")
+    _require_plain(raw)
+    _require_entries(raw)
     raw = completed(raw)
     try:
         params = Params.model_validate_json(json.dumps(raw))
@@ -130,24 +123,28 @@ def validate(raw: dict[Any, Any]) -> Params:
     return params
 
 
-def _require_words(value: Any, where: str = "") -> None:
-    """Every key is a string, as DVC needs it in the name of a stage."""
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        if isinstance(value, dict) and not isinstance(key, str):
-            raise ConfigError(
-                f"params.yaml:\n  the name {key!r}{f' under `{where}`' if where else ''} is read as a "
-                f"{type(key).__name__}: write another one, such as `v-{key}`."
-            )
-        _require_words(inner, f"{where}.{key}" if where else str(key))
-
-
-def _require_values(value: Any, where: str = "") -> None:
-    """No text asks for interpolation, or says that it is missing."""
+def _require_plain(value: Any, where: str = "") -> None:
+    """Every key is a string, as DVC needs it in the name of a stage; no text asks for interpolation or is "missing"."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            _require_values(inner, f"{where}.{key}" if where else str(key))
+            if isinstance(value, dict) and not isinstance(key, str):
+                raise ConfigError(
+                    f"params.yaml:\n  the name {key!r}{f' under `{where}`' if where else ''} is read as a "
+                    f"{type(key).__name__}: write another one, such as `v-{key}`."
+                )
+            _require_plain(inner, f"{where}.{key}" if where else str(key))
     elif isinstance(value, str) and ("${" in value or value == "???"):
         raise ConfigError(f"params.yaml:\n  `{where}` is {value!r}: nothing is interpolated; write the value itself.")
+
+
+def _require_entries(raw: dict[str, Any]) -> None:
+    """No section and no task is a name alone; elsewhere null may be a value."""
+    evaluate = raw.get("evaluate")
+    tasks = evaluate.get("tasks") if isinstance(evaluate, dict) else None
+    for prefix, entries in (("", raw), ("evaluate.tasks.", tasks if isinstance(tasks, dict) else {})):
+        for name, entry in entries.items():
+            if entry is None:
+                raise ConfigError(f"params.yaml:\n  `{prefix}{name}` has no entry: write some, or leave the line out.")
 
 
 def _parts(key: str, params: Params) -> list[str]:

@@ -265,8 +265,7 @@ def _train(params: Params, item: str) -> TrainSettings:
 
 
 def _evaluate(params: Params, item: str) -> EvaluateSettings:
-    showcase = params.evaluate.showcase or next(iter(params.aligners), None)
-    common = params.evaluate.model_copy(update={"tasks": type(params.evaluate.tasks)(), "showcase": showcase})
+    common = params.evaluate.model_copy(update={"tasks": type(params.evaluate.tasks)(), "showcase": _showcase(params)})
     return EvaluateSettings(
         name=item,
         task=params.evaluate.named[item],
@@ -275,6 +274,10 @@ def _evaluate(params: Params, item: str) -> EvaluateSettings:
         repeats=params.splits.repeats,
         seed=params.seed,
     )
+
+
+def _showcase(params: Params) -> str | None:
+    return params.evaluate.showcase or next(iter(params.aligners), None)
 
 
 def _names(params: Params) -> dict[str, Any]:
@@ -287,7 +290,7 @@ def _report(params: Params, _: str) -> ReportSettings:
     return ReportSettings(
         **_names(params),
         control=params.evaluate.control,
-        showcase=params.evaluate.showcase or next(iter(params.aligners), None),
+        showcase=_showcase(params),
         views={name: aligner.views for name, aligner in params.aligners.items()},
         models={name: params.encoders[view.encoder].model for name, view in params.views.items()},
     )

@@ -2,26 +2,25 @@
 
 from markupsafe import Markup
 
-from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Heading, Section, Table, Text, missing
+from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Section, Table, Text, missing
 from pipeline.reporting.charts import heat_map
 from pipeline.reporting.inputs import Node
 from pipeline.reporting.names import counted, protocol
 from pipeline.reporting.numbers import interval, number
 from pipeline.reporting.run_data import RunData
+from pipeline.reporting.sections.study import of_each
 
 _MEASURES = (("cka", "unbiased linear CKA"), ("mutual_knn", "mutual-kNN overlap"))
 
 
 def similarity(run: RunData) -> Section:
     """Heat maps, best pairs and ranking of every comparison."""
-    blocks: list[Block] = []
-    for name in run.settings.compare:
-        if len(run.settings.compare) > 1:
-            blocks.append(Heading(name))
-        if name in run.similarity:
-            blocks += _comparison(run.similarity[name])
-        else:
-            blocks.append(missing(f"The comparison {name} has not been made.", f"dvc repro compare@{name}"))
+    blocks = of_each(
+        run.settings.compare,
+        run.similarity,
+        _comparison,
+        lambda name: missing(f"The comparison {name} has not been made.", f"dvc repro compare@{name}"),
+    )
     return Section("similarity", "Similarity of the encoders before training", "Similarity", blocks)
 
 

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Heading, Section, Table, Text, missing
+from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Section, Table, Text, missing
 from pipeline.reporting.inputs import Node
 from pipeline.reporting.names import counted, protocol
 from pipeline.reporting.numbers import interval, number
 from pipeline.reporting.panel import Axes
 from pipeline.reporting.run_data import RunData
+from pipeline.reporting.sections.study import of_each
 from pipeline.reporting.svg import drawing, tag
 
 _TITLES = {"synthetic": "Synthetic embeddings", "real": "Real encoders"}
@@ -19,14 +20,12 @@ _UP = (("loss", "CLIP loss, training rows"), ("heldout_loss", "CLIP loss, held-o
 
 def toy(run: RunData) -> Section:
     """Scatter plots of similarity against ease of alignment, and their rank correlations, of every toy study."""
-    blocks: list[Block] = []
-    for name in run.settings.toy:
-        if len(run.settings.toy) > 1:
-            blocks.append(Heading(name))
-        if name in run.toy:
-            blocks += _study(run.toy[name])
-        else:
-            blocks.append(missing(f"The toy study {name} has not been run.", f"dvc repro toy@{name}"))
+    blocks = of_each(
+        run.settings.toy,
+        run.toy,
+        _study,
+        lambda name: missing(f"The toy study {name} has not been run.", f"dvc repro toy@{name}"),
+    )
     return Section("toy", "Does similarity predict easy alignment?", "Toy studies", blocks)
 
 
