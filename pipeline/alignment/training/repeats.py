@@ -42,7 +42,7 @@ def train_heads(
         ModelError: training diverged, or the member to keep did.
         ConfigError: a captured step is asked for without a GPU.
     """
-    _report_length(name, params, [len(pairs) for pairs in data.train])
+    report_length(name, params, [len(pairs) for pairs in data.train])
     checkpoints = training_folder(spec, params, data, seed) if params.checkpoint_seconds else None
     trained = []
     with curves(folder / (MEMBERS_FILE if params.members else CURVES_FILE)) as write:
@@ -72,7 +72,8 @@ def train_heads(
                 )  # fmt: skip
     results = chosen(params, trained)
     if params.members:
-        log.info("%s: member %s is kept (train.member: %s)", name, results[0].member.name, params.member)
+        names = ", ".join(result.member.name for result in results)
+        log.info("%s: repeat by repeat, members %s are kept (train.member: %s)", name, names, params.member)
         with curves(folder / CURVES_FILE) as write:
             for record in (record for result in results for record in result.history):
                 write(record)
@@ -87,7 +88,7 @@ def train_heads(
     return fitted, checkpoints
 
 
-def _report_length(name: str, params: TrainParams, pairs: Sequence[int]) -> None:
+def report_length(name: str, params: TrainParams, pairs: Sequence[int]) -> None:
     """Say where `epochs` are too few for `min_steps`, and warn where the warm-up is cut short.
 
     Args:
