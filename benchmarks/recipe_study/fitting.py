@@ -92,7 +92,8 @@ class Bench:
         self, data: AlignmentData, spec: TrainedHead, steps: int, repeat: int, seed: int
     ) -> Sequence[TrainedRepeat]:
         """Every rate and temperature at one length: side by side on a GPU, one after the other on a CPU."""
-        batches = math.ceil(len(data.train[repeat]) / BATCH)
+        size = spec.train.batch_size or BATCH
+        batches = math.ceil(len(data.train[repeat]) / size)
         base = TrainParams(
             epochs=math.ceil(steps / batches), batch_size=BATCH, checkpoint_seconds=0.0, step=self._step,
             **LENGTHS[steps],

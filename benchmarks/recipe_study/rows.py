@@ -75,6 +75,8 @@ def recipes(default: dict[str, Any], development: bool) -> dict[str, dict[str, A
         rows[name] = {**default, "head": {"kind": "closed-form", "local_tokens": "mean", "forms": {form["kind"]: form}}}
     if development:
         rows |= _candidates(default)
+        for size in (256, 1024):
+            rows[f"{BASELINE} in batches of {size}"] = changed(rows[BASELINE], train={"batch_size": size})
         names: tuple[str, ...] = (DEFAULT, BASELINE)
     else:
         rows |= {name: {**default, "head": head} for name, head in TRAINED.items()}
