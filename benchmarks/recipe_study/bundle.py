@@ -1,5 +1,6 @@
 """All that the recipes read, as one safetensors file: the last layers of the features, the pairs and their splits."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from pipeline.evaluation.caption_sets import RetrievalSet
 from pipeline.features.views import open_view
 from pipeline.paths import store_folder
 
+VALIDATION = 0.1  # share, where the usual validation split is not to be used
 IMAGES = {"vit": (("mean", 1), ("mean", 2), ("grid", 1)), "control": (("mean", 1), ("grid", 1))}
 
 
@@ -158,8 +160,31 @@ class Bundle:
         return found
 
     def _rows(self, repeat: int, split: str, development: bool) -> Tensor:
-        mask = self._split(repeat, split) & ~(self._flags() & development)
+        if development:
+            validation = self._validation(repeat)
+            mask = validation if split == "validation" else self._fitted(repeat) & ~validation
+        else:
+            mask = self._split(repeat, split)
         return self.tensors["pairs"][torch.from_numpy(mask)][:, :2].long()
+
+    def _fitted(self, repeat: int) -> np.ndarray:
+        """Pairs of families that are neither tested in this repeat nor for development, (P,) bool."""
+        return ~self._split(repeat, "test") & ~self._flags()
+
+    def _validation(self, repeat: int) -> np.ndarray:
+        """A tenth of the pairs to fit on, in whole families by hash; most of the usual ones are for development."""
+        fitted, family = self._fitted(repeat), self.tensors["pairs"][:, 3].numpy()
+        sizes = np.bincount(family[fitted], minlength=len(self.meta["families"]))
+        room, chosen = round(VALIDATION * int(sizes.sum())), []
+        for number in sorted(np.flatnonzero(sizes).tolist(), key=lambda one: self._order(repeat, one)):
+            if sizes[number] <= room:
+                chosen.append(number)
+                room -= int(sizes[number])
+        found: np.ndarray = fitted & np.isin(family, chosen)
+        return found
+
+    def _order(self, repeat: int, family: int) -> bytes:
+        return hashlib.sha256(f"{repeat}:{self.meta['families'][family]}".encode()).digest()
 
     def _split(self, repeat: int, split: str) -> np.ndarray:
         found: np.ndarray = self.tensors["splits"][:, repeat].numpy() == SPLITS.index(split)
