@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.recipe_study.bundle import Bundle
 from benchmarks.recipe_study.fitting import Bench
 from benchmarks.recipe_study.rows import (
+    BASELINE,
     BATCH,
     DEFAULT,
     LENGTHS,
@@ -121,36 +122,53 @@ def usable(bundle: Bundle, development: bool) -> dict[str, dict[str, Any]]:
 
 
 def table(given: argparse.Namespace, bundle: Bundle) -> None:
-    """Print the tables and write the figures."""
+    """Print the tables and write the figures. A row that lacks repeats is compared on those that it has."""
     wanted = usable(bundle, given.development)
     parts = read_parts(given.parts, wanted, given.development)
+    every = tuple(range(bundle.repeats))
     whole = {name: found for name, found in parts.items() if len(found) == bundle.repeats}
-    left_out = [name for name in wanted if name not in whole]
-    tables = Tables(bundle, whole, given.development)
+    tables = Tables(bundle, whole, given.development, every)
     print(f"chance {tables.chance:.4f}; {bundle.repeats} repeats; {tables.boot.families} families")
     rows = []
     for title, (baseline, names) in titles(given.development).items():
         shown = [name for name in names or whole if name in whole]
-        if baseline not in whole:
+        if baseline in whole:
+            rows += show(tables, title, shown, baseline)
+        else:
             print(f"\n{title}: {baseline} is not whole")
-            continue
-        print(f"\n{title}\n\n| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD))
-        for row in sorted((tables.row(name, baseline) for name in shown), key=lambda one: -one["value"]):
-            rows.append({"table": title, **row})
-            print("| " + " | ".join(cells(row)) + " |")
-    paired = {
-        f"{DEFAULT} / {name}": tables.versus(DEFAULT, name) for name in whole if DEFAULT in whole and name != DEFAULT
-    }
+    for name, found in parts.items():
+        some = tuple(part["repeat"] for part in found)
+        if name not in whole and len(some) > 1 and BASELINE in whole:
+            few = Tables(bundle, {**whole, name: found}, given.development, some)
+            title = f"repeats {', '.join(map(str, some))} alone"
+            rows += show(
+                few, title, [name for name in (name, DEFAULT, BASELINE) if name in {**whole, name: found}], BASELINE
+            )
+    others = [name for name in whole if name != DEFAULT] if DEFAULT in whole else []
+    paired = {f"{DEFAULT} / {name}": tables.versus(DEFAULT, name) for name in others}
+    for what, one in paired.items():
+        print(f"{what}: {one['difference']:+.4f} {one['ci']}, {one['ratio']:.2f} times {one['ratio_ci']}")
     trials = {name: trial_means(found) for name, found in whole.items() if "steps" in found[0]["trials"][0]}
+    left_out = [name for name in wanted if name not in parts]
     if left_out:
-        print(f"\nnot whole, and left out: {'; '.join(left_out)}")
+        print(f"\nleft out: {'; '.join(left_out)}")
     result = {
         "machine": describe_machine(),
+        "devices": sorted({part["device"] for found in parts.values() for part in found}),
         "budget": {"rates": RATES, "temperatures": TEMPERATURES, "lengths": LENGTHS, "batch": BATCH},
         "families": tables.boot.families, "repeats": bundle.repeats, "chance": tables.chance,
         "rows": rows, "paired": paired, "trials": trials, "left_out": left_out,
     }  # fmt: skip
     write_json(result, OUT / ("recipes_development.json" if given.development else "recipes.json"))
+
+
+def show(tables: Tables, title: str, names: list[str], baseline: str) -> list[dict[str, Any]]:
+    """Print a table, best first, and return its rows."""
+    print(f"\n{title}\n\n| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD))
+    rows = sorted((tables.row(name, baseline) for name in names), key=lambda one: -one["value"])
+    for row in rows:
+        print("| " + " | ".join(cells(row)) + " |")
+    return [{"table": title, **row} for row in rows]
 
 
 def main() -> None:

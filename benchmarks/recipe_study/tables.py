@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,13 @@ class Tables:
 
     Args:
         bundle: which queries there are.
-        parts: whole rows alone.
+        parts: rows that have all of `repeats`.
+        repeats: the ones to take.
     """
 
-    def __init__(self, bundle: Bundle, parts: Parts, development: bool) -> None:
-        self._parts, queries = parts, _queries(bundle, development)
+    def __init__(self, bundle: Bundle, parts: Parts, development: bool, repeats: Sequence[int]) -> None:
+        parts = {name: [part for part in found if part["repeat"] in repeats] for name, found in parts.items()}
+        self._parts, queries = parts, _queries(bundle, development, repeats)
         self.hits = {name: _joined(found, [one[0] for one in queries]) for name, found in parts.items()}
         names = [group for group, _, _ in queries]
         self.groups = np.repeat([name.split("/")[1] for name in names], [len(one[1]) for one in queries])
@@ -103,10 +105,10 @@ def cells(row: dict[str, Any]) -> Iterator[str]:
     yield f"{row['seconds']:.1f}"
 
 
-def _queries(bundle: Bundle, development: bool) -> list[tuple[str, np.ndarray, np.ndarray]]:
+def _queries(bundle: Bundle, development: bool, repeats: Sequence[int]) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Per repeat, data set and direction: "<repeat>/<data set> <direction>", families and chance of the queries."""
     found = []
-    for repeat in range(bundle.repeats):
+    for repeat in repeats:
         for dataset, items in bundle.tested(repeat, development).items():
             for way, positives in (("i2t", items.positives), ("t2i", items.positives[:, ::-1])):
                 families, counts, candidates = items.side(way)
