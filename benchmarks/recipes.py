@@ -43,7 +43,7 @@ from benchmarks.recipe_study.rows import (
     TEMPERATURES,
     recipes,
 )
-from benchmarks.recipe_study.tables import HEAD, Parts, Tables, cells, titles, trial_means
+from benchmarks.recipe_study.tables import HEAD, Parts, Tables, cells, holm, titles, trial_means
 from pipeline.accounting.machine import describe_machine
 from pipeline.errors import PermafrostError
 from pipeline.files import write_json
@@ -146,8 +146,12 @@ def table(given: argparse.Namespace, bundle: Bundle) -> None:
             )
     others = [name for name in whole if name != DEFAULT] if DEFAULT in whole else []
     paired = {f"{DEFAULT} / {name}": tables.versus(DEFAULT, name) for name in others}
+    corrected = holm({what: one["p"] for what, one in paired.items() if "control" not in what})
     for what, one in paired.items():
-        print(f"{what}: {one['difference']:+.4f} {one['ci']}, {one['ratio']:.2f} times {one['ratio_ci']}")
+        one["p_holm"] = corrected.get(what)
+        print(
+            f"{what}: {one['difference']:+.4f} {one['ci']}, {one['ratio']:.2f} times {one['ratio_ci']}, p {one['p']:.4f} {one['p_holm']}"
+        )
     trials = {name: trial_means(found) for name, found in whole.items() if "steps" in found[0]["trials"][0]}
     left_out = [name for name in wanted if name not in parts]
     if left_out:
