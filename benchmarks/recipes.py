@@ -149,9 +149,8 @@ def table(given: argparse.Namespace, bundle: Bundle) -> None:
     corrected = holm({what: one["p"] for what, one in paired.items() if "control" not in what})
     for what, one in paired.items():
         one["p_holm"] = corrected.get(what)
-        print(
-            f"{what}: {one['difference']:+.4f} {one['ci']}, {one['ratio']:.2f} times {one['ratio_ci']}, p {one['p']:.4f} {one['p_holm']}"
-        )
+        low, high = one["ratio_ci"] or (float("nan"),) * 2
+        print(f"{what}: {one['ratio']:.2f} ({low:.2f}-{high:.2f}), p {one['p']:.4f}, corrected {one['p_holm']}")
     trials = {name: trial_means(found) for name, found in whole.items() if "steps" in found[0]["trials"][0]}
     left_out = [name for name in wanted if name not in parts]
     if left_out:

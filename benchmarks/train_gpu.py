@@ -160,7 +160,12 @@ def main() -> None:
         data = features(fits, width, tokens, device)
         spec = head_of(width, local_tokens, positives="own")
         params = TrainParams(
-            epochs=1, batch_size=batch, precision="bfloat16", validate_every=max(1, steps // 10), checkpoint_seconds=0.0
+            epochs=1,
+            min_steps=0,
+            batch_size=batch,
+            precision="bfloat16",
+            validate_every=max(1, steps // 10),
+            checkpoint_seconds=0.0,
         )
         trained = data.train[0][torch.randperm(fits, device=device)[: batch * steps]]  # from all over the features
         data = AlignmentData(data.features, (trained,), data.validation, {}, data.datasets)
