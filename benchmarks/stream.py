@@ -125,7 +125,7 @@ def loading_rate(features: AlignerFeatures, pairs: Tensor) -> float:
 def training_rate(features: AlignerFeatures, pairs: Tensor) -> float:
     """Pairs per second of an epoch of training at width 384."""
     data = AlignmentData(features, (pairs,), (pairs[:64],), {}, ("synthetic",))
-    params = TrainParams(epochs=1, batch_size=BATCH, device=str(features.device))
+    params = TrainParams(epochs=1, min_steps=0, batch_size=BATCH, device=str(features.device))
     result = train_repeat(data, params, spec=HEAD, repeat=0, seed=0, on_epoch=lambda _: None)
     return result.history[0].samples_per_second
 
@@ -181,7 +181,7 @@ def quality(folder: Path, classes: int, each: int, seeds: Sequence[int]) -> list
         window = len(train) // parts // block * block
         shuffles[f"streamed, window of 1/{parts}"] = streamed(images, texts, device, block, 2 * window * pair_bytes)
     shuffles["in the order of the store"] = InStoreOrder(held.images.inputs, held.texts.inputs, device)
-    params = TrainParams(epochs=4, batch_size=128, lr=2e-3, device="cpu")
+    params = TrainParams(epochs=4, min_steps=0, batch_size=128, lr=2e-3, device="cpu")
     narrow = HEAD.model_copy(update={"embed_dim": 32})
     table = []
     for name, features in shuffles.items():

@@ -143,6 +143,7 @@ def measure(device_name: str, small: bool, recorded: Recorded) -> None:
             spec = head_of(width, local_tokens, positives="own", chunk_rows=block)
             params = TrainParams(
                 epochs=1,
+                min_steps=0,
                 batch_size=case_batch,
                 precision="bfloat16",
                 step=kind,
@@ -164,7 +165,7 @@ def measure(device_name: str, small: bool, recorded: Recorded) -> None:
             found["cases"][label] = done
             recorded.keep(name, found)
         spec = head_of(width, local_tokens, positives="own", chunk_rows=WHOLE)
-        params = TrainParams(epochs=1, batch_size=batch, precision="bfloat16", checkpoint_seconds=0.0)
+        params = TrainParams(epochs=1, min_steps=0, batch_size=batch, precision="bfloat16", checkpoint_seconds=0.0)
         found["parameters"] = parameter_count(updater(data, spec, [params]).heads[0])
         found["seconds_per_batch"] = _where_time_goes(data, spec, params)
         parts = ", ".join(f"{part.replace('_', ' ')} {1e3 * s:.2f}" for part, s in found["seconds_per_batch"].items())

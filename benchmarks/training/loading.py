@@ -37,7 +37,7 @@ def trained(data: AlignmentData, params: TrainParams) -> tuple[float, float]:
 def measure(small: bool) -> dict[str, Any]:
     """Rates of the three, in short turns whose order rotates, after one warm-up, and their ratios in the same turn."""
     rows, trained_rows, runs = (4_000, 2_000, 1) if small else (100_000, 5_120, 9)
-    params = TrainParams(epochs=1, batch_size=BATCH, device="cpu", checkpoint_seconds=0.0)
+    params = TrainParams(epochs=1, min_steps=0, batch_size=BATCH, device="cpu", checkpoint_seconds=0.0)
     with tempfile.TemporaryDirectory() as temporary:
         stores = noise_stores(Path(temporary), rows)
         pairs = torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:trained_rows].sort().values

@@ -17,17 +17,24 @@ class ClassificationSet(Section):
 
 
 class SplitsParams(Section):
-    """Held-out concept families; the split of repeat i is drawn with seed `seed * repeats + i`."""
+    """Held-out concept families; the split of repeat i is drawn with seed `seed * repeats + i`.
+
+    `development` is the share of images whose families no repeat ever tests, so that choices can be made on them.
+    """
 
     repeats: Positive = 5
     validation: Fraction = 0.1
     test: Fraction = 0.2
     largest_family: Fraction = 0.05
+    development: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
     def _room_for_train(self) -> "SplitsParams":
         if self.validation + self.test >= 1:
             raise ValueError(f"validation + test = {self.validation + self.test:g} leaves nothing to train on")
+        if self.development + self.test >= 1:
+            found = self.development + self.test
+            raise ValueError(f"development + test = {found:g}: families for development are never tested; lower one")
         return self
 
 

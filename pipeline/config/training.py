@@ -45,14 +45,16 @@ class MemberParams(Section):
 class TrainParams(LoadingParams):
     """Optimisation of trained heads on cached features.
 
-    Every `validate_every` steps (0: at the end of each epoch) the heads are evaluated on the validation split; after
-    `patience` validations without a better one training ends (0: never early). `ema` is the decay of an average of the
-    weights, which is then what is validated and kept (0: none). `members` train side by side on the same batches;
-    `member` names the one to keep, or is best. Every `checkpoint_seconds` all is saved so that a killed run can go on
-    from there (0: not).
+    Training takes `epochs`, and more of them where these have fewer than `min_steps` steps. The warm-up is cut to a
+    tenth of all steps. Every `validate_every` steps (0: at the end of each epoch) the heads are evaluated on the
+    validation split; after `patience` validations without a better one, counted from `min_steps` on, training ends (0:
+    never early). `ema` is the decay of an average of the weights, which is then what is validated and kept (0: none).
+    `members` train side by side on the same batches; `member` names the one to keep, or is best: in each repeat on its
+    own validation split. Every `checkpoint_seconds` all is saved so that a killed run can go on from there (0: not).
     """
 
     epochs: Positive = 30
+    min_steps: NonNegative = 300
     batch_size: Annotated[int, Field(ge=2)] = 1024
     lr: PositiveFloat = 1e-3
     min_lr: NonNegativeFloat = 1e-5

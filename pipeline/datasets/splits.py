@@ -4,13 +4,14 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.config import SplitsParams
+from pipeline.datasets.development import COLUMN, development_families
 from pipeline.datasets.families import Concept, find_families
 from pipeline.datasets.samples import SPLITS
 from pipeline.datasets.tables import JOINT_PAIRS, SAMPLES, read_table, write_table
@@ -28,6 +29,9 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
     Repeat r is drawn with seed `seed * repeats + r`. A family is in one split. Where a data set has its own split,
     that is used; a family that it puts on both sides goes whole to the held-out side, and the summary counts the rows.
 
+    Families of the share `development` are the same in every repeat and are never in a test split; of a data set's own
+    split, families that it tests are none of them.
+
     A data set that puts most of its families on both sides is split by picture, as data for classification are, and
     keeps that split: see `follow_own_split`. Concepts that it trains on are held out in no other data set that has no
     split of its own.
@@ -38,7 +42,7 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
 
     Args:
         index_folders: data set name -> its index.
-        params: shares of validation and test, by images of every data set; the largest family to hold out.
+        params: shares of development, validation and test, by images of every data set; the largest family to hold out.
         seed: the seed of the project.
         out: the folder to write.
 
@@ -63,9 +67,12 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
     learnt = {row["family"] for row in own if row["split"] in (None, "train")}
     given, moved = _given(others)
     fixed = dict.fromkeys((*too_large, *sorted(learnt)), "train") | given
+    untested = development_families(others, fixed, {row["family"] for row in own}, params.development)
+    for row in samples:
+        row[COLUMN] = row["family"] in untested
     for repeat in range(params.repeats if samples else 0):
         drawn = seed * params.repeats + repeat
-        assigned = assign(others, fixed, params, drawn)
+        assigned = assign(others, fixed, params, drawn, untested)
         followed = follow_own_split(own, params, drawn)
         for row in samples:
             own_split = followed.get((row["dataset"], row["image_id"]))
@@ -75,12 +82,14 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
         if empty := [split for split in SPLITS if not counts[split]]:
             raise DataError(
                 f"Repeat {repeat} has nothing in {' and '.join(empty)}: {len(samples)} images fall into "
-                f"{len(sizes)} families, of which {len(fixed)} are fixed. Add data, raise splits.validation and "
-                "splits.test, or raise splits.largest_family."
+                f"{len(sizes)} families, of which {len(fixed)} are fixed and {len(untested)} are for development. Add "
+                "data, raise splits.validation and splits.test, raise splits.largest_family, or lower "
+                "splits.development."
             )
     shares = _shares(samples, params.repeats)
     for row, pair_rows in transferred:
-        samples.append(row | {f"split_{repeat}": row["split"] or "test" for repeat in range(params.repeats)})
+        splits = {f"split_{repeat}": row["split"] or "test" for repeat in range(params.repeats)}
+        samples.append(row | {COLUMN: False} | splits)
         pairs += pair_rows
     if moved:
         log.warning("warning: %d rows left the split of their data set, because their family is held out", moved)
@@ -90,6 +99,10 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
         "families": len(sizes),
         "largest": [{"family": family, "concepts": size} for family, size in _largest(sizes, 20)],
         "train_only": sorted(too_large - set(given)),
+        "development": {
+            "families": len(untested),
+            "images": dict(sorted(Counter(row["dataset"] for row in samples if row[COLUMN]).items())),
+        },
         "unavailable": unavailable,
         "moved_rows": moved,
         "shares": shares,
@@ -156,8 +169,14 @@ def hold_out_everywhere(own: list[dict[str, Any]], others: list[dict[str, Any]],
             row[column] = split
 
 
-def assign(samples: list[dict[str, Any]], fixed: Mapping[str, str], params: SplitsParams, seed: int) -> dict[str, str]:
-    """Split of every family: test is filled first, then validation, the rest is train.
+def assign(
+    samples: list[dict[str, Any]],
+    fixed: Mapping[str, str],
+    params: SplitsParams,
+    seed: int,
+    untested: Collection[str] = (),
+) -> dict[str, str]:
+    """Split of every family: test is filled first, then validation, the rest is train; `untested` are not in test.
 
     Families are ordered by a hash of their name and the seed, so that a new family moves few others. One is
     assigned if none of its data sets would exceed its share.
@@ -175,6 +194,8 @@ def assign(samples: list[dict[str, Any]], fixed: Mapping[str, str], params: Spli
             if fixed[family] == split:
                 room = {dataset: number - images[family][dataset] for dataset, number in room.items()}
         for family in order:
+            if split == "test" and family in untested:
+                continue
             if family not in assigned and all(number <= room[dataset] for dataset, number in images[family].items()):
                 assigned[family] = split
                 for dataset, number in images[family].items():

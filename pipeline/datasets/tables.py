@@ -65,6 +65,7 @@ SAMPLES = pa.schema(
         ("classname", pa.string()),
         ("category", pa.string()),
         ("family", pa.string()),
+        ("development", pa.bool_()),  # of a family on which choices are made, and which no repeat tests
     ]
 )  # followed by one string column `split_<i>` per repeat: train, validation or test
 JOINT_PAIRS = pa.schema([("dataset", pa.string()), *PAIRS])

@@ -18,7 +18,7 @@ from tests.features.stores import write_store
 
 CPU = torch.device("cpu")
 HEAD = trained(embed_dim=6)
-PARAMS = TrainParams(epochs=6, batch_size=16, warmup_steps=3, lr=5e-3, device="cpu")
+PARAMS = TrainParams(epochs=6, min_steps=0, batch_size=16, warmup_steps=3, lr=5e-3, device="cpu")
 TRAIN, PAIRS = 40, 60
 
 

@@ -23,7 +23,7 @@ from tests.alignment.specs import computed, fit_of, head_of, settings_of, traine
 from tests.alignment.toy import TEXT, VISION, World, write_store
 
 CPU = torch.device("cpu")
-PARAMS = TrainParams(epochs=2, batch_size=64, warmup_steps=2, lr=3e-3, device="cpu")
+PARAMS = TrainParams(epochs=2, min_steps=0, batch_size=64, warmup_steps=2, lr=3e-3, device="cpu")
 FORMS = {"cca": {}, "mapped": {"kind": "kernel-ridge", "size": 40}}
 FITS = {
     "trained": fit_of(trained(embed_dim=6)),

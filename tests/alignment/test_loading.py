@@ -31,7 +31,7 @@ from tests.features.stores import normal, write_store
 CPU = torch.device("cpu")
 FIT = fit_of()
 NARROW = trained(embed_dim=6)
-PARAMS = TrainParams(epochs=3, batch_size=16, warmup_steps=3, lr=5e-3, device="cpu", shuffle_block=4)
+PARAMS = TrainParams(epochs=3, min_steps=0, batch_size=16, warmup_steps=3, lr=5e-3, device="cpu", shuffle_block=4)
 
 
 def load(mode: str, fit: FitSpec = FIT) -> AlignmentData:
@@ -260,7 +260,7 @@ class Unshuffled(ResidentFeatures):
 
 def score(features: AlignerFeatures, pairs: Tensor, validation: Tensor, seed: int) -> float:
     data = AlignmentData(features, (pairs,), (validation,), {}, ("toy",))
-    params = TrainParams(epochs=6, batch_size=48, warmup_steps=5, lr=3e-3, device="cpu")
+    params = TrainParams(epochs=6, min_steps=0, batch_size=48, warmup_steps=5, lr=3e-3, device="cpu")
     wide = trained(embed_dim=16)
     result = train_repeat(data, params, spec=wide, repeat=0, seed=seed, on_epoch=lambda _: None)
     return result.history[-1].val_recall

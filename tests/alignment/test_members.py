@@ -12,9 +12,10 @@ from pipeline.alignment import fit_aligner
 from pipeline.alignment.losses.objective import Objective
 from pipeline.alignment.saved import ProjectionHeads
 from pipeline.alignment.training.initial_head import initial_head
-from pipeline.alignment.training.members import members_of
-from pipeline.alignment.training.records import TrainedRepeat
+from pipeline.alignment.training.members import Member, members_of
+from pipeline.alignment.training.records import EpochRecord, TrainedRepeat
 from pipeline.alignment.training.stacked import Dropout, StackedLosses
+from pipeline.alignment.training.summary import chosen
 from pipeline.alignment.training.trainer import train_members
 from pipeline.config import MemberParams, TrainParams
 from pipeline.errors import ModelError
@@ -150,8 +151,13 @@ def test_one_member_is_kept_and_each_is_reported(kept: str) -> None:
     assert (members["slow"]["lr"], members["usual"]["lr"]) == (1e-5, 5e-3)
     assert members["wild"]["validation_recall"] is None
     assert members["usual"]["validation_recall"]["mean"] > members["slow"]["validation_recall"]["mean"]
-    assert metrics["member"] == ("slow" if kept == "slow" else "usual")
-    assert metrics["validation_recall"] == members[metrics["member"]]["validation_recall"]
+    repeats = metrics["repeats"]
+    names = {repeat: row["member"] for repeat, row in repeats.items()}
+    for repeat, row in repeats.items():
+        of_each = {name: found["repeats"][repeat]["validation_recall"] for name, found in members.items()}
+        best = max((name for name in members if name != "wild"), key=lambda name: of_each[name])
+        assert names[repeat] == ("slow" if kept == "slow" else best)
+        assert row["validation_recall"] == of_each[names[repeat]]
     with open(folder / "members.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     assert {(line["member"], line["repeat"]) for line in lines} == {(m, r) for m in ("slow", "usual") for r in "01"}
@@ -160,7 +166,7 @@ def test_one_member_is_kept_and_each_is_reported(kept: str) -> None:
     assert shown == [
         {key: value for key, value in line.items() if key != "member"}
         for line in lines
-        if line["member"] == metrics["member"]
+        if line["member"] == names[f"repeat_{line['repeat']}"]
     ]
     assert ProjectionHeads.from_folder(folder, 1).logit_scale > 1
     with pytest.raises(ModelError, match="'wild' diverged"):
@@ -175,3 +181,17 @@ def test_members_are_checked_as_they_are_read() -> None:
     with pytest.raises(ValueError, match="write best or one of members"):
         changed(members={"one": {}}, member="two")
     assert math.isclose(MemberParams(lr=2e-3).lr or 0, 2e-3)
+
+
+def test_each_repeat_keeps_the_best_on_its_own_validation() -> None:
+    """The mean over repeats would choose "even" for both, and so let one repeat see what the other tests."""
+    params = changed(members={"first": {}, "even": {}})
+
+    def result(name: str, recall: float) -> TrainedRepeat:
+        record = EpochRecord(0, 1, 1, 1.0, 1e-3, 1.0, 1.0, 1.0, recall)
+        return TrainedRepeat(torch.nn.Identity(), Member(name, 0, params), 0, 1, recall, 0.0, 1, (record,))
+
+    trained = [[result("first", 0.4), result("even", 0.3)], [result("first", 0.1), result("even", 0.3)]]
+    assert [one.member.name for one in chosen(params, trained)] == ["first", "even"]
+    named = params.model_copy(update={"member": "first"})
+    assert [one.val_recall for one in chosen(named, trained)] == [0.4, 0.1]

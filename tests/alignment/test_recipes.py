@@ -22,7 +22,7 @@ from pipeline.paths import store_folder
 from tests.alignment.specs import DATASETS, evaluated, fit_of, head_of, settings_of, trained
 from tests.alignment.toy import VISION, World
 
-PARAMS = TrainParams(epochs=6, batch_size=64, warmup_steps=2, lr=3e-3, device="cpu")
+PARAMS = TrainParams(epochs=6, min_steps=0, batch_size=64, warmup_steps=2, lr=3e-3, device="cpu")
 CLOSED = {"kind": "closed-form", "local_tokens": "mean"}
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {**CLOSED, "whitening": {"sides": "text"}, "forms": {"cca": {}, "kernel-ridge": {}}},

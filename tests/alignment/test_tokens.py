@@ -22,7 +22,7 @@ from tests.alignment.specs import DATASETS, evaluated, fit_of, head_of, settings
 from tests.alignment.toy import World
 
 FIT = fit_of(head_of(text_tokens="full"), text="tokens")
-PARAMS = TrainParams(epochs=20, batch_size=32, warmup_steps=3, lr=5e-3, device="cpu", shuffle_block=4)
+PARAMS = TrainParams(epochs=20, min_steps=0, batch_size=32, warmup_steps=3, lr=5e-3, device="cpu", shuffle_block=4)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from pipeline.alignment.losses import info_nce
 from pipeline.alignment.losses.positives import EVERY, pair_positives
 from pipeline.alignment.training.initial_head import initial_head
 from pipeline.alignment.training.records import EpochRecord, TrainedRepeat
-from pipeline.alignment.training.schedule import learning_rate, optimiser
+from pipeline.alignment.training.repeats import report_length
+from pipeline.alignment.training.schedule import learning_rate, optimiser, planned_epochs, warmup_of
 from pipeline.alignment.training.trainer import train_repeat
 from pipeline.alignment.validation import read_validation, recall_at_1, validation_recall
 from pipeline.config import TrainParams
@@ -154,13 +155,71 @@ def test_training_ends_when_patience_does() -> None:
     assert short.best_epoch == recalls.index(max(recalls[: ends + 1])) + 1
 
 
+@pytest.mark.parametrize(("recalls", "least", "ends"), [
+    ([0.1, 0.5, 0.2, 0.2], 0, 4),
+    ([0.1, 0.5, 0.2, 0.2, 0.2, 0.2], 12, 6),
+    ([0.1, 0.5, 0.2, 0.2, 0.2, 0.6, 0.2, 0.6], 12, 8),
+])  # fmt: skip
+def test_patience_counts_from_the_least_number_of_steps_on(
+    recalls: list[float], least: int, ends: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs of three steps: after 12 of them two validations in vain, or two after a better one; equals are none."""
+    script = iter([*recalls, *[0.3] * 99])
+    monkeypatch.setattr(
+        "pipeline.alignment.training.trainer.validation_recall", lambda head, _: (head.eval(), next(script))[1]
+    )
+    history = train(changed(epochs=12, patience=2, min_steps=least)).history
+    assert [record.epoch for record in history] == list(range(1, ends + 1))
+
+
+@pytest.mark.parametrize(("pairs", "epochs"), [(60, 300), (1685, 75), (800, 150), (20_000_000, 12)])
+def test_few_pairs_take_more_epochs_and_many_do_not(pairs: int, epochs: int) -> None:
+    """Batches of 512: an epoch has 1, 4, 2 and 39,063 steps."""
+    assert planned_epochs(pairs, TrainParams(epochs=12, batch_size=512)) == epochs
+
+
+def test_a_training_of_few_epochs_takes_the_least_number_of_steps(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        history = train(changed(epochs=2, min_steps=25, warmup_steps=2)).history
+    assert [record.epoch for record in history] == list(range(1, 10))  # of three steps
+    assert history[-1].step == 27
+    assert history[-1].lr == pytest.approx(1e-5)
+
+
 def test_the_learning_rate_warms_up_and_ends_at_its_minimum() -> None:
     params = TrainParams(lr=1.0, min_lr=0.1, warmup_steps=4)
-    rates = [learning_rate(step, 20, params) for step in range(20)]
+    rates = [learning_rate(step, 40, params) for step in range(40)]
     assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert rates[-1] == pytest.approx(0.1)
-    assert learning_rate(0, 1, params) == 1.0  # a run shorter than its warm-up
+    assert learning_rate(0, 1, params) == 1.0  # the only step
+
+
+@pytest.mark.parametrize(("steps", "warm"), [(12, 1), (24, 2), (300, 20)])
+def test_a_warm_up_takes_at_most_a_tenth_of_the_steps(steps: int, warm: int) -> None:
+    """With 12 and 24 steps a warm-up of 20 used to end near the last of them, and the rate at its peak."""
+    params = TrainParams(lr=1.0, min_lr=0.01, warmup_steps=20)
+    rates = [learning_rate(step, steps, params) for step in range(steps)]
+    assert rates[:warm] == pytest.approx([(step + 1) / warm for step in range(warm)])
+    assert rates.index(max(rates)) == warm - 1
+    assert rates[-1] == pytest.approx(0.01)
+
+
+@given(st.integers(2, 5000), st.integers(0, 5000))
+def test_every_schedule_ends_at_its_minimum(steps: int, warmup: int) -> None:
+    params = TrainParams(lr=1e-3, min_lr=1e-5, warmup_steps=warmup)
+    warm = warmup_of(steps, params)
+    assert warm <= steps / 10
+    assert learning_rate(steps - 1, steps, params) == pytest.approx(1e-5)
+    assert learning_rate(warm, steps, params) == pytest.approx(1e-3)
+    assert all(1e-5 <= learning_rate(step, steps, params) <= 1e-3 for step in range(warm, steps, 1 + steps // 20))
+
+
+@pytest.mark.parametrize(("steps", "warned"), [(199, True), (200, False)])
+def test_a_warm_up_that_is_cut_short_is_said(steps: int, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    params = TrainParams(epochs=steps, min_steps=0, batch_size=64, warmup_steps=20)
+    report_length("sail", params, [50, 60])
+    assert ("sail: warmup_steps: 20 is more than a tenth of the 199 steps" in caplog.text) == warned
 
 
 def test_only_matrices_decay() -> None:

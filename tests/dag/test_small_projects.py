@@ -145,7 +145,7 @@ def test_captions_by_the_million_in_small(outside: Path, tmp_path: Path) -> None
     params["views"]["dino"]["resolution"] = 28
     params["datasets"]["cc3m"]["path"] = str(tmp_path / "cc3m" / "{00000..00001}.tar")
     params["splits"] |= {"validation": 0.1, "test": 0.1}
-    params["train"] |= {"epochs": 2, "batch_size": 16}
+    params["train"] |= {"epochs": 2, "min_steps": 0, "batch_size": 16}
     made = project(tmp_path / "work", params)
     assert {"train@default", "train@freeze-align", "report"} <= made.repro()
     config = json.loads((made.folder / "data" / "models" / "default" / "config.json").read_text())

@@ -218,7 +218,7 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
                 "seeds": 1,
             }
         },
-        "train": {"epochs": 2, "batch_size": 32, "lr": 0.001},
+        "train": {"epochs": 2, "min_steps": 0, "batch_size": 32, "lr": 0.001},
         "evaluate": {
             "tasks": {
                 "retrieval": {"datasets": ["mine"], "recall_at": [1, 5]},

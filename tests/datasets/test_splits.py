@@ -1,5 +1,6 @@
 """Splits are joint over data sets, disjoint by family, and the same on every run."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -42,6 +43,65 @@ def test_families_are_held_out_in_every_data_set(make_index: Callable[..., Path]
     assert [row["split_0"] for row in rows] != [row["split_1"] for row in rows]
     assert summary["unavailable"] == {}
     assert read_table(tmp_path / "out" / "pairs.parquet").num_rows == 323
+
+
+def test_families_for_development_are_never_tested(make_index: Callable[..., Path], tmp_path: Path) -> None:
+    """The same ones in every repeat and for every seed; the test splits keep their size."""
+    folders = {
+        "one": make_index("one", [f"red {name}" for name in NOUNS]),
+        "two": make_index("two", [f"A {name}." for name in NOUNS[:120]], first=1000),
+    }
+    params = PARAMS.model_copy(update={"development": 0.15, "repeats": 12})
+    summary = build_splits(folders, params, 0, tmp_path / "out")
+    build_splits(folders, params, 5, tmp_path / "other")
+    rows, other = (read_table(tmp_path / name / "samples.parquet").to_pylist() for name in ("out", "other"))
+    block = {row["family"] for row in rows if row["development"]}
+    assert block == {row["family"] for row in other if row["development"]}
+    assert summary["development"]["families"] == len(block)
+    for dataset, total in (("one", 200), ("two", 120)):
+        own = [row for row in rows if row["dataset"] == dataset]
+        assert sum(row["development"] for row in own) == pytest.approx(0.15 * total, abs=0.02 * total)
+        assert summary["development"]["images"][dataset] == sum(row["development"] for row in own)
+        for repeat in range(12):
+            counts = Counter(row[f"split_{repeat}"] for row in own)
+            assert counts["test"] == pytest.approx(0.2 * total, abs=0.1 * total)  # families of both fill one first
+            assert not any(row[f"split_{repeat}"] == "test" for row in own if row["development"])
+    tested = {row["family"] for row in rows for repeat in range(12) if row[f"split_{repeat}"] == "test"}
+    assert tested.isdisjoint(block)
+    assert len(tested) > 0.9 * (200 - len(block)), "of the others, nearly each is tested in some repeat"
+    assert {row[f"split_{repeat}"] for row in rows if row["development"] for repeat in range(12)} == {
+        "train", "validation",
+    }  # fmt: skip
+
+
+def test_without_development_splits_are_as_ever(make_index: Callable[..., Path], tmp_path: Path) -> None:
+    """Of sixty pictures, as of any number: none is set aside unless params.yaml says so."""
+    folder = make_index("one", NOUNS[:60])
+    summary = build_splits({"one": folder}, PARAMS, 0, tmp_path / "out")
+    rows = read_table(tmp_path / "out" / "samples.parquet").to_pylist()
+    assert summary["development"] == {"families": 0, "images": {}}
+    assert not any(row["development"] for row in rows)
+    assert Counter(row["split_0"] for row in rows) == {"train": 42, "validation": 6, "test": 12}
+    order = sorted({row["family"] for row in rows}, key=lambda name: hashlib.sha256(f"0:{name}".encode()).digest())
+    assert {row["family"] for row in rows if row["split_0"] == "test"} == set(order[:12])
+
+
+def test_what_a_data_set_tests_is_not_for_development(make_index: Callable[..., Path], tmp_path: Path) -> None:
+    folders = {
+        "own": make_index("own", [f"A {name}." for name in NOUNS[:100]], first=500, split="test"),
+        "other": make_index("other", NOUNS),
+    }
+    params = PARAMS.model_copy(update={"development": 0.15})
+    build_splits(folders, params, 0, tmp_path / "out")
+    rows = read_table(tmp_path / "out" / "samples.parquet").to_pylist()
+    names = {row["classname"] for row in rows if row["development"]}
+    assert len(names) == 30
+    assert names <= set(NOUNS[100:])
+
+
+def test_development_and_test_leave_something() -> None:
+    with pytest.raises(ValueError, match="families for development are never tested"):
+        SplitsParams(test=0.5, validation=0.1, development=0.5)
 
 
 def test_same_bytes_twice(make_index: Callable[..., Path], tmp_path: Path) -> None:

@@ -34,8 +34,9 @@ class MemberState:
         best = best_record(self.history)
         if best is record:
             self.best_weights = {name: value.clone() for name, value in weights.items()}
-        patience = self.member.params.patience
-        self.finished = patience > 0 and len(self.history) - 1 - self.history.index(best) >= patience
+        params = self.member.params
+        worse = [later for later in self.history[self.history.index(best) + 1 :] if later.step > params.min_steps]
+        self.finished = 0 < params.patience <= len(worse)
 
     def result(self, head: Head, seconds: float) -> TrainedRepeat:
         """The result, with the best weights loaded into `head`."""

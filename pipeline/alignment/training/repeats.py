@@ -1,6 +1,8 @@
 """Training the head of every repeat, and what is written as it goes."""
 
 import logging
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.alignment.artefact import FittedHeads
@@ -10,6 +12,7 @@ from pipeline.alignment.training.curves import curves
 from pipeline.alignment.training.members import Member, members_of
 from pipeline.alignment.training.records import EpochRecord
 from pipeline.alignment.training.resume import Checkpoint, training_folder
+from pipeline.alignment.training.schedule import planned_epochs, warmup_of
 from pipeline.alignment.training.summary import chosen, summary
 from pipeline.alignment.training.trainer import train_members
 from pipeline.config import TrainedHead, TrainParams
@@ -39,6 +42,7 @@ def train_heads(
         ModelError: training diverged, or the member to keep did.
         ConfigError: a captured step is asked for without a GPU.
     """
+    report_length(name, params, [len(pairs) for pairs in data.train])
     checkpoints = training_folder(spec, params, data, seed) if params.checkpoint_seconds else None
     trained = []
     with curves(folder / (MEMBERS_FILE if params.members else CURVES_FILE)) as write:
@@ -68,7 +72,8 @@ def train_heads(
                 )  # fmt: skip
     results = chosen(params, trained)
     if params.members:
-        log.info("%s: member %s is kept (train.member: %s)", name, results[0].member.name, params.member)
+        names = ", ".join(result.member.name for result in results)
+        log.info("%s: repeat by repeat, members %s are kept (train.member: %s)", name, names, params.member)
         with curves(folder / CURVES_FILE) as write:
             for record in (record for result in results for record in result.history):
                 write(record)
@@ -81,3 +86,21 @@ def train_heads(
         parameters=parameter_count(results[0].head),
     )
     return fitted, checkpoints
+
+
+def report_length(name: str, params: TrainParams, pairs: Sequence[int]) -> None:
+    """Say where `epochs` are too few for `min_steps`, and warn where the warm-up is cut short.
+
+    Args:
+        pairs: of the train split of each repeat.
+    """
+    epochs, size = planned_epochs(min(pairs), params), params.batch_size
+    steps = epochs * math.ceil(min(pairs) / size)
+    if epochs > params.epochs:
+        log.info("%s: %d epochs instead of %d, for at least %d steps", name, epochs, params.epochs, params.min_steps)
+    if warmup_of(steps, params) < params.warmup_steps:
+        log.warning(
+            "%s: warmup_steps: %d is more than a tenth of the %d steps of this training; the rate warms up over %d. "
+            "Raise train.epochs or train.min_steps, or lower train.warmup_steps in params.yaml",
+            name, params.warmup_steps, steps, warmup_of(steps, params),
+        )  # fmt: skip

@@ -10,10 +10,29 @@ from torch.optim import AdamW
 
 from pipeline.config import TrainParams
 
+LARGEST_WARMUP = 0.1  # share of the steps
+
+
+def planned_epochs(pairs: int, params: TrainParams) -> int:
+    """`epochs`, or as many as `min_steps` steps need where that is more.
+
+    Args:
+        pairs: of the train split; an epoch has one step per `batch_size` of them, rounded up.
+    """
+    return max(params.epochs, math.ceil(params.min_steps / math.ceil(pairs / params.batch_size)))
+
+
+def warmup_of(steps: int, params: TrainParams) -> int:
+    """Steps of the warm-up: `warmup_steps`, at most a tenth of all `steps`, rounded down."""
+    return min(params.warmup_steps, math.floor(LARGEST_WARMUP * steps))
+
 
 def learning_rate(step: int, steps: int, params: TrainParams) -> float:
-    """Rate at `step` of `steps`, counted from 0: a linear warm-up to `lr`, then a cosine that ends at `min_lr`."""
-    warmup = min(params.warmup_steps, steps - 1)
+    """Rate at `step` of `steps`, counted from 0: a linear warm-up to `lr`, then a cosine that ends at `min_lr`.
+
+    The only step of a training of one is taken at `lr`.
+    """
+    warmup = warmup_of(steps, params)
     if step < warmup:
         return params.lr * (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - 1 - warmup)

@@ -1,37 +1,38 @@
 """Which member of a training is kept, and the figures of metrics.json."""
 
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
 from pipeline.alignment.artefact import mean_and_sd, totals
 from pipeline.alignment.heads import parameter_count
 from pipeline.alignment.training.members import ALONE
-from pipeline.alignment.training.records import TrainedRepeat
+from pipeline.alignment.training.records import TrainedRepeat, best_record
 from pipeline.config import TrainParams
 from pipeline.errors import ModelError
 
 
 def chosen(params: TrainParams, trained: Sequence[Sequence[TrainedRepeat]]) -> list[TrainedRepeat]:
-    """The results of the member to keep, one per repeat: the one that `member` names, or the best on validation.
+    """The result to keep of each repeat: of the member that `member` names, or the best on its own validation split.
 
-    The best has the highest mean of validation recall over repeats, the first of equals; one that diverged in some
-    repeat is none.
+    The best has the highest validation recall of that repeat, the first of equals. Repeats do not share the choice,
+    since what one of them validates on, another tests.
 
     Args:
         trained: per repeat, per member.
 
     Raises:
-        ModelError: the one that was named diverged, or each did in some repeat.
+        ModelError: in some repeat the one that was named diverged, or every one did.
     """
-    by_member = list(zip(*trained, strict=True))
-    whole = [results for results in by_member if all(result.history for result in results)]
-    if params.member != "best":
-        whole = [results for results in whole if results[0].member.name == params.member]
-    if not whole:
-        which = "Every member" if params.member == "best" else f"Member {params.member!r}"
-        raise ModelError(f"{which} diverged in some repeat. Lower its lr under train.members in params.yaml.")
-    return list(max(whole, key=lambda results: statistics.fmean(result.val_recall for result in results)))
+    kept = []
+    for repeat, results in enumerate(trained):
+        whole = [result for result in results if result.history]
+        if params.member != "best":
+            whole = [result for result in whole if result.member.name == params.member]
+        if not whole:
+            which = "Every member" if params.member == "best" else f"Member {params.member!r}"
+            raise ModelError(f"{which} diverged in repeat {repeat}. Lower its lr under train.members in params.yaml.")
+        kept.append(max(whole, key=lambda result: result.val_recall))
+    return kept
 
 
 def summary(
@@ -48,15 +49,18 @@ def summary(
         {
             "validation_recall": result.val_recall,
             "best_epoch": result.best_epoch,
+            "best_step": best_record(result.history).step,
+            "steps": result.history[-1].step,
             "seconds": result.seconds,
             "samples_seen": result.samples_seen,
             "training_pairs": training_pairs[i],
         }
         for i, result in enumerate(results)
     ]
+    if results[0].member.name != ALONE:
+        rows = [{**row, "member": result.member.name} for row, result in zip(rows, results, strict=True)]
     found = totals(rows, parameter_count(results[0].head))
     if results[0].member.name != ALONE:
-        found["member"] = results[0].member.name
         found["members"] = {own[0].member.name: _member(own) for own in zip(*trained, strict=True)}
     return found
 

@@ -20,7 +20,7 @@ from pipeline.alignment.training.progress import ProgressBar
 from pipeline.alignment.training.records import EpochRecord, TrainedRepeat
 from pipeline.alignment.training.resume import Checkpoint
 from pipeline.alignment.training.rng import rng_state, set_rng_state
-from pipeline.alignment.training.schedule import learning_rate
+from pipeline.alignment.training.schedule import learning_rate, planned_epochs
 from pipeline.alignment.training.update import LOSS, Updater
 from pipeline.alignment.validation import read_validation, validation_recall
 from pipeline.config import TrainedHead, TrainParams
@@ -126,7 +126,8 @@ class _Training:
         self._pairs = data.train[repeat]
         self._validation = read_validation(data, repeat)
         self._epoch_batches = math.ceil(len(self._pairs) / self._params.batch_size)
-        self._steps = self._params.epochs * self._epoch_batches
+        self._epochs = planned_epochs(len(self._pairs), self._params)
+        self._steps = self._epochs * self._epoch_batches
         heads = []
         for member in members:
             torch.manual_seed(member.seed)
@@ -142,7 +143,7 @@ class _Training:
         """Train to the end, from the beginning or from the checkpoint."""
         self._resume()
         with ProgressBar(self._repeat, self._steps, self._step) as bar:
-            while self._epoch <= self._params.epochs and not self._finished():
+            while self._epoch <= self._epochs and not self._finished():
                 self._train_epoch(bar)
         if self._checkpoint is not None and self._checkpoint.seconds:
             self._checkpoint.write(self.state_dict())

@@ -1,0 +1,1 @@
+"""The parts of benchmarks/recipes.py: rows, features in one file, fitting, tables."""

@@ -1,0 +1,151 @@
+"""Fitting a row with all of its trials, and its hits on the tested pairs."""
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.recipe_study.bundle import Bundle, row_numbers
+from benchmarks.recipe_study.rows import BATCH, LENGTHS, RATES, TEMPERATURES
+from pipeline.alignment.closed_form.fit import fit_closed, resolved
+from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.heads import Head
+from pipeline.alignment.training.members import Member
+from pipeline.alignment.training.records import TrainedRepeat, best_record
+from pipeline.alignment.training.trainer import train_members
+from pipeline.config import ClosedFormHead, FitSpec, IdentityHead, TrainChanges, TrainedHead, TrainParams
+from pipeline.errors import ModelError
+from pipeline.evaluation.metrics import first_hit_ranks, hits_at
+
+CPU = torch.device("cpu")
+Hits = dict[str, np.ndarray]  # "<data set> <direction>" -> (n,) bool
+
+
+@dataclass
+class Fitted:
+    """What became of a row in one repeat."""
+
+    head: Head
+    validation: float
+    seconds: float
+    trials: list[dict[str, Any]]
+
+
+class Bench:
+    """Fits rows on the features of a bundle; those of one view are moved to the device once.
+
+    Args:
+        bundle: what is read.
+        development: fit without the families for development, and test on them.
+        device: of trained heads; computed ones are fitted on the CPU.
+        step: eager, compiled or captured.
+    """
+
+    def __init__(self, bundle: Bundle, development: bool, device: str, step: str) -> None:
+        self._bundle, self._development = bundle, development
+        self._device, self._step = torch.device(device), step
+        self._data: dict[tuple[Any, ...], AlignmentData] = {}
+
+    def part(self, name: str, keys: dict[str, Any], repeat: int) -> dict[str, Any]:
+        """Fit a row in one repeat with all its trials, and test what validation chose of them, once."""
+        spec = self._spec(keys)
+        fitted = self._fit(keys, spec, repeat)
+        hits = self._hits(keys, spec, fitted.head, repeat)
+        return {
+            "name": name, "keys": keys, "repeat": repeat, "development": self._development,
+            "validation": fitted.validation, "seconds": fitted.seconds, "trials": fitted.trials,
+            "device": self._device.type if not isinstance(spec, ClosedFormHead) else "cpu",
+            "hits": {group: "".join(map(str, found.astype(int).tolist())) for group, found in hits.items()},
+        }  # fmt: skip
+
+    def _spec(self, keys: dict[str, Any]) -> TrainedHead | ClosedFormHead:
+        image, text = keys["views"]
+        fit = {"image": image, "text": text, "datasets": self._bundle.meta["datasets"], "data": "all"}
+        spec = FitSpec.model_validate_json(json.dumps({**fit, "head": keys["head"]})).head
+        assert not isinstance(spec, IdentityHead)
+        return spec
+
+    def _fit(self, keys: dict[str, Any], spec: TrainedHead | ClosedFormHead, repeat: int) -> Fitted:
+        seed = int(self._bundle.meta["seed"]) * self._bundle.repeats + repeat
+        started = time.perf_counter()
+        if isinstance(spec, ClosedFormHead):
+            data = self._features(keys, spec, CPU)
+            head, recall, tried = fit_closed(resolved(spec, data)[0], data, repeat, seed)
+            return Fitted(head, recall, time.perf_counter() - started, [{"tried": tried}])
+        data, kept, trials = self._features(keys, spec, self._device), None, []
+        for steps in LENGTHS:
+            for result in self._train(data, spec, steps, repeat, seed):
+                trials.append(self._trial(keys, spec, result, steps, repeat))
+                if result.history and (kept is None or result.val_recall > kept.val_recall):
+                    kept = result
+        if kept is None:
+            raise ModelError(f"every trial of repeat {repeat} diverged")
+        return Fitted(kept.head, kept.val_recall, time.perf_counter() - started, trials)
+
+    def _train(
+        self, data: AlignmentData, spec: TrainedHead, steps: int, repeat: int, seed: int
+    ) -> Sequence[TrainedRepeat]:
+        """Every rate and temperature at one length: side by side on a GPU, one after the other on a CPU."""
+        size = spec.train.batch_size or BATCH
+        batches = math.ceil(len(data.train[repeat]) / size)
+        base = TrainParams(
+            epochs=math.ceil(steps / batches), batch_size=BATCH, checkpoint_seconds=0.0, step=self._step,
+            **LENGTHS[steps],
+        ).changed(spec.train)  # fmt: skip
+        members = [
+            Member(f"{rate:g}/{temperature:g}", seed, base.changed(TrainChanges(lr=rate, temperature=temperature)))
+            for rate in RATES
+            for temperature in TEMPERATURES
+        ]
+        together = [members] if self._device.type == "cuda" else [[member] for member in members]
+        results: list[TrainedRepeat] = []
+        for some in together:
+            results += train_members(data, some, spec=spec, repeat=repeat, seed=seed, on_record=lambda _, __: None)
+        return results
+
+    def _trial(
+        self, keys: dict[str, Any], spec: TrainedHead, result: TrainedRepeat, steps: int, repeat: int
+    ) -> dict[str, Any]:
+        params = result.member.params
+        found: dict[str, Any] = {"steps": steps, "lr": params.lr, "temperature": params.temperature}
+        if not result.history:
+            return {**found, "validation": None}
+        found |= {
+            "validation": result.val_recall,
+            "best_step": best_record(result.history).step,
+            "last_step": result.history[-1].step,
+            "last_validation": result.history[-1].val_recall,
+        }
+        if self._development:
+            hits = self._hits(keys, spec, result.head, repeat)
+            found["development"] = statistics.fmean(float(one.mean()) for one in hits.values())
+        return found
+
+    def _hits(self, keys: dict[str, Any], spec: TrainedHead | ClosedFormHead, head: Head, repeat: int) -> Hits:
+        """Hits of every query, per data set and direction."""
+        image, text = keys["views"]
+        images = self._bundle.images(image, spec.local_tokens, spec.layers)
+        texts = self._bundle.texts(text)
+        head, found = head.to(CPU).eval(), {}
+        for dataset, items in self._bundle.tested(repeat, self._development).items():
+            with torch.no_grad():
+                queries = head.image_features(images.take(row_numbers(items.images))).float().numpy()
+                answers = head.text_features(texts.take(row_numbers(items.texts))).float().numpy()
+            ranks = first_hit_ranks(queries, answers, items.positives)
+            found[f"{dataset} i2t"] = hits_at(ranks, 1)
+            found[f"{dataset} t2i"] = hits_at(first_hit_ranks(answers, queries, items.positives[:, ::-1]), 1)
+        return found
+
+    def _features(
+        self, keys: dict[str, Any], spec: TrainedHead | ClosedFormHead, device: torch.device
+    ) -> AlignmentData:
+        key = (*keys["views"], spec.local_tokens, spec.layers, device)
+        if key not in self._data:
+            self._data[key] = self._bundle.data(*key[:4], self._development, device)
+        return self._data[key]
