@@ -29,6 +29,10 @@ class Overlap:
         one = slice(repeat, repeat + 1)
         return Overlap(self.hits[one], self.truth[one], self.predicted[one])
 
+    def of_families(self, chosen: np.ndarray) -> "Overlap":
+        """The counts of the families at which `chosen` (F,) is true."""
+        return Overlap(self.hits[:, chosen], self.truth[:, chosen], self.predicted[:, chosen])
+
 
 def count_overlap(
     families: np.ndarray, truth: np.ndarray, predicted: np.ndarray, shape: tuple[int, int]

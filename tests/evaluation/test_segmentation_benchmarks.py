@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from pipeline.alignment.dense import DenseHead, fit_dense_head
 from pipeline.config import DenseHeadSpec, EvaluationViews, SegmentationBenchmark, SegmentationBenchmarksParams
-from pipeline.datasets.segmentation import SegmentationSet
+from pipeline.datasets.segmentation import BACKGROUND, LabelledPicture, SegmentationSet
 from pipeline.errors import DataError
+from pipeline.evaluation import segmentation_benchmarks as module
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.segmentation import evaluate_segmentation
@@ -142,6 +143,39 @@ def test_freeze_aligns_own_figure_stands_apart(world: DenseWorld, evaluated: Eva
                         by_class.setdefault(number, []).append(iou)
     expected = np.mean([np.mean(found) for found in by_class.values()])
     assert next(row for row in rows if row.aligner == "default").value == pytest.approx(expected, abs=1e-3)
+
+
+class Unlabelled(SegmentationSet):
+    """Label maps of which only that of the first picture has a class."""
+
+    empty = frozenset({1, 2})
+
+    def labels(self, picture: LabelledPicture) -> np.ndarray:
+        found = super().labels(picture)
+        numbers = {one.image_id: number for number, one in enumerate(self.pictures)}
+        return np.full_like(found, BACKGROUND) if numbers[picture.image_id] in self.empty else found
+
+
+class Blank(Unlabelled):
+    """Label maps without a class."""
+
+    empty = frozenset({0, 1, 2})
+
+
+@pytest.mark.parametrize(("dataset", "protocol"), [("voc", "standard"), ("voc-whole", "freeze-align")])
+def test_pictures_without_a_class_count_nowhere(
+    world: DenseWorld, dataset: str, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = evaluate(world, benchmark(dataset=dataset, protocol=protocol)).result
+    monkeypatch.setattr(module, "SegmentationSet", Unlabelled)
+    found = evaluate(world, benchmark(dataset=dataset, protocol=protocol)).result
+    assert {row.n_families for row in whole.rows} == {3}
+    assert {row.n_families for row in found.rows} == {1}
+    assert all(np.isfinite(row.value) for row in found.rows)
+    monkeypatch.setattr(module, "SegmentationSet", Blank)
+    nothing = evaluate(world, benchmark(dataset=dataset, protocol=protocol)).result
+    assert not nothing.rows
+    assert nothing.left_out == (f"{dataset}: no pixel of a class",)
 
 
 def test_freeze_aligns_protocol_needs_whole_pictures(world: DenseWorld) -> None:

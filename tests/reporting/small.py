@@ -179,7 +179,9 @@ class SmallProject:
             {"stage": "encode@eye", "group": "encode", "seconds": 3.5, "output_bytes": 2_000, "files": 2},
             {"stage": "train@plain", "group": "train", "seconds": None, "output_bytes": 500, "files": 1},
         ]
-        aligners = [{"aligner": "plain", "trainable": 12, "total": 120, "trainable_share": 0.1, "samples_seen": 60}]
+        aligners = [
+            {"aligner": "plain", "trainable": 12, "kept": 8, "total": 120, "trainable_share": 0.1, "samples_seen": 60}
+        ]
         ratios = [
             {"name": "plain.share", "inputs": {"trainable": 12, "unknown": None}, "formula": "a / b", "value": 0.1}
         ]
