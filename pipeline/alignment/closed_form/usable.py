@@ -22,8 +22,8 @@ def require_spread(mean_D: Tensor, variance_D: Tensor, what: str) -> None:
     if not (torch.isfinite(mean_D).all() and torch.isfinite(variance_D).all()):
         raise DataError(
             f"Expected finite {what}; found NaN or infinity, or sums beyond float32. Look for damage with: python -m "
-            "pipeline.store verify. If the store is intact, its encoder gives such values: set `dtype: float32` for the "
-            "view in params.yaml, or leave the samples out, and run: dvc repro"
+            "pipeline.store verify. If the store is intact, its encoder gives such values: set `dtype: float32` for "
+            "the view in params.yaml, or leave the samples out, and run: dvc repro"
         )
     if total <= _ROUNDING * offset or total == 0:
         raise DataError(

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
 _LEAST = 1e-30  # a share below it counts as it would, to the last digit of float32, but has a finite logarithm
 
 

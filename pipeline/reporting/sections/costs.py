@@ -49,8 +49,8 @@ def _aligners(result: Node) -> Table:
         for entry in result.nodes("aligners")
     ]
     caption = (
-        "Scalars of one head and both frozen encoders. Fitted: trained, or computed in closed form. Kept: training rows "
-        "inside the head (anchors of a kernel) and random features. Samples and seconds are sums over repeats."
+        "Scalars of one head and both frozen encoders. Fitted: trained, or computed in closed form. Kept: training "
+        "rows inside the head (anchors of a kernel) and random features. Samples and seconds are sums over repeats."
     )
     columns = ["aligner", "fitted", "kept", "in all", "fitted, %", "samples seen", "fitting time"]
     return Table(caption, result.file.as_posix(), columns, rows)
