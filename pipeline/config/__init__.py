@@ -1,8 +1,11 @@
 """The schema of params.yaml, its loader, and what each stage reads of it."""
 
 from pipeline.config.aligners import (
+    CAPTION_SUPERVISED,
     NO_DATA,
     AlignerSpec,
+    AnyDenseHead,
+    CaptionHeadSpec,
     DenseHeadSpec,
     EvaluatedAligner,
     EvaluationViews,
@@ -175,6 +178,7 @@ from pipeline.config.views import (
 
 __all__ = [
     "ASIF",
+    "CAPTION_SUPERVISED",
     "CCA",
     "CLASSNAMES",
     "NO_DATA",
@@ -186,11 +190,13 @@ __all__ = [
     "AlignerSpec",
     "AllImages",
     "AnyCuration",
+    "AnyDenseHead",
     "AnyForm",
     "AnyHead",
     "AnyLoss",
     "AnyView",
     "CaptionFileSource",
+    "CaptionHeadSpec",
     "CheckpointSettings",
     "ClassVectors",
     "ClassificationParams",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from pipeline.config.aligners import NO_DATA, AlignerSpec, EvaluationViews
+from pipeline.config.aligners import CAPTION_SUPERVISED, CAPTIONS, MASKS, NO_DATA, AlignerSpec, EvaluationViews
 from pipeline.config.datasets import SegmentationSource
 from pipeline.config.explain import reason
 from pipeline.config.heads import TRAINED, FittedHead, IdentityHead
@@ -160,19 +160,35 @@ def _evaluation_views(where: str, aligner: AlignerSpec, params: Params, lookup: 
             yield f"`{where}.evaluation.dense` is {name!r} of tier {view.tier}; it needs `tier: full`."
         if isinstance(view, TextView) and not view.truncations:
             yield f"`{where}.evaluation.long_text` is {name!r}, which has no `truncations`."
-    if evaluation.dense_head is None:
-        return
-    if f"{where.removeprefix('aligners.')}-projector" in params.aligners:
-        yield f"`{where}-projector` cannot be: results call segmentation by the projector of the other aligner so."
-    key = f"{where}.evaluation.dense_head"
-    if problem := lookup.missing(key, evaluation.dense_head, "dense_heads"):
+    if evaluation.dense_head is not None:
+        if f"{where.removeprefix('aligners.')}-projector" in params.aligners:
+            yield f"`{where}-projector` cannot be: results call segmentation by the projector of the other aligner so."
+        yield from _segments_by(f"{where}.evaluation.dense_head", evaluation.dense_head, MASKS, aligner, params, lookup)
+    if evaluation.caption_head is not None:
+        if (name := f"{where}-{CAPTION_SUPERVISED}").removeprefix("aligners.") in params.aligners:
+            yield f"`{name}` cannot be: results call segmentation by the caption_head of the other aligner so."
+        yield from _segments_by(
+            f"{where}.evaluation.caption_head", evaluation.caption_head, CAPTIONS, aligner, params, lookup
+        )
+
+
+def _segments_by(
+    key: str, name: str, supervision: str, aligner: AlignerSpec, params: Params, lookup: Lookup
+) -> Iterator[str]:
+    """A head through which an aligner segments is one of its own views, and of the supervision that the key says."""
+    if problem := lookup.missing(key, name, "dense_heads"):
         yield problem
         return
-    head = params.dense_heads[evaluation.dense_head]
-    if (head.image, head.text) != (evaluation.dense, aligner.views[1]):
+    head, dense = params.dense_heads[name], aligner.evaluation.dense
+    if (head.image, head.text) != (dense, aligner.views[1]):
         yield (
-            f"`{key}` is {evaluation.dense_head!r}, which joins views {head.image!r} and {head.text!r}; the aligner "
-            f"has `dense: {evaluation.dense}` and the text view {aligner.views[1]!r}. Name a head of those views."
+            f"`{key}` is {name!r}, which joins views {head.image!r} and {head.text!r}; the aligner has "
+            f"`dense: {dense}` and the text view {aligner.views[1]!r}. Name a head of those views."
+        )
+    if head.supervision != supervision:
+        yield (
+            f"`{key}` is {name!r} of `supervision: {head.supervision}`; it takes a head of `supervision: "
+            f"{supervision}`. Their rows in results are kept apart."
         )
 
 

@@ -1,10 +1,12 @@
 """What params.yaml leaves to be understood is written out before it is validated: catalogue entries and kinds.
 
-The kind of a loss, a curation or a closed form has a usual value, and that of a view is the modality of its encoder.
+The kind of a loss, a curation or a closed form, and the supervision of a dense head, have a usual value; the kind of a
+view is the modality of its encoder.
 """
 
 from typing import Any
 
+from pipeline.config.aligners import MASKS
 from pipeline.config.catalogue import from_catalogue
 from pipeline.config.closed_forms import FORM_KINDS
 from pipeline.errors import ConfigError
@@ -27,6 +29,7 @@ def completed(raw: Raw) -> Raw:
             "views": _each(raw.get("views"), lambda name, view: _view(name, view, encoders)),
             "curations": _each(raw.get("curations"), lambda _, curation: {"method": "all"} | curation),
             "aligners": _each(raw.get("aligners"), _aligner),
+            "dense_heads": _each(raw.get("dense_heads"), lambda _, head: {"supervision": MASKS} | head),
         }.items()
         if key in raw
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SerializeAsAny
 
-from pipeline.config.aligners import NO_DATA, AlignerSpec, DenseHeadSpec, EvaluatedAligner, FitSpec
+from pipeline.config.aligners import NO_DATA, AlignerSpec, AnyDenseHead, EvaluatedAligner, FitSpec
 from pipeline.config.base import Section
 from pipeline.config.datasets import DatasetSpec, SegmentationSource
 from pipeline.config.encoders import EncoderSpec
@@ -121,7 +121,7 @@ class TrainSettings(Settings):
 class DenseSettings(Settings):
     """Of dense@<dense head>."""
 
-    dense_head: DenseHeadSpec
+    dense_head: AnyDenseHead
     repeats: int
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.alignment.dense import DenseHead
 from pipeline.alignment.zero_shot import classifier
+from pipeline.config import CAPTION_SUPERVISED
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.outcomes import PROJECTOR
 
@@ -55,7 +56,7 @@ class LocalProjector:
 
 
 class RegionHead:
-    """A dense head, fitted to regions of composed training scenes."""
+    """A dense head, fitted to regions of composed training scenes: by their masks, or found by captions."""
 
     def __init__(self, aligner: TrainedAligner, name: str, head: str) -> None:
         """Open the dense head `head`; errors as `DenseHead.from_folder`, and as `require_same_encoder`."""
@@ -83,11 +84,16 @@ class RegionHead:
 
 
 def methods_of(aligner: TrainedAligner) -> list[PatchMethod]:
-    """How an aligner segments. With a dense head there are two methods: that head, and the plain projector."""
-    if aligner.spec.evaluation.dense_head is None:
-        return [LocalProjector(aligner, aligner.name)]
-    plain = LocalProjector(aligner, f"{aligner.name}-{PROJECTOR}")
-    return [RegionHead(aligner, aligner.name, aligner.spec.evaluation.dense_head), plain]
+    """How an aligner segments: its plain projector, and the heads that its entry names, each by a row of its own."""
+    evaluation, name = aligner.spec.evaluation, aligner.name
+    if evaluation.dense_head is None:
+        methods: list[PatchMethod] = [LocalProjector(aligner, name)]
+    else:
+        plain = LocalProjector(aligner, f"{name}-{PROJECTOR}")
+        methods = [RegionHead(aligner, name, evaluation.dense_head), plain]
+    if evaluation.caption_head is not None:
+        methods.append(RegionHead(aligner, f"{name}-{CAPTION_SUPERVISED}", evaluation.caption_head))
+    return methods
 
 
 def patch_classifier(
