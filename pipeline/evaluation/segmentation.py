@@ -33,7 +33,7 @@ PROTOCOL = (
     "those objects count whose concept family is in the test split; background and other objects are void. Each patch "
     "token goes through the dense head of the aligner, fitted to the train objects of other composed scenes; in rows "
     "that end in `-projector`, and of aligners without a dense head, through the projector of local tokens alone; "
-    "in rows that end in `-caption-supervised`, through a head fitted to the captions of these scenes without masks. Its "
+    "in rows that end in `-caption-supervised`, through a head fitted to captions of these scenes without masks. Its "
     "cosines with one vector per class, the mean of the unit vectors of the prompts brought back to unit length, are "
     "interpolated bilinearly to the pixels, and the highest wins. In other languages than English a class is its bare "
     "translated name. Candidates are all classes of the label in the data set, trained ones included. Intersections "

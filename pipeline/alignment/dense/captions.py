@@ -23,6 +23,7 @@ from pipeline.config import CaptionHeadSpec
 _PICTURES = 64  # that are matched at once
 _LITTLE = 1e-12  # weight of the other patches, so that every caption owns something
 _BINS = 64
+_ALIKE = 0.1  # temperature of affinities
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,11 @@ def caption_regions(
     patch = torch.from_numpy(patch_NPD).float()
     captions = _Captions.of(picture_n, len(patch))
     texts = principal(torch.from_numpy(texts_nT).float(), how.directions)
-    seen = foreground(patch, grid).float()
+    seen, smooth = foreground(patch, grid).float(), smoothed(patch)
     weights = seen[:, None].expand(-1, captions.own.shape[1], -1) + _LITTLE
     for _ in range(how.iterations):
         tokens = _owned(patch, weights, captions)
-        weights = _matched(patch, seen, tokens, texts, captions, how)
+        weights = _matched(smooth, seen, tokens, texts, captions, how)
     return _owned(patch, weights, captions).numpy()
 
 
@@ -94,6 +95,20 @@ def otsu(values: np.ndarray) -> float:
     return float(edges[1:-1][between.argmax()])
 
 
+def smoothed(patch_NPD: Tensor) -> Tensor:
+    """Tokens averaged over those that are alike in their picture, (N, P, D): weights are a softmax of cosines.
+
+    Cosines are of tokens centred over all pictures. An object then counts as a whole, as in ProxyCLIP (Lan et al., ECCV
+    2024), where a frozen encoder lends its affinities.
+    """
+    mean = patch_NPD.mean(dim=(0, 1))
+    parts = []
+    for part in torch.split(patch_NPD, _PICTURES):
+        unit = F.normalize(part - mean, dim=-1)
+        parts.append((unit @ unit.transpose(1, 2) / _ALIKE).softmax(dim=-1) @ part)
+    return torch.cat(parts)
+
+
 def principal(x_nT: Tensor, directions: int) -> Tensor:
     """Centred rows in their leading principal directions, (n, M) with M at most `directions`."""
     centred = x_nT - x_nT.mean(dim=0)
@@ -111,7 +126,7 @@ def _owned(patch_NPD: Tensor, weights_NKP: Tensor, captions: _Captions) -> Tenso
 
 
 def _matched(
-    patch_NPD: Tensor, seen_NP: Tensor, tokens_nD: Tensor, texts_nM: Tensor, captions: _Captions, how: CaptionHeadSpec
+    smooth_NPD: Tensor, seen_NP: Tensor, tokens_nD: Tensor, texts_nM: Tensor, captions: _Captions, how: CaptionHeadSpec
 ) -> Tensor:
     """Weights (N, K, P) of the patches of each caption: the share of a patch that falls to the caption among those of
     its picture, times the share of the caption that falls to the patch among those of the picture."""
@@ -122,8 +137,8 @@ def _matched(
     weight_DM = solve_lifted(gram, centred.T @ texts_nM.double(), lift).float()
     wanted_NKM = F.normalize(texts_nM, dim=-1)[captions.place]
     parts = []
-    for chosen in torch.split(torch.arange(len(patch_NPD)), _PICTURES):
-        found_NPM = F.normalize((patch_NPD[chosen] - mean) @ weight_DM, dim=-1)
+    for chosen in torch.split(torch.arange(len(smooth_NPD)), _PICTURES):
+        found_NPM = F.normalize((smooth_NPD[chosen] - mean) @ weight_DM, dim=-1)
         logits_NKP = wanted_NKM[chosen] @ found_NPM.transpose(1, 2) / how.temperature
         logits_NKP = logits_NKP.masked_fill(~captions.own[chosen][..., None], -torch.inf)
         of_patch, of_caption = logits_NKP.softmax(dim=1), logits_NKP.nan_to_num(neginf=0.0).softmax(dim=2)
