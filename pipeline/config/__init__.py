@@ -1,12 +1,16 @@
 """The schema of params.yaml, its loader, and what each stage reads of it."""
 
 from pipeline.config.aligners import (
+    MASK_SUPERVISED,
+    METHODS,
     NO_DATA,
     AlignerSpec,
     DenseHeadSpec,
     EvaluatedAligner,
     EvaluationViews,
     FitSpec,
+    split_method,
+    with_method,
 )
 from pipeline.config.base import (
     RECORDED,
@@ -30,6 +34,10 @@ from pipeline.config.closed_forms import (
     KernelRidge,
     Procrustes,
     Ridge,
+)
+from pipeline.config.controls import (
+    control_of,
+    controls_of,
 )
 from pipeline.config.datasets import (
     CaptionFileSource,
@@ -177,6 +185,8 @@ __all__ = [
     "ASIF",
     "CCA",
     "CLASSNAMES",
+    "MASK_SUPERVISED",
+    "METHODS",
     "NO_DATA",
     "RECORDED",
     "STAGES",
@@ -302,6 +312,8 @@ __all__ = [
     "Whitening",
     "Xtd10Source",
     "all_settings",
+    "control_of",
+    "controls_of",
     "evaluated",
     "fit_of",
     "imported",
@@ -309,5 +321,7 @@ __all__ = [
     "prompted_classes",
     "settings_of",
     "split_datasets",
+    "split_method",
     "stored_through",
+    "with_method",
 ]

@@ -6,6 +6,21 @@ from pipeline.config.base import Name, PositiveFloat, Section
 from pipeline.config.heads import AnyHead, HeadSpec, IdentityHead
 
 NO_DATA = "none"  # what head identity is fitted to
+MASK_SUPERVISED = "mask-supervised"  # segmentation by a dense head, which is fitted to exact masks
+METHODS = (MASK_SUPERVISED,)  # further ways to segment: rows `<aligner>-<method>` beside that of the aligner's own head
+
+
+def with_method(aligner: str, method: str) -> str:
+    """The name of a row: the aligner, or `<aligner>-<method>` for one of its further methods."""
+    return f"{aligner}-{method}" if method else aligner
+
+
+def split_method(row: str) -> tuple[str, str]:
+    """Aligner and method of a row; the method of its own head is ""."""
+    for method in METHODS:
+        if row.endswith(f"-{method}"):
+            return row.removesuffix(f"-{method}"), method
+    return row, ""
 
 
 class EvaluationViews(Section):
