@@ -2,6 +2,8 @@
 
 from pipeline.config.aligners import (
     CAPTION_SUPERVISED,
+    MASK_SUPERVISED,
+    METHODS,
     NO_DATA,
     AlignerSpec,
     AnyDenseHead,
@@ -10,6 +12,8 @@ from pipeline.config.aligners import (
     EvaluatedAligner,
     EvaluationViews,
     FitSpec,
+    split_method,
+    with_method,
 )
 from pipeline.config.base import (
     RECORDED,
@@ -33,6 +37,10 @@ from pipeline.config.closed_forms import (
     KernelRidge,
     Procrustes,
     Ridge,
+)
+from pipeline.config.controls import (
+    control_of,
+    controls_of,
 )
 from pipeline.config.datasets import (
     CaptionFileSource,
@@ -181,6 +189,8 @@ __all__ = [
     "CAPTION_SUPERVISED",
     "CCA",
     "CLASSNAMES",
+    "MASK_SUPERVISED",
+    "METHODS",
     "NO_DATA",
     "RECORDED",
     "STAGES",
@@ -308,6 +318,8 @@ __all__ = [
     "Whitening",
     "Xtd10Source",
     "all_settings",
+    "control_of",
+    "controls_of",
     "evaluated",
     "fit_of",
     "imported",
@@ -315,5 +327,7 @@ __all__ = [
     "prompted_classes",
     "settings_of",
     "split_datasets",
+    "split_method",
     "stored_through",
+    "with_method",
 ]

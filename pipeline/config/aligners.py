@@ -10,7 +10,22 @@ from pipeline.config.heads import AnyHead, HeadSpec, IdentityHead
 NO_DATA = "none"  # what head identity is fitted to
 MASKS: Final = "masks"  # what dense heads learn from unless their entry says otherwise
 CAPTIONS: Final = "captions"
-CAPTION_SUPERVISED = "caption-supervised"  # rows `<aligner>-caption-supervised`: segmentation by its `caption_head`
+MASK_SUPERVISED = "mask-supervised"  # segmentation by a dense head that is fitted to exact masks
+CAPTION_SUPERVISED = "caption-supervised"  # by one that is fitted to captions of scenes alone
+METHODS = (MASK_SUPERVISED, CAPTION_SUPERVISED)  # rows `<aligner>-<method>` beside that of the aligner's own head
+
+
+def with_method(aligner: str, method: str) -> str:
+    """The name of a row: the aligner, or `<aligner>-<method>` for one of its further methods."""
+    return f"{aligner}-{method}" if method else aligner
+
+
+def split_method(row: str) -> tuple[str, str]:
+    """Aligner and method of a row; the method of its own head is ""."""
+    for method in METHODS:
+        if row.endswith(f"-{method}"):
+            return row.removesuffix(f"-{method}"), method
+    return row, ""
 
 
 class EvaluationViews(Section):

@@ -4,7 +4,16 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from pipeline.config.aligners import CAPTION_SUPERVISED, CAPTIONS, MASKS, NO_DATA, AlignerSpec, EvaluationViews
+from pipeline.config.aligners import (
+    CAPTIONS,
+    MASKS,
+    METHODS,
+    NO_DATA,
+    AlignerSpec,
+    EvaluationViews,
+    with_method,
+)
+from pipeline.config.controls import control_problems
 from pipeline.config.datasets import SegmentationSource
 from pipeline.config.explain import reason
 from pipeline.config.heads import TRAINED, FittedHead, IdentityHead
@@ -24,6 +33,9 @@ def contradictions(params: Params) -> Iterator[str]:
     yield from _curations(params, lookup)
     for name, aligner in params.aligners.items():
         yield from _aligner(name, aligner, params, lookup)
+        for method in METHODS:
+            if with_method(name, method) in params.aligners:
+                yield f"`aligners.{with_method(name, method)}` cannot be: results call a method of {name!r} so."
     yield from _dense_heads(params, lookup)
     yield from _studies(params, lookup)
     yield from _transfer(params)
@@ -160,16 +172,9 @@ def _evaluation_views(where: str, aligner: AlignerSpec, params: Params, lookup: 
             yield f"`{where}.evaluation.dense` is {name!r} of tier {view.tier}; it needs `tier: full`."
         if isinstance(view, TextView) and not view.truncations:
             yield f"`{where}.evaluation.long_text` is {name!r}, which has no `truncations`."
-    if evaluation.dense_head is not None:
-        if f"{where.removeprefix('aligners.')}-projector" in params.aligners:
-            yield f"`{where}-projector` cannot be: results call segmentation by the projector of the other aligner so."
-        yield from _segments_by(f"{where}.evaluation.dense_head", evaluation.dense_head, MASKS, aligner, params, lookup)
-    if evaluation.caption_head is not None:
-        if (name := f"{where}-{CAPTION_SUPERVISED}").removeprefix("aligners.") in params.aligners:
-            yield f"`{name}` cannot be: results call segmentation by the caption_head of the other aligner so."
-        yield from _segments_by(
-            f"{where}.evaluation.caption_head", evaluation.caption_head, CAPTIONS, aligner, params, lookup
-        )
+    for key, supervision in (("dense_head", MASKS), ("caption_head", CAPTIONS)):
+        if (name := getattr(evaluation, key)) is not None:
+            yield from _segments_by(f"{where}.evaluation.{key}", name, supervision, aligner, params, lookup)
 
 
 def _segments_by(
@@ -264,11 +269,12 @@ def _transfer(params: Params) -> Iterator[str]:
 def _evaluation(params: Params, lookup: Lookup) -> Iterator[str]:
     """Every store that a task reads is named, so that no evaluation stops for want of it."""
     evaluate = params.evaluate
-    named = [("control", evaluate.control), ("showcase", evaluate.showcase)]
+    named = [("showcase", evaluate.showcase)]
     named += [("versus", name) for pair in evaluate.versus.items() for name in pair]
     for key, name in named:
         if name is not None:
             yield from present(lookup.missing(f"evaluate.{key}", name, "aligners"))
+    yield from control_problems(params, lookup)
     for name, other in evaluate.versus.items():
         if name == other:
             yield f"`evaluate.versus.{name}` is {other!r} itself: name the aligner that it is compared with."

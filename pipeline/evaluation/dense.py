@@ -7,9 +7,8 @@ import numpy as np
 
 from pipeline.alignment.dense import DenseHead
 from pipeline.alignment.zero_shot import classifier
-from pipeline.config import CAPTION_SUPERVISED
+from pipeline.config import CAPTION_SUPERVISED, MASK_SUPERVISED, with_method
 from pipeline.evaluation.embeddings import TrainedAligner
-from pipeline.evaluation.outcomes import PROJECTOR
 
 
 class PatchMethod(Protocol):
@@ -84,15 +83,17 @@ class RegionHead:
 
 
 def methods_of(aligner: TrainedAligner) -> list[PatchMethod]:
-    """How an aligner segments: its plain projector, and the heads that its entry names, each by a row of its own."""
-    evaluation, name = aligner.spec.evaluation, aligner.name
-    if evaluation.dense_head is None:
-        methods: list[PatchMethod] = [LocalProjector(aligner, name)]
-    else:
-        plain = LocalProjector(aligner, f"{name}-{PROJECTOR}")
-        methods = [RegionHead(aligner, name, evaluation.dense_head), plain]
-    if evaluation.caption_head is not None:
-        methods.append(RegionHead(aligner, f"{name}-{CAPTION_SUPERVISED}", evaluation.caption_head))
+    """How an aligner segments: by its projector of local tokens, and by a dense head of either supervision it names.
+
+    A dense head reads the aligner's encoders and masks or captions, and nothing of its own head, so it is a method
+    beside it.
+    """
+    evaluation = aligner.spec.evaluation
+    methods: list[PatchMethod] = [LocalProjector(aligner, aligner.name)]
+    heads = {MASK_SUPERVISED: evaluation.dense_head, CAPTION_SUPERVISED: evaluation.caption_head}
+    for method, head in heads.items():
+        if head is not None:
+            methods.append(RegionHead(aligner, with_method(aligner.name, method), head))
     return methods
 
 
