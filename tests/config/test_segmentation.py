@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import SegmentationBenchmarksParams
+from pipeline.config import CaptionHeadSpec, SegmentationBenchmarksParams
 from pipeline.config.load import validate
 from pipeline.datasets.index import build_index
 from pipeline.datasets.segmentation import SegmentationSet
@@ -81,6 +81,19 @@ def test_each_data_set_is_read_in_the_layout_it_names(name: str, tmp_path: Path)
         ({"dense_heads": {"vit": {"text": "e5"}}}, "Name a head of those views"),
         ({"dense_heads": {"vit": {"scenes": "composed"}}}, "name scenes of `use: training`"),
         ({"aligners": {"curated": {"evaluation": {"dense_head": "vit"}}}}, "dense_head needs `dense`"),
+        ({"aligners": {"curated": {"evaluation": {"caption_head": "vit"}}}}, "caption_head needs `dense`"),
+        (
+            {"aligners": {"default": {"evaluation": {"caption_head": "vit"}}}},
+            "is 'vit' of `supervision: masks`; it takes a head of `supervision: captions`",
+        ),
+        (
+            {"aligners": {"default": {"evaluation": {"dense_head": "vit-captions"}}}},
+            "is 'vit-captions' of `supervision: captions`; it takes a head of `supervision: masks`",
+        ),
+        ({"aligners": {"default": {"evaluation": {"caption_head": "many"}}}}, "names 'many'"),
+        ({"dense_heads": {"vit": {"iterations": 3}}}, "dense_heads.vit"),
+        ({"dense_heads": {"vit": {"supervision": "boxes"}}}, "'masks', 'captions'"),
+        ({"dense_heads": {"vit-captions": {"image": "vit"}}}, "it needs `tier: full`"),
         (
             {
                 "scenes": {"more": {"pieces": ["stamps"], "use": "training"}},
@@ -93,3 +106,11 @@ def test_each_data_set_is_read_in_the_layout_it_names(name: str, tmp_path: Path)
 def test_what_contradicts_itself_is_named(part: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(says)):
         validate(merged(VOC, part))
+
+
+def test_a_dense_head_learns_from_masks_unless_its_entry_says_captions() -> None:
+    heads = validate(merged()).dense_heads
+    assert {name: head.supervision for name, head in heads.items()}["vit"] == "masks"
+    told = heads["vit-captions"]
+    assert isinstance(told, CaptionHeadSpec)
+    assert (told.iterations, told.matching) == (10, 0.03)

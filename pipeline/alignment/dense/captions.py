@@ -57,11 +57,11 @@ def caption_regions(
     patch = torch.from_numpy(patch_NPD).float()
     captions = _Captions.of(picture_n, len(patch))
     texts = principal(torch.from_numpy(texts_nT).float(), how.directions)
-    seen, smooth = foreground(patch, grid).float(), smoothed(patch)
+    seen, alike = foreground(patch, grid).float(), affinities(patch)
     weights = seen[:, None].expand(-1, captions.own.shape[1], -1) + _LITTLE
     for _ in range(how.iterations):
         tokens = _owned(patch, weights, captions)
-        weights = _matched(smooth, seen, tokens, texts, captions, how)
+        weights = _matched(patch, alike, seen, tokens, texts, captions, how)
     return _owned(patch, weights, captions).numpy()
 
 
@@ -95,18 +95,14 @@ def otsu(values: np.ndarray) -> float:
     return float(edges[1:-1][between.argmax()])
 
 
-def smoothed(patch_NPD: Tensor) -> Tensor:
-    """Tokens averaged over those that are alike in their picture, (N, P, D): weights are a softmax of cosines.
+def affinities(patch_NPD: Tensor) -> Tensor:
+    """How much each patch of a picture counts for each, (N, P, P), rows that sum to 1: a softmax of cosines.
 
-    Cosines are of tokens centred over all pictures. An object then counts as a whole, as in ProxyCLIP (Lan et al., ECCV
-    2024), where a frozen encoder lends its affinities.
+    Cosines are of tokens centred over all pictures. Scores that are averaged so take an object as a whole, as in
+    ProxyCLIP (Lan et al., ECCV 2024), where a frozen encoder lends its affinities.
     """
-    mean = patch_NPD.mean(dim=(0, 1))
-    parts = []
-    for part in torch.split(patch_NPD, _PICTURES):
-        unit = F.normalize(part - mean, dim=-1)
-        parts.append((unit @ unit.transpose(1, 2) / _ALIKE).softmax(dim=-1) @ part)
-    return torch.cat(parts)
+    unit_NPD = F.normalize(patch_NPD - patch_NPD.mean(dim=(0, 1)), dim=-1)
+    return (unit_NPD @ unit_NPD.transpose(1, 2) / _ALIKE).softmax(dim=-1)
 
 
 def principal(x_nT: Tensor, directions: int) -> Tensor:
@@ -126,7 +122,13 @@ def _owned(patch_NPD: Tensor, weights_NKP: Tensor, captions: _Captions) -> Tenso
 
 
 def _matched(
-    smooth_NPD: Tensor, seen_NP: Tensor, tokens_nD: Tensor, texts_nM: Tensor, captions: _Captions, how: CaptionHeadSpec
+    patch_NPD: Tensor,
+    alike_NPP: Tensor,
+    seen_NP: Tensor,
+    tokens_nD: Tensor,
+    texts_nM: Tensor,
+    captions: _Captions,
+    how: CaptionHeadSpec,
 ) -> Tensor:
     """Weights (N, K, P) of the patches of each caption: the share of a patch that falls to the caption among those of
     its picture, times the share of the caption that falls to the patch among those of the picture."""
@@ -137,9 +139,10 @@ def _matched(
     weight_DM = solve_lifted(gram, centred.T @ texts_nM.double(), lift).float()
     wanted_NKM = F.normalize(texts_nM, dim=-1)[captions.place]
     parts = []
-    for chosen in torch.split(torch.arange(len(smooth_NPD)), _PICTURES):
-        found_NPM = F.normalize((smooth_NPD[chosen] - mean) @ weight_DM, dim=-1)
-        logits_NKP = wanted_NKM[chosen] @ found_NPM.transpose(1, 2) / how.temperature
+    for chosen in torch.split(torch.arange(len(patch_NPD)), _PICTURES):
+        found_NPM = F.normalize((patch_NPD[chosen] - mean) @ weight_DM, dim=-1)
+        cosine_NPK = alike_NPP[chosen] @ (found_NPM @ wanted_NKM[chosen].transpose(1, 2))
+        logits_NKP = cosine_NPK.transpose(1, 2) / how.temperature
         logits_NKP = logits_NKP.masked_fill(~captions.own[chosen][..., None], -torch.inf)
         of_patch, of_caption = logits_NKP.softmax(dim=1), logits_NKP.nan_to_num(neginf=0.0).softmax(dim=2)
         parts.append(of_patch * of_caption * seen_NP[chosen, None] + _LITTLE)
