@@ -91,7 +91,12 @@ def test_each_data_set_is_read_in_the_layout_it_names(name: str, tmp_path: Path)
             "is 'vit-captions' of `supervision: captions`; it takes a head of `supervision: masks`",
         ),
         ({"aligners": {"default": {"evaluation": {"caption_head": "many"}}}}, "names 'many'"),
-        ({"dense_heads": {"vit": {"iterations": 3}}}, "dense_heads.vit"),
+        (
+            {"dense_heads": {"vit": {"iterations": 3}}},
+            "`dense_heads.vit.iterations` has no effect with supervision: masks of `dense_heads.vit`; it belongs to "
+            "supervision: captions",
+        ),
+        ({"dense_heads": {"vit-captions": {"iteration": 3}}}, "`dense_heads.vit-captions.iteration` is not a key"),
         ({"dense_heads": {"vit": {"supervision": "boxes"}}}, "'masks', 'captions'"),
         ({"dense_heads": {"vit-captions": {"image": "vit"}}}, "it needs `tier: full`"),
         (

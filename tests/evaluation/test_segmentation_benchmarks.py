@@ -8,7 +8,13 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.alignment.dense import DenseHead, fit_dense_head
-from pipeline.config import DenseHeadSpec, EvaluationViews, SegmentationBenchmark, SegmentationBenchmarksParams
+from pipeline.config import (
+    CaptionHeadSpec,
+    DenseHeadSpec,
+    EvaluationViews,
+    SegmentationBenchmark,
+    SegmentationBenchmarksParams,
+)
 from pipeline.datasets.segmentation import BACKGROUND, LabelledPicture, SegmentationSet
 from pipeline.errors import DataError
 from pipeline.evaluation import segmentation_benchmarks as module
@@ -206,3 +212,21 @@ def test_a_dense_head_stands_beside_the_projector(world: DenseWorld) -> None:
     head = DenseHead.from_folder("own", 0)
     vectors = dense.text_features("prompts", "classnames", np.array([*world.prompt_vectors][:2]))
     assert head.embed_text(vectors).shape == (2, vectors.shape[1])
+
+
+def test_a_head_from_captions_has_a_row_of_its_own(world: DenseWorld) -> None:
+    views = {"image": "eye-dense", "text": "words", "scenes": "training"}
+    fit_dense_head("told", CaptionHeadSpec(**views, supervision="captions"), REPEATS)
+    evaluation = EvaluationViews(dense="eye-dense", caption_head="told")
+    spec = world.specs["default"].model_copy(update={"evaluation": evaluation})
+    told = TrainedAligner("default", spec, REPEATS, torch.device("cpu"))
+    aligners = [told, *world.aligners()[1:]]
+    plain, both = evaluate(world, benchmark()).result, evaluate(world, benchmark(), aligners=aligners).result
+    before, after = ({r.aligner: r.value for r in found.rows if r.metric == "mIoU"} for found in (plain, both))
+    assert after.keys() == {"default", "default-caption-supervised", "control"}
+    assert after["default"] == before["default"] != after["default-caption-supervised"]
+    scenes = evaluate_segmentation(aligners, SEGMENTATION, PARAMS, REPEATS, 0).result
+    for found in (both, scenes):
+        compared = {(d.aligner, d.versus) for d in found.differences}
+        assert ("default-caption-supervised", "default") in compared, "neither has seen a mask"
+        assert ("default", "default-caption-supervised") not in compared
