@@ -36,12 +36,14 @@ EVALUATE = {f"evaluate@{task}" for task in TASKS}
 @pytest.mark.parametrize(
     ("path", "value", "stages"),
     [
-        ("train.lr", 0.5, {"train@freeze-align", "train@curated", "train@uncurated"}),
+        ("train.lr", 0.5, {f"train@{name}" for name in
+            ("freeze-align", "control-freeze-align", "curated", "uncurated")}),
         ("train.features", "stream", {f"train@{name}" for name in
-            ("default", "control", "multilingual", "freeze-align", "curated", "uncurated")}),
+            ("default", "control", "multilingual", "control-e5", "freeze-align", "control-freeze-align", "curated",
+             "uncurated")}),
         ("aligners.default.evaluation.dense_head", None, EVALUATE),
         ("aligners.default.evaluation.long_text", None, EVALUATE),
-        ("aligners.default.head.forms.cca.shrink", 0.1, {"train@default", *EVALUATE}),
+        ("aligners.default.head.forms.cca.shrink", 0.1, {"train@default", "train@control", *EVALUATE}),
         ("aligners.curated.head.train", {"lr": 0.1}, {"train@curated", *EVALUATE}),
         ("evaluate.tasks.retrieval.recall_at", [1], {"evaluate@retrieval"}),
         ("evaluate.bootstrap", 100, EVALUATE),
