@@ -44,7 +44,8 @@ EVALUATE = {f"evaluate@{task}" for task in TASKS}
         ("aligners.default.evaluation.dense_head", None, EVALUATE),
         ("aligners.default.evaluation.long_text", None, EVALUATE),
         ("aligners.default.head.forms.cca.shrink", 0.1, {"train@default", "train@control", *EVALUATE}),
-        ("aligners.curated.head.train", {"lr": 0.1}, {"train@curated", *EVALUATE}),
+        ("aligners.freeze-align.head.train", {"lr": 0.1}, {"train@freeze-align", "train@control-freeze-align",
+            "train@curated", "train@uncurated", *EVALUATE}),
         ("evaluate.tasks.retrieval.recall_at", [1], {"evaluate@retrieval"}),
         ("evaluate.bootstrap", 100, EVALUATE),
         ("curations.balanced.images", 7, {"curate@balanced"}),
@@ -53,7 +54,7 @@ EVALUATE = {f"evaluate@{task}" for task in TASKS}
         ("encoders.lite0.dtype", "bfloat16", {"checkpoint@lite0", "encode@stamps-lite0"}),
         ("datasets.emoji.limit", 9, {"listing", "index@emoji"}),
         ("scenes.training.count", 9, {"scenes@training"}),
-        ("dense_heads.vit.regularisation", 1.0, {"dense@vit"}),
+        ("dense_heads.vit.regularisation", 1.0, {"dense@vit", *EVALUATE}),
         ("compare.stamps.neighbours", 3, {"compare@stamps", "toy@stamps"}),
         ("toy.stamps.seeds", 1, {"toy@stamps"}),
         ("encode.workers", 1, {f"encode@{name}" for name in (
