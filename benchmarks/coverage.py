@@ -81,31 +81,36 @@ class Design:
         return systems[0], systems[1]
 
 
-def coverage(world: World, trials: int, seed: int = 0, level: bool = True) -> dict[str, float]:
+def coverage(
+    world: World, trials: int, seed: int = 0, level: bool = True, draws: int = DRAWS, per_class: bool = True
+) -> dict[str, float]:
     """Share of the trials whose 95 % interval holds the true value, by statistic.
 
     Args:
         level: whether repeats are a level of the bootstrap.
+        draws: of the bootstrap.
+        per_class: whether means per class are among the statistics; they take most of the time.
     """
     design, rng = Design(), np.random.default_rng(seed)
     families = design.family.astype(str)
     repeat = design.repeat if level else None
-    plain = FamilyBootstrap(families, DRAWS, 0, repeat=repeat)
-    classes = FamilyBootstrap(families, DRAWS, 0, groups=design.class_of, repeat=repeat)
+    plain = FamilyBootstrap(families, draws, 0, repeat=repeat)
+    classes = FamilyBootstrap(families, draws, 0, groups=design.class_of, repeat=repeat) if per_class else None
     pilot = [plain.draws(design.hits(world, 0.0, rng)[1]).std() for _ in range(20)]
     effect = world.repeat_effect * float(np.mean(pilot)) * np.sqrt(REPEATS)
     truth = {
         "value": GAIN * world.mean,
         "difference": (GAIN - 1) * world.mean,
         "ratio": GAIN,
-        "mean per class": GAIN * world.mean,
     }
+    truth |= {"mean per class": GAIN * world.mean} if per_class else {}
     held = dict.fromkeys(truth, 0)
     for _ in range(trials):
         first, second = design.hits(world, effect, rng)
         one = plain.sample(first)
         compared = plain.compare(one, plain.sample(second))
-        intervals = (plain.interval(one), compared.interval, compared.ratio_interval, classes.interval(first))
+        intervals = [plain.interval(one), compared.interval, compared.ratio_interval]
+        intervals += [classes.interval(first)] if classes else []
         for (name, true), ends in zip(truth.items(), intervals, strict=True):
             held[name] += ends is not None and ends[0] <= true <= ends[1]
     return {name: count / trials for name, count in held.items()}

@@ -24,7 +24,7 @@ from scipy.special import stdtr
 Interval = tuple[float, float]
 Outcomes = TypeVar("Outcomes")
 _QUANTILE: Final = "inverted_cdf"  # a percentile is one of the values, never a point between two
-_EXCESS: Final = 1.2  # between repeats, over what their families explain: below it, no effect of repeats is assumed
+_EXCESS: Final = 1.1  # between repeats, over what their families explain: up to it, no effect of repeats is assumed
 REPEAT_DRAWS: Final = 200  # draws that the variance between repeats is estimated from
 
 
@@ -161,7 +161,8 @@ class ClusterBootstrap(ABC, Generic[Outcomes]):
         ratios = np.divide(one.draws, two.draws, out=np.full_like(one.draws, np.inf), where=two.draws > 0)
         if one.repeats and two.repeats and np.isfinite(ratios).all():  # to first order in the second system's value
             ratios = self._spread(Sample(ratio, ratios, one.repeats.minus(two.repeats, ratio).over(two.value))).draws
-        ratio_interval = percentile_interval(ratios, level)
+        low, high = percentile_interval(ratios, level)
+        ratio_interval = (max(low, 0.0), high)
         return Comparison(difference, interval, ratio, ratio_interval if np.isfinite(ratio_interval[1]) else None, p)
 
     def _sample_of(self, outcomes: Outcomes | Sample) -> Sample:

@@ -108,7 +108,7 @@ def compare(
         items: number of test items.
     """
     samples = {name: bootstrap.sample(of) for name, of in outcomes.items()}
-    intervals = {name: bootstrap.interval(sample) for name, sample in samples.items()}
+    intervals = {name: _within(bootstrap.interval(sample), metric) for name, sample in samples.items()}
     rows: list[Row] = []
     differences: list[Difference] = []
     for aligner, sample in samples.items():
@@ -149,6 +149,12 @@ def compare(
                 )
             )
     return rows, differences
+
+
+def _within(interval: Interval | None, metric: str) -> Interval | None:
+    """The part of an interval where values can lie: fractions from 0 to 1, ranks from 1."""
+    low, high = (1.0, float("inf")) if lower_is_better(metric) else (0.0, 1.0)
+    return None if interval is None else (max(interval[0], low), min(interval[1], high))
 
 
 def _beyond(interval: Interval | None, chance: float, metric: str) -> bool:

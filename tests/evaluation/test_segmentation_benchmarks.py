@@ -201,14 +201,13 @@ def test_a_dense_head_stands_beside_the_projector(world: DenseWorld) -> None:
     def rows(found: Evaluated) -> dict[tuple[str, str], float]:
         return {(row.aligner, row.metric): row.value for row in found.result.rows}
 
-    assert {name for name, _ in rows(both)} == {"default", "default-projector", "control"}
-    assert rows(both)["default-projector", "mIoU"] == rows(plain)["default", "mIoU"]
-    assert rows(both)["default", "mIoU"] != rows(plain)["default", "mIoU"]
-    compared = {(d.aligner, d.versus) for d in both.result.differences}
-    assert ("default", "default-projector") in compared
+    assert {name for name, _ in rows(both)} == {"default", "default-mask-supervised", "control"}
+    assert rows(both)["default", "mIoU"] == rows(plain)["default", "mIoU"]
+    assert rows(both)["default-mask-supervised", "mIoU"] != rows(plain)["default", "mIoU"]
+    assert {(d.aligner, d.versus) for d in both.result.differences} == {("default", "control")}
     scenes = evaluate_segmentation(aligners, SEGMENTATION, PARAMS, REPEATS, 0).result
-    assert {row.aligner for row in scenes.rows} == {"default", "default-projector", "control"}
-    assert ("default", "default-projector") in {(d.aligner, d.versus) for d in scenes.differences}
+    assert {row.aligner for row in scenes.rows} == {"default", "default-mask-supervised", "control"}
+    assert {(d.aligner, d.versus) for d in scenes.differences} == {("default", "control")}
     head = DenseHead.from_folder("own", 0)
     vectors = dense.text_features("prompts", "classnames", np.array([*world.prompt_vectors][:2]))
     assert head.embed_text(vectors).shape == (2, vectors.shape[1])

@@ -73,7 +73,7 @@ def difference(
 ) -> Difference:
     fields: dict[str, Any] = {
         "dataset": "mine", "ci": (value - 0.1, value + 0.1), "ratio": 1.5, "ratio_ci": (1.2, 1.9),
-        "excludes_zero": abs(value) > 0.1,
+        "excludes_zero": abs(value) > 0.1, "established": abs(value) > 0.1, "p": 0.001 if abs(value) > 0.1 else 0.5,
     }  # fmt: skip
     return Difference(aligner=aligner, versus=versus, metric=metric, difference=value, **(fields | others))
 
