@@ -14,7 +14,7 @@ from pipeline.errors import ConfigError
 from tests.config.pages import blocks, merged
 from tests.datasets.label_maps import write_ade20k, write_context, write_mask_folder, write_voc
 
-VOC, OTHERS, WHOLE, HEADS = blocks("docs/segmentation.md")
+VOC, OTHERS, WHOLE, HEADS, TOLD = blocks("docs/segmentation.md")
 WRITERS = {"voc": write_voc, "pascal-context": write_context, "ade20k": write_ade20k, "mask-folder": write_mask_folder}
 SET: dict[str, Any] = {"dataset": "voc", "views": {"default": "vit-448"}, "prompt_set": "ensemble"}
 
@@ -33,6 +33,7 @@ def test_the_entries_to_copy_are_valid() -> None:
     assert [entry.background for entry in benchmarks(VOC).sets] == [None, 0.1, None]
     assert benchmarks(VOC, OTHERS, WHOLE).sets[0].protocol == "freeze-align"
     assert validate(merged(HEADS)).aligners["default"].evaluation.dense_head == "vit"
+    assert validate(merged(TOLD)).aligners["default"].evaluation.caption_head == "vit-captions"
 
 
 @pytest.mark.parametrize("name", ["voc", *OTHERS["datasets"]])
