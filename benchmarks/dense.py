@@ -11,6 +11,7 @@ bootstraps over families, paired.
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from pipeline.accounting.machine import describe_machine  # noqa: E402
-from pipeline.alignment.dense import DenseHead, training_objects  # noqa: E402
-from pipeline.config import CLASSNAMES, ClassificationSet, SegmentationParams, evaluated, load_config  # noqa: E402
+from pipeline.alignment.dense import DenseHead, captioned_objects, training_objects  # noqa: E402
+from pipeline.config import CLASSNAMES, CaptionHeadSpec, ClassificationSet, SegmentationParams, evaluated, load_config  # noqa: E402
 from pipeline.datasets.caption_pairs import read_caption_pairs  # noqa: E402
 from pipeline.datasets.scenes import read_scenes  # noqa: E402
 from pipeline.evaluation.dense import LocalProjector, PatchMethod  # noqa: E402
@@ -89,6 +90,14 @@ def main() -> None:
         rows = [objects.train[:, repeat] & chosen for repeat in range(repeats)]
         return [DenseHead.fit(objects.tokens[r], objects.texts[r], strength, objects.fingerprints) for r in rows]
 
+    told = CaptionHeadSpec(image=spec.image, text=spec.text, scenes=spec.scenes, supervision="captions")
+    captioned = captioned_objects(told, repeats, read_scenes(index_folder("scenes", spec.scenes)))
+
+    def captions(**keys: float) -> list[DenseHead]:
+        some = replace(captioned, how=told.model_copy(update=keys))
+        rows = [captioned.train[:, repeat] for repeat in range(repeats)]
+        return [DenseHead.fit(some.regions(r), some.texts[r], told.regularisation, some.fingerprints) for r in rows]
+
     whole = [DenseHead.fit(*some, spec.regularisation, {}) for some in whole_pictures(aligner, repeats)]
     scenes = read_scenes(index_folder("scenes", composed))
     ways: dict[str, Callable[[], PatchMethod]] = {
@@ -102,6 +111,14 @@ def main() -> None:
             f"ridge {strength:g}, objects of all training scenes": lambda s=strength: Way(aligner, "way", ridge(s))
             for strength in (0.03, 0.1, 0.3, 1.0, 3.0)
         },
+        **{
+            f"captions of all training scenes, {rounds} rounds": lambda n=rounds: Way(
+                aligner, "way", captions(iterations=n)
+            )
+            for rounds in (1, told.iterations, 2 * told.iterations)
+        },
+        "captions, matched with little regularisation": lambda: Way(aligner, "way", captions(matching=0.01)),
+        "captions, matched with more regularisation": lambda: Way(aligner, "way", captions(matching=0.1)),
     }
     images = {name: SceneImages(aligner, str(aligner.spec.evaluation.dense), composed)}
     if showcase != name:

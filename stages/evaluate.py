@@ -10,7 +10,7 @@ from stages.entry import run
 
 def evaluate(settings: EvaluateSettings) -> None:
     """Read data/models, data/dense, data/splits, data/features and data/index; write data/results/<item>.*"""
-    sys.stdout.write(render(evaluate_task(settings), settings.evaluate.control) + "\n")
+    sys.stdout.write(render(evaluate_task(settings)) + "\n")
 
 
 if __name__ == "__main__":

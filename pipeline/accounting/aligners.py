@@ -12,8 +12,9 @@ def aligner_costs(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """One entry per aligner of `names`; and why others, made with other encoders, are left out.
 
-    `trainable` counts one head; `total` adds both frozen encoders, a dual encoder once. `samples_seen` is summed over
-    repeats and epochs.
+    `trainable` counts the trained or fitted scalars of one head, `kept` those of training rows that a head in closed
+    form keeps and of what was drawn for it; `total` adds both and both frozen encoders, a dual encoder once.
+    `samples_seen` is summed over repeats and epochs.
 
     Args:
         parameters: of the encoders, by the digest over their files.
@@ -50,17 +51,18 @@ def _encoder(config: dict[str, Any], side: str, path: Path, parameters: Mapping[
 def _costs(folder: Path, config: dict[str, Any], encoders: dict[str, Any]) -> dict[str, Any]:
     config_path, metrics_path = folder / "config.json", folder / "metrics.json"
     metrics = read_json(metrics_path)
-    trainable = int(field(config, "parameters", config_path))
+    trainable, kept = (int(field(config, name, config_path)) for name in ("parameters", "kept"))
     frozen = {encoder["weights"]: encoder["parameters"] for encoder in encoders.values()}
     shown = {
         side: {name: value for name, value in encoder.items() if name != "weights"}
         for side, encoder in encoders.items()
     }
-    total = trainable + sum(frozen.values())
+    total = trainable + kept + sum(frozen.values())
     repeats: dict[str, dict[str, Any]] = field(metrics, "repeats", metrics_path)
     return {
         "aligner": folder.name,
         "trainable": trainable,
+        "kept": kept,
         "image_encoder": shown["image"],
         "text_encoder": shown["text"],
         "total": total,

@@ -16,12 +16,14 @@ from pipeline.paths import MODELS, checkpoint_folder
 
 SCHEMA = 1
 PROTOCOL = (
-    "Seconds and peak memory are of the whole process of each stage, start of Python included, when it last really ran "
-    "in this checkout; a stage without them was restored from DVC's cache. Bytes are those of the files, each counted "
-    "once. Parameters of frozen encoders are the floating-point scalars in their checkpoint files; `trainable` counts "
-    "one head, the temperature included. Samples seen are training pairs times epochs, summed over repeats. Rows "
-    "through a backbone are those that the encode loop noted for the stored features. Ratios named poster.* are worked "
-    "out from the figures that the poster of Freeze-Align prints; the others are of this run."
+    "Seconds and peak memory are of the whole process of each stage, start of Python included, when it last really "
+    "ran in this checkout; a stage without them was restored from DVC's cache. Bytes are those of the files, each "
+    "counted once. Parameters of frozen encoders are the floating-point scalars in their checkpoint files; "
+    "`trainable` counts the trained or fitted scalars of one head, the temperature included, and `kept` the training "
+    "rows that a head in closed form keeps beside them (anchors of a kernel, landmarks), and random features drawn "
+    "for it. Samples seen are training pairs times epochs, summed over repeats. Rows through a backbone are those "
+    "that the encode loop noted for the stored features. Ratios named poster.* are worked out from the figures that "
+    "the poster of Freeze-Align prints; the others are of this run."
 )
 
 
@@ -57,7 +59,7 @@ def account(out: Path, names: RunNames) -> str:
 
 def _summary(costs: Mapping[str, Any]) -> dict[str, Any]:
     """A few numbers for `dvc metrics`: nested, no lists."""
-    kept = ("trainable", "total", "trainable_share", "samples_seen", "train_seconds")
+    kept = ("trainable", "kept", "total", "trainable_share", "samples_seen", "train_seconds")
     groups = by_group(costs["stages"])
     return {
         "aligners": {entry["aligner"]: {name: entry[name] for name in kept} for entry in costs["aligners"]},

@@ -30,9 +30,12 @@ def render(costs: Mapping[str, Any]) -> str:
             f"{name:12}{group['items']:6d}{seconds:>10}{group['peak_bytes'] / 1e6:9.0f}"
             f"{group['output_bytes'] / 1e6:9.1f}{group['files']:7d}"
         )
-    lines += ["", f"{'aligner':16}{'trained':>12}{'in all':>14}{'share':>8}{'samples':>10}{'seconds':>9}"]
     lines += [
-        f"{entry['aligner']:16}{entry['trainable']:12,d}{entry['total']:14,d}{entry['trainable_share']:8.2%}"
+        "",
+        f"{'aligner':16}{'fitted':>12}{'kept rows':>12}{'in all':>14}{'share':>8}{'samples':>10}{'seconds':>9}",
+    ]
+    lines += [
+        f"{entry['aligner']:16}{entry['trainable']:12,d}{entry['kept']:12,d}{entry['total']:14,d}{entry['trainable_share']:8.2%}"
         f"{entry['samples_seen']:10,d}{entry['train_seconds']:9.1f}"
         for entry in costs["aligners"]
     ]

@@ -70,6 +70,7 @@ def _save(settings: TrainSettings, space: SharedSpace, fitted: FittedHeads) -> H
         seeds=fitted.seeds,
         best_epochs=fitted.best_epochs,
         parameters=fitted.parameters,
+        kept=fitted.kept,
         choices=fitted.choices,
     )
     config.write(folder)
@@ -82,6 +83,7 @@ def _no_heads(space: SharedSpace) -> FittedHeads:
         "seconds": 0.0,
         "samples_seen": 0,
         "parameters": 0,
+        "kept": 0,
         "repeats": {},
     }
     return FittedHeads((), space.widths["image"], nothing)

@@ -37,7 +37,9 @@ class HeadConfig:
             take, and enough to load the encoders again. Features with another digest do not fit.
         data: data sets that it was fitted to.
         seeds, best_epochs: one per repeat; empty where nothing is drawn, or nothing is trained.
-        parameters: trained scalars of one head, the temperature included; of one in closed form the numbers in it.
+        parameters: trained scalars of one head, the temperature included; of one in closed form the fitted ones.
+        kept: scalars of training rows that one in closed form keeps, and of what was drawn for it; null where an
+            earlier version wrote it, which counted them among `parameters`.
         choices: what the head's entry left open and fitting decided, by form.
     """
 
@@ -52,6 +54,7 @@ class HeadConfig:
     seeds: tuple[int, ...] = ()
     best_epochs: tuple[int, ...] = ()
     parameters: int = 0
+    kept: int | None = None
     choices: dict[str, dict[str, Any]] = field(default_factory=dict)
     format: int = FORMAT
 

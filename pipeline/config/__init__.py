@@ -1,12 +1,19 @@
 """The schema of params.yaml, its loader, and what each stage reads of it."""
 
 from pipeline.config.aligners import (
+    CAPTION_SUPERVISED,
+    MASK_SUPERVISED,
+    METHODS,
     NO_DATA,
     AlignerSpec,
+    AnyDenseHead,
+    CaptionHeadSpec,
     DenseHeadSpec,
     EvaluatedAligner,
     EvaluationViews,
     FitSpec,
+    split_method,
+    with_method,
 )
 from pipeline.config.base import (
     RECORDED,
@@ -30,6 +37,10 @@ from pipeline.config.closed_forms import (
     KernelRidge,
     Procrustes,
     Ridge,
+)
+from pipeline.config.controls import (
+    control_of,
+    controls_of,
 )
 from pipeline.config.datasets import (
     CaptionFileSource,
@@ -175,8 +186,11 @@ from pipeline.config.views import (
 
 __all__ = [
     "ASIF",
+    "CAPTION_SUPERVISED",
     "CCA",
     "CLASSNAMES",
+    "MASK_SUPERVISED",
+    "METHODS",
     "NO_DATA",
     "RECORDED",
     "STAGES",
@@ -186,11 +200,13 @@ __all__ = [
     "AlignerSpec",
     "AllImages",
     "AnyCuration",
+    "AnyDenseHead",
     "AnyForm",
     "AnyHead",
     "AnyLoss",
     "AnyView",
     "CaptionFileSource",
+    "CaptionHeadSpec",
     "CheckpointSettings",
     "ClassVectors",
     "ClassificationParams",
@@ -302,6 +318,8 @@ __all__ = [
     "Whitening",
     "Xtd10Source",
     "all_settings",
+    "control_of",
+    "controls_of",
     "evaluated",
     "fit_of",
     "imported",
@@ -309,5 +327,7 @@ __all__ = [
     "prompted_classes",
     "settings_of",
     "split_datasets",
+    "split_method",
     "stored_through",
+    "with_method",
 ]

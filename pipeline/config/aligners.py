@@ -1,28 +1,51 @@
 """`aligners`: two views and the head between them; and `dense_heads`, from patch tokens to texts."""
 
-from pydantic import model_validator
+from typing import Annotated, Final, Literal
 
-from pipeline.config.base import Name, PositiveFloat, Section
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Name, Positive, PositiveFloat, Section
 from pipeline.config.heads import AnyHead, HeadSpec, IdentityHead
 
 NO_DATA = "none"  # what head identity is fitted to
+MASKS: Final = "masks"  # what dense heads learn from unless their entry says otherwise
+CAPTIONS: Final = "captions"
+MASK_SUPERVISED = "mask-supervised"  # segmentation by a dense head that is fitted to exact masks
+CAPTION_SUPERVISED = "caption-supervised"  # by one that is fitted to captions of scenes alone
+METHODS = (MASK_SUPERVISED, CAPTION_SUPERVISED)  # rows `<aligner>-<method>` beside that of the aligner's own head
+
+
+def with_method(aligner: str, method: str) -> str:
+    """The name of a row: the aligner, or `<aligner>-<method>` for one of its further methods."""
+    return f"{aligner}-{method}" if method else aligner
+
+
+def split_method(row: str) -> tuple[str, str]:
+    """Aligner and method of a row; the method of its own head is ""."""
+    for method in METHODS:
+        if row.endswith(f"-{method}"):
+            return row.removesuffix(f"-{method}"), method
+    return row, ""
 
 
 class EvaluationViews(Section):
     """Other views of an aligner's encoders, through which it is evaluated; nothing here is read when it is fitted.
 
-    `dense` is a view of the image encoder with every patch token, through which scenes are seen, `dense_head` the head
-    through which it segments; `long_text` a view of the text encoder with truncations.
+    `dense` is a view of the image encoder with every patch token, through which scenes are seen; `dense_head` and
+    `caption_head` are heads through which it segments, fitted to masks and to captions; `long_text` is a view of the
+    text encoder with truncations.
     """
 
     dense: Name | None = None
     dense_head: Name | None = None
+    caption_head: Name | None = None
     long_text: Name | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> "EvaluationViews":
-        if self.dense_head is not None and self.dense is None:
-            raise ValueError("dense_head needs `dense`, the view through which it sees pictures")
+        for key in ("dense_head", "caption_head"):
+            if getattr(self, key) is not None and self.dense is None:
+                raise ValueError(f"{key} needs `dense`, the view through which it sees pictures")
         return self
 
 
@@ -45,7 +68,7 @@ class AlignerSpec(Section):
             written = f"head {self.head.kind} with data: {self.data}"
             raise ValueError(f"head identity is fitted to `data: none`, other heads to a curation; found {written}")
         if isinstance(self.head, IdentityHead) and (evaluation.dense or evaluation.dense_head):
-            raise ValueError("head identity takes one vector per image; leave out evaluation.dense and dense_head")
+            raise ValueError("head identity takes one vector per image; leave out evaluation.dense and its heads")
         if not isinstance(self.head, IdentityHead):
             if self.head.layers > 1 and evaluation.dense is not None:
                 raise ValueError("patch tokens are kept of one layer: leave out evaluation.dense, or set layers: 1")
@@ -95,8 +118,8 @@ class EvaluatedAligner(Section):
         return self.fit.image if identity else self.evaluation.dense
 
 
-class DenseHeadSpec(Section):
-    """A head from patch tokens to texts, fitted in closed form to the objects of composed training scenes.
+class _DenseHead(Section):
+    """A head from patch tokens to texts, fitted in closed form to composed training scenes.
 
     `image` is a view of tier full, `text` a view of texts, `scenes` an entry of `scenes` for training; an aligner uses
     the head through the same views. `regularisation` is that of ridge regression, relative to the mean variance of a
@@ -107,3 +130,26 @@ class DenseHeadSpec(Section):
     text: Name
     scenes: Name
     regularisation: PositiveFloat = 0.3
+
+
+class DenseHeadSpec(_DenseHead):
+    """Fitted to the objects of the scenes by their exact masks."""
+
+    supervision: Literal["masks"] = MASKS
+
+
+class CaptionHeadSpec(_DenseHead):
+    """Fitted without masks: each scene has a caption for each of its objects, and nothing says where these are.
+
+    `iterations` times captions take the patches that fit them, at a softmax `temperature`, and ridge regression of
+    strength `matching` learns anew from these; in it texts are their `directions` leading principal components.
+    """
+
+    supervision: Literal["captions"]
+    iterations: Positive = 10
+    temperature: PositiveFloat = 0.05
+    matching: PositiveFloat = 0.03
+    directions: Positive = 128
+
+
+AnyDenseHead = Annotated[DenseHeadSpec | CaptionHeadSpec, Field(discriminator="supervision")]

@@ -4,7 +4,16 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from pipeline.config.aligners import NO_DATA, AlignerSpec, EvaluationViews
+from pipeline.config.aligners import (
+    CAPTIONS,
+    MASKS,
+    METHODS,
+    NO_DATA,
+    AlignerSpec,
+    EvaluationViews,
+    with_method,
+)
+from pipeline.config.controls import control_problems
 from pipeline.config.datasets import SegmentationSource
 from pipeline.config.explain import reason
 from pipeline.config.heads import TRAINED, FittedHead, IdentityHead
@@ -24,6 +33,9 @@ def contradictions(params: Params) -> Iterator[str]:
     yield from _curations(params, lookup)
     for name, aligner in params.aligners.items():
         yield from _aligner(name, aligner, params, lookup)
+        for method in METHODS:
+            if with_method(name, method) in params.aligners:
+                yield f"`aligners.{with_method(name, method)}` cannot be: results call a method of {name!r} so."
     yield from _dense_heads(params, lookup)
     yield from _studies(params, lookup)
     yield from _transfer(params)
@@ -160,19 +172,28 @@ def _evaluation_views(where: str, aligner: AlignerSpec, params: Params, lookup: 
             yield f"`{where}.evaluation.dense` is {name!r} of tier {view.tier}; it needs `tier: full`."
         if isinstance(view, TextView) and not view.truncations:
             yield f"`{where}.evaluation.long_text` is {name!r}, which has no `truncations`."
-    if evaluation.dense_head is None:
-        return
-    if f"{where.removeprefix('aligners.')}-projector" in params.aligners:
-        yield f"`{where}-projector` cannot be: results call segmentation by the projector of the other aligner so."
-    key = f"{where}.evaluation.dense_head"
-    if problem := lookup.missing(key, evaluation.dense_head, "dense_heads"):
+    for key, supervision in (("dense_head", MASKS), ("caption_head", CAPTIONS)):
+        if (name := getattr(evaluation, key)) is not None:
+            yield from _segments_by(f"{where}.evaluation.{key}", name, supervision, aligner, params, lookup)
+
+
+def _segments_by(
+    key: str, name: str, supervision: str, aligner: AlignerSpec, params: Params, lookup: Lookup
+) -> Iterator[str]:
+    """A head through which an aligner segments is one of its own views, and of the supervision that the key says."""
+    if problem := lookup.missing(key, name, "dense_heads"):
         yield problem
         return
-    head = params.dense_heads[evaluation.dense_head]
-    if (head.image, head.text) != (evaluation.dense, aligner.views[1]):
+    head, dense = params.dense_heads[name], aligner.evaluation.dense
+    if (head.image, head.text) != (dense, aligner.views[1]):
         yield (
-            f"`{key}` is {evaluation.dense_head!r}, which joins views {head.image!r} and {head.text!r}; the aligner "
-            f"has `dense: {evaluation.dense}` and the text view {aligner.views[1]!r}. Name a head of those views."
+            f"`{key}` is {name!r}, which joins views {head.image!r} and {head.text!r}; the aligner has "
+            f"`dense: {dense}` and the text view {aligner.views[1]!r}. Name a head of those views."
+        )
+    if head.supervision != supervision:
+        yield (
+            f"`{key}` is {name!r} of `supervision: {head.supervision}`; it takes a head of `supervision: "
+            f"{supervision}`. Their rows in results are kept apart."
         )
 
 
@@ -248,11 +269,12 @@ def _transfer(params: Params) -> Iterator[str]:
 def _evaluation(params: Params, lookup: Lookup) -> Iterator[str]:
     """Every store that a task reads is named, so that no evaluation stops for want of it."""
     evaluate = params.evaluate
-    named = [("control", evaluate.control), ("showcase", evaluate.showcase)]
+    named = [("showcase", evaluate.showcase)]
     named += [("versus", name) for pair in evaluate.versus.items() for name in pair]
     for key, name in named:
         if name is not None:
             yield from present(lookup.missing(f"evaluate.{key}", name, "aligners"))
+    yield from control_problems(params, lookup)
     for name, other in evaluate.versus.items():
         if name == other:
             yield f"`evaluate.versus.{name}` is {other!r} itself: name the aligner that it is compared with."

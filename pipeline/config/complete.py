@@ -1,15 +1,20 @@
 """What params.yaml leaves to be understood is written out before it is validated: catalogue entries and kinds.
 
-The kind of a loss, a curation or a closed form has a usual value, and that of a view is the modality of its encoder.
+The kind of a loss, a curation or a closed form, and the supervision of a dense head, have a usual value; the kind of a
+view is the modality of its encoder. The head of an aligner may be that of another one.
 """
 
-from typing import Any
+import copy
+from typing import Any, Final
 
+from pipeline.config.aligners import MASKS
 from pipeline.config.catalogue import from_catalogue
 from pipeline.config.closed_forms import FORM_KINDS
+from pipeline.config.suggestion import suggestion
 from pipeline.errors import ConfigError
 
 Raw = dict[str, Any]
+SAME_AS: Final = "same_as"
 
 
 def completed(raw: Raw) -> Raw:
@@ -20,13 +25,15 @@ def completed(raw: Raw) -> Raw:
             encoder.
     """
     encoders = _each(raw.get("encoders"), _encoder)
+    aligners = _each(raw.get("aligners"), lambda name, aligner: _with_head(name, aligner, raw["aligners"]))
     return raw | {
         key: value
         for key, value in {
             "encoders": encoders,
             "views": _each(raw.get("views"), lambda name, view: _view(name, view, encoders)),
             "curations": _each(raw.get("curations"), lambda _, curation: {"method": "all"} | curation),
-            "aligners": _each(raw.get("aligners"), _aligner),
+            "aligners": _each(aligners, _aligner),
+            "dense_heads": _each(raw.get("dense_heads"), lambda _, head: {"supervision": MASKS} | head),
         }.items()
         if key in raw
     }
@@ -57,6 +64,25 @@ def _view(name: str, view: Raw, encoders: Any) -> Raw:
             f"one of {modality}s; leave the key out."
         )
     return {"modality": modality} | view
+
+
+def _with_head(name: str, aligner: Raw, aligners: Raw) -> Raw:
+    """With `head: {same_as: <aligner>}`, the head of that aligner."""
+    head, where = aligner.get("head"), f"aligners.{name}.head"
+    if not isinstance(head, dict) or SAME_AS not in head:
+        return aligner
+    other = head[SAME_AS]
+    if others := [key for key in head if key != SAME_AS]:
+        problem = f"has `{SAME_AS}` beside `{others[0]}`: leave the other keys out, or write the head in full"
+    elif not isinstance(other, str) or other not in aligners:
+        hint = suggestion(str(other), [known for known in aligners if known != name])
+        problem = f"names {other!r} in `{SAME_AS}`, which is not under `aligners`.{hint}".rstrip(".")
+    else:
+        entry = aligners[other].get("head") if isinstance(aligners[other], dict) else None
+        if not isinstance(entry, dict) or SAME_AS not in entry:
+            return aligner | ({"head": copy.deepcopy(entry)} if entry is not None else {})
+        problem = f"is `{SAME_AS}: {other}`, whose head is that of another one: name that one"
+    raise ConfigError(f"params.yaml:\n  `{where}` {problem}.")
 
 
 def _aligner(_: str, aligner: Raw) -> Raw:

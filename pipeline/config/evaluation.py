@@ -20,13 +20,14 @@ else:
 class EvaluateParams(Section):
     """Evaluation protocols; the test split is read here and nowhere else.
 
-    Only the `tasks` that are named are run. Every aligner is compared with `control` (null: none), and those named in
-    `versus` with another one as well. Examples, so many of them, are those of `showcase`, by default the first aligner
+    Only the `tasks` that are named are run. `control` names the control of each aligner that has one; a name alone is
+    that of all others, whatever their heads and texts (null: none). The aligners named in `versus` are compared with
+    another one as well. Examples, so many of them, are those of `showcase`, by default the first aligner
     in params.yaml. Intervals come from `bootstrap` draws.
     """
 
     tasks: Tasks = Tasks()
-    control: Name | None = None
+    control: dict[Name, Name] | Name | None = None
     versus: dict[Name, Name] = {}
     showcase: Name | None = None
     examples: NonNegative = 12

@@ -11,7 +11,7 @@ from pipeline.config.encoders import EncoderSpec
 from pipeline.config.params import Params
 from pipeline.config.suggestion import suggestion
 
-_DISCRIMINATORS = ("source", "kind", "modality", "method")
+_DISCRIMINATORS = ("source", "kind", "modality", "method", "supervision")
 
 
 def explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:

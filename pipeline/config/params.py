@@ -2,7 +2,7 @@
 
 from pydantic import model_validator
 
-from pipeline.config.aligners import AlignerSpec, DenseHeadSpec
+from pipeline.config.aligners import AlignerSpec, AnyDenseHead
 from pipeline.config.base import Name, NonNegative, Section
 from pipeline.config.datasets import DatasetSpec
 from pipeline.config.encoders import EncoderSpec
@@ -26,7 +26,7 @@ class Params(Section):
     scenes: dict[Name, ScenesSpec] = {}
     curations: dict[Name, CurationSpec] = {}
     aligners: dict[Name, AlignerSpec] = {}
-    dense_heads: dict[Name, DenseHeadSpec] = {}
+    dense_heads: dict[Name, AnyDenseHead] = {}
     splits: SplitsParams = SplitsParams()
     prompts: PromptsParams = PromptsParams()
     encode: EncodeParams = EncodeParams()

@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import SerializeAsAny
 
-from pipeline.config.aligners import NO_DATA, AlignerSpec, DenseHeadSpec, EvaluatedAligner, FitSpec
+from pipeline.config.aligners import NO_DATA, AlignerSpec, AnyDenseHead, EvaluatedAligner, FitSpec
 from pipeline.config.base import Section
+from pipeline.config.controls import control_caveats, controls_of
 from pipeline.config.datasets import DatasetSpec, SegmentationSource
 from pipeline.config.encoders import EncoderSpec
 from pipeline.config.evaluation import EvaluateParams
@@ -121,16 +122,20 @@ class TrainSettings(Settings):
 class DenseSettings(Settings):
     """Of dense@<dense head>."""
 
-    dense_head: DenseHeadSpec
+    dense_head: AnyDenseHead
     repeats: int
 
 
 class EvaluateSettings(Settings):
-    """Of evaluate@<task>: the task, what all tasks have in common, and every aligner."""
+    """Of evaluate@<task>: the task, what all tasks have in common, and every aligner.
+
+    `caveats` says in what a control differs from its aligner beside the weights of its image encoder.
+    """
 
     task: SerializeAsAny[TaskParams]
     evaluate: EvaluateParams
     aligners: dict[str, EvaluatedAligner]
+    caveats: tuple[str, ...] = ()
     repeats: int
     seed: int
 
@@ -151,9 +156,9 @@ class RunNames(Settings):
 
 
 class ReportSettings(RunNames):
-    """Of report: also whose examples are shown, and which models are behind the views of each aligner."""
+    """Of report: also the control of each aligner, whose examples are shown, and the models behind the views."""
 
-    control: str | None
+    controls: dict[str, str]
     showcase: str | None
     views: dict[str, tuple[str, str]]
     models: dict[str, str]
@@ -265,12 +270,16 @@ def _train(params: Params, item: str) -> TrainSettings:
 
 
 def _evaluate(params: Params, item: str) -> EvaluateSettings:
-    common = params.evaluate.model_copy(update={"tasks": type(params.evaluate.tasks)(), "showcase": _showcase(params)})
+    controls = controls_of(params.evaluate.control, params.aligners)
+    common = params.evaluate.model_copy(
+        update={"tasks": type(params.evaluate.tasks)(), "showcase": _showcase(params), "control": controls}
+    )
     return EvaluateSettings(
         name=item,
         task=params.evaluate.named[item],
         evaluate=common,
         aligners=evaluated(params),
+        caveats=tuple(control_caveats(params)),
         repeats=params.splits.repeats,
         seed=params.seed,
     )
@@ -289,7 +298,7 @@ def _names(params: Params) -> dict[str, Any]:
 def _report(params: Params, _: str) -> ReportSettings:
     return ReportSettings(
         **_names(params),
-        control=params.evaluate.control,
+        controls=controls_of(params.evaluate.control, params.aligners),
         showcase=_showcase(params),
         views={name: aligner.views for name, aligner in params.aligners.items()},
         models={name: params.encoders[view.encoder].model for name, view in params.views.items()},

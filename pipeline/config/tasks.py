@@ -269,13 +269,15 @@ class Headline:
     """Which figures of a task the report leads with.
 
     Attributes:
-        metric: what the metric ends with.
+        metrics: what the metric ends with; of several the first that a result has.
+        beside: ends of further metrics of the same items, to be shown beside it.
         languages: of the texts; None where that does not matter.
         last_prompts: only those of the last prompt set.
         most_tokens: only those of the longest texts.
     """
 
-    metric: str
+    metrics: tuple[str, ...]
+    beside: tuple[str, ...] = ()
     languages: tuple[str, ...] | None = None
     last_prompts: bool = False
     most_tokens: bool = False
@@ -305,37 +307,37 @@ TASKS: dict[str, Task] = {
         "Retrieval", "Retrieval", RetrievalParams,
         "pipeline.evaluation.retrieval:evaluate_retrieval",
         "pipeline.reporting.sections.retrieval:retrieval",
-        Headline("recall@1"),
+        Headline(("recall@10", "recall@1"), ("median_rank", "recall@1")),
     ),
     "classification": Task(
         "Zero-shot classification", "Classification", ClassificationParams,
         "pipeline.evaluation.classification:evaluate_classification",
         "pipeline.reporting.sections.classification:classification",
-        Headline("top1_accuracy", last_prompts=True),
+        Headline(("mean_per_class_accuracy", "top1_accuracy"), ("top1_accuracy",), last_prompts=True),
     ),
     "multilingual": Task(
         "Languages", "Languages", MultilingualParams,
         "pipeline.evaluation.multilingual:evaluate_multilingual",
         "pipeline.reporting.sections.languages:languages",
-        Headline("top1_accuracy", languages=("average",)),
+        Headline(("top1_accuracy",), ("top5_accuracy",), languages=("average",)),
     ),
     "segmentation": Task(
         "Segmentation of composed scenes", "Segmentation", SegmentationParams,
         "pipeline.evaluation.segmentation:evaluate_segmentation",
         "pipeline.reporting.sections.segmentation:segmentation",
-        Headline("mIoU", languages=("", "en")),
+        Headline(("mIoU",), languages=("", "en")),
     ),
     "segmentation_benchmarks": Task(
         "Segmentation of pictures with label maps", "Label maps", SegmentationBenchmarksParams,
         "pipeline.evaluation.segmentation_benchmarks:evaluate_segmentation_benchmarks",
         "pipeline.reporting.sections.segmentation:benchmarks",
-        Headline("mIoU", languages=("", "en")),
+        Headline(("mIoU",), languages=("", "en")),
     ),
     "long_text": Task(
         "Text length", "Text length", LongTextParams,
         "pipeline.evaluation.long_text:evaluate_long_text",
         "pipeline.reporting.sections.text_length:text_length",
-        Headline("t2i_recall@1", most_tokens=True),
+        Headline(("t2i_recall@10", "t2i_recall@1"), ("t2i_recall@1",), most_tokens=True),
     ),
 }  # fmt: skip
 

@@ -87,7 +87,8 @@ def _measure(
     cohort, measured = accuracy(task.label, task.dataset, tests, ranks, LANGUAGE, prompt_set)
     classes = np.concatenate([np.array([" ".join(test.texts[c]) for c in test.classes]) for test in tests.values()])
     top1 = measured[0]
-    measured.append(Measured(f"{task.label}_mean_per_class_accuracy", top1.chance, top1.outcomes, classes))
+    per_class = f"{task.label}_mean_per_class_accuracy"
+    measured.append(Measured(per_class, top1.chance, top1.outcomes, classes, top1.most_frequent))
     findings.measure(cohort, measured)
 
 

@@ -57,12 +57,14 @@ class Measured:
         chance: (n,) float, the expected outcome of each item under random scores.
         outcomes: per aligner (n,) float.
         groups: (n,) str: the metric is the mean over groups of their means; None for the plain mean.
+        most_frequent: (n,) float, the outcomes when every answer is the most frequent class; None without classes.
     """
 
     metric: str
     chance: np.ndarray
     outcomes: Mapping[str, np.ndarray]
     groups: np.ndarray | None = None
+    most_frequent: np.ndarray | None = None
 
 
 def joined(parts: Mapping[Key, Sequence[np.ndarray]]) -> dict[Key, np.ndarray]:
@@ -92,6 +94,7 @@ def pooled(parts: Sequence[tuple[Cohort, Sequence[Measured]]], language: str) ->
     together = replace(cohorts[0], families=families, repeat=repeat, candidates=candidates, language=language)
     measured = []
     for metrics in zip(*(metrics for _, metrics in parts), strict=True):
+        most = [metric.most_frequent for metric in metrics]
         everywhere = [name for name in metrics[0].outcomes if all(name in metric.outcomes for metric in metrics)]
         measured.append(
             Measured(
@@ -99,6 +102,7 @@ def pooled(parts: Sequence[tuple[Cohort, Sequence[Measured]]], language: str) ->
                 chance=np.concatenate([metric.chance for metric in metrics]),
                 outcomes={name: np.concatenate([metric.outcomes[name] for metric in metrics]) for name in everywhere},
                 groups=groups,
+                most_frequent=None if any(one is None for one in most) else np.concatenate(most),
             )
         )
     return together, measured

@@ -7,8 +7,8 @@ import numpy as np
 
 from pipeline.alignment.dense import DenseHead
 from pipeline.alignment.zero_shot import classifier
+from pipeline.config import CAPTION_SUPERVISED, MASK_SUPERVISED, with_method
 from pipeline.evaluation.embeddings import TrainedAligner
-from pipeline.evaluation.outcomes import PROJECTOR
 
 
 class PatchMethod(Protocol):
@@ -55,7 +55,7 @@ class LocalProjector:
 
 
 class RegionHead:
-    """A dense head, fitted to regions of composed training scenes."""
+    """A dense head, fitted to regions of composed training scenes: by their masks, or found by captions."""
 
     def __init__(self, aligner: TrainedAligner, name: str, head: str) -> None:
         """Open the dense head `head`; errors as `DenseHead.from_folder`, and as `require_same_encoder`."""
@@ -83,11 +83,18 @@ class RegionHead:
 
 
 def methods_of(aligner: TrainedAligner) -> list[PatchMethod]:
-    """How an aligner segments. With a dense head there are two methods: that head, and the plain projector."""
-    if aligner.spec.evaluation.dense_head is None:
-        return [LocalProjector(aligner, aligner.name)]
-    plain = LocalProjector(aligner, f"{aligner.name}-{PROJECTOR}")
-    return [RegionHead(aligner, aligner.name, aligner.spec.evaluation.dense_head), plain]
+    """How an aligner segments: by its projector of local tokens, and by a dense head of either supervision it names.
+
+    A dense head reads the aligner's encoders and masks or captions, and nothing of its own head, so it is a method
+    beside it.
+    """
+    evaluation = aligner.spec.evaluation
+    methods: list[PatchMethod] = [LocalProjector(aligner, aligner.name)]
+    heads = {MASK_SUPERVISED: evaluation.dense_head, CAPTION_SUPERVISED: evaluation.caption_head}
+    for method, head in heads.items():
+        if head is not None:
+            methods.append(RegionHead(aligner, with_method(aligner.name, method), head))
+    return methods
 
 
 def patch_classifier(

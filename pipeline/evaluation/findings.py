@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from pipeline.config import EvaluateParams
 from pipeline.evaluation.cohorts import Cohort, Measured
-from pipeline.evaluation.outcomes import Comparisons, compare, report
-from pipeline.evaluation.overlap import Measure, Overlap, OverlapBootstrap, chance_of
-from pipeline.evaluation.results import AVERAGE, Difference, Evaluated, Row, TaskResult
+from pipeline.evaluation.outcomes import Comparisons, Levels, compare, report
+from pipeline.evaluation.overlap import Measure, Overlap, OverlapBootstrap, chance_of, most_frequent_of
+from pipeline.evaluation.ranks import MedianBootstrap
+from pipeline.evaluation.results import AVERAGE, Difference, Evaluated, Row, TaskResult, lower_is_better
 from pipeline.statistics import spread
 
 
@@ -24,6 +27,24 @@ class Findings:
     def measure(self, cohort: Cohort, measured: Sequence[Measured]) -> None:
         """Add the rows and differences of some metrics on a cohort."""
         rows, differences = report(cohort, measured, self._comparisons, self._draws, self._seed)
+        self.rows += rows
+        self.differences += differences
+
+    def measure_medians(self, cohort: Cohort, metric: str, ranks: Mapping[str, np.ndarray], chance: float) -> None:
+        """Add the rows and differences of median ranks on a cohort.
+
+        Args:
+            ranks: per aligner (n,) int64.
+            chance: the median rank under random orders.
+        """
+        bootstrap = MedianBootstrap(cohort.families, self._draws, self._seed, cohort.repeat)
+        repeats = np.unique(cohort.repeat)
+        spreads = {
+            name: spread([float(np.median(of[cohort.repeat == repeat])) for repeat in repeats])
+            for name, of in ranks.items()
+        }
+        items = len(cohort.repeat)
+        rows, differences = compare(cohort, metric, bootstrap, ranks, spreads, Levels(chance), items, self._comparisons)
         self.rows += rows
         self.differences += differences
 
@@ -47,8 +68,9 @@ class Findings:
                 name: spread([bootstrap.value(overlap.of_repeat(repeat)) for repeat in range(repeats)])
                 for name, overlap in overlaps.items()
             }
-            chance = chance_of(measure, truth.sum(axis=(0, 1)), classes)
-            rows, differences = compare(cohort, metric, bootstrap, overlaps, spreads, chance, items, self._comparisons)
+            pixels = truth.sum(axis=(0, 1))
+            levels = Levels(chance_of(measure, pixels, classes), most_frequent_of(measure, pixels))
+            rows, differences = compare(cohort, metric, bootstrap, overlaps, spreads, levels, items, self._comparisons)
             self.rows += rows
             self.differences += differences
 
@@ -68,6 +90,7 @@ class Findings:
             differences=tuple(self.differences),
             sentences=tuple(sentence(difference) for difference in self.differences),
             left_out=tuple(self.left_out),
+            controls=self._comparisons.controls(row.aligner for row in self.rows),
         )
         return Evaluated(result, tuple(examples))
 
@@ -89,5 +112,8 @@ def sentence(difference: Difference) -> str:
     measured = f"{difference.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
     if not difference.excludes_zero:
         return f"{difference.aligner} against {difference.versus} {where}: no established difference ({measured})."
-    verb = "beats" if difference.difference > 0 else "falls behind"
+    if not difference.established:
+        return f"{difference.aligner} against {difference.versus} {where}: neither is above chance ({measured})."
+    better = (difference.difference > 0) != lower_is_better(difference.metric)
+    verb = "beats" if better else "falls behind"
     return f"{difference.aligner} {verb} {difference.versus} {where} ({measured})."

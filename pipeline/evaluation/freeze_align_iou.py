@@ -29,11 +29,13 @@ def present_class_ious(
 
     Returns:
         classes (n,) int64 that are present; their IoU (n,) float; and what a map of even random numbers is expected to
-        give (expected intersection over expected union), (n,) float.
+        give (expected intersection over expected union), (n,) float. All are empty for a picture without a class.
     """
     values = np.where(labels == VOID, BACKGROUND, labels).astype(np.int32)
     truth = np.asarray(Image.fromarray(values).resize((SIDE, SIDE), Image.Resampling.NEAREST))
     classes = np.unique(truth[truth >= 0]).astype(np.int64)
+    if not classes.size:
+        return classes, np.empty(0), np.empty(0)
     maps = torch.from_numpy(np.ascontiguousarray(scores[:, classes].T, dtype=np.float32))
     maps = torch.nn.functional.interpolate(maps.reshape(1, len(classes), *patch_grid), (SIDE, SIDE), mode="bilinear")[0]
     low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)

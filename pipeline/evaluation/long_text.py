@@ -111,7 +111,8 @@ def _longest(name: str, ranks: Ranks, items: LongSet, k: int, draws: int, seed: 
     lines = []
     for way in WAYS:
         families = np.concatenate([test.side(way)[0] for test in items.tests.values()])
-        bootstrap = FamilyBootstrap(families, draws, seed)
+        repeat = np.repeat(list(items.tests), [len(test.side(way)[0]) for test in items.tests.values()])
+        bootstrap = FamilyBootstrap(families, draws, seed, repeat=repeat)
         hits = {tokens: hits_at(ranks.by[way, tokens], k) for tokens in ranks.lengths}
         best = max(hits, key=lambda tokens: (hits[tokens].mean(), -tokens))
         what = f"{items.name} scenes" if items.group == "scenes" else items.name

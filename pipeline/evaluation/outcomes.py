@@ -1,28 +1,30 @@
 """From outcomes per test item to rows and differences: the same statistics for every task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config import EvaluateParams
+from pipeline.config import CAPTION_SUPERVISED, EvaluateParams, control_of, split_method, with_method
 from pipeline.evaluation.cohorts import Cohort, Measured
-from pipeline.evaluation.results import Difference, Row
-from pipeline.statistics import ClusterBootstrap, FamilyBootstrap, Outcomes, spread
-
-PROJECTOR = "projector"  # of an aligner with a dense head, its plain projector of local tokens is a method beside it
+from pipeline.evaluation.results import Difference, Row, lower_is_better
+from pipeline.statistics import ClusterBootstrap, FamilyBootstrap, Interval, Outcomes, spread
 
 
 @dataclass(frozen=True)
 class Comparisons:
-    """Which aligners an aligner is compared with.
+    """Which rows of a result are compared.
+
+    A row is an aligner or one of its further methods (`<aligner>-<method>`), and is compared with the same method
+    alone: a head that was fitted to masks never with one that was not. A head that was fitted to captions of scenes is
+    compared with plain projectors too, as neither has seen a mask.
 
     Attributes:
-        control: every other aligner is compared with it; None for none.
+        control: aligner -> its control; a name is the control of all others, None for none.
         versus: aligner -> one more that it is compared with.
     """
 
-    control: str | None
+    control: str | Mapping[str, str] | None
     versus: Mapping[str, str]
 
     @classmethod
@@ -30,13 +32,33 @@ class Comparisons:
         """Those that params.yaml asks for."""
         return cls(params.control, params.versus)
 
-    def partners(self, aligner: str) -> tuple[str, ...]:
-        """The aligners that `aligner` is compared with, the control first; never itself.
+    def partners(self, row: str) -> tuple[str, ...]:
+        """The rows that `row` is compared with, its control first; never itself."""
+        aligner, method = split_method(row)
+        versus = self.versus.get(aligner)
+        named = [control_of(self.control, row), None if versus is None else with_method(versus, method)]
+        if method == CAPTION_SUPERVISED:
+            named += [aligner, versus]
+        return tuple(dict.fromkeys(other for other in named if other is not None and other != row))
 
-        A second method of an aligner (`<aligner>-projector`) is one of them.
-        """
-        named = (self.control, self.versus.get(aligner), f"{aligner}-{PROJECTOR}")
-        return tuple(dict.fromkeys(other for other in named if other is not None and other != aligner))
+    def controls(self, rows: Iterable[str]) -> dict[str, str]:
+        """The control of each of these rows, where it is one of them."""
+        names = list(dict.fromkeys(rows))
+        found = {name: control_of(self.control, name) for name in names}
+        return {name: control for name, control in found.items() if control in names and control is not None}
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What a metric is without any model.
+
+    Attributes:
+        chance: the value under random answers.
+        most_frequent: the value when every answer is the most frequent class; None where there are no classes.
+    """
+
+    chance: float
+    most_frequent: float | None = None
 
 
 def report(
@@ -51,13 +73,18 @@ def report(
     """
     rows: list[Row] = []
     differences: list[Difference] = []
-    ungrouped = FamilyBootstrap(cohort.families, draws, seed)
+    ungrouped = FamilyBootstrap(cohort.families, draws, seed, repeat=cohort.repeat)
     for metric in measured:
         groups = metric.groups
-        bootstrap = ungrouped if groups is None else FamilyBootstrap(cohort.families, draws, seed, groups)
+        bootstrap = ungrouped
+        if groups is not None:
+            bootstrap = FamilyBootstrap(cohort.families, draws, seed, groups, cohort.repeat)
         spreads = {name: _spread(cohort, outcomes, groups) for name, outcomes in metric.outcomes.items()}
-        chance, items = bootstrap.value(metric.chance), len(metric.chance)
-        new = compare(cohort, metric.metric, bootstrap, metric.outcomes, spreads, chance, items, comparisons)
+        most = None if metric.most_frequent is None else bootstrap.value(metric.most_frequent)
+        levels = Levels(bootstrap.value(metric.chance), most)
+        new = compare(
+            cohort, metric.metric, bootstrap, metric.outcomes, spreads, levels, len(metric.chance), comparisons
+        )
         rows += new[0]
         differences += new[1]
     return rows, differences
@@ -69,7 +96,7 @@ def compare(
     bootstrap: ClusterBootstrap[Outcomes],
     outcomes: Mapping[str, Outcomes],
     spreads: Mapping[str, float | None],
-    chance: float,
+    levels: Levels,
     items: int,
     comparisons: Comparisons,
 ) -> tuple[list[Row], list[Difference]]:
@@ -78,31 +105,34 @@ def compare(
     Args:
         outcomes: per aligner, in the form that `bootstrap` takes.
         spreads: per aligner, the standard deviation over repeats.
-        chance: the value under random answers.
         items: number of test items.
     """
+    samples = {name: bootstrap.sample(of) for name, of in outcomes.items()}
+    intervals = {name: _within(bootstrap.interval(sample), metric) for name, sample in samples.items()}
     rows: list[Row] = []
     differences: list[Difference] = []
-    for aligner, of_aligner in outcomes.items():
+    for aligner, sample in samples.items():
         rows.append(
             Row(
                 aligner=aligner,
                 metric=metric,
-                value=bootstrap.value(of_aligner),
-                chance=chance,
-                ci=bootstrap.interval(of_aligner),
+                value=sample.value,
+                chance=levels.chance,
+                ci=intervals[aligner],
                 sd_repeats=spreads[aligner],
                 n_items=items,
                 n_candidates=float(np.mean(cohort.candidates)),
                 n_families=bootstrap.families,
                 repeats=len(cohort.candidates),
+                most_frequent=levels.most_frequent,
                 **cohort.labels,
             )
         )
         for partner in comparisons.partners(aligner):
-            if partner not in outcomes:
+            if partner not in samples:
                 continue
-            compared = bootstrap.compare(of_aligner, outcomes[partner])
+            compared = bootstrap.compare(sample, samples[partner])
+            better = aligner if (compared.difference > 0) != lower_is_better(metric) else partner
             differences.append(
                 Difference(
                     aligner=aligner,
@@ -113,10 +143,25 @@ def compare(
                     ratio=compared.ratio,
                     ratio_ci=compared.ratio_interval,
                     excludes_zero=compared.excludes_zero,
+                    established=compared.excludes_zero and _beyond(intervals[better], levels.chance, metric),
+                    p=compared.p,
                     **cohort.labels,
                 )
             )
     return rows, differences
+
+
+def _within(interval: Interval | None, metric: str) -> Interval | None:
+    """The part of an interval where values can lie: fractions from 0 to 1, ranks from 1."""
+    low, high = (1.0, float("inf")) if lower_is_better(metric) else (0.0, 1.0)
+    return None if interval is None else (max(interval[0], low), min(interval[1], high))
+
+
+def _beyond(interval: Interval | None, chance: float, metric: str) -> bool:
+    """Whether an interval lies on the better side of chance."""
+    if interval is None:
+        return False
+    return interval[1] < chance if lower_is_better(metric) else interval[0] > chance
 
 
 def _spread(cohort: Cohort, outcomes: np.ndarray, groups: np.ndarray | None) -> float | None:

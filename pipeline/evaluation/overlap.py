@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.statistics import ClusterBootstrap
+from pipeline.statistics import REPEAT_DRAWS, ClusterBootstrap, Repeats
 
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -28,6 +28,10 @@ class Overlap:
         """The counts of one repeat alone."""
         one = slice(repeat, repeat + 1)
         return Overlap(self.hits[one], self.truth[one], self.predicted[one])
+
+    def of_families(self, chosen: np.ndarray) -> "Overlap":
+        """The counts of the families at which `chosen` (F,) is true."""
+        return Overlap(self.hits[:, chosen], self.truth[:, chosen], self.predicted[:, chosen])
 
 
 def count_overlap(
@@ -92,6 +96,14 @@ def chance_of(measure: Measure, truth: np.ndarray, candidates: int) -> float:
     return float(measure(truth / candidates, truth, taken))
 
 
+def most_frequent_of(measure: Measure, truth: np.ndarray) -> float:
+    """The value when every pixel is taken for the class with most true pixels (C,)."""
+    taken = np.zeros_like(truth)
+    most = int(truth.argmax())
+    taken[most] = truth.sum()
+    return float(measure(np.minimum(taken, truth), truth, taken))
+
+
 class OverlapBootstrap(ClusterBootstrap[Overlap]):
     """A measure of areas. All pixels of a family are drawn together; repeats are pooled."""
 
@@ -115,6 +127,27 @@ class OverlapBootstrap(ClusterBootstrap[Overlap]):
 
     def draws(self, outcomes: Overlap) -> np.ndarray:
         """See `ClusterBootstrap`."""
-        seen = (outcomes.truth + outcomes.predicted).any(axis=(0, 1))  # other classes are in no mean
-        counts = (outcomes.hits, outcomes.truth, outcomes.predicted)
-        return self._measure(*(self.times @ count.sum(axis=0)[:, seen] for count in counts))
+        counts = _seen(outcomes)
+        return self._measure(*(self.times @ count.sum(axis=0) for count in counts))
+
+    def repeats(self, outcomes: Overlap) -> Repeats | None:
+        """See `ClusterBootstrap`; the repeats weigh by their true pixels, and one without any is left out."""
+        counts = _seen(outcomes)
+        pixels = counts[1].sum(axis=(1, 2))
+        tested = np.flatnonzero(pixels)
+        if len(tested) < 2:
+            return None
+        few = self.times[:REPEAT_DRAWS]
+        values = np.array([self._measure(*(count[repeat].sum(axis=0) for count in counts)) for repeat in tested])
+        draws = np.full((len(few), len(tested)), np.nan)
+        for place, repeat in enumerate(tested):
+            drawn = [few @ count[repeat] for count in counts]
+            found = drawn[1].any(axis=1)
+            draws[found, place] = self._measure(*(count[found] for count in drawn))
+        return Repeats(values, draws, pixels[tested] / pixels.sum())
+
+
+def _seen(outcomes: Overlap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The counts of the classes that are there or are predicted; other ones are in no mean."""
+    seen = (outcomes.truth + outcomes.predicted).any(axis=(0, 1))
+    return outcomes.hits[..., seen], outcomes.truth[..., seen], outcomes.predicted[..., seen]

@@ -4,7 +4,7 @@ A result is a JSON file; a flat CSV of its rows serves `dvc plots` and a small n
 lie examples to look at, single answers of one aligner.
 """
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,13 @@ from pipeline.statistics import Interval
 
 SCHEMA = 2
 AVERAGE = "average"  # in place of a language: the mean over all languages but English
+RANK = "rank"  # with which the names of metrics end that are better the lower they are
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric is a rank, of which the lower is the better, and no fraction."""
+    return metric.endswith(RANK)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -32,6 +38,7 @@ class Row:
         sd_repeats: standard deviation of the value over repeats.
         n_items: test items of all repeats together.
         n_candidates: mean over repeats.
+        most_frequent: the value when every answer is the most frequent class of the repeat; None without classes.
         prompt_set: templates of a zero-shot classifier.
         language: of the texts, or "average".
         tokens: length at which texts were cut, special tokens included.
@@ -51,6 +58,7 @@ class Row:
     prompt_set: str | None = None
     language: str | None = None
     tokens: int | None = None
+    most_frequent: float | None = None
 
     @property
     def measure(self) -> str:
@@ -67,7 +75,13 @@ class Row:
 
 @dataclass(frozen=True, config=_STRICT)
 class Difference:
-    """An aligner against another on the same test items: difference and ratio with 95 % intervals."""
+    """An aligner against another on the same test items: difference and ratio with 95 % intervals.
+
+    Attributes:
+        excludes_zero: whether the interval of the difference does.
+        established: whether it does, and the interval of the better one lies beyond chance as well.
+        p: two-sided, of no difference, not corrected for the number of comparisons; None without an interval.
+    """
 
     aligner: str
     versus: str
@@ -81,6 +95,8 @@ class Difference:
     prompt_set: str | None = None
     language: str | None = None
     tokens: int | None = None
+    established: bool = False
+    p: float | None = None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -93,6 +109,8 @@ class TaskResult:
         unit: what an item is.
         sentences: which differences are established.
         left_out: what was not evaluated, and why.
+        controls: the control of each row that has one here, by name.
+        caveats: in what a control differs from its aligner beside the weights of its image encoder.
     """
 
     task: str
@@ -102,6 +120,8 @@ class TaskResult:
     differences: tuple[Difference, ...]
     sentences: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    controls: dict[str, str] = field(default_factory=dict)
+    caveats: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     def summary(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -116,8 +136,8 @@ class TaskResult:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(asdict(self), folder / f"{self.task}.json")
         write_json(self.summary(), folder / f"{self.task}.summary.json")
-        columns = ["name", *(field.name for field in fields(Row) if field.name != "ci"), "ci_low", "ci_high"]
-        fractions = [row for row in self.rows if not row.metric.endswith("median_rank")]
+        columns = ["name", *(one.name for one in fields(Row) if one.name != "ci"), "ci_low", "ci_high"]
+        fractions = [row for row in self.rows if not lower_is_better(row.metric)]
         write_csv((row.flat() for row in fractions), columns, folder / f"{self.task}.csv")
 
     @classmethod

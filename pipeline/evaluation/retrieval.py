@@ -8,13 +8,11 @@ import numpy as np
 from pipeline.config import EvaluateParams, RetrievalParams
 from pipeline.datasets.caption_pairs import read_caption_pairs
 from pipeline.evaluation.caption_sets import RetrievalSet, both_ways, recall, retrieval_sets
-from pipeline.evaluation.cohorts import Cohort
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import answers, image_reference, shares, showcase
 from pipeline.evaluation.findings import Findings
 from pipeline.evaluation.metrics import chance_median_rank
-from pipeline.evaluation.results import Evaluated, Row
-from pipeline.statistics import spread
+from pipeline.evaluation.results import Evaluated
 
 PROTOCOL = (
     "Per repeat, the images of the test split of a data set against the distinct English captions of that split, both "
@@ -44,9 +42,7 @@ def evaluate_retrieval(
             cohort, measured = recall(direction, dataset, tested, by_aligner, task.recall_at)
             findings.measure(cohort, measured)
             chance = _chance_median(direction, tested)
-            findings.rows += [
-                _median_row(cohort, direction, name, by_query, chance) for name, by_query in by_aligner.items()
-            ]
+            findings.measure_medians(cohort, f"{direction}_median_rank", by_aligner, chance)
         if 0 in tested:
             first[dataset] = tested[0]
     shown = showcase(aligners, params)
@@ -58,23 +54,6 @@ def _chance_median(direction: str, tested: Mapping[int, RetrievalSet]) -> float:
     """Median rank under random orders, mean over repeats."""
     sides = [items.side(direction) for items in tested.values()]
     return float(np.mean([chance_median_rank(counts, candidates) for _, counts, candidates in sides]))
-
-
-def _median_row(cohort: Cohort, direction: str, aligner: str, ranks: np.ndarray, chance: float) -> Row:
-    """The median has no interval here: it is not a mean of families."""
-    return Row(
-        aligner=aligner,
-        metric=f"{direction}_median_rank",
-        value=float(np.median(ranks)),
-        chance=chance,
-        ci=None,
-        sd_repeats=spread([float(np.median(ranks[cohort.repeat == repeat])) for repeat in np.unique(cohort.repeat)]),
-        n_items=len(ranks),
-        n_candidates=float(np.mean(cohort.candidates)),
-        n_families=len(np.unique(cohort.families.astype(str))),
-        repeats=len(cohort.candidates),
-        **cohort.labels,
-    )
 
 
 def _examples(aligner: TrainedAligner, sets: Mapping[str, RetrievalSet], count: int) -> Iterator[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """Evaluating every aligner on one task."""
 
+from dataclasses import replace
+
 import torch
 
 from pipeline.config import TASKS, EvaluateSettings, imported
@@ -20,5 +22,8 @@ def evaluate_task(settings: EvaluateSettings) -> TaskResult:
     aligners = [TrainedAligner(name, spec, repeats, device) for name, spec in settings.aligners.items()]
     evaluate = imported(TASKS[settings.name].evaluate)
     evaluated: Evaluated = evaluate(aligners, settings.task, params, repeats, settings.seed)
+    compared = set(evaluated.result.controls)
+    caveats = tuple(caveat for caveat in settings.caveats if caveat.partition(" ")[0] in compared)
+    evaluated = replace(evaluated, result=replace(evaluated.result, caveats=caveats))
     evaluated.write(RESULTS, params.showcase)
     return evaluated.result

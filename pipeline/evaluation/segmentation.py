@@ -31,8 +31,9 @@ from pipeline.paths import index_folder
 PROTOCOL = (
     "Composed scenes, not photographs: cut-outs on a plain background with exact masks. Per repeat, the pixels of "
     "those objects count whose concept family is in the test split; background and other objects are void. Each patch "
-    "token goes through the dense head of the aligner, fitted to the train objects of other composed scenes; in rows "
-    "that end in `-projector`, and of aligners without a dense head, through the projector of local tokens alone. Its "
+    "token goes through the projector of local tokens of the aligner; in rows that end in `-mask-supervised`, through "
+    "a dense head fitted to the train objects of other composed scenes by their masks; in rows that end in "
+    "`-caption-supervised`, through one fitted to captions of the train objects of these scenes without masks. Its "
     "cosines with one vector per class, the mean of the unit vectors of the prompts brought back to unit length, are "
     "interpolated bilinearly to the pixels, and the highest wins. In other languages than English a class is its bare "
     "translated name. Candidates are all classes of the label in the data set, trained ones included. Intersections "

@@ -164,19 +164,25 @@ class _Task:
 
 def _report_overlap(findings: Findings, task: _Task, overlaps: Mapping[str, Overlap]) -> None:
     """Rows and differences of mIoU and pixel accuracy."""
-    if not next(iter(overlaps.values())).truth.any():
+    labelled: np.ndarray = next(iter(overlaps.values())).truth.any(axis=(0, 2))
+    if not labelled.any():
         findings.left_out.append(f"{task.benchmark.dataset}: no pixel of a class")
         return
-    cohort = task.cohort(task.ids, np.arange(task.repeats))
+    # a picture without a class adds to no figure, and a resample of such pictures alone would have none
+    overlaps = {name: overlap.of_families(labelled) for name, overlap in overlaps.items()}
+    cohort = task.cohort(task.ids[labelled], np.arange(task.repeats))
     suffix = "" if task.benchmark.background is None else "_with_background"
     measures = {f"mIoU{suffix}": mean_iou_of_all, f"pixel_accuracy{suffix}": pixel_accuracy}
-    findings.measure_areas(cohort, measures, overlaps, len(task.pictures))
+    findings.measure_areas(cohort, measures, overlaps, int(labelled.sum()))
 
 
 def _report_ious(
     findings: Findings, task: _Task, items: Mapping[str, list[tuple[int, str, int, float, float]]]
 ) -> None:
     """Rows and differences of Freeze-Align's figure: the mean over pictures, then over classes."""
+    if not next(iter(items.values())):
+        findings.left_out.append(f"{task.benchmark.dataset}: no pixel of a class")
+        return
     repeat, picture, number, _, chance = zip(*next(iter(items.values())), strict=True)
     outcomes = {name: np.array([iou for *_, iou, _ in of_method]) for name, of_method in items.items()}
     cohort = task.cohort(np.array(picture, dtype=str), np.array(repeat, dtype=np.int64))

@@ -143,7 +143,15 @@ def accuracy(
     cohort = Cohort.of_repeats(dataset, families, candidates, prompt_set=prompt_set, language=language)
     measured = []
     for k in TOP:
+        frequent = np.concatenate([_most_frequent(test.classes, k) for test in tests.values()])
         chance = [chance_at(np.ones(len(t.images), dtype=np.int64), len(t.texts), k) for t in tests.values()]
         outcomes = {name: hits_at(by_image, k) for name, by_image in ranks.items()}
-        measured.append(Measured(f"{label}_top{k}_accuracy", np.concatenate(chance), outcomes))
+        metric = f"{label}_top{k}_accuracy"
+        measured.append(Measured(metric, np.concatenate(chance), outcomes, most_frequent=frequent))
     return cohort, measured
+
+
+def _most_frequent(classes: np.ndarray, k: int) -> np.ndarray:
+    """1.0 for the images (n,) of the k classes with most of them, else 0.0; of equals the first."""
+    numbers, counts = np.unique(classes, return_counts=True)
+    return np.isin(classes, numbers[np.argsort(-counts, kind="stable")[:k]]).astype(np.float64)

@@ -1,6 +1,6 @@
 """The blocks that all tasks share: values, protocol, what was left out, sentences, differences."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from markupsafe import Markup
@@ -12,14 +12,12 @@ from pipeline.reporting.numbers import interval, number
 from pipeline.reporting.style import AlignerStyle
 
 Key = tuple[str, str, str, str, str]
+Order = Callable[[list[Key]], list[Key]]
 SMALL = 0.02  # a smaller fraction is shown with two decimals of a per cent
 _ASPECTS = ("data set", "metric", "prompts", "language", "tokens")
-_HIGHER = Markup(
-    '<span class="better" title="better than {0}: the interval of the paired difference excludes zero">▲</span>'
-)
-_LOWER = Markup(
-    '<span class="worse" title="worse than {0}: the interval of the paired difference excludes zero">▼</span>'
-)
+_RULE = "the interval of the paired difference excludes zero, and that of the better one chance"
+_HIGHER = Markup('<span class="better" title="better than {0}: {1}">▲</span>')
+_LOWER = Markup('<span class="worse" title="worse than {0}: {1}">▼</span>')
 
 
 def by_key(nodes: Sequence[Node]) -> dict[Key, dict[str, Node]]:
@@ -30,16 +28,22 @@ def by_key(nodes: Sequence[Node]) -> dict[Key, dict[str, Node]]:
     return grouped
 
 
-def task_blocks(result: Node, style: AlignerStyle) -> list[Block]:
-    """Table of values, protocol, what was left out, sentences and differences of a task's result."""
+def task_blocks(result: Node, style: AlignerStyle, order: Order = list) -> list[Block]:
+    """Table of values, protocol, what was left out, sentences and differences of a task's result.
+
+    Args:
+        order: puts the keys of the table in order; as they come, unless another one is given.
+    """
     rows, differences = result.nodes("rows"), result.nodes("differences")
     source = result.file.as_posix()
     blocks: list[Block] = []
     if rows:
-        blocks.append(_values(rows, differences, source, style))
+        blocks.append(_values(rows, differences, source, style, order))
     else:
         blocks.append(Text("The task was run and has no rows: nothing could be evaluated.", "missing"))
     blocks.append(Text(protocol(result)))
+    if caveats := result.texts("caveats"):
+        blocks += [Text("Controls that differ in more than their image weights:"), Bullets(caveats)]
     if left := result.texts("left_out"):
         blocks += [Text("Left out:"), Bullets(left)]
     if sentences := result.texts("sentences"):
@@ -52,23 +56,29 @@ def task_blocks(result: Node, style: AlignerStyle) -> list[Block]:
     return blocks
 
 
-def _values(rows: list[Node], differences: list[Node], source: str, style: AlignerStyle) -> Table:
+def _values(rows: list[Node], differences: list[Node], source: str, style: AlignerStyle, order: Order) -> Table:
     grouped = by_key(rows)
     aligners = style.ordered({row["aligner"].text() for row in rows})
-    marks = _marks(differences, style.control)
+    marks = _marks(differences, style)
     shown = _varying(list(grouped))
+    classes = any(row.get("most_frequent") is not None for row in rows)
     lines: list[list[Content]] = []
-    for key, by_aligner in grouped.items():
+    for key in order(list(grouped)):
+        by_aligner = grouped[key]
         form = _form(key, by_aligner)
-        chance = next(iter(by_aligner.values()))["chance"]
+        first = next(iter(by_aligner.values()))
         line: list[Content] = [_aspect(key, place) for place in shown]
-        line.append(number(chance, "percent2" if is_fraction(key[1]) else form))
+        line.append(number(first["chance"], "percent2" if is_fraction(key[1]) else form))
+        line += [number(first.get("most_frequent"), form)] if classes else []
         line += [_cell(by_aligner.get(name), form, marks.get((name, key))) for name in aligners]
         lines.append(line)
     caption = "Fractions in per cent with 95 % intervals over concept families."
     if marks:
-        caption += f" ▲ ▼: better or worse than {style.control}; the interval of the paired difference excludes zero."
-    columns = [*(_ASPECTS[place] for place in shown), "chance", *(style.label(name) for name in aligners)]
+        caption += f" ▲ ▼: better or worse than its control; {_RULE}."
+    if classes:
+        caption += " Most frequent: what answering the most frequent class every time would score."
+    levels = ["chance", *(["most frequent"] if classes else [])]
+    columns = [*(_ASPECTS[place] for place in shown), *levels, *(style.label(name) for name in aligners)]
     return Table(caption, source, columns, lines, headers=len(shown))
 
 
@@ -85,14 +95,15 @@ def _cell(row: Node | None, form: str, mark: Markup | None) -> Markup:
     return Markup("{}{} {}").format(number(row["value"], form), mark or Markup(""), interval(row.get("ci"), form))
 
 
-def _marks(differences: list[Node], control: str | None) -> dict[tuple[str, Key], Markup]:
+def _marks(differences: list[Node], style: AlignerStyle) -> dict[tuple[str, Key], Markup]:
     """An arrow for each established difference from the control, by aligner and key; for ranks, lower is better."""
     marks: dict[tuple[str, Key], Markup] = {}
     for node in differences:
-        if node["versus"].text() != control or not node["excludes_zero"].value:
+        control = style.control_of(node["aligner"].text())
+        if node["versus"].text() != control or not node["established"].value:
             continue
         higher = (node["difference"].number() > 0) == is_fraction(node["metric"].text())
-        marks[node["aligner"].text(), key_of(node)] = (_HIGHER if higher else _LOWER).format(control)
+        marks[node["aligner"].text(), key_of(node)] = (_HIGHER if higher else _LOWER).format(control, _RULE)
     return marks
 
 
@@ -107,12 +118,14 @@ def _differences(differences: list[Node], source: str) -> Table:
         line.append(_pair(node["difference"], node.get("ci"), form))
         ratio = node.get("ratio")
         line.append(_pair(ratio, node.get("ratio_ci"), "fixed2"))
-        line.append("established" if node["excludes_zero"].value else "not established")
+        line.append(number(node.get("p"), "compact"))
+        line.append("established" if node["established"].value else "not established")
         lines.append(line)
     caption = (
-        "Paired differences (fractions in percentage points) and ratios, with 95 % intervals over concept families."
+        "Paired differences (fractions in percentage points) and ratios, with 95 % intervals over concept families. "
+        f"Established: {_RULE}. P-values are two-sided, of no difference; neither is corrected for the number of them."
     )
-    columns = ["comparison", *(_ASPECTS[place] for place in shown), "difference", "ratio", "difference from zero"]
+    columns = ["comparison", *(_ASPECTS[place] for place in shown), "difference", "ratio", "p", "verdict"]
     return Table(caption, source, columns, lines, headers=1 + len(shown))
 
 

@@ -77,7 +77,7 @@ def model(folder: Path, weights: dict[str, str], pairs: int, epochs: int) -> Non
         side: {"digest": view, "compared": {"weights": weights[view]}, "described": {"model": f"{view}-net"}}
         for side, view in views.items()
     }
-    put(folder / "config.json", {"views": views, "parameters": 3, "fingerprints": fingerprints})
+    put(folder / "config.json", {"views": views, "parameters": 3, "kept": 5, "fingerprints": fingerprints})
     repeats = {f"repeat_{i}": {"samples_seen": pairs * epochs, "training_pairs": pairs} for i in range(2)}
     put(folder / "metrics.json", {"samples_seen": 2 * pairs * epochs, "seconds": 1.5, "repeats": repeats})
 

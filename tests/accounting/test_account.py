@@ -70,20 +70,27 @@ def test_seconds_are_those_of_the_last_run_and_null_where_outputs_were_restored(
 def test_parameters_of_aligners(run: Path) -> None:
     again, default = costs(run)["aligners"]
     assert (again["aligner"], default["aligner"]) == ("again", "default")
-    assert default["trainable"] == 3
+    assert (default["trainable"], default["kept"]) == (3, 5)
     assert default["image_encoder"] == {"view": "eye", "model": "eye-net", "parameters": EYE}
     assert default["text_encoder"] == {"view": "words", "model": "words-net", "parameters": WORDS}
-    assert default["total"] == 3 + EYE + WORDS
-    assert default["trainable_share"] == pytest.approx(3 / (3 + EYE + WORDS))
+    assert default["total"] == 3 + 5 + EYE + WORDS
+    assert default["trainable_share"] == pytest.approx(3 / (3 + 5 + EYE + WORDS))
     assert default["samples_seen"] == 2 * 8 * 3
     assert default["samples_seen_by_repeat"] == {"repeat_0": 24, "repeat_1": 24}
     assert default["training_pairs_by_repeat"] == {"repeat_0": 8, "repeat_1": 8}
     assert default["train_seconds"] == 1.5
 
 
+def test_an_aligner_that_does_not_count_its_kept_rows_apart_is_refused(run: Path) -> None:
+    path = run / "data/models/default/config.json"
+    put(path, {name: value for name, value in json.loads(path.read_text()).items() if name != "kept"})
+    with pytest.raises(DataError, match="expected the field 'kept'.*dvc repro"):
+        costs(run)
+
+
 def test_ratios_of_the_run_by_hand(run: Path) -> None:
     ratios = {entry["name"]: entry for entry in costs(run)["ratios"]}
-    assert ratios["default.trainable_share"]["value"] == pytest.approx(3 / (3 + EYE + WORDS))
+    assert ratios["default.trainable_share"]["value"] == pytest.approx(3 / (3 + 5 + EYE + WORDS))
     in_loop = 2 * (48 + 24)  # samples of both aligners through both encoders
     assert ratios["encode_once.rows_through_backbones"]["value"] == pytest.approx(in_loop / (10 + 25))
     seconds = ratios["encode_once.backbone_seconds"]
@@ -145,7 +152,7 @@ def test_the_terminal_shows_all_three_tables(run: Path) -> None:
     lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
     assert lines["encode"][1:4] == ["3", "4.0", "0"]
     assert lines["train"][2] == "restored"
-    assert lines["default"][1:5] == ["3", "34", "8.82%", "48"]
+    assert lines["default"][1:6] == ["3", "5", "39", "7.69%", "48"]
     assert lines["poster.compute_openai_clip"][1:] == ["54.6", "65x"]
 
 

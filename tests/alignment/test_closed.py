@@ -16,9 +16,11 @@ from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.closed_form.kernel import gamma_of, kernel_ridge, nystrom_root
 from pipeline.alignment.closed_form.linear import cca, procrustes, ridge, whitening
 from pipeline.alignment.closed_form.moments import Moments, MomentSums
+from pipeline.alignment.closed_form.usable import require_spread_of_pairs
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.data.resident import ResidentFeatures
+from pipeline.alignment.heads.fitted import fitted_and_kept
 from pipeline.alignment.heads.vectors import image_vector, text_vector
 from pipeline.alignment.saved import HeadConfig, ProjectionHeads, head_entry, save_heads
 from pipeline.alignment.training.initial_head import initial_head, input_whitening
@@ -337,3 +339,68 @@ def test_inputs_are_whitened_by_the_train_split_alone() -> None:
         torch.testing.assert_close(white.mean(0), torch.zeros(rows.shape[1]), atol=1e-3, rtol=0)
         torch.testing.assert_close(white.T @ white / len(white), torch.eye(rows.shape[1]), atol=1e-2, rtol=0)
     assert input_whitening(trained("linear"), data, 0) == (None, None)
+
+
+# --- what cannot be fitted ---
+
+
+def spoilt(side: str, value: float) -> AlignmentData:
+    """`world` with every feature of a side alike, or with one value in it that is not finite."""
+    data = world()
+    images, texts = data.features.images.read(torch.arange(N)), data.features.texts.read(torch.arange(N + 20))
+    for part in (images.cls, images.local) if side == "image" else (texts.tokens,):
+        if np.isfinite(value):
+            part.fill_(value)
+        else:
+            part[7].fill_(value)
+    features = ResidentFeatures(images, texts, torch.device("cpu"))
+    return AlignmentData(features, data.train, data.validation, {}, ("toy",))
+
+
+FORMS: tuple[dict[str, Any], ...] = (
+    {"cca": {}},
+    {"ridge": {"direction": "text-to-image"}},
+    {"procrustes": {}},
+    {"asif": {}},
+    {"kernel-ridge": {"features": "exact"}},
+    {"kernel-ridge": {"features": "fourier", "size": 8}},
+)
+
+
+@pytest.mark.parametrize("forms", FORMS)
+@pytest.mark.parametrize("side", ["image", "text"])
+@pytest.mark.parametrize(("value", "complaint"), [(3.1, "that differ"), (np.nan, "finite"), (np.inf, "finite")])
+def test_features_that_cannot_be_fitted_to_are_refused_by_side(
+    forms: dict[str, Any], side: str, value: float, complaint: str
+) -> None:
+    data = spoilt(side, value)
+    with pytest.raises(DataError, match=rf"{side} vectors of the train split of repeat 0") as caught:
+        fit_closed(resolved(computed(forms), data)[0], data, 0, seed=0)
+    assert complaint in str(caught.value)
+
+
+def test_whitening_before_a_trained_head_needs_features_that_differ() -> None:
+    with pytest.raises(DataError, match="Expected text vectors of the train split of repeat 0 that differ"):
+        input_whitening(trained(whitening={}), spoilt("text", 2.0), 0)
+
+
+def test_a_large_common_offset_is_no_reason_to_refuse() -> None:
+    x, y = paired()
+    require_spread_of_pairs(moments(x + 1000, y), "some pairs")
+    with pytest.raises(DataError, match="image vectors of some pairs that differ"):
+        require_spread_of_pairs(moments(np.full_like(x, 0.1).astype(np.float32), y.astype(np.float32)), "some pairs")
+
+
+@pytest.mark.parametrize(
+    ("forms", "fitted", "kept"),
+    [
+        ({"ridge": {}}, (2 * D + E) + 2 * D * E, 0),  # both means, and a map of the joined vector
+        ({"kernel-ridge": {"features": "exact"}}, 2 * D + E + 1 + 60 + 60 * E, 60 * 2 * D),
+        ({"kernel-ridge": {"features": "fourier", "size": 8}}, 2 * D + E + 8 + 8 * E, 8 * 2 * D + 8),
+        ({"asif": {}}, 2 * D + E + 4, 60 * (2 * D + E)),
+    ],
+)
+def test_kept_training_rows_are_counted_apart(forms: dict[str, Any], fitted: int, kept: int) -> None:
+    data = world()
+    head, _, _ = fit_closed(resolved(computed(forms), data)[0], data, 0, seed=0)
+    assert fitted_and_kept(head) == (fitted, kept)

@@ -45,6 +45,16 @@ def test_ridge_is_least_squares_with_further_rows() -> None:
     assert head.embed_patches(some.mean(axis=1), unit=False) == pytest.approx(raw.mean(axis=1), abs=3e-3), "linear"
 
 
+@pytest.mark.parametrize(("side", "what"), [(0, "mean patch tokens of regions"), (1, "texts of regions")])
+@pytest.mark.parametrize(("value", "complaint"), [(0.5, "that differ"), (np.nan, "finite")])
+def test_regions_that_teach_nothing_are_refused(side: int, what: str, value: float, complaint: str) -> None:
+    sides = [np.random.default_rng(0).normal(size=(30, width)).astype(np.float32) for width in (6, 4)]
+    sides[side][:] = value
+    with pytest.raises(DataError, match=what) as caught:
+        DenseHead.fit(*sides, 0.5, {})
+    assert complaint in str(caught.value)
+
+
 def test_a_region_is_the_mean_of_the_patches_inside_its_mask() -> None:
     generator = np.random.default_rng(1)
     instances = np.zeros((1, 64, 64), dtype=np.uint8)

@@ -16,7 +16,7 @@ from pipeline.alignment.losses import patch_text as module
 from pipeline.alignment.losses import patch_text_logits, structure_loss
 from pipeline.alignment.losses.objective import Objective
 from pipeline.alignment.losses.regularisers import mixed, noisy
-from pipeline.alignment.losses.structure import neighbours
+from pipeline.alignment.losses.structure import log_neighbours
 from pipeline.alignment.training.stacked import StackedLosses
 from tests.alignment.specs import loss_of, trained
 
@@ -51,7 +51,36 @@ def test_what_a_rotation_keeps_costs_nothing() -> None:
     rotation = torch.linalg.qr(torch.randn(D, D, dtype=torch.float64)).Q
     assert float(structure_loss(x, 3 * x @ rotation, 0.05)) == pytest.approx(0.0, abs=1e-12)
     assert float(structure_loss(x, torch.randn(B, D, dtype=torch.float64), 0.05)) < math.log(2)
-    torch.testing.assert_close(neighbours(x, 0.05).sum(1), torch.ones(B, dtype=torch.float64))
+    torch.testing.assert_close(log_neighbours(x, 0.05).exp().sum(1), torch.ones(B, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.015, 0.005, 0.001])
+@pytest.mark.parametrize("levels", [1, 3])
+def test_gradients_of_the_structure_term_are_those_of_double_precision(temperature: float, levels: int) -> None:
+    """Shares of distant neighbours are too small for a float there; those of near ones still move."""
+    generator = torch.Generator().manual_seed(3)
+    before = torch.randn(40, D, generator=generator)
+    before[1::2] = before[::2] + 0.02 * torch.randn(20, D, generator=generator)  # pairs of near neighbours
+    start = before @ torch.randn(D, K, generator=generator)
+    losses, gradients = [], []
+    for dtype in (torch.float32, torch.float64):
+        after = start.to(dtype, copy=True).requires_grad_()
+        loss = structure_loss(before.to(dtype), after, temperature, levels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert after.grad is not None
+        losses.append(loss.item())
+        gradients.append(after.grad.double())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    size = gradients[1].abs().max()
+    assert size > 1e-3
+    torch.testing.assert_close(gradients[0], gradients[1], atol=2e-3 * float(size), rtol=0)
+
+
+def test_alike_vectors_give_the_structure_term_finite_gradients() -> None:
+    after = torch.ones(B, K, requires_grad=True)  # a head that has collapsed: every centred vector is zero
+    structure_loss(torch.randn(B, D), after, 0.001).backward()  # type: ignore[no-untyped-call]
+    assert after.grad is not None
+    assert torch.isfinite(after.grad).all()
 
 
 def test_texts_are_compared_with_the_tokens_that_fit_them(monkeypatch: pytest.MonkeyPatch) -> None:

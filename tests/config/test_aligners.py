@@ -1,17 +1,14 @@
 """What params.yaml may say of heads, losses and closed forms."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pydantic import ValidationError
 
 from pipeline.config import FreezeAlignHead, TextView, TrainParams
 from pipeline.config.load import validate
 from tests.config.refusals import refusal
 
-ROOT = Path(__file__).resolve().parents[2]
 CCA = {"kind": "closed-form", "forms": {"cca": {}}}
 WHITE = {"image_input": "sum", "whitening": {"sides": "both"}}
 
@@ -85,9 +82,10 @@ def test_templates_are_for_views_of_one_text_embedding(raw: dict[str, Any]) -> N
     assert "`views.vit.templates` has no effect with modality: image of `views.vit`" in refusal(raw)
 
 
-def test_the_default_and_its_control_differ_in_the_images_alone(raw: dict[str, Any]) -> None:
-    aligners = validate(raw).aligners
-    default, control = aligners["default"], aligners["control"]
-    assert control.model_copy(update={"views": default.views, "evaluation": default.evaluation}) == default
-    assert (control.views[0] != default.views[0], control.views[1]) == (True, default.views[1])
-    assert yaml.safe_load((ROOT / "params.yaml").read_text())["aligners"]["control"]["views"][0] == "control"
+@pytest.mark.parametrize("name", ["default", "freeze-align", "multilingual"])
+def test_an_aligner_and_its_control_differ_in_the_images_alone(raw: dict[str, Any], name: str) -> None:
+    params = validate(raw)
+    assert isinstance(params.evaluate.control, dict)
+    one, control = params.aligners[name], params.aligners[params.evaluate.control[name]]
+    assert control.model_copy(update={"views": one.views, "evaluation": one.evaluation}) == one
+    assert (control.views[0], control.views[1]) == ("control", one.views[1])

@@ -79,7 +79,8 @@ def test_sides_of_an_aligner_must_have_their_modality(raw: dict[str, Any]) -> No
 def test_text_tokens_need_a_view_that_keeps_them_and_no_truncated_texts(raw: dict[str, Any]) -> None:
     raw["aligners"]["default"]["head"]["text_tokens"] = "full"
     assert "evaluation.long_text keeps sentence embeddings of cut texts: set text_tokens: pooled" in refusal(raw)
-    raw["aligners"]["default"]["evaluation"].pop("long_text")
+    for name in ("default", "control"):  # which has the same head
+        raw["aligners"][name]["evaluation"].pop("long_text")
     assert "`aligners.default.head.text_tokens` is full, so its view 'minilm' needs `tier: full`" in refusal(raw)
     raw["views"]["minilm"]["tier"] = "full"
     assert fit_of(validate(raw), "default").text_tokens == "full"
@@ -156,6 +157,9 @@ def test_long_texts_of_head_identity_need_scenes_through_its_image_view(clip: di
 
 
 def test_head_identity_takes_projected_features(raw: dict[str, Any]) -> None:
+    for name in ("control-freeze-align", "curated", "uncurated"):
+        del raw["aligners"][name]
+    raw["evaluate"] |= {"control": None, "versus": {}}
     raw["aligners"]["freeze-align"] |= {"head": {"kind": "identity"}, "data": "none", "evaluation": {}}
     assert "set `encoders.vit-s14.pooling: model`, found cls" in refusal(raw)
 

@@ -149,10 +149,10 @@ def test_stores_of_another_modality(raw: dict[str, Any]) -> None:
 
 
 def test_names_that_would_stand_for_two_things(raw: dict[str, Any]) -> None:
-    raw["aligners"]["default-projector"] = copy.deepcopy(raw["aligners"]["control"])
+    raw["aligners"]["default-mask-supervised"] = copy.deepcopy(raw["aligners"]["control"])
     raw["evaluate"]["versus"]["default"] = "default"
     said = refusal(raw)
-    assert "`aligners.default-projector` cannot be" in said
+    assert "`aligners.default-mask-supervised` cannot be" in said
     assert "`evaluate.versus.default` is 'default' itself" in said
     forms = edited(CAPTIONS, "aligners.default.head.forms", {"cca": {"kind": "ridge"}, "b": {"kind": "cca"}})
     assert "form 'cca' is of kind ridge: give it another name." in refusal(forms)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import SegmentationBenchmarksParams
+from pipeline.config import CaptionHeadSpec, SegmentationBenchmarksParams
 from pipeline.config.load import validate
 from pipeline.datasets.index import build_index
 from pipeline.datasets.segmentation import SegmentationSet
@@ -14,7 +14,7 @@ from pipeline.errors import ConfigError
 from tests.config.pages import blocks, merged
 from tests.datasets.label_maps import write_ade20k, write_context, write_mask_folder, write_voc
 
-VOC, OTHERS, WHOLE, HEADS = blocks("docs/segmentation.md")
+VOC, OTHERS, WHOLE, HEADS, TOLD = blocks("docs/segmentation.md")
 WRITERS = {"voc": write_voc, "pascal-context": write_context, "ade20k": write_ade20k, "mask-folder": write_mask_folder}
 SET: dict[str, Any] = {"dataset": "voc", "views": {"default": "vit-448"}, "prompt_set": "ensemble"}
 
@@ -33,6 +33,7 @@ def test_the_entries_to_copy_are_valid() -> None:
     assert [entry.background for entry in benchmarks(VOC).sets] == [None, 0.1, None]
     assert benchmarks(VOC, OTHERS, WHOLE).sets[0].protocol == "freeze-align"
     assert validate(merged(HEADS)).aligners["default"].evaluation.dense_head == "vit"
+    assert validate(merged(TOLD)).aligners["default"].evaluation.caption_head == "vit-captions"
 
 
 @pytest.mark.parametrize("name", ["voc", *OTHERS["datasets"]])
@@ -81,6 +82,24 @@ def test_each_data_set_is_read_in_the_layout_it_names(name: str, tmp_path: Path)
         ({"dense_heads": {"vit": {"text": "e5"}}}, "Name a head of those views"),
         ({"dense_heads": {"vit": {"scenes": "composed"}}}, "name scenes of `use: training`"),
         ({"aligners": {"curated": {"evaluation": {"dense_head": "vit"}}}}, "dense_head needs `dense`"),
+        ({"aligners": {"curated": {"evaluation": {"caption_head": "vit"}}}}, "caption_head needs `dense`"),
+        (
+            {"aligners": {"default": {"evaluation": {"caption_head": "vit"}}}},
+            "is 'vit' of `supervision: masks`; it takes a head of `supervision: captions`",
+        ),
+        (
+            {"aligners": {"default": {"evaluation": {"dense_head": "vit-captions"}}}},
+            "is 'vit-captions' of `supervision: captions`; it takes a head of `supervision: masks`",
+        ),
+        ({"aligners": {"default": {"evaluation": {"caption_head": "many"}}}}, "names 'many'"),
+        (
+            {"dense_heads": {"vit": {"iterations": 3}}},
+            "`dense_heads.vit.iterations` has no effect with supervision: masks of `dense_heads.vit`; it belongs to "
+            "supervision: captions",
+        ),
+        ({"dense_heads": {"vit-captions": {"iteration": 3}}}, "`dense_heads.vit-captions.iteration` is not a key"),
+        ({"dense_heads": {"vit": {"supervision": "boxes"}}}, "'masks', 'captions'"),
+        ({"dense_heads": {"vit-captions": {"image": "vit"}}}, "it needs `tier: full`"),
         (
             {
                 "scenes": {"more": {"pieces": ["stamps"], "use": "training"}},
@@ -93,3 +112,11 @@ def test_each_data_set_is_read_in_the_layout_it_names(name: str, tmp_path: Path)
 def test_what_contradicts_itself_is_named(part: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(says)):
         validate(merged(VOC, part))
+
+
+def test_a_dense_head_learns_from_masks_unless_its_entry_says_captions() -> None:
+    heads = validate(merged()).dense_heads
+    assert {name: head.supervision for name, head in heads.items()}["vit"] == "masks"
+    told = heads["vit-captions"]
+    assert isinstance(told, CaptionHeadSpec)
+    assert (told.iterations, told.matching) == (10, 0.03)

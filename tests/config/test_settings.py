@@ -36,13 +36,16 @@ EVALUATE = {f"evaluate@{task}" for task in TASKS}
 @pytest.mark.parametrize(
     ("path", "value", "stages"),
     [
-        ("train.lr", 0.5, {"train@freeze-align", "train@curated", "train@uncurated"}),
+        ("train.lr", 0.5, {f"train@{name}" for name in
+            ("freeze-align", "control-freeze-align", "curated", "uncurated")}),
         ("train.features", "stream", {f"train@{name}" for name in
-            ("default", "control", "multilingual", "freeze-align", "curated", "uncurated")}),
+            ("default", "control", "multilingual", "control-e5", "freeze-align", "control-freeze-align", "curated",
+             "uncurated")}),
         ("aligners.default.evaluation.dense_head", None, EVALUATE),
         ("aligners.default.evaluation.long_text", None, EVALUATE),
-        ("aligners.default.head.forms.cca.shrink", 0.1, {"train@default", *EVALUATE}),
-        ("aligners.curated.head.train", {"lr": 0.1}, {"train@curated", *EVALUATE}),
+        ("aligners.default.head.forms.cca.shrink", 0.1, {"train@default", "train@control", *EVALUATE}),
+        ("aligners.freeze-align.head.train", {"lr": 0.1}, {"train@freeze-align", "train@control-freeze-align",
+            "train@curated", "train@uncurated", *EVALUATE}),
         ("evaluate.tasks.retrieval.recall_at", [1], {"evaluate@retrieval"}),
         ("evaluate.bootstrap", 100, EVALUATE),
         ("curations.balanced.images", 7, {"curate@balanced"}),
@@ -51,7 +54,7 @@ EVALUATE = {f"evaluate@{task}" for task in TASKS}
         ("encoders.lite0.dtype", "bfloat16", {"checkpoint@lite0", "encode@stamps-lite0"}),
         ("datasets.emoji.limit", 9, {"listing", "index@emoji"}),
         ("scenes.training.count", 9, {"scenes@training"}),
-        ("dense_heads.vit.regularisation", 1.0, {"dense@vit"}),
+        ("dense_heads.vit.regularisation", 1.0, {"dense@vit", *EVALUATE}),
         ("compare.stamps.neighbours", 3, {"compare@stamps", "toy@stamps"}),
         ("toy.stamps.seeds", 1, {"toy@stamps"}),
         ("encode.workers", 1, {f"encode@{name}" for name in (

@@ -153,7 +153,7 @@ def test_nothing_is_trained_and_the_record_says_so(config: Config) -> None:
 def test_retrieval_is_what_the_library_gives_by_hand(config: Config, project: tuple[Path, Path]) -> None:
     run(evaluate, config, "retrieval")
     result = TaskResult.read(RESULTS / "retrieval.json")
-    table = render(result, "control")
+    table = render(result)
     assert table.splitlines()[0].split()[-3:] == ["chance", "control", "clip"]
 
     samples = read_table(Path("data/splits/samples.parquet")).to_pylist()

@@ -5,7 +5,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pipeline.evaluation.overlap import Overlap, OverlapBootstrap, chance_of, count_overlap, mean_iou, pixel_accuracy
+from pipeline.evaluation.overlap import (
+    Overlap,
+    OverlapBootstrap,
+    chance_of,
+    count_overlap,
+    mean_iou,
+    most_frequent_of,
+    pixel_accuracy,
+)
 from pipeline.evaluation.pixels import best_class, locate
 from pipeline.features.visible import seen_share, visible_share
 
@@ -70,6 +78,29 @@ def test_a_paired_difference_uses_the_same_draws() -> None:
     better = boot.compare(overlap, Overlap(*(count[None] for count in poor)))
     assert better.excludes_zero
     assert better.difference > 0
+
+
+def test_repeats_are_told_apart_as_if_each_stood_alone() -> None:
+    rng = np.random.default_rng(12)
+    counts = [count_overlap(*(rng.integers(0, top, 90) for top in (6, 4, 5)), (6, 5)) for _ in range(2)]
+    empty = tuple(np.zeros((6, 5)) for _ in range(3))
+    overlap = Overlap(*(np.stack(parts) for parts in zip(*counts, empty, strict=True)))
+    boot = OverlapBootstrap(mean_iou, np.array(list("abcdef")), 30, 0)
+    found = boot.repeats(overlap)
+    assert found is not None
+    assert found.shares.tolist() == [0.5, 0.5], "a repeat without a pixel is left out"
+    for repeat in range(2):
+        alone = overlap.of_repeat(repeat)
+        assert found.values[repeat] == pytest.approx(boot.value(alone))
+        assert found.draws[:, repeat] == pytest.approx(boot.draws(alone))
+    assert boot.repeats(overlap.of_repeat(0)) is None
+
+
+def test_taking_every_pixel_for_the_most_frequent_class() -> None:
+    """Of 5, 3 and 2 pixels: 5 of 10 are right; IoU of the first is 5/10 and of the others 0."""
+    pixels = np.array([5.0, 3.0, 2.0])
+    assert most_frequent_of(pixel_accuracy, pixels) == 0.5
+    assert most_frequent_of(mean_iou, pixels) == pytest.approx(0.5 / 3)
 
 
 def test_families_must_be_sorted() -> None:

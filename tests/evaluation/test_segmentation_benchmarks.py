@@ -8,9 +8,16 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.alignment.dense import DenseHead, fit_dense_head
-from pipeline.config import DenseHeadSpec, EvaluationViews, SegmentationBenchmark, SegmentationBenchmarksParams
-from pipeline.datasets.segmentation import SegmentationSet
+from pipeline.config import (
+    CaptionHeadSpec,
+    DenseHeadSpec,
+    EvaluationViews,
+    SegmentationBenchmark,
+    SegmentationBenchmarksParams,
+)
+from pipeline.datasets.segmentation import BACKGROUND, LabelledPicture, SegmentationSet
 from pipeline.errors import DataError
+from pipeline.evaluation import segmentation_benchmarks as module
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.results import Evaluated
 from pipeline.evaluation.segmentation import evaluate_segmentation
@@ -144,6 +151,39 @@ def test_freeze_aligns_own_figure_stands_apart(world: DenseWorld, evaluated: Eva
     assert next(row for row in rows if row.aligner == "default").value == pytest.approx(expected, abs=1e-3)
 
 
+class Unlabelled(SegmentationSet):
+    """Label maps of which only that of the first picture has a class."""
+
+    empty = frozenset({1, 2})
+
+    def labels(self, picture: LabelledPicture) -> np.ndarray:
+        found = super().labels(picture)
+        numbers = {one.image_id: number for number, one in enumerate(self.pictures)}
+        return np.full_like(found, BACKGROUND) if numbers[picture.image_id] in self.empty else found
+
+
+class Blank(Unlabelled):
+    """Label maps without a class."""
+
+    empty = frozenset({0, 1, 2})
+
+
+@pytest.mark.parametrize(("dataset", "protocol"), [("voc", "standard"), ("voc-whole", "freeze-align")])
+def test_pictures_without_a_class_count_nowhere(
+    world: DenseWorld, dataset: str, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = evaluate(world, benchmark(dataset=dataset, protocol=protocol)).result
+    monkeypatch.setattr(module, "SegmentationSet", Unlabelled)
+    found = evaluate(world, benchmark(dataset=dataset, protocol=protocol)).result
+    assert {row.n_families for row in whole.rows} == {3}
+    assert {row.n_families for row in found.rows} == {1}
+    assert all(np.isfinite(row.value) for row in found.rows)
+    monkeypatch.setattr(module, "SegmentationSet", Blank)
+    nothing = evaluate(world, benchmark(dataset=dataset, protocol=protocol)).result
+    assert not nothing.rows
+    assert nothing.left_out == (f"{dataset}: no pixel of a class",)
+
+
 def test_freeze_aligns_protocol_needs_whole_pictures(world: DenseWorld) -> None:
     with pytest.raises(DataError, match="`windows: null`"):
         evaluate(world, benchmark(protocol="freeze-align"))
@@ -161,14 +201,31 @@ def test_a_dense_head_stands_beside_the_projector(world: DenseWorld) -> None:
     def rows(found: Evaluated) -> dict[tuple[str, str], float]:
         return {(row.aligner, row.metric): row.value for row in found.result.rows}
 
-    assert {name for name, _ in rows(both)} == {"default", "default-projector", "control"}
-    assert rows(both)["default-projector", "mIoU"] == rows(plain)["default", "mIoU"]
-    assert rows(both)["default", "mIoU"] != rows(plain)["default", "mIoU"]
-    compared = {(d.aligner, d.versus) for d in both.result.differences}
-    assert ("default", "default-projector") in compared
+    assert {name for name, _ in rows(both)} == {"default", "default-mask-supervised", "control"}
+    assert rows(both)["default", "mIoU"] == rows(plain)["default", "mIoU"]
+    assert rows(both)["default-mask-supervised", "mIoU"] != rows(plain)["default", "mIoU"]
+    assert {(d.aligner, d.versus) for d in both.result.differences} == {("default", "control")}
     scenes = evaluate_segmentation(aligners, SEGMENTATION, PARAMS, REPEATS, 0).result
-    assert {row.aligner for row in scenes.rows} == {"default", "default-projector", "control"}
-    assert ("default", "default-projector") in {(d.aligner, d.versus) for d in scenes.differences}
+    assert {row.aligner for row in scenes.rows} == {"default", "default-mask-supervised", "control"}
+    assert {(d.aligner, d.versus) for d in scenes.differences} == {("default", "control")}
     head = DenseHead.from_folder("own", 0)
     vectors = dense.text_features("prompts", "classnames", np.array([*world.prompt_vectors][:2]))
     assert head.embed_text(vectors).shape == (2, vectors.shape[1])
+
+
+def test_a_head_from_captions_has_a_row_of_its_own(world: DenseWorld) -> None:
+    views = {"image": "eye-dense", "text": "words", "scenes": "training"}
+    fit_dense_head("told", CaptionHeadSpec(**views, supervision="captions"), REPEATS)
+    evaluation = EvaluationViews(dense="eye-dense", caption_head="told")
+    spec = world.specs["default"].model_copy(update={"evaluation": evaluation})
+    told = TrainedAligner("default", spec, REPEATS, torch.device("cpu"))
+    aligners = [told, *world.aligners()[1:]]
+    plain, both = evaluate(world, benchmark()).result, evaluate(world, benchmark(), aligners=aligners).result
+    before, after = ({r.aligner: r.value for r in found.rows if r.metric == "mIoU"} for found in (plain, both))
+    assert after.keys() == {"default", "default-caption-supervised", "control"}
+    assert after["default"] == before["default"] != after["default-caption-supervised"]
+    scenes = evaluate_segmentation(aligners, SEGMENTATION, PARAMS, REPEATS, 0).result
+    for found in (both, scenes):
+        compared = {(d.aligner, d.versus) for d in found.differences}
+        assert ("default-caption-supervised", "default") in compared, "neither has seen a mask"
+        assert ("default", "default-caption-supervised") not in compared

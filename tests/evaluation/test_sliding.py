@@ -111,3 +111,10 @@ def test_freeze_align_figure_ignores_what_is_not_there() -> None:
     values[:, 3] += 100
     assert [part.tolist() for part in present_class_ious(values, GRID, labels)] == [part.tolist() for part in before]
     assert (label_pixels(values[None], GRID, [(0, 0, 30, 30)], (30, 30)) == 3).all()
+
+
+@pytest.mark.parametrize("value", [BACKGROUND, VOID])
+def test_freeze_align_figure_of_a_picture_without_a_class_is_empty(value: int) -> None:
+    classes, ious, chance = present_class_ious(scores(6)[0], GRID, np.full((30, 40), value))
+    assert [part.shape for part in (classes, ious, chance)] == [(0,)] * 3
+    assert classes.dtype == np.int64

@@ -73,7 +73,7 @@ def difference(
 ) -> Difference:
     fields: dict[str, Any] = {
         "dataset": "mine", "ci": (value - 0.1, value + 0.1), "ratio": 1.5, "ratio_ci": (1.2, 1.9),
-        "excludes_zero": abs(value) > 0.1,
+        "excludes_zero": abs(value) > 0.1, "established": abs(value) > 0.1, "p": 0.001 if abs(value) > 0.1 else 0.5,
     }  # fmt: skip
     return Difference(aligner=aligner, versus=versus, metric=metric, difference=value, **(fields | others))
 
@@ -179,7 +179,9 @@ class SmallProject:
             {"stage": "encode@eye", "group": "encode", "seconds": 3.5, "output_bytes": 2_000, "files": 2},
             {"stage": "train@plain", "group": "train", "seconds": None, "output_bytes": 500, "files": 1},
         ]
-        aligners = [{"aligner": "plain", "trainable": 12, "total": 120, "trainable_share": 0.1, "samples_seen": 60}]
+        aligners = [
+            {"aligner": "plain", "trainable": 12, "kept": 8, "total": 120, "trainable_share": 0.1, "samples_seen": 60}
+        ]
         ratios = [
             {"name": "plain.share", "inputs": {"trainable": 12, "unknown": None}, "formula": "a / b", "value": 0.1}
         ]

@@ -99,7 +99,7 @@ def test_a_full_page_has_its_sections_in_order(project: SmallProject) -> None:
     studies = ["training", "similarity", "toy", "curation"]
     assert sections(page) == ["findings", "stages", *tasks, *studies, "costs", "provenance"]
     assert "missing" not in re.findall(r'<p class="(\w+)"', page)
-    assert finding(page) == "“plain” beats the control on 1 of 1 headline measures."
+    assert finding(page) == "“plain” beats its control on 1 of 1 headline measures."
     assert "an-eye aligned with some-words" in page
     assert "mine in fr: no caption" in section(page, "multilingual")
     assert page.count("composed scene") >= 4
@@ -234,7 +234,7 @@ def test_an_aligner_that_is_not_compared_with_the_control(project: SmallProject)
     settings = project.configure(with_control())
     project.evaluated("retrieval", (row("plain"), row("blind", value=0.2)))
     page = project.page(settings)
-    assert finding(page) == "“plain” has not been compared with the control “blind”."
+    assert finding(page) == "“plain” has not been compared with its control “blind”."
     assert "blind (control)" in section(page, "retrieval")
 
 
@@ -252,7 +252,7 @@ def test_lost_and_open_comparisons_are_counted(project: SmallProject) -> None:
     settings = project.configure(with_control())
     against = (difference("plain", "blind", value=-0.3), difference("plain", "blind", "i2t_recall@1", value=0.01))
     project.evaluated("retrieval", (row("plain"), row("plain", "i2t_recall@1")), against)
-    expected = "beats the control on 0 of 2 headline measures, falls behind on 1; on 1 no difference is established."
+    expected = "beats its control on 0 of 2 headline measures, falls behind on 1; on 1 no difference is established."
     assert finding(project.page(settings)).endswith(expected)
 
 

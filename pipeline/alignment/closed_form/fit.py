@@ -47,7 +47,7 @@ def fit_closed(spec: ClosedFormHead, data: AlignmentData, repeat: int, seed: int
         The head, its validation recall, and how many combinations were tried.
 
     Raises:
-        DataError: an exact kernel, or ASIF, of more images than fit.
+        DataError: as `TrainingStatistics`.
     """
     statistics, validation = TrainingStatistics(spec, data, repeat, seed), read_validation(data, repeat)
     chosen, tried = [], 0

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.alignment.artefact import FittedHeads, totals
 from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.heads.fitted import fitted_and_kept
 from pipeline.config import ClosedFormHead
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ def compute_heads(
     seeds = tuple(seed * repeats + repeat for repeat in range(repeats))
     rows: list[dict[str, Any]] = []
     heads = []
-    width = computed = 0
+    width = 0
+    counts = []
     for repeat in range(repeats):
         started = time.perf_counter()
         head, recall, tried = fit_closed(spec, data, repeat, seeds[repeat])
@@ -39,7 +41,7 @@ def compute_heads(
         one = data.train[repeat][:1]
         width = max(width, head.text_features(data.features.texts.read(one[:, 1])).shape[1])
         log.info("%s repeat %d: validation R@1 %.4f of %d tried, %.1f s", name, repeat, recall, tried, seconds)
-        computed = max(computed, sum(buffer.numel() for buffer in head.buffers()))
+        counts.append(fitted_and_kept(head))
         pairs = len(data.train[repeat])
         rows.append(
             {
@@ -54,4 +56,6 @@ def compute_heads(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["repeat", "step", "val_recall"])
         writer.writerows([repeat, 1, row["validation_recall"]] for repeat, row in enumerate(rows))
-    return FittedHeads(tuple(heads), width, totals(rows, computed), seeds, parameters=computed, choices=choices)
+    fitted, kept = (max(count) for count in zip(*counts, strict=True))
+    metrics = totals(rows, fitted, kept)
+    return FittedHeads(tuple(heads), width, metrics, seeds, parameters=fitted, kept=kept, choices=choices)

@@ -12,6 +12,7 @@ from pipeline.alignment.closed_form.kernel import LARGEST, draw_features, gamma_
 from pipeline.alignment.closed_form.linear import whitening
 from pipeline.alignment.closed_form.moments import Moments, MomentSums
 from pipeline.alignment.closed_form.pair_vectors import pair_vectors, sample_pairs
+from pipeline.alignment.closed_form.usable import require_spread, require_spread_of_pairs
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.heads.fitted import RBF, Affine, Fourier
 from pipeline.config import ASIF, AnyForm, ClosedFormHead, KernelRidge, Ridge
@@ -43,9 +44,11 @@ class TrainingStatistics:
             seed: of random features and landmarks.
 
         Raises:
-            DataError: a form keeps every image, and there are too many.
+            DataError: a form keeps every image, and there are too many; or the vectors of a side are not finite, or are
+                all the same.
         """
         self._head = head
+        where = f"the train split of repeat {repeat}"
         pairs = data.train[repeat]
         keeps = any(map(keeps_images, head.forms.values()))
         self.most_images = most_images(data) if keeps else 0
@@ -55,9 +58,12 @@ class TrainingStatistics:
                 f"at most {LARGEST}. Set `features: auto`, or leave asif out, in params.yaml"
             )
         sample = [torch.cat(part) for part in zip(*self._read(data, sample_pairs(pairs, SAMPLE)), strict=True)]
+        for rows, side in zip(sample, SIDES, strict=True):
+            require_spread(rows.mean(0), rows.var(0, correction=0), f"{side} vectors of {where}")
         self.inputs = [self._input(rows, side) for rows, side in zip(sample, SIDES, strict=True)]
         self._features = self._drawn([inputs(rows) for inputs, rows in zip(self.inputs, sample, strict=True)], seed)
         self._sum(data, pairs, keeps)
+        require_spread_of_pairs(self.moments, where)
         covariances = self.moments.cov_xx, self.moments.cov_yy
         self.whitenings = [self._whitening(cov, side) for cov, side in zip(covariances, SIDES, strict=True)]
 

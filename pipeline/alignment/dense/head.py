@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from pipeline.alignment.closed_form.linear import solve_lifted
+from pipeline.alignment.closed_form.usable import require_spread
 from pipeline.alignment.saved import HeadConfig
 from pipeline.errors import ModelError
 from pipeline.features.fingerprint import require_same_encoder
@@ -54,7 +55,13 @@ class DenseHead:
         Args:
             regions: (n, D) mean patch tokens.
             texts: (n, T) unit vectors, the text of each region.
+
+        Raises:
+            DataError: regions or texts are not finite, or are all the same.
         """
+        for values, what in ((regions, "mean patch tokens of regions"), (texts, "texts of regions")):
+            rows = torch.from_numpy(values)
+            require_spread(rows.double().mean(0), rows.double().var(0, correction=0), what)
         image_mean, text_mean = (values.mean(axis=0, dtype=np.float64) for values in (regions, texts))
         centred = regions.astype(np.float64) - image_mean
         gram, cross = centred.T @ centred, centred.T @ (texts.astype(np.float64) - text_mean)

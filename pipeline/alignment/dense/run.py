@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.alignment.dense.captions import caption_regions
 from pipeline.alignment.dense.head import CONFIG_FILE, FORMAT, DenseHead, unit_rows
 from pipeline.alignment.dense.regions import object_tokens
-from pipeline.config import DenseHeadSpec
+from pipeline.config import AnyDenseHead, CaptionHeadSpec, DenseHeadSpec
 from pipeline.datasets.caption_pairs import read_caption_pairs, samples_by_image
 from pipeline.datasets.scenes import SceneObject, Scenes, read_scenes
 from pipeline.errors import DataError
@@ -43,14 +44,47 @@ class TrainingObjects:
     train: np.ndarray
     fingerprints: dict[str, dict[str, Any]]
 
+    def regions(self, chosen: np.ndarray) -> np.ndarray:
+        """The tokens of the objects at which `chosen` (n,) is true."""
+        tokens: np.ndarray = self.tokens[chosen]
+        return tokens
 
-def fit_dense_head(name: str, spec: DenseHeadSpec, repeats: int) -> Path:
-    """Fit the dense head `name` once per split to `training_objects`, and write data/dense/<name>.
+
+@dataclass(frozen=True)
+class CaptionedObjects:
+    """Objects of composed training scenes whose pictures have captions; nothing says where in its scene an object is.
+
+    Attributes:
+        patch: (N, P, D), the patch tokens of the scenes.
+        grid: rows and columns of patches.
+        texts, scenes, train, fingerprints: as in `TrainingObjects`, the scenes by their place in `patch`.
+        how: the entry of the head.
+    """
+
+    patch: np.ndarray
+    grid: tuple[int, int]
+    texts: np.ndarray
+    scenes: np.ndarray
+    train: np.ndarray
+    fingerprints: dict[str, dict[str, Any]]
+    how: CaptionHeadSpec
+
+    def regions(self, chosen: np.ndarray) -> np.ndarray:
+        """The tokens that fit the captions of the objects at which `chosen` (n,) is true; see `caption_regions`.
+
+        Other captions of a scene are not read, and their objects are there as context.
+        """
+        seen, picture = np.unique(self.scenes[chosen], return_inverse=True)
+        return caption_regions(self.patch[seen], self.grid, self.texts[chosen], picture, self.how)
+
+
+def fit_dense_head(name: str, spec: AnyDenseHead, repeats: int) -> Path:
+    """Fit the dense head `name` once per split to its training scenes, and write data/dense/<name>.
 
     Without a single training scene only its configuration is written, with a warning.
 
     Raises:
-        PermafrostError: as `training_objects`.
+        PermafrostError: as `training_objects` and `captioned_objects`.
         DataError: a repeat has too few objects.
     """
     folder = DENSE_HEADS / name
@@ -59,14 +93,19 @@ def fit_dense_head(name: str, spec: DenseHeadSpec, repeats: int) -> Path:
         log.warning("warning: %s: no training scene was composed, so no dense head is fitted", name)
         write_json({"format": FORMAT, "scale": 1.0, "fingerprints": {}}, folder / CONFIG_FILE)
         return folder
-    objects = training_objects(spec, repeats, scenes)
+    objects: TrainingObjects | CaptionedObjects
+    if isinstance(spec, CaptionHeadSpec):
+        objects = captioned_objects(spec, repeats, scenes)
+    else:
+        objects = training_objects(spec, repeats, scenes)
     for repeat in range(repeats):
         chosen = objects.train[:, repeat]
         if chosen.sum() < 2:
             raise DataError(
                 f"Dense head {name!r}: repeat {repeat} has {chosen.sum()} objects to train on, 2 are needed."
             )
-        head = DenseHead.fit(objects.tokens[chosen], objects.texts[chosen], spec.regularisation, objects.fingerprints)
+        tokens = objects.regions(chosen)
+        head = DenseHead.fit(tokens, objects.texts[chosen], spec.regularisation, objects.fingerprints)
         head.save(folder, repeat)
         log.info("%s repeat %d: fitted to %d objects of %d scenes", name, repeat, chosen.sum(), len(scenes))
     return folder
@@ -83,22 +122,52 @@ def training_objects(spec: DenseHeadSpec, repeats: int, scenes: Scenes) -> Train
         StoreError: a store is missing or damaged.
         FingerprintMismatch: as `open_view`, of the texts.
     """
-    store = FeatureStore.open(store_folder("scenes", spec.image, spec.scenes))
-    if "patch" not in store.names:
-        raise DataError(f"{store.folder} holds {', '.join(store.names)}; a dense head needs a view of `tier: full`.")
+    store = _store(spec)
     objects = _usable(scenes, store)
     tokens, large = _tokens(scenes, objects, store)
     texts, fingerprint = _texts(objects, spec.text, repeats)
     kept = large & np.isfinite(texts).all(axis=1)
-    split_of = samples_by_image((), repeats)
-    splits = np.array([split_of[o.dataset, o.piece_id] for o in objects], dtype=str).reshape(len(objects), repeats)
     return TrainingObjects(
         tokens=tokens[kept],
         texts=texts[kept],
         scenes=np.array([thing.scene for thing in objects], dtype=np.int64)[kept],
-        train=(splits == "train")[kept],
+        train=_train(objects, repeats)[kept],
         fingerprints={"image": store.fingerprint, "text": fingerprint},
     )
+
+
+def captioned_objects(spec: CaptionHeadSpec, repeats: int, scenes: Scenes) -> CaptionedObjects:
+    """What a dense head learns from without masks; arguments and errors as for `training_objects`."""
+    store = _store(spec)
+    objects = _usable(scenes, store)
+    texts, fingerprint = _texts(objects, spec.text, repeats)
+    kept = np.isfinite(texts).all(axis=1)
+    seen, place = np.unique([thing.scene for thing in objects], return_inverse=True)
+    height, width = store.attributes["patch_grid"]
+    return CaptionedObjects(
+        patch=store.read("patch", scenes.ids[seen]),
+        grid=(int(height), int(width)),
+        texts=texts[kept],
+        scenes=place[kept],
+        train=_train(objects, repeats)[kept],
+        fingerprints={"image": store.fingerprint, "text": fingerprint},
+        how=spec,
+    )
+
+
+def _store(spec: AnyDenseHead) -> FeatureStore:
+    store = FeatureStore.open(store_folder("scenes", spec.image, spec.scenes))
+    if "patch" not in store.names:
+        raise DataError(f"{store.folder} holds {', '.join(store.names)}; a dense head needs a view of `tier: full`.")
+    return store
+
+
+def _train(objects: Sequence[SceneObject], repeats: int) -> np.ndarray:
+    """Whether the family of each object is in the train split, (n, R) bool."""
+    split_of = samples_by_image((), repeats)
+    splits = np.array([split_of[o.dataset, o.piece_id] for o in objects], dtype=str).reshape(len(objects), repeats)
+    train: np.ndarray = splits == "train"
+    return train
 
 
 def _usable(scenes: Scenes, store: FeatureStore) -> list[SceneObject]:

@@ -4,7 +4,7 @@ Shapes: B rows, D the width that a map takes, M what it gives, N anchors.
 """
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,13 @@ from torch.nn import functional as F
 
 
 class Fitted(nn.Module):
-    """A module of buffers alone, which takes its sizes from the state that it loads."""
+    """A module of buffers alone, which takes its sizes from the state that it loads.
+
+    Attributes:
+        kept: names of the buffers that are not fitted: training rows that are kept as they are, and what was drawn.
+    """
+
+    kept: ClassVar[tuple[str, ...]] = ()
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any) -> None:
         for name, buffer in list(self._buffers.items()):
@@ -52,6 +58,7 @@ class RBF(Fitted):
         gamma: scalar.
     """
 
+    kept = ("anchors",)
     anchors: Tensor
     gamma: Tensor
 
@@ -72,6 +79,7 @@ class Fourier(Fitted):
     Their products approach exp(-gamma |x - y|^2) as M grows.
     """
 
+    kept = ("frequencies", "phase")
     frequencies: Tensor
     phase: Tensor
 
@@ -100,6 +108,7 @@ class Relative(Fitted):
         anchors: (N, D), brought to unit length.
     """
 
+    kept = ("anchors",)
     anchors: Tensor
     neighbours: Tensor
     exponent: Tensor
@@ -118,3 +127,11 @@ class Relative(Fitted):
             least = cosine.topk(kept, dim=-1).values[..., -1:]
             cosine = torch.where(cosine >= least, cosine, torch.zeros_like(cosine))
         return cosine.clamp_min(0) ** self.exponent
+
+
+def fitted_and_kept(head: nn.Module) -> tuple[int, int]:
+    """Scalars of a computed head that were fitted; and those that it keeps: training rows, and what was drawn."""
+    everything = sum(buffer.numel() for buffer in head.buffers())
+    modules = [module for module in head.modules() if isinstance(module, Fitted)]
+    kept = sum(getattr(module, name).numel() for module in modules for name in module.kept)
+    return everything - kept, kept

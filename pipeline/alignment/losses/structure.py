@@ -3,16 +3,19 @@
 Shapes: B samples, D and K the widths before and after the head.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_LEAST = 1e-30  # a share below it counts as it would, to the last digit of float32, but has a finite logarithm
 
-def neighbours(x_BD: Tensor, temperature: float) -> Tensor:
-    """Softmax over the cosines of centred vectors, (B, B); rows sum to 1."""
+
+def log_neighbours(x_BD: Tensor, temperature: float) -> Tensor:
+    """Logarithm of the softmax over the cosines of centred vectors, (B, B); finite at any temperature."""
     unit_BD = F.normalize(x_BD - x_BD.mean(dim=0, keepdim=True), dim=-1)
-    shares_BB: Tensor = (unit_BD @ unit_BD.T / temperature).softmax(dim=-1)
-    return shares_BB
+    return (unit_BD @ unit_BD.T / temperature).log_softmax(dim=-1)
 
 
 def structure_loss(before_BD: Tensor, after_BK: Tensor, temperature: float, levels: int = 1) -> Tensor:
@@ -30,19 +33,22 @@ def structure_loss(before_BD: Tensor, after_BK: Tensor, temperature: float, leve
     Returns:
         A scalar.
     """
-    before_BB, after_BB = neighbours(before_BD, temperature), neighbours(after_BK, temperature)
-    total = after_BB.new_zeros(())
+    log_before_BB, log_after_BB = log_neighbours(before_BD, temperature), log_neighbours(after_BK, temperature)
+    total = jensen_shannon(log_before_BB, log_after_BB)
+    before_BB, after_BB = log_before_BB.exp(), log_after_BB.exp()
     left, right = before_BB, after_BB
-    for level in range(levels):
-        if level:
-            left, right = left @ before_BB, right @ after_BB
-        total = total + jensen_shannon(left, right)
+    for _ in range(1, levels):
+        left, right = left @ before_BB, right @ after_BB
+        total = total + jensen_shannon(left.clamp_min(_LEAST).log(), right.clamp_min(_LEAST).log())
     return total / levels
 
 
-def jensen_shannon(p_BB: Tensor, q_BB: Tensor) -> Tensor:
-    """Mean over rows of the Jensen-Shannon divergence in nats; a scalar."""
-    middle = ((p_BB + q_BB) / 2).clamp_min(1e-30).log()
-    from_p, from_q = torch.special.xlogy(p_BB, p_BB) - p_BB * middle, torch.special.xlogy(q_BB, q_BB) - q_BB * middle
+def jensen_shannon(log_p_BB: Tensor, log_q_BB: Tensor) -> Tensor:
+    """Mean over rows of the Jensen-Shannon divergence in nats, a scalar, from the logarithms of both.
+
+    With logarithms it has finite gradients where a share is too small for a float.
+    """
+    log_middle_BB = torch.logaddexp(log_p_BB, log_q_BB) - math.log(2)
+    from_p, from_q = log_p_BB.exp() * (log_p_BB - log_middle_BB), log_q_BB.exp() * (log_q_BB - log_middle_BB)
     divergence: Tensor = (from_p + from_q).sum(dim=-1).mean() / 2
     return divergence

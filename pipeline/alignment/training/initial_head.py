@@ -6,6 +6,7 @@ from torch import Tensor
 from pipeline.alignment.closed_form.fit import fit_closed
 from pipeline.alignment.closed_form.linear import whitening
 from pipeline.alignment.closed_form.moments import MomentSums
+from pipeline.alignment.closed_form.usable import require_spread_of_pairs
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.build import build_head
@@ -36,6 +37,9 @@ def input_whitening(
     """Whitening of CLS and local tokens, and of texts, where `whitening` asks for it, from the train split of `repeat`.
 
     Local tokens are whitened as their means over an image are: one pass over the pairs, two covariances each.
+
+    Raises:
+        DataError: the features of a side are not finite, or are all the same.
     """
     wanted = spec.whitening
     if wanted is None:
@@ -47,6 +51,8 @@ def input_whitening(
         first.add(cls, texts)
         second.add(images.local.float().mean(1) if images.local.shape[1] else cls, texts)
     of_cls, of_local = first.moments(), second.moments()
+    for of_side in (of_cls, of_local):
+        require_spread_of_pairs(of_side, f"the train split of repeat {repeat}")
 
     def affine(mean: Tensor, covariance: Tensor) -> Affine:
         return Affine(mean, whitening(covariance, wanted.shrink))

@@ -40,6 +40,7 @@ def _aligners(result: Node) -> Table:
         [
             entry["aligner"].text(),
             number(entry.get("trainable"), "integer"),
+            number(entry.get("kept"), "integer"),
             number(entry.get("total"), "integer"),
             number(entry.get("trainable_share"), "percent1"),
             number(entry.get("samples_seen"), "integer"),
@@ -47,8 +48,11 @@ def _aligners(result: Node) -> Table:
         ]
         for entry in result.nodes("aligners")
     ]
-    caption = "Parameters of one head and both frozen encoders. Samples and seconds are sums over repeats."
-    columns = ["aligner", "trained parameters", "all parameters", "trained, %", "samples seen", "training time"]
+    caption = (
+        "Scalars of one head and both frozen encoders. Fitted: trained, or computed in closed form. Kept: training "
+        "rows inside the head (anchors of a kernel) and random features. Samples and seconds are sums over repeats."
+    )
+    columns = ["aligner", "fitted", "kept", "in all", "fitted, %", "samples seen", "fitting time"]
     return Table(caption, result.file.as_posix(), columns, rows)
 
 

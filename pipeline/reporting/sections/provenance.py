@@ -16,13 +16,17 @@ _READING = (
     "Chance is the value of random scores.",
     "Intervals are 95 % percentile intervals of a bootstrap that resamples concept families, because images of one "
     "concept are not independent. Whether two aligners differ is decided by their paired difference, not by whether "
-    "two intervals overlap. There are many comparisons on this page, and no correction for their number.",
-    "Filled dots are differences whose interval excludes zero; hollow dots are differences that are not established.",
+    "two intervals overlap. Where repeats differ by more than their families explain, that is part of the intervals.",
+    "A difference is established if its interval excludes zero and the interval of the better one lies beyond chance: "
+    "what is at chance beats nothing. Verdicts on headline figures are also corrected for the number of their "
+    "comparisons (Holm), other ones are not. Filled dots are established differences, hollow dots are not.",
+    "The most frequent class is what stands beside chance where classes are unequal; the mean per class is led with.",
     "Every number in a table carries the file and the place it was read from in its attribute data-source.",
 )
 _CONTROL = (
-    "The control is the aligner that every other one is compared with. By default its image encoder has the same "
-    "architecture and random weights: what does not exceed it is not due to what the backbone has learned."
+    "The control of an aligner has the same head, text encoder and fit, on an image encoder with random weights: what "
+    "does not exceed it is not due to what the image encoder has learned. Where a control differs in more, the task "
+    "says in what."
 )
 _SCENES = "Scenes are composed of cut-outs by this project, and labelled as composed wherever they are shown."
 
@@ -30,7 +34,7 @@ _SCENES = "Scenes are composed of cut-outs by this project, and labelled as comp
 def provenance(run: RunData) -> Section:
     """How to read the page; sources and licences of the images; versions, digests of the files, parameters."""
     notes = [*_READING]
-    if run.settings.control is not None:
+    if run.settings.controls:
         notes.insert(2, _CONTROL)
     if run.settings.scenes:
         notes.insert(-1, _SCENES)

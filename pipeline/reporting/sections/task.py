@@ -1,10 +1,12 @@
 """The section of a task of evaluation: what all tasks show, and where a task adds charts and examples."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from pipeline.config import TASKS
 from pipeline.reporting.blocks import Block, Gallery, Mark, Section, Text, missing
 from pipeline.reporting.inputs import Node
+from pipeline.reporting.leads import leading_first
 from pipeline.reporting.numbers import FORMATS
 from pipeline.reporting.results import task_blocks
 from pipeline.reporting.run_data import RunData
@@ -31,7 +33,7 @@ def task_section(
         rows = result.nodes("rows")
         if charts is not None and rows:
             blocks += charts(rows, run)
-        blocks += task_blocks(result, run.style)
+        blocks += task_blocks(result, run.style, partial(leading_first, task))
         if galleries is not None and rows and run.style.showcase is not None:
             blocks += _examples(run, task, galleries)
     return Section(task.replace("_", "-"), TASKS[task].title, TASKS[task].short, blocks)

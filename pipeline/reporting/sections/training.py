@@ -64,11 +64,23 @@ def _table(run: RunData) -> Table:
         rows.append([
             name,
             number(metrics.get("parameters"), "integer"),
+            number(metrics.get("kept"), "integer"),
             number(metrics.get("samples_seen"), "integer"),
             number(metrics.get("seconds"), "seconds"),
             number(recall and recall.get("mean"), "percent1"),
             number(recall and recall.get("sd"), "percent1"),
         ])  # fmt: skip
-    caption = "Samples and seconds are sums over repeats. Validation R@1 in per cent, at the chosen epoch."
-    columns = ["aligner", "trainable parameters", "samples seen", "seconds", "validation R@1", "sd over repeats"]
+    caption = (
+        "Fitted: trained, or computed in closed form; kept: training rows inside a computed head, and random features. "
+        "Samples and seconds are sums over repeats. Validation R@1 in per cent, at the chosen epoch."
+    )
+    columns = [
+        "aligner",
+        "fitted scalars",
+        "kept scalars",
+        "samples seen",
+        "seconds",
+        "validation R@1",
+        "sd over repeats",
+    ]
     return Table(caption, "data/models/*/metrics.json", columns, rows)

@@ -1,0 +1,148 @@
+"""`evaluate.control`: which aligner is the control of which, and in what a control is unlike what it stands for.
+
+A control is an aligner whose image encoder has random weights and that is the same in everything else, so that what
+exceeds it is due to what the image encoder has learned.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel
+
+from pipeline.config.aligners import AlignerSpec, split_method, with_method
+from pipeline.config.lookup import Lookup
+
+if TYPE_CHECKING:
+    from pipeline.config.params import Params
+
+_WEIGHTS: Final = frozenset({"source", "model", "revision"})  # keys of an encoder that say which weights it has
+_RANDOM: Final = "random"  # with which the names of embedded models with random weights begin
+
+
+def control_of(control: str | Mapping[str, str] | None, row: str) -> str | None:
+    """The row that a row of a result has as its control; None where it has none, or is the control itself.
+
+    Args:
+        control: one aligner for all, or by aligner.
+        row: an aligner, or one of its further methods, whose control is that method of the aligner's control.
+    """
+    aligner, method = split_method(row)
+    name = control.get(aligner) if isinstance(control, Mapping) else control
+    return None if name is None or name == aligner else with_method(name, method)
+
+
+def controls_of(control: str | Mapping[str, str] | None, aligners: Iterable[str]) -> dict[str, str]:
+    """The control of each aligner that has one."""
+    found = {name: control_of(control, name) for name in aligners}
+    return {name: of for name, of in found.items() if of is not None}
+
+
+def control_problems(params: "Params", lookup: Lookup) -> Iterator[str]:
+    """A line for each control that is named and is no control: of another head or text, or without random weights.
+
+    One control for all (`evaluate.control` is a name) is not held to this: `control_caveats` says what differs.
+    """
+    control = params.evaluate.control
+    if not isinstance(control, Mapping):
+        if control is not None and (problem := lookup.missing("evaluate.control", control, "aligners")):
+            yield problem
+        return
+    for name, other in control.items():
+        where = f"evaluate.control.{name}"
+        missing = [lookup.missing("evaluate.control", one, "aligners") for one in (name, other)]
+        if problems := [problem for problem in missing if problem is not None]:
+            yield from problems
+        elif name == other:
+            yield f"`{where}` is {other!r} itself: leave the line out; a control needs none."
+        elif other in control:
+            yield f"`{where}` is {other!r}, which has a control of its own: leave `{other}` out of `evaluate.control`."
+        else:
+            yield from _unfair(where, name, other, params)
+
+
+def control_caveats(params: "Params") -> Iterator[str]:
+    """A sentence for each aligner whose control differs from it in more than the weights of its image encoder."""
+    for name, other in controls_of(params.evaluate.control, params.aligners).items():
+        one, two = params.aligners[name], params.aligners[other]
+        differing = [*_fitted_unlike(one, two), *_seen_unlike(one, two, params)]
+        if differing:
+            yield f"{name} and its control {other} differ in more than image weights: {'; '.join(differing)}."
+
+
+def _unfair(where: str, name: str, other: str, params: "Params") -> Iterator[str]:
+    one, two = params.aligners[name], params.aligners[other]
+    if differing := [*_fitted_unlike(one, two, data=False)]:
+        yield (
+            f"`{where}` is {other!r}, which differs from {name!r} in {'; '.join(differing)}. A control has the same "
+            f"head and the same text view: set `aligners.{other}.head: {{same_as: {name}}}` and its text view to "
+            f"{one.views[1]!r}, or name another control."
+        )
+    views = [params.views.get(aligner.views[0]) for aligner in (one, two)]
+    if any(view is None for view in views):
+        return  # reported with the aligner
+    first, second = (view.encoder for view in views if view is not None)
+    encoder = params.encoders.get(second)
+    if first == second:
+        yield (
+            f"`{where}` is {other!r}, but both see images through encoder {first!r}: a control has a view of an "
+            "encoder with random weights."
+        )
+    elif encoder is not None and encoder.source == "embedded" and not encoder.model.startswith(_RANDOM):
+        yield (
+            f"`{where}` is {other!r}, whose image encoder {second!r} is {encoder.model!r}, with trained weights; "
+            "a control has random ones, as `model: random-vit-s14`."
+        )
+
+
+def _fitted_unlike(one: AlignerSpec, two: AlignerSpec, data: bool = True) -> Iterator[str]:
+    """In what heads, texts and training data differ."""
+    yield from (f"head.{line}" for line in differences(one.head, two.head))
+    if one.views[1] != two.views[1]:
+        yield f"text view ({one.views[1]}, {two.views[1]})"
+    if data and one.data != two.data:
+        yield f"data ({one.data}, {two.data})"
+
+
+def _seen_unlike(one: AlignerSpec, two: AlignerSpec, params: "Params") -> Iterator[str]:
+    """In what the views of images differ, but for the weights behind them, and the views of evaluation."""
+    for key, first, second in (
+        ("image view", one.views[0], two.views[0]),
+        ("dense view", one.evaluation.dense, two.evaluation.dense),
+    ):
+        if first is None or second is None:
+            if first is not None:
+                yield f"evaluation.dense ({first}, none)"
+            continue
+        views = params.views[first], params.views[second]
+        yield from (f"{key} {line}" for line in differences(*views, leave_out=frozenset({"encoder"})))
+        if key == "image view":
+            seen, blind = (params.encoders[view.encoder] for view in views)
+            yield from (f"image encoder {line}" for line in differences(seen, blind, leave_out=_WEIGHTS))
+    if one.evaluation.long_text != two.evaluation.long_text and one.evaluation.long_text is not None:
+        yield f"evaluation.long_text ({one.evaluation.long_text}, {two.evaluation.long_text or 'none'})"
+    first_head, second_head = (params.dense_heads.get(str(a.evaluation.dense_head)) for a in (one, two))
+    if first_head is not None and second_head is None:
+        yield f"evaluation.dense_head ({one.evaluation.dense_head}, none)"
+    elif first_head is not None and second_head is not None:
+        left_out = frozenset({"image"})
+        yield from (f"dense head {line}" for line in differences(first_head, second_head, leave_out=left_out))
+
+
+def differences(one: BaseModel, two: BaseModel, leave_out: frozenset[str] = frozenset()) -> Iterator[str]:
+    """`key (first, second)` for each key, dotted, at which two entries have other values, defaults written out."""
+    first, second = (entry.model_dump(mode="json", exclude=set(leave_out)) for entry in (one, two))
+    yield from _unlike("", first, second)
+
+
+def _unlike(where: str, first: Any, second: Any) -> Iterator[str]:
+    if isinstance(first, dict) and isinstance(second, dict) and first.get("kind") == second.get("kind"):
+        for key in dict.fromkeys((*first, *second)):
+            yield from _unlike(f"{where}.{key}" if where else key, first.get(key), second.get(key))
+    elif first != second:
+        if isinstance(first, dict) and isinstance(second, dict):
+            where, first, second = f"{where}.kind" if where else "kind", first.get("kind"), second.get("kind")
+        yield f"{where} ({_short(first)}, {_short(second)})"
+
+
+def _short(value: Any) -> str:
+    return "none" if value is None else ", ".join(value) if isinstance(value, dict) else str(value)
