@@ -46,6 +46,7 @@ SETTINGS = DATA / "settings"
 SPLITS = DATA / "splits"
 COMPARE = DATA / "compare"
 TOY = DATA / "toy"
+PREDICTORS = DATA / "predictors"
 MODELS = DATA / "models"
 DENSE_HEADS = DATA / "dense"
 RESULTS = DATA / "results"
@@ -58,6 +59,7 @@ FOLDERS = (
     DATA / "curation" / "none",  # of aligners that are fitted to nothing
     COMPARE,
     TOY,
+    PREDICTORS,
     MODELS,
     DENSE_HEADS,
     RESULTS,

@@ -46,6 +46,7 @@ from pipeline.config.datasets import (
     SlidingWindows,
     StampsSource,
     TableSource,
+    TextTasksSource,
     WebdatasetSource,
     Xtd10Source,
 )
@@ -113,6 +114,7 @@ from pipeline.config.settings import (
     EvaluateSettings,
     IndexSettings,
     ListingSettings,
+    PredictorsSettings,
     PromptsSettings,
     ReportSettings,
     RunNames,
@@ -139,6 +141,8 @@ from pipeline.config.stores import (
 )
 from pipeline.config.studies import (
     CompareSpec,
+    PredictorsSpec,
+    StudySpec,
     SyntheticToy,
     ToySpec,
 )
@@ -255,6 +259,8 @@ __all__ = [
     "PositiveCounts",
     "PositiveFloat",
     "PositiveValues",
+    "PredictorsSettings",
+    "PredictorsSpec",
     "Procrustes",
     "PromptedClasses",
     "PromptsParams",
@@ -284,11 +290,13 @@ __all__ = [
     "StoreSpec",
     "Stores",
     "StructureTerm",
+    "StudySpec",
     "SyntheticToy",
     "TableSource",
     "Task",
     "TaskParams",
     "Tasks",
+    "TextTasksSource",
     "TextView",
     "ToySettings",
     "ToySpec",

@@ -19,6 +19,7 @@ def named_outputs(params: Params) -> dict[str, tuple[str, ...]]:
         "index/prompts": (CLASSNAMES,),
         "compare": tuple(params.compare),
         "toy": tuple(params.toy),
+        "predictors": tuple(params.predictors),
         "curation": (*params.curations, NO_DATA),
         "models": tuple(params.aligners),
         "dense": tuple(params.dense_heads),

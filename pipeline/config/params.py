@@ -10,7 +10,7 @@ from pipeline.config.evaluation import EvaluateParams
 from pipeline.config.prompts import PromptsParams
 from pipeline.config.selection import CurationSpec, ScenesSpec, SplitsParams
 from pipeline.config.stores import EncodeParams, Stores
-from pipeline.config.studies import CompareSpec, ToySpec
+from pipeline.config.studies import CompareSpec, PredictorsSpec, ToySpec
 from pipeline.config.training import TrainParams
 from pipeline.config.views import ViewSpec
 
@@ -32,6 +32,7 @@ class Params(Section):
     encode: EncodeParams = EncodeParams()
     compare: dict[Name, CompareSpec] = {}
     toy: dict[Name, ToySpec] = {}
+    predictors: dict[Name, PredictorsSpec] = {}
     train: TrainParams = TrainParams()
     evaluate: EvaluateParams = EvaluateParams()
 

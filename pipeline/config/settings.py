@@ -12,7 +12,7 @@ from pydantic import SerializeAsAny
 
 from pipeline.config.aligners import NO_DATA, AlignerSpec, DenseHeadSpec, EvaluatedAligner, FitSpec
 from pipeline.config.base import Section
-from pipeline.config.datasets import DatasetSpec, SegmentationSource
+from pipeline.config.datasets import DatasetSpec, SegmentationSource, TextTasksSource
 from pipeline.config.encoders import EncoderSpec
 from pipeline.config.evaluation import EvaluateParams
 from pipeline.config.heads import TRAINED, IdentityHead
@@ -21,7 +21,7 @@ from pipeline.config.params import Params
 from pipeline.config.prompts import PromptedClasses
 from pipeline.config.selection import CurationSpec, ScenesSpec, SplitsParams
 from pipeline.config.stores import EncodeParams, StoreSpec, stored_through
-from pipeline.config.studies import CompareSpec, ToySpec
+from pipeline.config.studies import CompareSpec, PredictorsSpec, ToySpec
 from pipeline.config.suggestion import suggestion
 from pipeline.config.tasks import TaskParams
 from pipeline.config.training import LoadingParams, TrainParams
@@ -100,6 +100,16 @@ class ToySettings(Settings):
     seed: int
 
 
+class PredictorsSettings(Settings):
+    """Of predictors@<study>; `compare` holds its views and data sets, `encoders` the encoder of each view."""
+
+    predictors: PredictorsSpec
+    compare: CompareSpec
+    encoders: dict[str, str]
+    repeats: int
+    seed: int
+
+
 class CurateSettings(Settings):
     """Of curate@<curation>."""
 
@@ -144,6 +154,7 @@ class RunNames(Settings):
     stores: dict[str, StoreSpec]
     compare: tuple[str, ...]
     toy: tuple[str, ...]
+    predictors: tuple[str, ...]
     curations: tuple[str, ...]
     aligners: tuple[str, ...]
     dense_heads: tuple[str, ...]
@@ -228,8 +239,9 @@ def prompted_classes(params: Params) -> PromptedClasses:
 
 
 def split_datasets(params: Params) -> tuple[str, ...]:
-    """The data sets whose samples are split: all but those with label maps."""
-    return tuple(name for name, spec in params.datasets.items() if not isinstance(spec, SegmentationSource))
+    """The data sets whose samples are split: all but those with label maps, and those of texts alone."""
+    apart = (SegmentationSource, TextTasksSource)
+    return tuple(name for name, spec in params.datasets.items() if not isinstance(spec, apart))
 
 
 def _catalogue(params: Params, key: str) -> dict[str, Any]:
@@ -250,6 +262,14 @@ def _encode(params: Params, item: str) -> EncodeSettings:
         encoder=params.encoders[store.encoder],
         encode=params.encode,
     )
+
+
+def _predictors(params: Params, item: str) -> PredictorsSettings:
+    study = params.predictors[item]
+    compare = study.spaces(params.compare)
+    encoders = {view: params.views[view].encoder for view in (*compare.images, *compare.texts)}
+    common = {"repeats": params.splits.repeats, "seed": params.seed}
+    return PredictorsSettings(name=item, predictors=study, compare=compare, encoders=encoders, **common)
 
 
 def _train(params: Params, item: str) -> TrainSettings:
@@ -281,7 +301,7 @@ def _showcase(params: Params) -> str | None:
 
 
 def _names(params: Params) -> dict[str, Any]:
-    catalogues = ("encoders", "datasets", "scenes", "compare", "toy", "curations", "aligners", "dense_heads")
+    catalogues = ("encoders", "datasets", "scenes", "compare", "toy", "predictors", "curations", "aligners", "dense_heads")
     names: dict[str, Any] = {key: tuple(getattr(params, key)) for key in catalogues}
     return names | {"stores": params.stores.by_name(), "tasks": tuple(params.evaluate.named)}
 
@@ -309,10 +329,11 @@ STAGES: dict[str, _Stage] = {
     ),
     "toy": _Stage(
         lambda p, i: ToySettings(
-            name=i, toy=p.toy[i], compare=p.compare[p.toy[i].compare], repeats=p.splits.repeats, seed=p.seed
+            name=i, toy=p.toy[i], compare=p.toy[i].spaces(p.compare), repeats=p.splits.repeats, seed=p.seed
         ),
         "toy",
     ),
+    "predictors": _Stage(_predictors, "predictors"),
     "curate": _Stage(
         lambda p, i: CurateSettings(name=i, curation=p.curations[i], repeats=p.splits.repeats, seed=p.seed), "curations"
     ),
