@@ -36,6 +36,11 @@ class TextSpace:
     view: str
     features: np.ndarray
 
+    @property
+    def name(self) -> str:
+        """Its name in tables."""
+        return self.view
+
 
 @dataclass(frozen=True)
 class Candidates:
