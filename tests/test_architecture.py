@@ -26,6 +26,7 @@ ROOMS = [
     "inference",
     "interop",
     "accounting",
+    "predictors",
     "reporting",
     "store",
 ]

@@ -301,7 +301,7 @@ def _showcase(params: Params) -> str | None:
 
 
 def _names(params: Params) -> dict[str, Any]:
-    catalogues = ("encoders", "datasets", "scenes", "compare", "toy", "predictors", "curations", "aligners", "dense_heads")
+    catalogues = [name for name in RunNames.model_fields if name not in ("name", "stores", "tasks")]
     names: dict[str, Any] = {key: tuple(getattr(params, key)) for key in catalogues}
     return names | {"stores": params.stores.by_name(), "tasks": tuple(params.evaluate.named)}
 

@@ -77,10 +77,12 @@ class PredictorsSpec(StudySpec):
 
     Alignment is the default's closed form: CCA with `shrink` and kernel ridge with penalty `ridge`, their cosines
     added. `text_tasks` names a data set of source text-tasks, on which the text encoders are scored by themselves.
-    `text_control` is one of the texts, with random weights; correlations are given with and without the controls.
+    Similarities are measured on at most `samples` images. `text_control` is one of the texts, with random weights;
+    correlations are given with and without the controls.
     """
 
     text_tasks: Name | None = None
     text_control: Name | None = None
+    samples: Annotated[int, Field(ge=64)] = 4096
     shrink: PositiveFloat = 1.0
     ridge: PositiveFloat = 0.3

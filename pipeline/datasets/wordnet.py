@@ -70,7 +70,7 @@ class WordNet:
         found, edge = {start: 0}, [start]
         while edge:
             step = [above for key in edge for above in self.nouns[key].hypernyms if above not in found]
-            found |= {above: found[edge[0]] + 1 for above in step}
+            found |= dict.fromkeys(step, found[edge[0]] + 1)
             edge = list(dict.fromkeys(step))
         return found
 

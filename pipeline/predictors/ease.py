@@ -31,7 +31,7 @@ class Recall:
 
 @dataclass(frozen=True)
 class Held:
-    """Held-out rows of one data set: their numbers, and the number of the caption of each (equal captions share one)."""
+    """Held-out rows of one data set: their numbers, and that of the caption of each; equal captions share one."""
 
     rows: np.ndarray
     caption: np.ndarray

@@ -33,9 +33,7 @@ def correlation(x_IT: np.ndarray, y_IT: np.ndarray, scope: str) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def partial_correlation(
-    x_IT: np.ndarray, y_IT: np.ndarray, controls: Sequence[np.ndarray], scope: str
-) -> float | None:
+def partial_correlation(x_IT: np.ndarray, y_IT: np.ndarray, controls: Sequence[np.ndarray], scope: str) -> float | None:
     """The same on ranks from which linear regression on the ranks of the controls (I, T) was taken out.
 
     Within an image or text encoder ranks are taken within it, and all are pooled. None where the controls leave
@@ -113,12 +111,11 @@ def _correlations(x_BIT: np.ndarray, y_BIT: np.ndarray, scope: str) -> np.ndarra
     varies = size > 1e-9
     values = np.divide((x * y).sum(axis=2), size, out=np.zeros_like(size), where=varies)
     counts = varies.sum(axis=1)
-    return np.divide(values.sum(axis=1), counts, out=np.full(len(values), np.nan), where=counts > 0)
+    mean: np.ndarray = np.divide(values.sum(axis=1), counts, out=np.full(len(values), np.nan), where=counts > 0)
+    return mean
 
 
-def _permuted_p(
-    x_IT: np.ndarray, y_IT: np.ndarray, scope: str, value: float, generator: np.random.Generator
-) -> float:
+def _permuted_p(x_IT: np.ndarray, y_IT: np.ndarray, scope: str, value: float, generator: np.random.Generator) -> float:
     """Two-sided: the share of permutations of the varied encoders, the same in all groups, that correlate as much."""
     sides: list[np.ndarray] = []
     for size, moved in zip(x_IT.shape, (scope != "texts", scope != "images"), strict=True):

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.alignment.closed_form.linear import ridge
 from pipeline.alignment.closed_form.moments import MomentSums
-from pipeline.similarity.neighbours import unit_rows
+from pipeline.similarity.spaces import unit_rows
 
 PENALTY = 0.1  # of the probe, in units of the mean variance of a feature
 
@@ -28,9 +28,7 @@ def knn_accuracy(
     return mean_per_class(votes.argmax(axis=1) == answers_m, answers_m)
 
 
-def linear_accuracy(
-    train_nD: np.ndarray, classes_n: np.ndarray, test_mD: np.ndarray, answers_m: np.ndarray
-) -> float:
+def linear_accuracy(train_nD: np.ndarray, classes_n: np.ndarray, test_mD: np.ndarray, answers_m: np.ndarray) -> float:
     """Mean accuracy per class of a linear probe: ridge regression onto one-hot classes, on standardised features."""
     mean, deviation = train_nD.mean(axis=0), train_nD.std(axis=0)
     deviation = np.where(deviation > 0, deviation, 1.0)

@@ -21,9 +21,7 @@ _PANELS = (
 _MARKERS = "osD^vP*X<>"
 
 
-def scatter(
-    points: Sequence[Mapping[str, Any]], controls: Collection[str | None], outcome: str, path: Path
-) -> None:
+def scatter(points: Sequence[Mapping[str, Any]], controls: Collection[str | None], outcome: str, path: Path) -> None:
     """A panel per predictor: colours are image views, markers text views, controls grey; each point is labelled."""
     images = list(dict.fromkeys(point["image"] for point in points))
     texts = list(dict.fromkeys(point["text"] for point in points))

@@ -14,10 +14,12 @@ from pipeline.config import CompareSpec, PredictorsSpec
 from pipeline.datasets.caption_pairs import samples_by_image
 from pipeline.predictors.ease import Held, Recall, both, cca_maps, held_out, kernel_maps, recall
 from pipeline.predictors.image_scores import knn_accuracy, linear_accuracy
-from pipeline.predictors.measures import Side, measures
 from pipeline.similarity.candidates import Candidates, ImageSpace
+from pipeline.similarity.neighbours import cknna, mutual_knn
+from pipeline.similarity.registry import MEASURES
 from pipeline.similarity.samples import Captioned
 
+SIMILARITIES = ("cka", "cka_biased", "rbf_cka", "cknna", "mutual_knn")
 MIN_CLASS = 2  # pictures that a class needs on both sides to be scored
 Rows = np.ndarray
 
@@ -60,17 +62,11 @@ def pair_points(
     ridge on the same rows, asked for test families.
     """
     points = []
-    compared = [
-        [
-            [Side.of(space.features[split.compared], compare.neighbours) for split in splits]
-            for space in spaces
-        ]
-        for spaces in (candidates.images, candidates.texts)
-    ]
+    compared = [_spread(split.compared, params.samples) for split in splits]
     pairs = [(i, t) for i in range(len(candidates.images)) for t in range(len(candidates.texts))]
     for i, t in tqdm(pairs, desc="predictors", unit="pair"):
         image, text = candidates.images[i], candidates.texts[t]
-        similar = [measures(one, other) for one, other in zip(compared[0][i], compared[1][t], strict=True)]
+        similar = [_similar(image.features[rows], text.features[rows], compare.neighbours) for rows in compared]
         aligned = [_align(image.features, text.features, split, params) for split in splits]
         figures: dict[str, Any] = {name: _mean([one[name] for one in similar]) for name in similar[0]}
         for part, recalls in (("probe", [p for p, _ in aligned]), ("aligned", [a for _, a in aligned])):
@@ -81,6 +77,18 @@ def pair_points(
         names = {"image": image.view, "layer": image.layer, "text": text.view}
         points.append({"name": f"{image.view}[{image.layer}] x {text.view}", **names, **figures})
     return points
+
+
+def _similar(x: np.ndarray, y: np.ndarray, k: int) -> dict[str, float]:
+    of_neighbours = {"cknna": cknna, "mutual_knn": mutual_knn}
+    return {
+        name: of_neighbours[name](x, y, k) if name in of_neighbours else MEASURES[name](x, y) for name in SIMILARITIES
+    }
+
+
+def _spread(rows: Rows, most: int) -> Rows:
+    """At most so many of the rows, evenly spaced."""
+    return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
 
 
 def _align(x: np.ndarray, y: np.ndarray, split: Split, params: PredictorsSpec) -> tuple[Recall, Recall]:
@@ -122,9 +130,7 @@ def image_scores(
     return scores
 
 
-def _labelled(
-    samples: Captioned, category: np.ndarray, train: Rows, held: Rows
-) -> tuple[Rows, Rows, list[str]]:
+def _labelled(samples: Captioned, category: np.ndarray, train: Rows, held: Rows) -> tuple[Rows, Rows, list[str]]:
     """Train rows of the held-out rows' data set, held-out rows, and the classes that occur on both sides."""
     train = train[samples.dataset[train] == samples.dataset[held[0]]]
     names = sorted(set(category[train]) & set(category[held]) - {""})

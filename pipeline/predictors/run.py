@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.accounting.parameters import parameter_count
-from pipeline.config import CompareSpec, PredictorsSettings
+from pipeline.config import PredictorsSettings
 from pipeline.errors import DataError
 from pipeline.files import write_csv, write_json
 from pipeline.paths import checkpoint_folder
 from pipeline.predictors.explain import SCOPES, explained
-from pipeline.predictors.measures import MEASURES
 from pipeline.predictors.plots import scatter
-from pipeline.predictors.points import image_scores, pair_points, splits_of
+from pipeline.predictors.points import SIMILARITIES, image_scores, pair_points, splits_of
 from pipeline.predictors.text_scores import GROUPS, group_means, read_text_tasks, text_scores
 from pipeline.predictors.wording import sentences
 from pipeline.similarity.candidates import Candidates, read_candidates
@@ -27,21 +26,22 @@ OUTCOME = "aligned_recall@10"
 PROTOCOL = (
     "Outcome: recall@10 after alignment, mean of both directions and of the data sets, on the test families of each "
     "repeat, mean over repeats; images against the distinct captions of the split. Alignment is the default's closed "
-    "form (CCA and kernel ridge, cosines added) fitted to the train split on one vector per image (CLS token or pooled "
-    "output of a layer, as it is) and the mean of its captions. Before alignment: unbiased and biased linear CKA and "
-    "mutual-kNN on English pairs outside the test split, one per caption; the probe is recall@10 of CCA alone on "
-    "validation families; unimodal scores of texts are Spearman of cosine and likeness (similarity) and nDCG@10 "
-    "(search) on the text tasks, those of images mean accuracy per class of k-NN and of a linear probe on categories, "
-    "fitted to the train split and asked for the validation split. `unimodal` adds the standardised means of either "
-    "side. Parameters are counted without statistics of batch norms and enter as logarithms; they and the widths are "
-    "what `partial` takes out. Encoders are represented by their last kept layer, except in the scope `layers`, which "
-    "correlates over the layers of one image encoder. No figure of the test split is used by any predictor. Intervals "
-    "resample encoders, which are few: they say how far the answer hangs on which encoders were at hand."
+    "form (CCA and kernel ridge, cosines added) fitted to the train split on one vector per image (CLS token or "
+    "pooled output of a layer, as it is) and the mean of its captions. Before alignment: unbiased and biased linear "
+    "CKA, unbiased RBF CKA, CKNNA and mutual-kNN on English pairs outside the test split, one per caption; the probe "
+    "is recall@10 of CCA alone on validation families; unimodal scores of texts are Spearman of cosine and likeness "
+    "(similarity) and nDCG@10 (search) on the text tasks, those of images mean accuracy per class of k-NN and of a "
+    "linear probe on categories, fitted to the train split and asked for the validation split. `unimodal` adds the "
+    "standardised means of either side. Parameters are counted without statistics of batch norms and enter as "
+    "logarithms; they and the widths are what `partial` takes out. Encoders are represented by their last kept "
+    "layer, except in the scope `layers`, which correlates over the layers of one image encoder. No figure of the "
+    "test split is used by any predictor. Intervals resample encoders, which are few: they say how far the answer "
+    "hangs on which encoders were at hand."
 )
 _TEXT = (*GROUPS, "text_parameters", "text_width")
 _IMAGE = ("image_knn", "image_linear", "image_parameters", "image_width")
 _SIZES = ("image_parameters", "image_width", "text_parameters", "text_width")
-PREDICTORS = (*MEASURES, "probe_recall@10", "unimodal", *_TEXT, *_IMAGE)
+PREDICTORS = (*SIMILARITIES, "probe_recall@10", "unimodal", *_TEXT, *_IMAGE)
 Points = Sequence[Mapping[str, Any]]
 
 
@@ -86,15 +86,16 @@ def _points(candidates: Candidates, settings: PredictorsSettings) -> list[dict[s
     if not splits or min(len(split.compared) for split in splits) <= compare.neighbours:
         raise DataError(
             f"Predictors of alignment need train, validation and test pictures in a repeat, and more than "
-            f"{compare.neighbours} outside the test split (compare.neighbours); too few of {', '.join(compare.datasets)} "
-            "have captions. Lower it in params.yaml, or add data."
+            f"{compare.neighbours} outside the test split (compare.neighbours); too few of "
+            f"{', '.join(compare.datasets)} have captions. Lower it in params.yaml, or add data."
         )
     points = pair_points(candidates, splits, params, compare)
     images = image_scores(candidates.images, candidates.samples, splits, settings.repeats, compare.neighbours)
     by_space = {(one["image"], one["layer"]): one for one in images}
     texts = _text_scores(candidates, params.text_tasks)
     sizes = {view: parameter_count(checkpoint_folder(encoder)) for view, encoder in settings.encoders.items()}
-    widths = {space.view: space.features.shape[1] for space in (*candidates.images, *candidates.texts)}
+    widths = {space.view: space.features.shape[1] for space in candidates.images}
+    widths |= {space.view: space.features.shape[1] for space in candidates.texts}
     for point in points:
         image, text = point["image"], point["text"]
         point |= by_space[image, point["layer"]] | texts[text]
@@ -146,7 +147,9 @@ def _over_layers(points: Points, seed: int) -> list[dict[str, Any]]:
         own = [point for point in points if point["image"] == view]
         outcome = _grid(own, OUTCOME)
         if len(outcome) > 2:
-            layered = {n: g for n, g in _predictors(own).items() if n in (*MEASURES, "probe_recall@10", *_IMAGE[:2])}
+            layered = {
+                n: g for n, g in _predictors(own).items() if n in (*SIMILARITIES, "probe_recall@10", *_IMAGE[:2])
+            }
             for record in explained(layered, outcome, [], "images", seed):
                 kept = {key: value for key, value in record.items() if key not in ("partial", "images")}
                 records.append({**kept, "scope": "layers", "image": view, "layers": len(outcome)})
@@ -158,7 +161,7 @@ def _grid(points: Points, name: str) -> np.ndarray:
     texts = list(dict.fromkeys(point["text"] for point in points))
     values = [np.nan if point.get(name) is None else float(point[name]) for point in points]
     grid = np.array(values).reshape(-1, len(texts))
-    return np.log10(grid) if name.endswith("_parameters") else grid
+    return np.asarray(np.log10(grid) if name.endswith("_parameters") else grid)
 
 
 def _predictors(points: Points) -> dict[str, np.ndarray]:
@@ -172,7 +175,7 @@ def _predictors(points: Points) -> dict[str, np.ndarray]:
 
 def _standard(grid: np.ndarray) -> np.ndarray:
     deviation = grid.std()
-    return (grid - grid.mean()) / (deviation if deviation > 0 else 1.0)
+    return np.asarray((grid - grid.mean()) / (deviation if deviation > 0 else 1.0))
 
 
 def _in_scope(name: str, scope: str) -> bool:

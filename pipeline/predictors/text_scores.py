@@ -15,7 +15,7 @@ from pipeline.datasets.text_tasks import TASKS_FILE
 from pipeline.evaluation.metrics import first_hit_ranks
 from pipeline.features import FeatureStore
 from pipeline.paths import index_folder, store_folder
-from pipeline.similarity.neighbours import unit_rows
+from pipeline.similarity.spaces import unit_rows
 
 DEPTH = 10
 TRANSLATION = "translation search"
@@ -48,8 +48,8 @@ def read_text_tasks(dataset: str) -> list[TextTask]:
     tasks = []
     for name, kind in dict.fromkeys((row["task"], row["kind"]) for row in rows):
         own = [row for row in rows if row["task"] == name]
-        ids = (np.array([row[column] for row in own], dtype=object) for column in ("query", "document"))
-        tasks.append(TextTask(name, kind, *ids, np.array([row["score"] for row in own])))
+        queries, documents = (np.array([row[side] for row in own], dtype=object) for side in ("query", "document"))
+        tasks.append(TextTask(name, kind, queries, documents, np.array([row["score"] for row in own])))
     return tasks
 
 
@@ -82,8 +82,8 @@ def _score(store: FeatureStore, task: TextTask) -> float:
     queries = list(dict.fromkeys(task.queries))
     row = {identity: number for number, identity in enumerate(queries)}
     right = np.array([(row[q], place[d]) for q, d in zip(task.queries, task.documents, strict=True)])
-    vectors = (unit_rows(store.read("pooled", ids)) for ids in (queries, documents))
-    return search_score(*vectors, right)
+    asked, given = (unit_rows(store.read("pooled", ids)) for ids in (queries, documents))
+    return search_score(asked, given, right)
 
 
 def similarity_score(cosine: np.ndarray, likeness: np.ndarray) -> float:
@@ -92,7 +92,7 @@ def similarity_score(cosine: np.ndarray, likeness: np.ndarray) -> float:
 
 
 def search_score(queries: np.ndarray, documents: np.ndarray, right: np.ndarray) -> float:
-    """nDCG@10 of unit vectors, where each query has one right document, or looks for any of several: 1 / log2(1 + rank).
+    """nDCG@10 of unit vectors, each in search of any of its right documents: 1 / log2(1 + rank).
 
     Args:
         right: (P, 2) int64, query and right document; every query occurs.

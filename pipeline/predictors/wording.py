@@ -12,15 +12,16 @@ _WITHIN = {
 
 def sentences(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """One for each predictor and scope whose encoders are enough; layers of one encoder are left to the table."""
-    lines = []
+    lines: list[str] = []
     for r in records:
         if r["scope"] not in _WITHIN:
             continue
         where = _WITHIN[r["scope"]].format(**r)
-        head = f"{r['predictor']} ({r['points']}), {where}"
         if r["spearman"] is None:
-            lines.append(f"{head}: too few encoders to correlate over.")
+            line = f"({r['points']}), {where}: too few encoders to correlate over, or a predictor that never varies."
+            lines += [line] if line not in lines else []
             continue
+        head = f"{r['predictor']} ({r['points']}), {where}"
         partial = "too few to control" if r["partial"] is None else f"{r['partial']:+.2f}"
         low, high = r["ci"] or (float("nan"), float("nan"))
         lines.append(

@@ -213,6 +213,7 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
                 "compare": "mine",
                 "synthetic": {"samples": 64, "width": 4, "noise": [0.0, 1.0], "seeds": 1},
                 "iterations": 10,
+                "validate_every": 5,
                 "batch_size": 32,
                 "width": 8,
                 "seeds": 1,

@@ -11,7 +11,7 @@ from pipeline.similarity.batched_loss import clip_loss
 from pipeline.similarity.ease import Member, align_all
 from pipeline.similarity.synthetic import synthetic_pairs
 
-PARAMS = ToySpec(compare="mine", iterations=40, batch_size=16, width=8, lr=1e-2, device="cpu")
+PARAMS = ToySpec(compare="mine", iterations=40, validate_every=10, batch_size=16, width=8, lr=1e-2, device="cpu")
 
 
 def member(seed: int, width: int, related: bool = True) -> Member:
