@@ -6,11 +6,11 @@ Shapes: n rows to fit, m rows to score, D the width, C classes.
 import numpy as np
 import torch
 
-from pipeline.alignment.closed_form.linear import ridge
+from pipeline.alignment.closed_form.linear import solve_lifted
 from pipeline.alignment.closed_form.moments import MomentSums
 from pipeline.similarity.spaces import unit_rows
 
-PENALTY = 0.1  # of the probe, in units of the mean variance of a feature
+PENALTY = 0.1  # of the probe, where a standardised feature has a variance of 1
 
 
 def knn_accuracy(
@@ -37,7 +37,8 @@ def linear_accuracy(train_nD: np.ndarray, classes_n: np.ndarray, test_mD: np.nda
     sums = MomentSums()
     sums.add(train, targets)
     moments = sums.moments()
-    scores = (test.double() - moments.mean_x) @ ridge(moments, PENALTY) + moments.mean_y
+    weight = solve_lifted(moments.cov_xx, moments.cov_xy, PENALTY)
+    scores = (test.double() - moments.mean_x) @ weight + moments.mean_y
     return mean_per_class(scores.argmax(dim=1).numpy() == answers_m, answers_m)
 
 
