@@ -1,8 +1,11 @@
 """The schema of params.yaml, its loader, and what each stage reads of it."""
 
 from pipeline.config.aligners import (
+    AUTO,
     NO_DATA,
     AlignerSpec,
+    AutoSpec,
+    ChosenAligner,
     DenseHeadSpec,
     EvaluatedAligner,
     EvaluationViews,
@@ -175,6 +178,7 @@ from pipeline.config.views import (
 
 __all__ = [
     "ASIF",
+    "AUTO",
     "CCA",
     "CLASSNAMES",
     "NO_DATA",
@@ -190,8 +194,10 @@ __all__ = [
     "AnyHead",
     "AnyLoss",
     "AnyView",
+    "AutoSpec",
     "CaptionFileSource",
     "CheckpointSettings",
+    "ChosenAligner",
     "ClassVectors",
     "ClassificationParams",
     "ClassificationSet",

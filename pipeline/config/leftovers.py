@@ -20,7 +20,7 @@ def named_outputs(params: Params) -> dict[str, tuple[str, ...]]:
         "compare": tuple(params.compare),
         "toy": tuple(params.toy),
         "curation": (*params.curations, NO_DATA),
-        "models": tuple(params.aligners),
+        "models": tuple(params.all_aligners),
         "dense": tuple(params.dense_heads),
         RESULTS: tuple(params.evaluate.named),
         "features/pairs": (),
