@@ -11,7 +11,7 @@ class CompareSpec(Section):
     """Similarity of every candidate pair of an image view and a text view, on samples that no test split holds.
 
     `control` is one of `images`, a view with random weights, whose figures stand beside the others. `choose_by` is what
-    pairs of views are ranked by for `auto`: recall at 10 of the closed-form probe, mutual-kNN, or CKA.
+    pairs of views are ranked by for `auto`: mean reciprocal rank of the closed-form probe, mutual-kNN, or CKA.
     """
 
     datasets: Names

@@ -5,7 +5,10 @@ ranked on the families that are in the test split of no repeat. Each view stands
 is the one that heads read, with whichever of its poolings scores higher with that text view. The view with random
 weights, the control, is no candidate.
 
-The first two are told apart by the interval of their difference. Held-out recall of the probe and mutual-kNN are means
+The probe counts by its mean reciprocal rank, which uses every rank: near the floor recall at 1 rests on a handful of
+samples, and recall at 10 saturates where a fold has few candidates.
+
+The first two are told apart by the interval of their difference. The score of the probe and mutual-kNN are means
 over samples: families are resampled, with rankings and neighbours as they are. CKA is not: groups of families are left
 out in turn (delete-a-group jackknife, Shao and Tu 1995).
 """
@@ -20,15 +23,16 @@ from pipeline.config import CompareSpec
 from pipeline.similarity.candidates import Candidates, ImageSpace
 from pipeline.similarity.cka import unbiased_linear_cka
 from pipeline.similarity.hsic import MIN_SAMPLES
-from pipeline.similarity.neighbours import neighbour_weights, overlap
+from pipeline.similarity.neighbours import chance, neighbour_weights, overlap
 from pipeline.similarity.probe import deal_families, probe_all
 from pipeline.statistics import FamilyBootstrap, Interval
 
 LEVEL = 0.95
-K = 10  # recall at 10: near the floor, recall at 1 counts a handful of samples
 _DRAWS = 2000
+_DEALS = 3  # of families into folds: what one deal adds by chance is averaged
 _GROUPS = 40
 _LEAST_FAMILIES = 10
+_CHANCES = ("chance", "chance_at_1", "chance_at_10")
 _NORMAL = 1.959964  # two-sided 95 % of a normal distribution
 
 
@@ -67,11 +71,12 @@ def choose(candidates: Candidates, params: CompareSpec, seed: int) -> tuple[dict
         "by": params.choose_by,
         "samples": len(rows),
         "families": found,
-        "chance": {"probe": _rounded(pairs[0].figures["chance"]), "cka": 0.0},
+        "chance": {"cka": 0.0, "mutual_knn": _rounded(chance(len(rows), params.neighbours))}
+        | {f"probe{name.removeprefix('chance')}": _rounded(pairs[0].figures[name]) for name in _CHANCES},
         "ranking": [
             {"rank": rank, "image": pair.image.view, "text": pair.text}
             | {"layer": pair.image.layer, "pooling": pair.image.pooling}
-            | {name: _rounded(value) for name, value in pair.figures.items() if name != "chance"}
+            | {name: _rounded(value) for name, value in pair.figures.items() if name not in _CHANCES}
             | {"interval": _ends(_interval(pair, None, params.choose_by, candidates, rows, bootstrap, seed))}
             for rank, pair in enumerate(pairs, start=1)
         ],
@@ -90,7 +95,7 @@ def choose(candidates: Candidates, params: CompareSpec, seed: int) -> tuple[dict
 def sentence(choice: dict[str, Any]) -> str:
     """The winner, and whether it can be told from the second."""
     first = choice["ranking"][0]
-    name = {"probe": "recall at 10 of the CCA probe", "mutual_knn": "mutual-kNN", "cka": "CKA"}[choice["by"]]
+    name = {"probe": "mean reciprocal rank of the CCA probe", "mutual_knn": "mutual-kNN", "cka": "CKA"}[choice["by"]]
     start = (
         f"First of {len(choice['ranking'])} pairs by {name} on {choice['samples']} samples that no repeat tests: "
         f"{first['image']} with {first['text']} ({first[choice['by']]:.4f})"
@@ -113,20 +118,24 @@ def _last_layers(images: Sequence[ImageSpace]) -> list[ImageSpace]:
 
 def _measured(candidates: Candidates, images: Sequence[ImageSpace], rows: np.ndarray, k: int, seed: int) -> list[_Pair]:
     xs, ys = [image.features[rows] for image in images], [text.features[rows] for text in candidates.texts]
-    probes = probe_all(xs, ys, candidates.samples.family[rows], seed=seed)
+    deals = [probe_all(xs, ys, candidates.samples.family[rows], seed=_DEALS * seed + deal) for deal in range(_DEALS)]
     near = [[neighbour_weights(features, k) for features in side] for side in (xs, ys)]
     pairs = []
     for i, image in enumerate(images):
         for j, text in enumerate(candidates.texts):
-            probe, shared = probes[i][j], overlap(near[0][i], near[1][j], k)
+            probes, shared = [deal[i][j] for deal in deals], overlap(near[0][i], near[1][j], k)
+            reciprocal = np.mean([probe.reciprocal() for probe in probes], axis=0)
             figures = {
-                "probe": probe.recall(K),
-                "probe_recall_at_1": probe.recall(1),
+                "probe": float(reciprocal.mean()),
+                "probe_recall_at_1": float(np.mean([probe.recall(1) for probe in probes])),
+                "probe_recall_at_10": float(np.mean([probe.recall(10) for probe in probes])),
                 "mutual_knn": float(shared.mean()),
                 "cka": unbiased_linear_cka(xs[i], ys[j]),
-                "chance": probe.chance(K),
+                "chance": float(np.mean([probe.chance_reciprocal() for probe in probes])),
+                "chance_at_1": float(np.mean([probe.chance(1) for probe in probes])),
+                "chance_at_10": float(np.mean([probe.chance(10) for probe in probes])),
             }
-            pairs.append(_Pair(image, text.view, figures, {"probe": probe.hits(K), "mutual_knn": shared}))
+            pairs.append(_Pair(image, text.view, figures, {"probe": reciprocal, "mutual_knn": shared}))
     return pairs
 
 

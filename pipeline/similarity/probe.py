@@ -47,8 +47,17 @@ class Probe:
         return float(self.hits(k).mean())
 
     def chance(self, k: int) -> float:
-        """What random rankings reach."""
+        """The recall at k of random rankings."""
         return float(np.minimum(1.0, k / self.candidates).mean())
+
+    def reciprocal(self) -> np.ndarray:
+        """Mean over both directions of 1 / rank, (M,): its mean is the mean reciprocal rank."""
+        return np.asarray((1 / self.ranks).mean(axis=0))
+
+    def chance_reciprocal(self) -> float:
+        """The mean reciprocal rank of random rankings: of c candidates the c-th harmonic number over c."""
+        harmonic = np.cumsum(1 / np.arange(1, self.candidates.max() + 1))
+        return float((harmonic[self.candidates - 1] / self.candidates).mean())
 
 
 @dataclass(frozen=True)

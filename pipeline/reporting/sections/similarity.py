@@ -76,7 +76,7 @@ def _best(result: Node) -> Table:
     """The best layer and pooling of each pair of views by each measure, beside the control's best."""
     caption = (
         "The best layer and pooling of each pair of encoders by either measure, beside the best of the control with "
-        "the same texts. p: against permuted captions, with the maximum over layers and poolings taken in each "
+        "the same texts. p: against captions of exchanged families, with the maximum over layers and poolings taken in each "
         "permutation; the largest of the repeats."
     )
     columns = ["image", "text", "best by CKA", "CKA", "control", "p"]
