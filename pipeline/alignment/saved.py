@@ -26,7 +26,7 @@ HEADS_FILE = "heads.safetensors"
 _CHUNK_ROWS = 4096
 
 
-VIEWS_CHOICE = "views"  # no form has this name
+VIEWS_CHOICE = "views"  # no form has this name where a comparison chooses the views
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,8 @@ class AutoSpec(Section):
     def _open(self) -> "AutoSpec":
         if isinstance(self.head, IdentityHead):
             raise ValueError("head identity joins the two towers of one model; name them under `aligners`")
+        if "views" in getattr(self.head, "forms", {}):
+            raise ValueError("a form of a head under `auto` cannot be called views, where the choice of views is recorded")
         if self.image is not None and self.text is not None:
             raise ValueError("image and text are both given, which leaves nothing to choose; write it under `aligners`")
         return self
