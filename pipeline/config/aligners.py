@@ -80,7 +80,7 @@ class AutoSpec(Section):
         if isinstance(self.head, IdentityHead):
             raise ValueError("head identity joins the two towers of one model; name them under `aligners`")
         if "views" in getattr(self.head, "forms", {}):
-            raise ValueError("a form of a head under `auto` cannot be called views, where the choice of views is recorded")
+            raise ValueError("a form under `auto` cannot be called views, where the choice of views is recorded")
         if self.image is not None and self.text is not None:
             raise ValueError("image and text are both given, which leaves nothing to choose; write it under `aligners`")
         return self

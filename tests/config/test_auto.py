@@ -51,7 +51,7 @@ def test_one_side_may_be_given() -> None:
         ({"text": "minilmm"}, "`auto.best.text` is 'minilmm', which `compare.stamps.texts` does not compare. Did you"),
         ({"image": "vit", "text": "e5"}, "`auto.best`: image and text are both given, which leaves nothing to choose"),
         ({"head": {"kind": "identity"}}, "`auto.best`: head identity joins the two towers of one model"),
-        ({"head": {**CCA, "forms": {"views": {"kind": "cca"}}}}, "a form of a head under `auto` cannot be called views"),
+        ({"head": {**CCA, "forms": {"views": {"kind": "cca"}}}}, "a form under `auto` cannot be called views"),
         ({"views": ["vit", "minilm"]}, "`auto.best.views` is not a key that exists here"),
         ({"data": "all"}, "`aligners.best` needs 'emoji' through view 'lite0'; add under `stores.pairs`: emoji-lite0:"),
         ({"head": {**CCA, "local_tokens": "grid"}}, "needs `tier: grid`, found cls"),
