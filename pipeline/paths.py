@@ -42,6 +42,11 @@ def encode_stage(group: str, store: str) -> str:
     return f"encode@{store}" if group == "pairs" else f"encode_{group}@{store}"
 
 
+def train_stage(aligner: str, compare: str | None) -> str:
+    """The DVC stage that fits an aligner; `compare` is the comparison that chooses its views, if one does."""
+    return f"train@{aligner}" if compare is None else f"train_auto@{aligner}"
+
+
 SETTINGS = DATA / "settings"
 SPLITS = DATA / "splits"
 COMPARE = DATA / "compare"

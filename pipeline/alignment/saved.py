@@ -26,6 +26,9 @@ HEADS_FILE = "heads.safetensors"
 _CHUNK_ROWS = 4096
 
 
+VIEWS_CHOICE = "views"  # no form has this name where a comparison chooses the views
+
+
 @dataclass(frozen=True)
 class HeadConfig:
     """All that is needed to use the heads of an aligner, and how they came about.
@@ -38,7 +41,8 @@ class HeadConfig:
         data: data sets that it was fitted to.
         seeds, best_epochs: one per repeat; empty where nothing is drawn, or nothing is trained.
         parameters: trained scalars of one head, the temperature included; of one in closed form the numbers in it.
-        choices: what the head's entry left open and fitting decided, by form.
+        choices: what the head's entry left open and fitting decided, by form; under "views" the comparison that chose
+            the views, if one did.
     """
 
     aligner: str

@@ -1,8 +1,11 @@
 """The schema of params.yaml, its loader, and what each stage reads of it."""
 
 from pipeline.config.aligners import (
+    AUTO,
     NO_DATA,
     AlignerSpec,
+    AutoSpec,
+    ChosenAligner,
     DenseHeadSpec,
     EvaluatedAligner,
     EvaluationViews,
@@ -179,6 +182,7 @@ from pipeline.config.views import (
 
 __all__ = [
     "ASIF",
+    "AUTO",
     "CCA",
     "CLASSNAMES",
     "NO_DATA",
@@ -194,8 +198,10 @@ __all__ = [
     "AnyHead",
     "AnyLoss",
     "AnyView",
+    "AutoSpec",
     "CaptionFileSource",
     "CheckpointSettings",
+    "ChosenAligner",
     "ClassVectors",
     "ClassificationParams",
     "ClassificationSet",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from pipeline.config.aligners import NO_DATA, AlignerSpec, EvaluationViews
+from pipeline.config.auto import auto_problems, with_every_choice
 from pipeline.config.datasets import SegmentationSource, TextTasksSource
 from pipeline.config.explain import reason
 from pipeline.config.heads import TRAINED, FittedHead, IdentityHead
@@ -17,7 +18,17 @@ from pipeline.config.views import ImageView, TextView
 
 
 def contradictions(params: Params) -> Iterator[str]:
-    """One line for each name without a definition, and for each pair of entries that contradict each other."""
+    """One line for each name without a definition, and for each pair of entries that contradict each other.
+
+    What `auto` leaves open is checked with every pair of views that may be chosen.
+    """
+    open_problems = list(auto_problems(params, Lookup(params)))
+    yield from open_problems
+    for version in [params.model_copy(update={"auto": {}})] if open_problems else with_every_choice(params):
+        yield from _contradictions(version)
+
+
+def _contradictions(params: Params) -> Iterator[str]:
     lookup = Lookup(params)
     yield from _views(params, lookup)
     yield from _stores(params, lookup)

@@ -27,6 +27,7 @@ def completed(raw: Raw) -> Raw:
             "views": _each(raw.get("views"), lambda name, view: _view(name, view, encoders)),
             "curations": _each(raw.get("curations"), lambda _, curation: {"method": "all"} | curation),
             "aligners": _each(raw.get("aligners"), _aligner),
+            "auto": _each(raw.get("auto"), _aligner),
         }.items()
         if key in raw
     }

@@ -21,7 +21,7 @@ def named_outputs(params: Params) -> dict[str, tuple[str, ...]]:
         "toy": tuple(params.toy),
         "predictors": tuple(params.predictors),
         "curation": (*params.curations, NO_DATA),
-        "models": tuple(params.aligners),
+        "models": tuple(params.all_aligners),
         "dense": tuple(params.dense_heads),
         RESULTS: tuple(params.evaluate.named),
         "features/pairs": (),

@@ -2,7 +2,7 @@
 
 from pydantic import model_validator
 
-from pipeline.config.aligners import AlignerSpec, DenseHeadSpec
+from pipeline.config.aligners import AlignerSpec, AutoSpec, DenseHeadSpec
 from pipeline.config.base import Name, NonNegative, Section
 from pipeline.config.datasets import DatasetSpec
 from pipeline.config.encoders import EncoderSpec
@@ -26,6 +26,7 @@ class Params(Section):
     scenes: dict[Name, ScenesSpec] = {}
     curations: dict[Name, CurationSpec] = {}
     aligners: dict[Name, AlignerSpec] = {}
+    auto: dict[Name, AutoSpec] = {}
     dense_heads: dict[Name, DenseHeadSpec] = {}
     splits: SplitsParams = SplitsParams()
     prompts: PromptsParams = PromptsParams()
@@ -54,4 +55,12 @@ class Params(Section):
         twice += [name for name in self.stores.scenes if name in self.stores.prompts]
         if twice:
             raise ValueError(f"store {twice[0]!r} stands in two groups of `stores`; give one of them another name")
+        both = [name for name in self.auto if name in self.aligners]
+        if both:
+            raise ValueError(f"{both[0]!r} stands under `aligners` and under `auto`; give one of them another name")
         return self
+
+    @property
+    def all_aligners(self) -> dict[str, AlignerSpec]:
+        """Those of `aligners`, and those of `auto`, whose views are still open."""
+        return self.aligners | {name: spec.aligner() for name, spec in self.auto.items()}

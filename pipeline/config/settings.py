@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SerializeAsAny
 
-from pipeline.config.aligners import NO_DATA, AlignerSpec, DenseHeadSpec, EvaluatedAligner, FitSpec
+from pipeline.config.aligners import NO_DATA, AlignerSpec, ChosenAligner, DenseHeadSpec, EvaluatedAligner, FitSpec
 from pipeline.config.base import Section
 from pipeline.config.datasets import DatasetSpec, SegmentationSource, TextTasksSource
 from pipeline.config.encoders import EncoderSpec
@@ -216,14 +216,15 @@ def fit_of(params: Params, aligner: AlignerSpec) -> FitSpec:
         if aligner.data == NO_DATA
         else params.curations[aligner.data].pool
     )
-    return FitSpec(image=image, text=text, datasets=datasets, data=aligner.data, head=aligner.head)
+    compare = aligner.compare if isinstance(aligner, ChosenAligner) else None
+    return FitSpec(image=image, text=text, datasets=datasets, data=aligner.data, head=aligner.head, compare=compare)
 
 
 def evaluated(params: Params) -> dict[str, EvaluatedAligner]:
     """Every aligner as evaluation sees it."""
     return {
         name: EvaluatedAligner(fit=fit_of(params, aligner), evaluation=aligner.evaluation)
-        for name, aligner in params.aligners.items()
+        for name, aligner in params.all_aligners.items()
     }
 
 
@@ -249,6 +250,8 @@ def _catalogue(params: Params, key: str) -> dict[str, Any]:
         return dict(params.stores.by_name())
     if key == "evaluate.tasks":
         return dict(params.evaluate.named)
+    if key == "aligners":
+        return dict(params.all_aligners)
     catalogue: dict[str, Any] = getattr(params, key)
     return catalogue
 
@@ -273,7 +276,7 @@ def _predictors(params: Params, item: str) -> PredictorsSettings:
 
 
 def _train(params: Params, item: str) -> TrainSettings:
-    fit = fit_of(params, params.aligners[item])
+    fit = fit_of(params, params.all_aligners[item])
     train = params.train.changed(fit.head.train) if isinstance(fit.head, TRAINED) else None
     loading = None
     if train is None and not isinstance(fit.head, IdentityHead):
@@ -297,12 +300,12 @@ def _evaluate(params: Params, item: str) -> EvaluateSettings:
 
 
 def _showcase(params: Params) -> str | None:
-    return params.evaluate.showcase or next(iter(params.aligners), None)
+    return params.evaluate.showcase or next(iter(params.all_aligners), None)
 
 
 def _names(params: Params) -> dict[str, Any]:
     catalogues = [name for name in RunNames.model_fields if name not in ("name", "stores", "tasks")]
-    names: dict[str, Any] = {key: tuple(getattr(params, key)) for key in catalogues}
+    names: dict[str, Any] = {key: tuple(_catalogue(params, key)) for key in catalogues}
     return names | {"stores": params.stores.by_name(), "tasks": tuple(params.evaluate.named)}
 
 
@@ -311,7 +314,7 @@ def _report(params: Params, _: str) -> ReportSettings:
         **_names(params),
         control=params.evaluate.control,
         showcase=_showcase(params),
-        views={name: aligner.views for name, aligner in params.aligners.items()},
+        views={name: aligner.views for name, aligner in params.all_aligners.items()},
         models={name: params.encoders[view.encoder].model for name, view in params.views.items()},
     )
 

@@ -1,7 +1,7 @@
 """`compare`, `toy` and `predictors`: how alike frozen spaces are before any training, and what that foretells."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,7 +11,8 @@ from pipeline.config.base import Name, Names, Positive, PositiveFloat, Section
 class CompareSpec(Section):
     """Similarity of every candidate pair of an image view and a text view, on samples that no test split holds.
 
-    `control` is one of `images`, a view with random weights, whose figures stand beside the others.
+    `control` is one of `images`, a view with random weights, whose figures stand beside the others. `choose_by` is what
+    pairs of views are ranked by for `auto`: mean reciprocal rank of the closed-form probe, mutual-kNN, or CKA.
     """
 
     datasets: Names
@@ -20,6 +21,7 @@ class CompareSpec(Section):
     control: Name
     neighbours: Positive = 10
     permutations: Annotated[int, Field(ge=20)] = 200
+    choose_by: Literal["probe", "mutual_knn", "cka"] = "probe"
 
 
 class SyntheticToy(Section):

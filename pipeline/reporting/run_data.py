@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.config import ReportSettings
+from pipeline.config import AUTO, ReportSettings
 from pipeline.errors import ConfigError
 from pipeline.paths import ACCOUNTING, COMPARE, DATA, MODELS, PREDICTORS, RESULTS, TOY, curation_folder, index_folder
 from pipeline.reporting.dag import StageGroup, expand
@@ -51,7 +51,7 @@ class RunData:
 
     def model_of(self, view: str) -> str:
         """The model behind a view, as its own library names it."""
-        return self.settings.models.get(view, view)
+        return "an encoder that a comparison chose" if view == AUTO else self.settings.models.get(view, view)
 
     def files(self) -> list[Path]:
         """The JSON files that were read."""

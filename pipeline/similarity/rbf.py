@@ -16,6 +16,7 @@ from pipeline.similarity.spaces import check_pair, mean_row
 
 BANDWIDTH = 0.5
 MEDIAN_SAMPLES = 4096
+_ROWS_AT_ONCE = 256
 
 
 def rbf_cka(x_ND: np.ndarray, y_NE: np.ndarray, bandwidth: float = BANDWIDTH) -> float:
@@ -47,16 +48,28 @@ def _kernel(x_ND: np.ndarray, side: str, bandwidth: float) -> KernelRows:
     square_N = (centred_ND**2).sum(axis=1)
 
     def distances(rows: np.ndarray | slice, columns: np.ndarray | slice) -> np.ndarray:
-        inner = centred_ND[rows] @ centred_ND[columns].T
-        return np.asarray(np.maximum(square_N[rows, None] + square_N[None, columns] - 2 * inner, 0.0))
+        squares = centred_ND[rows] @ centred_ND[columns].T
+        squares *= -2
+        squares += square_N[rows, None]
+        squares += square_N[None, columns]
+        return np.asarray(np.maximum(squares, 0.0, out=squares))
 
     some = np.unique(np.linspace(0, len(x_ND) - 1, min(len(x_ND), MEDIAN_SAMPLES)).astype(np.int64))
-    among = distances(some, some)
+    among = np.empty((len(some), len(some)))
+    for start in range(0, len(some), _ROWS_AT_ONCE):
+        among[start : start + _ROWS_AT_ONCE] = distances(some[start : start + _ROWS_AT_ONCE], some)
     np.fill_diagonal(among, 0.0)
     median = float(np.median(among, overwrite_input=True))
+    del among
     if median <= 1e-12 * float(square_N.max()):
         raise DataError(
             f"the median distance of two samples of {side} is zero: at least half of the pairs coincide, so the width "
             "of a Gaussian kernel is not defined. Use linear CKA, or leave repeated samples out."
         )
-    return lambda start, stop: np.exp(distances(slice(start, stop), slice(None)) / (-2 * bandwidth**2 * median))
+
+    def rows(start: int, stop: int) -> np.ndarray:
+        kernel = distances(slice(start, stop), slice(None))
+        kernel /= -2 * bandwidth**2 * median
+        return np.asarray(np.exp(kernel, out=kernel))
+
+    return rows

@@ -304,6 +304,44 @@ def test_too_many_images_for_an_exact_kernel_are_refused_with_what_would_do(monk
             fit_closed(computed(form), world(), 0, seed=0)
 
 
+FORMS = ("procrustes", "ridge", "cca", "asif", "kernel-ridge")
+
+
+def spoilt(side: str, value: float | None, columns: slice) -> AlignmentData:
+    """The toy world with columns of one side constant (None), or one value of a training pair replaced."""
+    data = world()
+    images, texts = data.features.images.read(torch.arange(N)), data.features.texts.read(torch.arange(N + 20))
+    parts = [images.cls.clone(), images.local.clone()] if side == "image" else [texts.tokens.clone()]
+    for part in parts:
+        if value is None:
+            part[..., columns] = 0.1
+        else:
+            part[33, ..., columns] = value
+    image = ImageInput(*parts) if side == "image" else images
+    text = TextInput(parts[0]) if side == "text" else texts
+    features = ResidentFeatures(image, text, torch.device("cpu"))
+    return AlignmentData(features, data.train, data.validation, {}, ("toy",))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("side", ["image", "text"])
+def test_a_side_that_is_constant_or_not_finite_is_refused_by_name(form: str, side: str) -> None:
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(DataError, match=f"The {side} features of the training pairs have values that are not fin"):
+            scores(spoilt(side, value, slice(0, 1)), computed({form: {}}))
+    with pytest.raises(DataError, match=f"The {side} features of the training pairs are the same for every sample"):
+        scores(spoilt(side, None, slice(None)), computed({form: {}}))
+    assert np.isfinite(scores(spoilt(side, None, slice(0, 1)), computed({form: {}}))).all()
+
+
+@pytest.mark.parametrize("side", ["image", "text"])
+def test_whitening_before_a_trained_head_refuses_the_same(side: str) -> None:
+    head = trained("linear", whitening={"sides": "both"})
+    for value, columns, message in ((float("nan"), slice(0, 1), "not finite"), (None, slice(None), "the same for")):
+        with pytest.raises(DataError, match=f"The {side} features.*{message}"):
+            input_whitening(head, spoilt(side, value, columns), 0)
+
+
 # --- heads that training starts from ---
 
 

@@ -194,6 +194,7 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             },
             "curated": {"views": ["eye", "words"], "data": "balanced", "head": {"kind": "freeze-align"}},
         },
+        "auto": {},
         "dense_heads": {"eye": {"image": "eye-dense", "text": "words", "scenes": "training"}},
         "splits": {"repeats": 1, "validation": 0.2, "test": 0.3, "largest_family": 0.2},
         "prompts": {"sets": {"single": ["a picture of a {}."]}},
@@ -219,6 +220,7 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
                 "seeds": 1,
             }
         },
+        "predictors": {"mine": {"compare": "mine", "samples": 64}},
         "train": {"epochs": 2, "batch_size": 32, "lr": 0.001},
         "evaluate": {
             "tasks": {

@@ -15,7 +15,7 @@ from pipeline.datasets.wordnet import WordNet
 LICENCE = "  1 This software and database is being provided to you\n"
 DATA = LICENCE + (
     "00000001 03 n 01 entity 0 000 | that which is known to have its own existence\n"
-    "00000002 05 n 02 animal 0 beast 0 001 @ 00000001 n 0000 | a living organism that can move by itself; \"a pet\"\n"
+    '00000002 05 n 02 animal 0 beast 0 001 @ 00000001 n 0000 | a living organism that can move by itself; "a pet"\n'
     "00000003 05 n 01 cat 0 001 @ 00000002 n 0000 | feline mammal that purrs and hunts at night\n"
     "00000004 05 n 01 dog 0 001 @ 00000002 n 0000 | a domesticated member of the genus Canis\n"
     "00000005 05 n 01 Rex 0 001 @i 00000004 n 0000 | a famous one that was seen on television\n"

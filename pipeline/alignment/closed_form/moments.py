@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pipeline.errors import DataError
+
+_NO_SPREAD = 1e-12  # a variance below this share of the squared mean is rounding
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -32,6 +36,29 @@ class Moments:
         if y_YM is not None:
             mean_y, yy, xy = y_YM.new_zeros(y_YM.shape[1]), y_YM.T @ yy @ y_YM, xy @ y_YM
         return Moments(self.count, mean_x, mean_y, xx, yy, xy)
+
+
+def require_variation(side: str, mean_X: Tensor, variance: Tensor) -> None:
+    """Refuse training vectors that no closed form can be fitted to; constant columns among others are no harm.
+
+    Args:
+        side: "image" or "text", for the message.
+        mean_X: of the vectors.
+        variance: the sum of their variances, a scalar.
+
+    Raises:
+        DataError: a value is not finite, or all vectors are the same.
+    """
+    if not bool(torch.isfinite(mean_X).all() & torch.isfinite(variance)):
+        raise DataError(
+            f"The {side} features of the training pairs have values that are not finite (NaN or infinite); expected "
+            "finite ones. Find the damaged store with: python -m pipeline.store verify"
+        )
+    if float(variance) <= _NO_SPREAD * float((mean_X.double() ** 2).sum()):
+        raise DataError(
+            f"The {side} features of the training pairs are the same for every sample, so no closed form can be fitted "
+            f"to them. Expected features that vary: check the encoder, pooling and layer of the {side} view."
+        )
 
 
 class MomentSums:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.alignment.closed_form.kernel import LARGEST, draw_features, gamma_of
 from pipeline.alignment.closed_form.linear import whitening
-from pipeline.alignment.closed_form.moments import Moments, MomentSums
+from pipeline.alignment.closed_form.moments import Moments, MomentSums, require_variation
 from pipeline.alignment.closed_form.pair_vectors import pair_vectors, sample_pairs
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.heads.fitted import RBF, Affine, Fourier
@@ -43,7 +43,8 @@ class TrainingStatistics:
             seed: of random features and landmarks.
 
         Raises:
-            DataError: a form keeps every image, and there are too many.
+            DataError: a form keeps every image, and there are too many; or the vectors of a side are not finite, or all
+                the same.
         """
         self._head = head
         pairs = data.train[repeat]
@@ -55,10 +56,15 @@ class TrainingStatistics:
                 f"at most {LARGEST}. Set `features: auto`, or leave asif out, in params.yaml"
             )
         sample = [torch.cat(part) for part in zip(*self._read(data, sample_pairs(pairs, SAMPLE)), strict=True)]
+        for rows, side in zip(sample, SIDES, strict=True):
+            require_variation(side, rows.double().mean(0), rows.double().var(0, correction=0).sum())
         self.inputs = [self._input(rows, side) for rows, side in zip(sample, SIDES, strict=True)]
         self._features = self._drawn([inputs(rows) for inputs, rows in zip(self.inputs, sample, strict=True)], seed)
         self._sum(data, pairs, keeps)
         covariances = self.moments.cov_xx, self.moments.cov_yy
+        means = self.moments.mean_x, self.moments.mean_y
+        for side, mean, cov in zip(SIDES, means, covariances, strict=True):
+            require_variation(side, mean, cov.trace())
         self.whitenings = [self._whitening(cov, side) for cov, side in zip(covariances, SIDES, strict=True)]
 
     def features(self, form: KernelRidge, bandwidth: float) -> tuple[RBF | Fourier, Tensor | None, Moments]:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pipeline.alignment.closed_form.fit import fit_closed
 from pipeline.alignment.closed_form.linear import whitening
-from pipeline.alignment.closed_form.moments import MomentSums
+from pipeline.alignment.closed_form.moments import MomentSums, require_variation
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.build import build_head
@@ -36,6 +36,9 @@ def input_whitening(
     """Whitening of CLS and local tokens, and of texts, where `whitening` asks for it, from the train split of `repeat`.
 
     Local tokens are whitened as their means over an image are: one pass over the pairs, two covariances each.
+
+    Raises:
+        DataError: the vectors of a side are not finite, or all the same.
     """
     wanted = spec.whitening
     if wanted is None:
@@ -48,11 +51,12 @@ def input_whitening(
         second.add(images.local.float().mean(1) if images.local.shape[1] else cls, texts)
     of_cls, of_local = first.moments(), second.moments()
 
-    def affine(mean: Tensor, covariance: Tensor) -> Affine:
+    def affine(side: str, mean: Tensor, covariance: Tensor) -> Affine:
+        require_variation(side, mean, covariance.trace())
         return Affine(mean, whitening(covariance, wanted.shrink))
 
-    image = affine(of_cls.mean_x, of_cls.cov_xx), affine(of_local.mean_x, of_local.cov_xx)
-    text = affine(of_cls.mean_y, of_cls.cov_yy)
+    image = affine("image", of_cls.mean_x, of_cls.cov_xx), affine("image", of_local.mean_x, of_local.cov_xx)
+    text = affine("text", of_cls.mean_y, of_cls.cov_yy)
     return (image if wanted.of("image") else None), (text if wanted.of("text") else None)
 
 
