@@ -18,6 +18,7 @@ PASTED = {
         "docs/encoders.md",
         "docs/clip_benchmark.md",
         "docs/similarity.md",
+        "docs/why_cka.md",
     )
     for number, block in enumerate(blocks(page))
 }

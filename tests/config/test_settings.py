@@ -60,7 +60,8 @@ EVALUATE = {f"evaluate@{task}" for task in TASKS}
         ("toy.all.seeds", 1, {"toy@all"}),
         ("encode.workers", 1, {f"encode@{name}" for name in (
             "emoji-vit", "stamps-vit", "emoji-control", "stamps-control", "emoji-minilm", "stamps-minilm", "emoji-e5",
-            "stamps-e5", "emoji-lite0", "stamps-lite0", "text-tasks-minilm", "text-tasks-e5", "scenes-vit", "scenes-control", "training-vit", "training-control",
+            "stamps-e5", "emoji-lite0", "stamps-lite0", "text-tasks-minilm", "text-tasks-e5",
+            "scenes-vit", "scenes-control", "training-vit", "training-control",
             "scenes-minilm", "classnames-minilm", "classnames-e5")}),
         ("evaluate.showcase", "control", {*EVALUATE, "report"}),
     ],
