@@ -42,10 +42,16 @@ def encode_stage(group: str, store: str) -> str:
     return f"encode@{store}" if group == "pairs" else f"encode_{group}@{store}"
 
 
+def train_stage(aligner: str, compare: str | None) -> str:
+    """The DVC stage that fits an aligner; `compare` is the comparison that chooses its views, if one does."""
+    return f"train@{aligner}" if compare is None else f"train_auto@{aligner}"
+
+
 SETTINGS = DATA / "settings"
 SPLITS = DATA / "splits"
 COMPARE = DATA / "compare"
 TOY = DATA / "toy"
+PREDICTORS = DATA / "predictors"
 MODELS = DATA / "models"
 DENSE_HEADS = DATA / "dense"
 RESULTS = DATA / "results"
@@ -58,6 +64,7 @@ FOLDERS = (
     DATA / "curation" / "none",  # of aligners that are fitted to nothing
     COMPARE,
     TOY,
+    PREDICTORS,
     MODELS,
     DENSE_HEADS,
     RESULTS,

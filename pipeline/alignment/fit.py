@@ -7,7 +7,7 @@ import torch
 from pipeline.alignment.artefact import FittedHeads
 from pipeline.alignment.closed_form.repeats import compute_heads
 from pipeline.alignment.data.load import load_alignment_data
-from pipeline.alignment.saved import HeadConfig, head_entry, save_heads
+from pipeline.alignment.saved import VIEWS_CHOICE, HeadConfig, head_entry, save_heads
 from pipeline.alignment.shared_space import SharedSpace, open_shared_space
 from pipeline.alignment.training.repeats import train_heads
 from pipeline.alignment.training.resume import forget
@@ -15,6 +15,7 @@ from pipeline.config import ClosedFormHead, IdentityHead, LoadingParams, TrainSe
 from pipeline.device import choose_device
 from pipeline.files import write_json
 from pipeline.paths import MODELS
+from pipeline.similarity.auto import with_chosen_views
 
 METRICS_FILE = "metrics.json"
 
@@ -26,15 +27,17 @@ def fit_aligner(settings: TrainSettings) -> HeadConfig:
     identity, which has no weights, the latter two alone.
 
     Raises:
-        DataError, StoreError, FingerprintMismatch: as `load_alignment_data` and `open_shared_space`.
+        DataError, StoreError, FingerprintMismatch: as `with_chosen_views`, `load_alignment_data`, `open_shared_space`.
         ModelError: training diverged, or the member to keep did.
         ConfigError: a captured step is asked for without a GPU.
     """
-    name, fit, head = settings.name, settings.fit, settings.fit.head
+    fit, chosen = with_chosen_views(settings.name, settings.fit)
+    settings = settings.model_copy(update={"fit": fit})
+    name, head = settings.name, fit.head
     folder = MODELS / name
     if isinstance(head, IdentityHead):
         space = open_shared_space(name, fit)
-        return _save(settings, space, _no_heads(space))
+        return _save(settings, space, _no_heads(space), chosen)
     loading = settings.loading if settings.train is None else settings.train
     assert loading is not None, "fitted heads have parameters of loading"
     data = load_alignment_data(name, fit, settings.repeats, _device(loading), loading)
@@ -43,16 +46,19 @@ def fit_aligner(settings: TrainSettings) -> HeadConfig:
     )
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(head, ClosedFormHead):
-        return _save(settings, space, compute_heads(name, head, data, settings.repeats, settings.seed, folder))
+        fitted = compute_heads(name, head, data, settings.repeats, settings.seed, folder)
+        return _save(settings, space, fitted, chosen)
     assert settings.train is not None, "trained heads have parameters of training"
     fitted, checkpoints = train_heads(name, head, settings.train, data, settings.repeats, settings.seed, folder)
-    config = _save(settings, space, fitted)
+    config = _save(settings, space, fitted, chosen)
     if checkpoints is not None:
         forget(checkpoints)
     return config
 
 
-def _save(settings: TrainSettings, space: SharedSpace, fitted: FittedHeads) -> HeadConfig:
+def _save(
+    settings: TrainSettings, space: SharedSpace, fitted: FittedHeads, chosen: dict[str, Any] | None
+) -> HeadConfig:
     """Write everything but the curves; the config is last, as the mark of a whole aligner."""
     folder = MODELS / settings.name
     for repeat, head in enumerate(fitted.heads):
@@ -71,7 +77,7 @@ def _save(settings: TrainSettings, space: SharedSpace, fitted: FittedHeads) -> H
         best_epochs=fitted.best_epochs,
         parameters=fitted.parameters,
         kept=fitted.kept,
-        choices=fitted.choices,
+        choices=fitted.choices if chosen is None else fitted.choices | {VIEWS_CHOICE: chosen},
     )
     config.write(folder)
     return config

@@ -26,6 +26,9 @@ HEADS_FILE = "heads.safetensors"
 _CHUNK_ROWS = 4096
 
 
+VIEWS_CHOICE = "views"  # no form has this name where a comparison chooses the views
+
+
 @dataclass(frozen=True)
 class HeadConfig:
     """All that is needed to use the heads of an aligner, and how they came about.
@@ -40,7 +43,8 @@ class HeadConfig:
         parameters: trained scalars of one head, the temperature included; of one in closed form the fitted ones.
         kept: scalars of training rows that one in closed form keeps, and of what was drawn for it; null where an
             earlier version wrote it, which counted them among `parameters`.
-        choices: what the head's entry left open and fitting decided, by form.
+        choices: what the head's entry left open and fitting decided, by form; under "views" the comparison that chose
+            the views, if one did.
     """
 
     aligner: str

@@ -1,13 +1,16 @@
 """The schema of params.yaml, its loader, and what each stage reads of it."""
 
 from pipeline.config.aligners import (
+    AUTO,
     CAPTION_SUPERVISED,
     MASK_SUPERVISED,
     METHODS,
     NO_DATA,
     AlignerSpec,
     AnyDenseHead,
+    AutoSpec,
     CaptionHeadSpec,
+    ChosenAligner,
     DenseHeadSpec,
     EvaluatedAligner,
     EvaluationViews,
@@ -57,6 +60,7 @@ from pipeline.config.datasets import (
     SlidingWindows,
     StampsSource,
     TableSource,
+    TextTasksSource,
     WebdatasetSource,
     Xtd10Source,
 )
@@ -116,6 +120,14 @@ from pipeline.config.selection import (
 )
 from pipeline.config.settings import (
     STAGES,
+    all_settings,
+    evaluated,
+    fit_of,
+    prompted_classes,
+    settings_of,
+    split_datasets,
+)
+from pipeline.config.stage_settings import (
     CheckpointSettings,
     CompareSettings,
     CurateSettings,
@@ -124,6 +136,7 @@ from pipeline.config.settings import (
     EvaluateSettings,
     IndexSettings,
     ListingSettings,
+    PredictorsSettings,
     PromptsSettings,
     ReportSettings,
     RunNames,
@@ -132,12 +145,6 @@ from pipeline.config.settings import (
     SplitsSettings,
     ToySettings,
     TrainSettings,
-    all_settings,
-    evaluated,
-    fit_of,
-    prompted_classes,
-    settings_of,
-    split_datasets,
 )
 from pipeline.config.stores import (
     CLASSNAMES,
@@ -150,6 +157,8 @@ from pipeline.config.stores import (
 )
 from pipeline.config.studies import (
     CompareSpec,
+    PredictorsSpec,
+    StudySpec,
     SyntheticToy,
     ToySpec,
 )
@@ -186,6 +195,7 @@ from pipeline.config.views import (
 
 __all__ = [
     "ASIF",
+    "AUTO",
     "CAPTION_SUPERVISED",
     "CCA",
     "CLASSNAMES",
@@ -205,9 +215,11 @@ __all__ = [
     "AnyHead",
     "AnyLoss",
     "AnyView",
+    "AutoSpec",
     "CaptionFileSource",
     "CaptionHeadSpec",
     "CheckpointSettings",
+    "ChosenAligner",
     "ClassVectors",
     "ClassificationParams",
     "ClassificationSet",
@@ -271,6 +283,8 @@ __all__ = [
     "PositiveCounts",
     "PositiveFloat",
     "PositiveValues",
+    "PredictorsSettings",
+    "PredictorsSpec",
     "Procrustes",
     "PromptedClasses",
     "PromptsParams",
@@ -300,11 +314,13 @@ __all__ = [
     "StoreSpec",
     "Stores",
     "StructureTerm",
+    "StudySpec",
     "SyntheticToy",
     "TableSource",
     "Task",
     "TaskParams",
     "Tasks",
+    "TextTasksSource",
     "TextView",
     "ToySettings",
     "ToySpec",

@@ -28,6 +28,9 @@ def split_method(row: str) -> tuple[str, str]:
     return row, ""
 
 
+AUTO = "auto"  # in place of a view that a comparison chooses
+
+
 class EvaluationViews(Section):
     """Other views of an aligner's encoders, through which it is evaluated; nothing here is read when it is fitted.
 
@@ -77,10 +80,58 @@ class AlignerSpec(Section):
         return self
 
 
+class ChosenAligner(AlignerSpec):
+    """An entry of `auto` as an aligner: `auto` stands for the views that comparison `compare` chooses."""
+
+    compare: Name
+
+
+class AutoSpec(Section):
+    """An aligner whose views a comparison chooses.
+
+    `compare` names the comparison; its best pair of views is taken, or its best pair with the view given as `image` or
+    `text`. The rest is as for `aligners`.
+    """
+
+    compare: Name
+    image: Name | None = None
+    text: Name | None = None
+    data: Name
+    head: HeadSpec
+    evaluation: EvaluationViews = EvaluationViews()
+
+    @model_validator(mode="after")
+    def _open(self) -> "AutoSpec":
+        if isinstance(self.head, IdentityHead):
+            raise ValueError("head identity joins the two towers of one model; name them under `aligners`")
+        if "views" in getattr(self.head, "forms", {}):
+            raise ValueError("a form under `auto` cannot be called views, where the choice of views is recorded")
+        if self.image is not None and self.text is not None:
+            raise ValueError("image and text are both given, which leaves nothing to choose; write it under `aligners`")
+        return self
+
+    def aligner(self) -> ChosenAligner:
+        """The same as an aligner whose views are still open."""
+        views = (self.image or AUTO, self.text or AUTO)
+        return ChosenAligner(
+            views=views, compare=self.compare, data=self.data, head=self.head, evaluation=self.evaluation
+        )
+
+    def candidates(self, images: tuple[str, ...], texts: tuple[str, ...]) -> list[tuple[str, str]]:
+        """The pairs of views that may be chosen, of the views that are compared."""
+        return [
+            (image, text)
+            for image in images
+            for text in texts
+            if self.image in (None, image) and self.text in (None, text)
+        ]
+
+
 class FitSpec(Section):
     """What fitting an aligner reads of params.yaml, names resolved.
 
     `datasets` is the pool of the curation `data`, in its order; of head identity what is stored through both views.
+    `compare` names the comparison that chooses the views called `auto`; None where the views are named.
     """
 
     image: Name
@@ -88,6 +139,7 @@ class FitSpec(Section):
     datasets: tuple[Name, ...]
     data: Name
     head: HeadSpec
+    compare: Name | None = None
 
     @property
     def local_tokens(self) -> str:

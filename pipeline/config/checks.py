@@ -13,19 +13,31 @@ from pipeline.config.aligners import (
     EvaluationViews,
     with_method,
 )
+from pipeline.config.auto import auto_problems, with_every_choice
 from pipeline.config.controls import control_problems
-from pipeline.config.datasets import SegmentationSource
+from pipeline.config.datasets import SegmentationSource, TextTasksSource
 from pipeline.config.explain import reason
 from pipeline.config.heads import TRAINED, FittedHead, IdentityHead
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.params import Params
 from pipeline.config.stores import CLASSNAMES, stored_through
+from pipeline.config.studies import CompareSpec, PredictorsSpec, StudySpec
 from pipeline.config.training import LoadingParams
 from pipeline.config.views import ImageView, TextView
 
 
 def contradictions(params: Params) -> Iterator[str]:
-    """One line for each name without a definition, and for each pair of entries that contradict each other."""
+    """One line for each name without a definition, and for each pair of entries that contradict each other.
+
+    What `auto` leaves open is checked with every pair of views that may be chosen.
+    """
+    open_problems = list(auto_problems(params, Lookup(params)))
+    yield from open_problems
+    for version in [params.model_copy(update={"auto": {}})] if open_problems else with_every_choice(params):
+        yield from _contradictions(version)
+
+
+def _contradictions(params: Params) -> Iterator[str]:
     lookup = Lookup(params)
     yield from _views(params, lookup)
     yield from _stores(params, lookup)
@@ -66,6 +78,8 @@ def _stores(params: Params, lookup: Lookup) -> Iterator[str]:
             yield from lookup.not_a_view(f"{where}.view", store.view, "text")
         if store.view in params.views and isinstance(params.datasets.get(store.dataset), SegmentationSource):
             yield from lookup.not_a_view(f"{where}.view", store.view, "image")
+        if store.view in params.views and isinstance(params.datasets.get(store.dataset), TextTasksSource):
+            yield from lookup.not_a_view(f"{where}.view", store.view, "text")
         if store.group == "prompts":
             if store.dataset != CLASSNAMES:
                 yield f"`{where}.dataset` is {store.dataset!r}; the texts of the stage prompts are {CLASSNAMES!r}."
@@ -98,6 +112,8 @@ def _curations(params: Params, lookup: Lookup) -> Iterator[str]:
 def _has_samples(where: str, dataset: str, params: Params) -> Iterator[str]:
     if isinstance(params.datasets.get(dataset), SegmentationSource):
         yield f"`{where}` names {dataset!r}, whose label maps are for evaluation alone."
+    if isinstance(params.datasets.get(dataset), TextTasksSource):
+        yield f"`{where}` names {dataset!r}, which has texts and no images."
 
 
 def _aligner(name: str, aligner: AlignerSpec, params: Params, lookup: Lookup) -> Iterator[str]:
@@ -240,20 +256,57 @@ def _dense_heads(params: Params, lookup: Lookup) -> Iterator[str]:
             yield from present(lookup.unstored(f"{where}.text", "pairs", dataset, head.text))
 
 
+def _spaces(where: str, compare: CompareSpec, params: Params, lookup: Lookup) -> Iterator[str]:
+    """Views of either modality, and a store of every data set through each of them."""
+    for dataset in compare.datasets:
+        yield from present(lookup.missing(f"{where}.datasets", dataset, "datasets"))
+        yield from _has_samples(f"{where}.datasets", dataset, params)
+    for key, modality, views in (("images", "image", compare.images), ("texts", "text", compare.texts)):
+        for view in views:
+            yield from lookup.not_a_view(f"{where}.{key}", view, modality)
+            for dataset in compare.datasets:
+                yield from present(lookup.unstored(where, "pairs", dataset, view))
+
+
 def _studies(params: Params, lookup: Lookup) -> Iterator[str]:
     for name, compare in params.compare.items():
         where = f"compare.{name}"
-        for dataset in compare.datasets:
-            yield from present(lookup.missing(f"{where}.datasets", dataset, "datasets"))
-        for key, modality, views in (("images", "image", compare.images), ("texts", "text", compare.texts)):
-            for view in views:
-                yield from lookup.not_a_view(f"{where}.{key}", view, modality)
-                for dataset in compare.datasets:
-                    yield from present(lookup.unstored(where, "pairs", dataset, view))
+        yield from _spaces(where, compare, params, lookup)
         if compare.control not in compare.images:
             yield f"`{where}.control` is {compare.control!r}, which is not among `{where}.images`."
     for name, toy in params.toy.items():
-        yield from present(lookup.missing(f"toy.{name}.compare", toy.compare, "compare"))
+        yield from _study(f"toy.{name}", toy, params, lookup)
+    for name, predictors in params.predictors.items():
+        yield from _study(f"predictors.{name}", predictors, params, lookup)
+        yield from _predictors(f"predictors.{name}", predictors, params, lookup)
+
+
+def _study(where: str, study: StudySpec, params: Params, lookup: Lookup) -> Iterator[str]:
+    """What a study names in place of the views and data sets of its comparison."""
+    if problem := lookup.missing(f"{where}.compare", study.compare, "compare"):
+        yield problem
+        return
+    compare = study.spaces(params.compare)
+    if (study.datasets, study.images, study.texts) != (None, None, None):
+        yield from _spaces(where, compare, params, lookup)
+    if compare.control not in compare.images:
+        yield f"`{where}.images` lacks {compare.control!r}, the control of `compare.{study.compare}`: add it."
+
+
+def _predictors(where: str, study: PredictorsSpec, params: Params, lookup: Lookup) -> Iterator[str]:
+    texts = study.spaces(params.compare).texts if study.compare in params.compare else ()
+    if texts and study.text_control is not None and study.text_control not in texts:
+        yield f"`{where}.text_control` is {study.text_control!r}, which is not among its texts."
+    name = study.text_tasks
+    if name is None:
+        return
+    if problem := lookup.missing(f"{where}.text_tasks", name, "datasets"):
+        yield problem
+    elif not isinstance(params.datasets[name], TextTasksSource):
+        yield f"`{where}.text_tasks` is {name!r}, a data set of another source than text-tasks."
+    else:
+        for view in texts:
+            yield from present(lookup.unstored(f"{where}.text_tasks", "pairs", name, view))
 
 
 def _transfer(params: Params) -> Iterator[str]:

@@ -33,6 +33,7 @@ def completed(raw: Raw) -> Raw:
             "views": _each(raw.get("views"), lambda name, view: _view(name, view, encoders)),
             "curations": _each(raw.get("curations"), lambda _, curation: {"method": "all"} | curation),
             "aligners": _each(aligners, _aligner),
+            "auto": _each(raw.get("auto"), _aligner),
             "dense_heads": _each(raw.get("dense_heads"), lambda _, head: {"supervision": MASKS} | head),
         }.items()
         if key in raw

@@ -29,6 +29,18 @@ class StampsSource(Section):
     required: bool = False
 
 
+class TextTasksSource(Section):
+    """Texts with right answers, to score text encoders by themselves: no images, and nothing is trained on them.
+
+    Names, keywords and translations of emoji (Unicode CLDR), glosses and words of WordNet. `languages` are those of
+    the translations; each task has `limit` queries, or as many pairs of either kind.
+    """
+
+    source: Literal["text-tasks"]
+    languages: tuple[str, ...] = ("de", "fr", "ja", "ru")
+    limit: Annotated[int, Field(ge=10)] = 300
+
+
 class RawSource(Section):
     """What every data set of one's own has.
 
@@ -222,6 +234,7 @@ class LongCaptionSource(RawSource):
 DatasetSpec = Annotated[
     EmojiSource
     | StampsSource
+    | TextTasksSource
     | FolderSource
     | ImageFolderSource
     | TableSource

@@ -2,7 +2,7 @@
 
 from pydantic import model_validator
 
-from pipeline.config.aligners import AlignerSpec, AnyDenseHead
+from pipeline.config.aligners import AlignerSpec, AnyDenseHead, AutoSpec
 from pipeline.config.base import Name, NonNegative, Section
 from pipeline.config.datasets import DatasetSpec
 from pipeline.config.encoders import EncoderSpec
@@ -10,7 +10,7 @@ from pipeline.config.evaluation import EvaluateParams
 from pipeline.config.prompts import PromptsParams
 from pipeline.config.selection import CurationSpec, ScenesSpec, SplitsParams
 from pipeline.config.stores import EncodeParams, Stores
-from pipeline.config.studies import CompareSpec, ToySpec
+from pipeline.config.studies import CompareSpec, PredictorsSpec, ToySpec
 from pipeline.config.training import TrainParams
 from pipeline.config.views import ViewSpec
 
@@ -26,12 +26,14 @@ class Params(Section):
     scenes: dict[Name, ScenesSpec] = {}
     curations: dict[Name, CurationSpec] = {}
     aligners: dict[Name, AlignerSpec] = {}
+    auto: dict[Name, AutoSpec] = {}
     dense_heads: dict[Name, AnyDenseHead] = {}
     splits: SplitsParams = SplitsParams()
     prompts: PromptsParams = PromptsParams()
     encode: EncodeParams = EncodeParams()
     compare: dict[Name, CompareSpec] = {}
     toy: dict[Name, ToySpec] = {}
+    predictors: dict[Name, PredictorsSpec] = {}
     train: TrainParams = TrainParams()
     evaluate: EvaluateParams = EvaluateParams()
 
@@ -53,4 +55,12 @@ class Params(Section):
         twice += [name for name in self.stores.scenes if name in self.stores.prompts]
         if twice:
             raise ValueError(f"store {twice[0]!r} stands in two groups of `stores`; give one of them another name")
+        both = [name for name in self.auto if name in self.aligners]
+        if both:
+            raise ValueError(f"{both[0]!r} stands under `aligners` and under `auto`; give one of them another name")
         return self
+
+    @property
+    def all_aligners(self) -> dict[str, AlignerSpec]:
+        """Those of `aligners`, and those of `auto`, whose views are still open."""
+        return self.aligners | {name: spec.aligner() for name, spec in self.auto.items()}

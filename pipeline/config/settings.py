@@ -1,4 +1,4 @@
-"""What each stage reads of params.yaml: one model per stage, names resolved and defaults written out.
+"""What each stage reads of params.yaml: names resolved and defaults written out.
 
 The stage `settings` writes them under data/settings, where DVC's dependencies find them: a stage runs again when what
 it reads changes, and for no other edit. A stage receives its own settings and cannot reach the rest.
@@ -8,160 +8,36 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import SerializeAsAny
-
-from pipeline.config.aligners import NO_DATA, AlignerSpec, AnyDenseHead, EvaluatedAligner, FitSpec
-from pipeline.config.base import Section
+from pipeline.config.aligners import NO_DATA, AlignerSpec, ChosenAligner, EvaluatedAligner, FitSpec
 from pipeline.config.controls import control_caveats, controls_of
-from pipeline.config.datasets import DatasetSpec, SegmentationSource
-from pipeline.config.encoders import EncoderSpec
-from pipeline.config.evaluation import EvaluateParams
+from pipeline.config.datasets import SegmentationSource, TextTasksSource
 from pipeline.config.heads import TRAINED, IdentityHead
 from pipeline.config.leftovers import named_outputs
 from pipeline.config.params import Params
 from pipeline.config.prompts import PromptedClasses
-from pipeline.config.selection import CurationSpec, ScenesSpec, SplitsParams
-from pipeline.config.stores import EncodeParams, StoreSpec, stored_through
-from pipeline.config.studies import CompareSpec, ToySpec
+from pipeline.config.stage_settings import (
+    CheckpointSettings,
+    CompareSettings,
+    CurateSettings,
+    DenseSettings,
+    EncodeSettings,
+    EvaluateSettings,
+    IndexSettings,
+    ListingSettings,
+    PredictorsSettings,
+    PromptsSettings,
+    ReportSettings,
+    RunNames,
+    ScenesSettings,
+    Settings,
+    SplitsSettings,
+    ToySettings,
+    TrainSettings,
+)
+from pipeline.config.stores import stored_through
 from pipeline.config.suggestion import suggestion
-from pipeline.config.tasks import TaskParams
-from pipeline.config.training import LoadingParams, TrainParams
-from pipeline.config.views import ViewSpec
+from pipeline.config.training import LoadingParams
 from pipeline.errors import ConfigError
-
-
-class Settings(Section):
-    """What a stage reads; `name` is its item, or ""."""
-
-    name: str = ""
-
-
-class CheckpointSettings(Settings):
-    """Of checkpoint@<encoder>."""
-
-    encoder: EncoderSpec
-
-
-class ListingSettings(Settings):
-    """Of listing: the data sets, and what params.yaml names in each folder below data."""
-
-    datasets: dict[str, DatasetSpec]
-    named: dict[str, tuple[str, ...]]
-
-
-class IndexSettings(Settings):
-    """Of index@<data set>."""
-
-    dataset: DatasetSpec
-
-
-class ScenesSettings(Settings):
-    """Of scenes@<scenes>."""
-
-    scenes: ScenesSpec
-
-
-class SplitsSettings(Settings):
-    """Of splits; `datasets` are those with samples to split, in the order of params.yaml."""
-
-    splits: SplitsParams
-    datasets: tuple[str, ...]
-    seed: int
-
-
-class PromptsSettings(Settings):
-    """Of prompts."""
-
-    prompts: PromptedClasses
-
-
-class EncodeSettings(Settings):
-    """Of encode@<store>, encode_scenes@<store> and encode_prompts@<store>."""
-
-    store: StoreSpec
-    view: ViewSpec
-    encoder: EncoderSpec
-    encode: EncodeParams
-
-
-class CompareSettings(Settings):
-    """Of compare@<comparison>."""
-
-    compare: CompareSpec
-    repeats: int
-    seed: int
-
-
-class ToySettings(Settings):
-    """Of toy@<study>."""
-
-    toy: ToySpec
-    compare: CompareSpec
-    repeats: int
-    seed: int
-
-
-class CurateSettings(Settings):
-    """Of curate@<curation>."""
-
-    curation: CurationSpec
-    repeats: int
-    seed: int
-
-
-class TrainSettings(Settings):
-    """Of train@<aligner>: with `train` for a trained head, `loading` for a computed one, neither for head identity."""
-
-    fit: FitSpec
-    train: TrainParams | None
-    loading: LoadingParams | None
-    repeats: int
-    seed: int
-
-
-class DenseSettings(Settings):
-    """Of dense@<dense head>."""
-
-    dense_head: AnyDenseHead
-    repeats: int
-
-
-class EvaluateSettings(Settings):
-    """Of evaluate@<task>: the task, what all tasks have in common, and every aligner.
-
-    `caveats` says in what a control differs from its aligner beside the weights of its image encoder.
-    """
-
-    task: SerializeAsAny[TaskParams]
-    evaluate: EvaluateParams
-    aligners: dict[str, EvaluatedAligner]
-    caveats: tuple[str, ...] = ()
-    repeats: int
-    seed: int
-
-
-class RunNames(Settings):
-    """Of accounting and report: what params.yaml names, so that leftovers of earlier runs are no part of this one."""
-
-    encoders: tuple[str, ...]
-    datasets: tuple[str, ...]
-    scenes: tuple[str, ...]
-    stores: dict[str, StoreSpec]
-    compare: tuple[str, ...]
-    toy: tuple[str, ...]
-    curations: tuple[str, ...]
-    aligners: tuple[str, ...]
-    dense_heads: tuple[str, ...]
-    tasks: tuple[str, ...]
-
-
-class ReportSettings(RunNames):
-    """Of report: also the control of each aligner, whose examples are shown, and the models behind the views."""
-
-    controls: dict[str, str]
-    showcase: str | None
-    views: dict[str, tuple[str, str]]
-    models: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -210,14 +86,15 @@ def fit_of(params: Params, aligner: AlignerSpec) -> FitSpec:
         if aligner.data == NO_DATA
         else params.curations[aligner.data].pool
     )
-    return FitSpec(image=image, text=text, datasets=datasets, data=aligner.data, head=aligner.head)
+    compare = aligner.compare if isinstance(aligner, ChosenAligner) else None
+    return FitSpec(image=image, text=text, datasets=datasets, data=aligner.data, head=aligner.head, compare=compare)
 
 
 def evaluated(params: Params) -> dict[str, EvaluatedAligner]:
     """Every aligner as evaluation sees it."""
     return {
         name: EvaluatedAligner(fit=fit_of(params, aligner), evaluation=aligner.evaluation)
-        for name, aligner in params.aligners.items()
+        for name, aligner in params.all_aligners.items()
     }
 
 
@@ -233,8 +110,9 @@ def prompted_classes(params: Params) -> PromptedClasses:
 
 
 def split_datasets(params: Params) -> tuple[str, ...]:
-    """The data sets whose samples are split: all but those with label maps."""
-    return tuple(name for name, spec in params.datasets.items() if not isinstance(spec, SegmentationSource))
+    """The data sets whose samples are split: all but those with label maps, and those of texts alone."""
+    apart = (SegmentationSource, TextTasksSource)
+    return tuple(name for name, spec in params.datasets.items() if not isinstance(spec, apart))
 
 
 def _catalogue(params: Params, key: str) -> dict[str, Any]:
@@ -242,6 +120,8 @@ def _catalogue(params: Params, key: str) -> dict[str, Any]:
         return dict(params.stores.by_name())
     if key == "evaluate.tasks":
         return dict(params.evaluate.named)
+    if key == "aligners":
+        return dict(params.all_aligners)
     catalogue: dict[str, Any] = getattr(params, key)
     return catalogue
 
@@ -257,8 +137,16 @@ def _encode(params: Params, item: str) -> EncodeSettings:
     )
 
 
+def _predictors(params: Params, item: str) -> PredictorsSettings:
+    study = params.predictors[item]
+    compare = study.spaces(params.compare)
+    encoders = {view: params.views[view].encoder for view in (*compare.images, *compare.texts)}
+    common = {"repeats": params.splits.repeats, "seed": params.seed}
+    return PredictorsSettings(name=item, predictors=study, compare=compare, encoders=encoders, **common)
+
+
 def _train(params: Params, item: str) -> TrainSettings:
-    fit = fit_of(params, params.aligners[item])
+    fit = fit_of(params, params.all_aligners[item])
     train = params.train.changed(fit.head.train) if isinstance(fit.head, TRAINED) else None
     loading = None
     if train is None and not isinstance(fit.head, IdentityHead):
@@ -286,12 +174,12 @@ def _evaluate(params: Params, item: str) -> EvaluateSettings:
 
 
 def _showcase(params: Params) -> str | None:
-    return params.evaluate.showcase or next(iter(params.aligners), None)
+    return params.evaluate.showcase or next(iter(params.all_aligners), None)
 
 
 def _names(params: Params) -> dict[str, Any]:
-    catalogues = ("encoders", "datasets", "scenes", "compare", "toy", "curations", "aligners", "dense_heads")
-    names: dict[str, Any] = {key: tuple(getattr(params, key)) for key in catalogues}
+    catalogues = [name for name in RunNames.model_fields if name not in ("name", "stores", "tasks")]
+    names: dict[str, Any] = {key: tuple(_catalogue(params, key)) for key in catalogues}
     return names | {"stores": params.stores.by_name(), "tasks": tuple(params.evaluate.named)}
 
 
@@ -300,7 +188,7 @@ def _report(params: Params, _: str) -> ReportSettings:
         **_names(params),
         controls=controls_of(params.evaluate.control, params.aligners),
         showcase=_showcase(params),
-        views={name: aligner.views for name, aligner in params.aligners.items()},
+        views={name: aligner.views for name, aligner in params.all_aligners.items()},
         models={name: params.encoders[view.encoder].model for name, view in params.views.items()},
     )
 
@@ -318,10 +206,11 @@ STAGES: dict[str, _Stage] = {
     ),
     "toy": _Stage(
         lambda p, i: ToySettings(
-            name=i, toy=p.toy[i], compare=p.compare[p.toy[i].compare], repeats=p.splits.repeats, seed=p.seed
+            name=i, toy=p.toy[i], compare=p.toy[i].spaces(p.compare), repeats=p.splits.repeats, seed=p.seed
         ),
         "toy",
     ),
+    "predictors": _Stage(_predictors, "predictors"),
     "curate": _Stage(
         lambda p, i: CurateSettings(name=i, curation=p.curations[i], repeats=p.splits.repeats, seed=p.seed), "curations"
     ),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.base import Fraction, Name, Names, Once, Positive, Section
-from pipeline.config.datasets import SegmentationSource
+from pipeline.config.datasets import SegmentationSource, TextTasksSource
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.selection import ClassificationSet
 from pipeline.config.stores import CLASSNAMES
@@ -255,6 +255,8 @@ def _dataset(where: str, dataset: str, params: "Params", lookup: Lookup) -> Iter
     yield from present(lookup.missing(where, dataset, "datasets"))
     if isinstance(params.datasets.get(dataset), SegmentationSource):
         yield f"`{where}` names {dataset!r}, whose label maps are for `evaluate.tasks.segmentation_benchmarks`."
+    if isinstance(params.datasets.get(dataset), TextTasksSource):
+        yield f"`{where}` names {dataset!r}, which has texts and no images."
 
 
 def _evaluated_scenes(where: str, scenes: str, params: "Params", lookup: Lookup) -> Iterator[str]:

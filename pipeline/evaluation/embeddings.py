@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.alignment.saved import HeadConfig, ProjectionHeads, head_entry
+from pipeline.alignment.saved import VIEWS_CHOICE, HeadConfig, ProjectionHeads, head_entry
 from pipeline.alignment.vectors import embed_stored_images, embed_stored_texts
-from pipeline.config import EvaluatedAligner
+from pipeline.config import AUTO, EvaluatedAligner
 from pipeline.errors import FingerprintMismatch, ModelError
 from pipeline.features import FeatureStore
-from pipeline.paths import MODELS, store_folder
+from pipeline.paths import MODELS, store_folder, train_stage
 
 
 class TrainedAligner:
@@ -33,12 +33,15 @@ class TrainedAligner:
         self.name, self.spec, self._device = name, spec, device
         self.config = HeadConfig.read(MODELS / name)
         recorded = {"head": self.config.head, "views": self.config.views, "repeats": self.config.repeats}
-        views = {"image": spec.fit.image, "text": spec.fit.text}
-        expected = {"head": head_entry(spec.fit.head), "views": views, "repeats": repeats}
+        chosen = self.config.choices.get(VIEWS_CHOICE, {})
+        recorded["compare"] = chosen.get("compare")
+        named = {"image": spec.fit.image, "text": spec.fit.text}
+        views = {side: self.config.views[side] if view == AUTO else view for side, view in named.items()}
+        expected = {"head": head_entry(spec.fit.head), "views": views, "repeats": repeats, "compare": spec.fit.compare}
         if recorded != expected:
             raise ModelError(
                 f"{MODELS / name} was fitted with {recorded}; params.yaml says {expected}. Fit it again with: "
-                f"dvc repro train@{name}"
+                f"dvc repro {train_stage(name, spec.fit.compare)}"
             )
         self._stores: dict[tuple[str, str, str], FeatureStore] = {}
         self._heads: dict[int, ProjectionHeads] = {}
@@ -102,7 +105,7 @@ class TrainedAligner:
                 raise FingerprintMismatch(
                     f"Aligner {self.name!r} was fitted to features {fitted_to[:12]} of view {view!r}; "
                     f"{store_folder(*key)} holds {store.digest[:12]}. Bring all stores of the view and the heads "
-                    f"up to date with: dvc repro train@{self.name}"
+                    f"up to date with: dvc repro {train_stage(self.name, self.spec.fit.compare)}"
                 )
             self._stores[key] = store
         return self._stores[key]

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from pipeline.config import ReportSettings
+from pipeline.config import AUTO, ReportSettings
 from pipeline.errors import ConfigError
-from pipeline.paths import ACCOUNTING, COMPARE, DATA, MODELS, RESULTS, TOY, curation_folder, index_folder
+from pipeline.paths import ACCOUNTING, COMPARE, DATA, MODELS, PREDICTORS, RESULTS, TOY, curation_folder, index_folder
 from pipeline.reporting.dag import StageGroup, expand
 from pipeline.reporting.inputs import Node, read_curves, read_json
 from pipeline.reporting.pictures import Library
@@ -36,6 +36,7 @@ class RunData:
         self.examples = _read(settings.tasks, lambda task: RESULTS / f"{task}.examples.json")
         self.similarity = _read(settings.compare, lambda name: COMPARE / name / "similarity.json")
         self.toy = _read(settings.toy, lambda name: TOY / name / "toy.json")
+        self.predictors = _read(settings.predictors, lambda name: PREDICTORS / name / "predictors.json")
         self.costs = read_json(ACCOUNTING / "costs.json")
         self.coverage = _read(settings.curations, lambda name: curation_folder(name) / "coverage.json")
         self.models = _read(settings.aligners, lambda name: MODELS / name / "metrics.json")
@@ -50,11 +51,12 @@ class RunData:
 
     def model_of(self, view: str) -> str:
         """The model behind a view, as its own library names it."""
-        return self.settings.models.get(view, view)
+        return "an encoder that a comparison chose" if view == AUTO else self.settings.models.get(view, view)
 
     def files(self) -> list[Path]:
         """The JSON files that were read."""
-        groups = (self.results, self.examples, self.similarity, self.toy, self.coverage, self.models, self.sources)
+        studies = (self.similarity, self.toy, self.predictors)
+        groups = (self.results, self.examples, *studies, self.coverage, self.models, self.sources)
         nodes = [node for group in groups for node in group.values()]
         return sorted({node.file for node in [*nodes, *([self.costs] if self.costs else [])]})
 

@@ -1,7 +1,7 @@
 """The spaces that are compared: every kept layer of every image view, pooled in two ways, and every text view."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,6 +36,11 @@ class TextSpace:
     view: str
     features: np.ndarray
 
+    @property
+    def name(self) -> str:
+        """Its name in tables."""
+        return self.view
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -44,6 +49,7 @@ class Candidates:
     samples: Captioned
     images: tuple[ImageSpace, ...]
     texts: tuple[TextSpace, ...]
+    digests: Mapping[str, str] = field(default_factory=dict)  # of the fingerprint of each view
 
 
 def read_candidates(params: CompareSpec, repeats: int, poolings: Sequence[str] = POOLINGS) -> Candidates:
@@ -65,6 +71,7 @@ def read_candidates(params: CompareSpec, repeats: int, poolings: Sequence[str] =
         samples,
         tuple(space for view, stores in images.items() for space in _image_spaces(view, stores, samples, poolings)),
         tuple(TextSpace(view, _mean_captions(stores, samples)) for view, stores in texts.items()),
+        {view: next(iter(stores.values())).digest for view, stores in (images | texts).items()},
     )
 
 

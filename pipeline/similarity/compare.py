@@ -8,9 +8,12 @@ from tqdm import tqdm
 
 from pipeline.config import CompareSpec
 from pipeline.files import write_csv, write_json
+from pipeline.similarity.auto import CHOICE_FILE, order_of
 from pipeline.similarity.candidates import Candidates, read_candidates
+from pipeline.similarity.choice import choose, sentence
 from pipeline.similarity.measure import RepeatMeasures, measure_repeat
 from pipeline.similarity.neighbours import chance
+from pipeline.similarity.permutation import LEAST
 from pipeline.similarity.plots import heatmap
 from pipeline.similarity.ranking import rank_pairs
 from pipeline.similarity.samples import MAX_SAMPLES
@@ -18,24 +21,32 @@ from pipeline.similarity.wording import sentences, table
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 PROTOCOL = (
     "English image-caption pairs outside the test split of each repeat, one row per image; an image with several "
     "captions has their mean embedding, an image that shares a caption with an earlier one (by id) is passed over, and "
-    f"at most {MAX_SAMPLES} images are used. Values are means over repeats. `cka` is linear CKA with unbiased HSIC on "
-    "features as they are stored, `cka_biased` the biased estimate that the paper's script computes; mutual-kNN uses "
-    "cosine. Nulls shuffle the captions, with the same permutations for all candidates of a repeat: the 95th "
-    "percentile is averaged over repeats, the p-value is the largest of the repeats, and the calibrated score is how "
-    "far a value stands above that percentile on the way to 1. `best` searches layers and poolings; its null is that "
-    "of the maximum. Intervals of mutual-kNN resample concept families with the neighbour graphs as they are; CKA is "
-    "no mean over samples and has its standard deviation over repeats only, which share most of their samples. The "
-    "control's figure beside a value is the highest of all its layers and poolings with the same texts."
+    f"at most {MAX_SAMPLES} images are used. Concept families are put into classes of at least {LEAST}, of one size "
+    "each; larger families are thinned to the size of their class. Values are means over repeats. `cka` is linear CKA "
+    "with unbiased HSIC on features as they are stored, `cka_biased` the biased estimate that the paper's script "
+    "computes; mutual-kNN uses cosine, tied neighbours count with their probability. Nulls exchange whole families "
+    "within their class, with the same permutations for all candidates of a repeat: the threshold is the 95th "
+    "percentile of null and value together, averaged over repeats, the p-value is the largest of the repeats, and the "
+    "calibrated score is how far a value stands above the threshold on the way to 1. `best` searches layers and "
+    "poolings; its null is that of the maximum. Intervals of mutual-kNN resample concept families with the neighbour "
+    "graphs as they are; CKA is no mean over samples and has its standard deviation over repeats only, which share "
+    "most of their samples. The control's figure beside a value is the highest of all its layers and poolings with the "
+    "same texts. `choice` ranks pairs of views, without the control, by their last kept layers on the samples that are "
+    "in the test split of no repeat; `probe` is the mean reciprocal rank of CCA on held-out families there, in folds, "
+    "the mean of both directions and of three deals of families; its interval resamples families with the rankings as "
+    "they are, so what other training pairs would change is not in it."
 )
 _COLUMNS = ("pair", "cka", "mutual_knn", "cka_biased", "cka_null_q95", "cka_p", "mutual_knn_null_q95", "mutual_knn_p")
 
 
 def compare_views(params: CompareSpec, *, repeats: int, seed: int, out: Path) -> str:
-    """Compare every image space with every text space and write similarity.json, .summary.json, .csv and heatmap.png.
+    """Compare every image space with every text space.
+
+    Writes similarity.json, .summary.json and .csv, choice.json and heatmap.png.
 
     Args:
         repeats: number of splits; repeat i permutes with seed `seed * repeats + i`.
@@ -51,7 +62,8 @@ def compare_views(params: CompareSpec, *, repeats: int, seed: int, out: Path) ->
     candidates = read_candidates(params, repeats)
     measures = _measure(candidates, params, repeats, seed)
     pairs, best = rank_pairs(candidates, measures, params.control, seed) if measures else ([], [])
-    left_out = [*candidates.samples.left_out, *_over_the_limit(candidates, repeats)]
+    choice, reason = choose(candidates, params, seed) if measures else (None, None)
+    left_out = [*candidates.samples.left_out, *_over_the_limit(candidates, repeats), *([reason] if reason else [])]
     for line in left_out:
         log.warning("compare leaves out: %s", line)
     result: dict[str, Any] = {
@@ -70,10 +82,12 @@ def compare_views(params: CompareSpec, *, repeats: int, seed: int, out: Path) ->
         },
         "pairs": pairs,
         "best": best,
-        "sentences": sentences(best, params.control, len(measures)),
+        "choice": choice,
+        "sentences": [*([sentence(choice)] if choice else []), *sentences(best, params.control, len(measures))],
         "left_out": left_out,
     }
     write_json(result, out / "similarity.json")
+    write_json(order_of(choice, candidates.digests), out / CHOICE_FILE)
     write_json(_summary(best), out / "similarity.summary.json")
     write_csv(({"pair": pair_name(record), **record} for record in pairs), _COLUMNS, out / "similarity.csv")
     heatmap(pairs, params.texts, params.control, out / "heatmap.png")

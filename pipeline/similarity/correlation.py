@@ -32,6 +32,40 @@ def spearman(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Any]:
     return {"n": len(x), "spearman": round(value, 6), "ci": [round(low, 6), round(high, 6)], "p": p}
 
 
+def spearman_by_encoder(
+    x: np.ndarray, y: np.ndarray, images: np.ndarray, texts: np.ndarray, seed: int
+) -> dict[str, Any]:
+    """The same of pairs of spaces, with an interval that resamples encoders: image and text encoders, both at once.
+
+    A drawn encoder brings all its layers along, as often as it was drawn (pigeonhole bootstrap, Owen 2007). Draws of a
+    single image and a single text encoder are kept if their layers vary. There is no p-value: pairs that share an
+    encoder cannot be exchanged.
+
+    Args:
+        images, texts: (n,) the encoders of each pair.
+
+    Returns:
+        `n`, `images` and `texts` (how many encoders there are), `spearman`, `ci`, and `p`, which is None.
+    """
+    names = [np.unique(side.astype(str), return_inverse=True) for side in (images, texts)]
+    counts = {"images": len(names[0][0]), "texts": len(names[1][0])}
+    if len(x) < MIN_POINTS or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return {"n": len(x), **counts, "spearman": None, "ci": None, "p": None}
+    generator = np.random.default_rng(seed)
+    values = []
+    for _ in range(_DRAWS):
+        times = [
+            np.bincount(generator.integers(0, len(unique), size=len(unique)), minlength=len(unique))[place]
+            for unique, place in names
+        ]
+        rows = np.repeat(np.arange(len(x)), times[0] * times[1])
+        values.append(float(_of_rows(x[rows][None], y[rows][None])[0]) if len(rows) else np.nan)
+    drawn = np.array(values)
+    low, high = percentile_interval(drawn[np.isfinite(drawn)], _LEVEL)
+    value = float(_of_rows(x[None], y[None])[0])
+    return {"n": len(x), **counts, "spearman": round(value, 6), "ci": [round(low, 6), round(high, 6)], "p": None}
+
+
 def _of_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Correlation of the ranks, row by row; NaN where a row does not vary."""
     x, y = (rankdata(side, axis=1) - (side.shape[1] + 1) / 2 for side in (x, y))

@@ -10,9 +10,12 @@ import numpy as np
 from pipeline.config import CompareSpec
 from pipeline.errors import DataError
 from pipeline.similarity.candidates import Candidates
-from pipeline.similarity.cka import MIN_SAMPLES, double_centred, gram, u_centred, unit
-from pipeline.similarity.neighbours import membership, nearest, overlap
-from pipeline.similarity.null import cka_null, knn_null, permutations
+from pipeline.similarity.cka import linear_cka, unbiased_linear_cka
+from pipeline.similarity.hsic import MIN_SAMPLES
+from pipeline.similarity.neighbours import neighbour_weights, overlap
+from pipeline.similarity.null import cka_null, knn_null
+from pipeline.similarity.permutation import exchange_families
+from pipeline.similarity.spaces import check_space
 
 
 @dataclass(frozen=True)
@@ -42,36 +45,35 @@ class RepeatMeasures:
 def measure_repeat(candidates: Candidates, repeat: int, params: CompareSpec, seed: int) -> RepeatMeasures:
     """Measure every pair of candidates on the train and validation samples of one repeat.
 
+    Large families are thinned so that families can be exchanged (`pipeline.similarity.permutation`).
+
     Args:
         seed: of the permutations.
 
     Raises:
-        DataError: there are too few samples for the neighbours asked for.
+        DataError: there are too few samples for the neighbours asked for, or a space is constant or not finite.
     """
-    rows = candidates.samples.outside_test(repeat)
-    k = params.neighbours
+    samples, k = candidates.samples, params.neighbours
+    rows = samples.outside_test(repeat)
+    exchange = exchange_families(samples.family[rows], samples.dataset[rows])
+    rows = rows[exchange.rows]
     if len(rows) <= max(k, MIN_SAMPLES - 1):
         raise DataError(
             f"Repeat {repeat} leaves {len(rows)} images with captions of their own outside the test split; "
             f"compare.neighbours: {k} needs at least {max(k + 1, MIN_SAMPLES)}. Lower it in params.yaml, or add data."
         )
-    spaces = [[image.features for image in candidates.images], [text.features for text in candidates.texts]]
-    grams = [[gram(features[rows]) for features in side] for side in spaces]
-    biased = [[unit(double_centred(matrix)).astype(np.float32) for matrix in side] for side in grams]
-    images, texts = ([unit(u_centred(matrix)).astype(np.float32) for matrix in side] for side in grams)
-    near = [[nearest(features[rows], k) for features in side] for side in spaces]
-    orders = permutations(len(rows), params.permutations, seed)
+    images = [image.features[rows] for image in candidates.images]
+    texts = [text.features[rows] for text in candidates.texts]
+    names = [space.name for space in candidates.images] + [space.name for space in candidates.texts]
+    for name, features in zip(names, [*images, *texts], strict=True):
+        check_space(features, f"the space {name}")
+    near = [[neighbour_weights(features, k) for features in side] for side in (images, texts)]
+    orders = exchange.orders(params.permutations, seed)
     return RepeatMeasures(
         rows=rows,
-        cka=_products(images, texts),
-        cka_biased=_products(*biased),
-        overlaps=np.array([[overlap(image, text) for text in near[1]] for image in near[0]]),
+        cka=np.array([[unbiased_linear_cka(image, text) for text in texts] for image in images]),
+        cka_biased=np.array([[linear_cka(image, text) for text in texts] for image in images]),
+        overlaps=np.array([[overlap(image, text, k) for text in near[1]] for image in near[0]]),
         cka_null=cka_null(images, texts, orders),
-        knn_null=knn_null([membership(image) for image in near[0]], near[1], orders),
+        knn_null=knn_null(near[0], near[1], k, orders),
     )
-
-
-def _products(images: list[np.ndarray], texts: list[np.ndarray]) -> np.ndarray:
-    """Inner products of matrices, summed in float64: (I, T)."""
-    wide = [text.ravel().astype(np.float64) for text in texts]
-    return np.array([[float(image.ravel().astype(np.float64) @ text) for text in wide] for image in images])

@@ -7,6 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+_UPWARDS = (
+    ("loss", "CLIP loss, training rows, at the end"),
+    ("heldout_loss", "CLIP loss, held-out rows, at its least"),
+    ("heldout_recall", "recall@1, held-out rows"),
+)
 _PANELS = (("cka", "linear CKA, unbiased"), ("mutual_knn", "mutual-kNN"))
 
 
@@ -44,15 +49,16 @@ def _label(is_control: bool, view: str, pooling: str, layer: int) -> str:
 
 
 def scatter(points: Sequence[dict[str, Any]], control: str, path: Path) -> None:
-    """CKA against the CLIP loss, on training rows above and on held-out rows below.
+    """CKA against the CLIP loss on training rows, the least one on held-out rows, and recall@1 there, from the top.
 
-    Synthetic spaces stand on the left, coloured by noise; real ones on the right, by image view.
+    Synthetic spaces stand on the left, coloured by noise; real ones on the right, by image view. Dotted lines are what
+    a head reaches that tells nothing apart: ln(batch size), or recall by luck.
     """
-    figure = Figure(figsize=(10, 7.4), layout="constrained")
-    panels = figure.subplots(2, 2, sharex="col")
+    figure = Figure(figsize=(10, 10.8), layout="constrained")
+    panels = figure.subplots(3, 2, sharex="col")
     drawn = [point for point in points if point["study"] == "synthetic"]
     views = sorted({p["image"] for p in points if p["study"] == "real"}, key=lambda view: (view == control, view))
-    for (left, right), loss, rows in zip(panels, ("loss", "heldout_loss"), ("training", "held-out"), strict=True):
+    for (left, right), (loss, title) in zip(panels, _UPWARDS, strict=True):
         noise = [p["w1"] + p["w2"] for p in drawn]
         shown = left.scatter([p["cka"] for p in drawn], [p[loss] for p in drawn], c=noise, s=18)
         figure.colorbar(shown, ax=left, label="noise, w1 + w2")
@@ -65,11 +71,15 @@ def scatter(points: Sequence[dict[str, Any]], control: str, path: Path) -> None:
         if not views:
             right.text(0.5, 0.5, "no samples", ha="center", va="center", transform=right.transAxes)
         for axes in (left, right):
-            axes.set_ylabel(f"CLIP loss on {rows} rows")
+            axes.set_ylabel(title)
+        for axes, study in ((left, "synthetic"), (right, "real")):
+            levels = {p[f"chance_{loss}"] for p in points if p["study"] == study}
+            for level in sorted(levels):
+                axes.axhline(level, color="0.6", linestyle=":", linewidth=1)
     panels[0, 0].set_title("synthetic spaces")
     panels[0, 1].set_title("real spaces, every kept layer")
     if views:
         panels[0, 1].legend()
-    for axes in panels[1]:
+    for axes in panels[2]:
         axes.set_xlabel("linear CKA, unbiased")
     save(figure, path)

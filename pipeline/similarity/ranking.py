@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.similarity.calibration import LEVEL, against_null
 from pipeline.similarity.candidates import Candidates
 from pipeline.similarity.measure import RepeatMeasures
-from pipeline.similarity.null import calibrated, p_value
-from pipeline.statistics import WeightedMeanBootstrap, percentile, spread
+from pipeline.statistics import WeightedMeanBootstrap, spread
 
-LEVEL = 0.95
 _DRAWS = 1000
 
 
@@ -104,12 +103,12 @@ class _Intervals:
 
 
 def _against_null(name: str, values: Sequence[float] | np.ndarray, nulls: Sequence[np.ndarray]) -> dict[str, float]:
-    """Of each repeat's own null: the mean 95th percentile, the largest p-value, and the mean calibrated score."""
-    thresholds = [percentile(null, LEVEL) for null in nulls]
+    """Of each repeat's own null: the mean threshold, the largest p-value, and the mean calibrated score."""
+    found = [against_null(float(value), null) for value, null in zip(values, nulls, strict=True)]
     return {
-        f"{name}_null_q95": _rounded(np.mean(thresholds)),
-        f"{name}_p": _rounded(max(p_value(value, null) for value, null in zip(values, nulls, strict=True))),
-        f"{name}_calibrated": _rounded(np.mean([calibrated(v, t) for v, t in zip(values, thresholds, strict=True)])),
+        f"{name}_null_q95": _rounded(np.mean([f.threshold for f in found])),
+        f"{name}_p": _rounded(max(f.p for f in found)),
+        f"{name}_calibrated": _rounded(np.mean([f.score for f in found])),
     }
 
 

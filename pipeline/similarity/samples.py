@@ -38,9 +38,16 @@ class Captioned:
         An image is passed over if one of its captions belongs to an image before it: a repeated caption is not an
         independent sample, and rows with the same text have no correct order.
         """
+        return self._first_with_own_captions(self.splits[:, repeat] != "test")
+
+    def never_tested(self) -> np.ndarray:
+        """Rows that are in the test split of no repeat, (n,) int64, as `outside_test`: what choices are made on."""
+        return self._first_with_own_captions((self.splits != "test").all(axis=1))
+
+    def _first_with_own_captions(self, usable: np.ndarray) -> np.ndarray:
         kept: list[int] = []
         seen: set[str] = set()
-        for row in np.flatnonzero(self.splits[:, repeat] != "test").tolist():
+        for row in np.flatnonzero(usable).tolist():
             if len(kept) < MAX_SAMPLES and seen.isdisjoint(self.captions[row]):
                 seen.update(self.captions[row])
                 kept.append(row)

@@ -1,6 +1,7 @@
 """The two studies as points: similarity of two spaces before training, CLIP loss after it."""
 
 import logging
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from tqdm import tqdm
 from pipeline.config import CompareSpec, ToySpec
 from pipeline.similarity.candidates import read_candidates
 from pipeline.similarity.cka import unbiased_linear_cka
-from pipeline.similarity.ease import Member, align_all
+from pipeline.similarity.ease import Ease, Member, align_all
 from pipeline.similarity.neighbours import mutual_knn
 from pipeline.similarity.synthetic import synthetic_pairs
 
@@ -26,10 +27,12 @@ def synthetic_points(params: ToySpec, neighbours: int, seed: int) -> list[dict[s
     first_held = round(len(rows) * (1 - HELD_OUT))
     members = [Member(pair.first, pair.second, pair.seed * len(pairs) + i) for i, pair in enumerate(pairs)]
     ease = align_all(members, rows[:first_held], rows[first_held:], params, "synthetic")
+    chance = _chance(first_held, len(rows) - first_held, params)
     return [
         {"study": "synthetic", "name": pair.name}
         | _similarity(pair.first, pair.second, neighbours)
-        | {"loss": round(reached.loss, 6), "heldout_loss": round(reached.heldout_loss, 6)}
+        | _reached(reached)
+        | chance
         | {"w1": pair.w1, "w2": pair.w2, "seed": pair.seed}
         for pair, reached in tqdm(zip(pairs, ease, strict=True), desc="toy: similarity", total=len(pairs))
     ]
@@ -62,12 +65,25 @@ def real_points(
     points = [
         {"study": "real", "name": f"{image.view}[{image.layer}] x {text.view}"}
         | similarity
-        | {"loss": round(reached.loss, 6), "heldout_loss": round(reached.heldout_loss, 6)}
+        | _reached(reached)
+        | _chance(len(train), len(held), params)
         | {"image": image.view, "text": text.view, "layer": image.layer, "seed": number}
         for number, block in zip(seeds, _blocks(ease, len(spaces)), strict=True)
         for (image, text), similarity, reached in zip(spaces, similar, block, strict=True)
     ]
     return points, left_out
+
+
+def _reached(ease: Ease) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in asdict(ease).items()}
+
+
+def _chance(train: int, held: int, params: ToySpec) -> dict[str, float]:
+    """The losses of a head that cannot tell the rows of a batch apart (ln of its size), and recall by luck."""
+    sizes = {"loss": min(params.batch_size, train), "heldout_loss": min(params.batch_size, held)}
+    return {f"chance_{name}": round(float(np.log(size)), 6) for name, size in sizes.items()} | {
+        "chance_heldout_recall": round(1 / held, 6)
+    }
 
 
 def _similarity(first: np.ndarray, second: np.ndarray, neighbours: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.config import CompareSpec, ToySpec
 from pipeline.files import write_csv, write_json
-from pipeline.similarity.correlation import spearman
+from pipeline.similarity.correlation import spearman, spearman_by_encoder
 from pipeline.similarity.plots import scatter
 from pipeline.similarity.studies import HELD_OUT, real_points, synthetic_points
 
@@ -18,19 +18,22 @@ log = logging.getLogger(__name__)
 SCHEMA = 1
 PROTOCOL = (
     "Ease of alignment is the CLIP loss after a fixed number of iterations (the poster: 500). Two projectors of two "
-    "layers with GELU and a learned logit scale (from 1/0.07, at most 40) are trained with AdamW on batches of pairs; "
-    "spaces are centred and brought to a mean square of 1. `loss` is the mean over disjoint batches of the training "
-    "rows after the last iteration, `heldout_loss` the same over rows that were held out; fewer rows in a batch make a "
-    "loss smaller, so a study's points are compared with each other only. Synthetic: Z uniform on [-1, 1], "
-    "A = T1(Z) + w1 U, B = T2(Z) + w2 U with U uniform on [0, 1], T a random linear map, GELU and another one; every "
-    f"pair of noise levels and every seed is drawn on its own; {HELD_OUT:.0%} of the rows are held out. Real: every "
-    "kept layer (cls) of every image view with every text view, on English pairs outside the test split of repeat 0; "
-    "the validation split is held out. The poster does not state sizes, transform, projectors, optimiser, learning "
-    "rate, batch or rows: these are choices. Similarity is unbiased linear CKA, and mutual-kNN, before training. "
-    "Spearman over synthetic points, or over real pairs of spaces with the mean loss of their seeds; intervals "
-    "resample points. Real pairs share encoders, so they are fewer independent points than their number says."
+    "layers with GELU and a learned logit scale (from 1/0.07, at most 40) are trained with AdamW on batches of "
+    "pairs; spaces are centred and brought to a mean square of 1. `loss` is the mean over disjoint batches of the "
+    "training rows after the last iteration: on few rows it measures memory, and says so by standing far below the "
+    "held-out one. `heldout_loss` is the least over training of the same mean over held-out rows, looked for on "
+    "these rows, `heldout_recall` recall@1 there and then. A head that tells nothing apart has ln(batch size) as "
+    "loss, given as `chance_*`; fewer rows in a batch make a loss smaller, so a study's points are compared with "
+    "each other only. Synthetic: Z uniform on [-1, 1], A = T1(Z) + w1 U, B = T2(Z) + w2 U with U uniform on [0, 1], "
+    "T a random linear map, GELU and another one; every pair of noise levels and every seed is drawn on its own; "
+    f"{HELD_OUT:.0%} of the rows are held out. Real: every kept layer (cls) of every image view with every text view, "
+    "on English pairs outside the test split of repeat 0, one image per caption; the validation split is held out. "
+    "The poster does not state sizes, transform, projectors, optimiser, learning rate, batch or rows: these are "
+    "choices. Similarity is unbiased linear CKA, and mutual-kNN, before training. Spearman over synthetic points, "
+    "whose interval resamples points, or over real pairs of spaces with the mean of their seeds, whose interval "
+    "resamples encoders with all their layers; there is no p-value for those."
 )
-_LOSSES = ("loss", "heldout_loss")
+_LOSSES = ("loss", "heldout_loss", "heldout_recall")
 _MEASURES = ("cka", "mutual_knn")
 
 
@@ -87,7 +90,11 @@ def _correlations(points: Sequence[dict[str, Any]], control: str, seed: int) -> 
             for against in _LOSSES:
                 x, y = (np.array([point[name] for point in chosen]) for name in (measure, against))
                 entry = {"study": study, "points": which, "measure": measure, "against": against}
-                correlations.append(entry | spearman(x, y, seed))
+                if study == "synthetic":
+                    correlations.append(entry | spearman(x, y, seed))
+                    continue
+                images, texts = (np.array([point[side] for point in chosen]) for side in ("image", "text"))
+                correlations.append(entry | spearman_by_encoder(x, y, images, texts, seed))
     return correlations
 
 
@@ -102,10 +109,13 @@ def _mean_over_seeds(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _sentence(c: dict[str, Any]) -> str:
-    what = f"{c['study']} ({c['points']}, {c['n']} points): {c['measure']} against {c['against']}"
+    units = f", {c['images']} x {c['texts']} encoders" if "images" in c else ""
+    what = f"{c['study']} ({c['points']}, {c['n']} points{units}): {c['measure']} against {c['against']}"
     if c["spearman"] is None:
         return f"{what}: too few points, or no variation."
     low, high = c["ci"]
     verdict = "established" if low > 0 or high < 0 else "not established"
-    direction = "the more alike, the easier" if c["spearman"] < 0 else "the more alike, the harder"
-    return f"{what}: Spearman {c['spearman']:.3f} [{low:.3f}, {high:.3f}], p = {c['p']:.4f}: {direction}, {verdict}."
+    easier = (c["spearman"] < 0) != (c["against"] == "heldout_recall")
+    direction = "the more alike, the easier" if easier else "the more alike, the harder"
+    p = "" if c["p"] is None else f", p = {c['p']:.4f}"
+    return f"{what}: Spearman {c['spearman']:.3f} [{low:.3f}, {high:.3f}]{p}: {direction}, {verdict}."

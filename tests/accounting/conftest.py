@@ -25,6 +25,7 @@ NAMES = RunNames(
     stores=STORES,
     compare=("never",),
     toy=("never",),
+    predictors=("never",),
     curations=(),
     aligners=("default", "again"),
     dense_heads=(),

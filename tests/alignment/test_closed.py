@@ -379,6 +379,13 @@ def test_features_that_cannot_be_fitted_to_are_refused_by_side(
     assert complaint in str(caught.value)
 
 
+@pytest.mark.parametrize("forms", FORMS)
+def test_a_single_constant_feature_does_no_harm(forms: dict[str, Any]) -> None:
+    data = world()
+    data.features.images.read(torch.arange(N)).cls[:, 0] = 0.1
+    assert np.isfinite(scores(data, computed(forms))).all()
+
+
 def test_whitening_before_a_trained_head_needs_features_that_differ() -> None:
     with pytest.raises(DataError, match="Expected text vectors of the train split of repeat 0 that differ"):
         input_whitening(trained(whitening={}), spoilt("text", 2.0), 0)

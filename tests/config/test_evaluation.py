@@ -71,7 +71,18 @@ def test_an_english_view_unless_others_are_named(raw: dict[str, Any]) -> None:
 
 
 def test_a_project_without_control_studies_scenes_or_classes(raw: dict[str, Any]) -> None:
-    for section in ("scenes", "compare", "toy", "dense_heads", "prompts", "splits", "train", "encode", "seed"):
+    for section in (
+        "scenes",
+        "compare",
+        "toy",
+        "predictors",
+        "dense_heads",
+        "prompts",
+        "splits",
+        "train",
+        "encode",
+        "seed",
+    ):
         raw.pop(section)
     raw["stores"].pop("scenes")
     raw["stores"].pop("prompts")

@@ -67,6 +67,7 @@ def test_store_and_view_must_name_one_encoder(raw: dict[str, Any]) -> None:
 
 def test_an_aligner_without_its_store_says_what_to_add(raw: dict[str, Any]) -> None:
     raw["aligners"]["default"]["views"] = ["lite0", "minilm"]
+    del raw["stores"]["pairs"]["emoji-lite0"]
     line = "add under `stores.pairs`: emoji-lite0: {dataset: emoji, view: lite0, encoder: lite0}"
     assert line in refusal(raw)
 

@@ -11,7 +11,15 @@ from tests.config.pages import blocks, merged
 ENCODERS, SMALL = blocks("README.md")
 PASTED = {
     f"{page}, block {number}": block
-    for page in ("docs/recipes.md", "docs/store.md", "docs/training.md", "docs/encoders.md", "docs/clip_benchmark.md")
+    for page in (
+        "docs/recipes.md",
+        "docs/store.md",
+        "docs/training.md",
+        "docs/encoders.md",
+        "docs/clip_benchmark.md",
+        "docs/similarity.md",
+        "docs/why_cka.md",
+    )
     for number, block in enumerate(blocks(page))
 }
 

@@ -13,7 +13,7 @@ EVALUATION = {f"evaluate@{task}" for task in TASKS} | LEAVES
 TRAINING = {"train@default", "train@control", "train@curated"}
 DOWNSTREAM = TRAINING | EVALUATION
 COMPUTED = {"train@default", "train@control"}
-STUDIES = {"compare@mine", "toy@mine"}
+STUDIES = {"compare@mine", "toy@mine", "predictors@mine"}
 ENDS = (SCORES, *sorted(STUDIES))  # all but the other tasks and what gathers their results lies before these
 CURATION = {"curate@all", "curate@balanced"}
 

@@ -194,6 +194,7 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             },
             "curated": {"views": ["eye", "words"], "data": "balanced", "head": {"kind": "freeze-align"}},
         },
+        "auto": {},
         "dense_heads": {"eye": {"image": "eye-dense", "text": "words", "scenes": "training"}},
         "splits": {"repeats": 1, "validation": 0.2, "test": 0.3, "largest_family": 0.2},
         "prompts": {"sets": {"single": ["a picture of a {}."]}},
@@ -213,11 +214,13 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
                 "compare": "mine",
                 "synthetic": {"samples": 64, "width": 4, "noise": [0.0, 1.0], "seeds": 1},
                 "iterations": 10,
+                "validate_every": 5,
                 "batch_size": 32,
                 "width": 8,
                 "seeds": 1,
             }
         },
+        "predictors": {"mine": {"compare": "mine", "samples": 64}},
         "train": {"epochs": 2, "min_steps": 0, "batch_size": 32, "lr": 0.001},
         "evaluate": {
             "tasks": {

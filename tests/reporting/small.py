@@ -48,6 +48,7 @@ def with_control() -> dict[str, Any]:
         "near": {"datasets": ["mine"], "images": ["eye", "blind"], "texts": ["words"], "control": "blind"}
     }
     params["toy"] = {"play": {"compare": "near"}}
+    params["predictors"] = {"tell": {"compare": "near"}}
     params["evaluate"] |= {"control": "blind", "versus": {"other": "plain"}}
     return params
 
@@ -163,7 +164,8 @@ class SmallProject:
 
     def played(self, name: str) -> None:
         """toy.json of a study of the same views."""
-        figures = {"cka": 0.4, "mutual_knn": 0.2, "loss": 1.5, "heldout_loss": 2.5}
+        figures = {"cka": 0.4, "mutual_knn": 0.2, "loss": 1.5, "heldout_loss": 2.5, "heldout_recall": 0.25}
+        figures |= {"chance_loss": 4.85, "chance_heldout_loss": 4.6, "chance_heldout_recall": 0.01}
         points = [
             {"study": "real", "image": "eye", **figures},
             {"study": "real", "image": "blind", **figures, "cka": 0.1},
@@ -172,6 +174,22 @@ class SmallProject:
         correlation = {"study": "real", "measure": "cka", "spearman": -0.5, "ci": [-0.9, 0.1], "p": 0.2, "n": 2}
         content = {"protocol": "How the toy is played.", "control": "blind", "points": points}
         self.write(f"toy/{name}/toy.json", content | {"correlations": [correlation]})
+
+    def predicted(self, name: str) -> None:
+        """predictors.json of a study of the same views, whose text encoder was not scored."""
+        points = [
+            {
+                "name": f"{image}[-1] x words", "image": image, "layer": -1, "text": "words", "cka": value,
+                "mutual_knn": value / 2, "probe_recall@10": value, "aligned_recall@10": value + 0.1,
+                "aligned_chance@10": 0.05, "image_knn": 0.5, "image_linear": 0.6, "text_similarity": None,
+            }
+            for image, value in (("eye", 0.4), ("blind", 0.1))
+        ]  # fmt: skip
+        known = {"predictor": "cka", "points": "all", "scope": "images", "images": 3, "texts": 2, "spearman": 0.5}
+        known |= {"ci": [-1.0, 1.0], "p": 0.3333, "partial": None, "regret": 0.1, "regret_chance": 0.2}
+        unknown = {**known, "scope": "texts", "spearman": None, "ci": None, "p": None}
+        content = {"protocol": "How it is predicted.", "control": "blind", "points": points}
+        self.write(f"predictors/{name}/predictors.json", content | {"correlations": [known, unknown]})
 
     def counted(self) -> None:
         """costs.json."""

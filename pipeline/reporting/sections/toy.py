@@ -15,7 +15,11 @@ from pipeline.reporting.svg import drawing, tag
 
 _TITLES = {"synthetic": "Synthetic embeddings", "real": "Real encoders"}
 _ACROSS = (("cka", "unbiased CKA"), ("mutual_knn", "mutual-kNN"))
-_UP = (("loss", "CLIP loss, training rows"), ("heldout_loss", "CLIP loss, held-out rows"))
+_UP = (
+    ("loss", "CLIP loss, training rows"),
+    ("heldout_loss", "least CLIP loss, held-out rows"),
+    ("heldout_recall", "recall@1, held-out rows"),
+)
 
 
 def toy(run: RunData) -> Section:
@@ -44,6 +48,7 @@ def _study(result: Node) -> list[Block]:
         caption = (
             "Each point is a pair of spaces: its similarity, and the CLIP loss that a head reaches (lower is easier)."
         )
+        caption += _chance(chosen[0])
         legend = [(colours[view], view) for view in views] if study == "real" else []
         blocks.append(Figure(charts, caption, legend))
     if (correlations := result.get("correlations")) is not None:
@@ -72,6 +77,18 @@ def _scatter(
     return drawing(axes.width, axes.height, alt, axes.frame(across, up) + dots)
 
 
+def _chance(point: Node) -> str:
+    """What a head reaches that tells nothing apart."""
+    levels = [point.get(f"chance_{name}") for name in ("loss", "heldout_loss", "heldout_recall")]
+    loss, held, recall = (None if level is None else level.number() for level in levels)
+    if loss is None or held is None or recall is None:
+        return ""
+    return (
+        f" A head that tells nothing apart has a loss of {loss:.2f} (ln of the batch size; {held:.2f} on held-out "
+        f"rows) and a recall of {recall:.3f}."
+    )
+
+
 def _table(correlations: Node) -> Table:
     """Every leaf of the correlations that holds a Spearman coefficient."""
     rows: list[list[Content]] = []
@@ -85,7 +102,10 @@ def _table(correlations: Node) -> Table:
                 number(node.get("n"), "integer"),
             ]
         )
-    caption = "Spearman rank correlation of similarity with the loss; 95 % bootstrap interval, permutation p-value."
+    caption = (
+        "Spearman rank correlation of similarity with the loss or recall. 95 % bootstrap interval: of points, or of "
+        "encoders for real spaces, which have no p-value of permutations."
+    )
     return Table(caption, correlations.file.as_posix(), ["study", "Spearman", "95 % interval", "p", "points"], rows)
 
 
