@@ -14,7 +14,8 @@ from pipeline.config.complete import completed
 from pipeline.config.dialects import require_one_reading
 from pipeline.config.explain import explain
 from pipeline.config.params import Params
-from pipeline.config.settings import Settings, settings_of
+from pipeline.config.settings import settings_of
+from pipeline.config.stage_settings import Settings
 from pipeline.config.stores import StoreEntry
 from pipeline.config.suggestion import suggestion
 from pipeline.config.views import AnyView
