@@ -19,7 +19,6 @@ def raw(**keys: Any) -> dict[str, Any]:
     part["curations"]["drawn"] = {"pool": ["stamps"], "view": "vit"}
     part["evaluate"]["tasks"] = {"retrieval": {"datasets": ["stamps"], "recall_at": [1, 10]}}
     part["evaluate"]["versus"] = {"best": "default"}
-    del part["stores"]["pairs"]["emoji-lite0"], part["predictors"]  # a candidate without a store, and who needs it
     return part
 
 
@@ -54,7 +53,6 @@ def test_one_side_may_be_given() -> None:
         ({"head": {"kind": "identity"}}, "`auto.best`: head identity joins the two towers of one model"),
         ({"head": {**CCA, "forms": {"views": {"kind": "cca"}}}}, "a form under `auto` cannot be called views"),
         ({"views": ["vit", "minilm"]}, "`auto.best.views` is not a key that exists here"),
-        ({"data": "all"}, "`aligners.best` needs 'emoji' through view 'lite0'; add under `stores.pairs`: emoji-lite0:"),
         ({"head": {**CCA, "local_tokens": "grid"}}, "needs `tier: grid`, found cls"),
         (
             {"evaluation": {"dense": "vit-dense"}},
@@ -64,6 +62,15 @@ def test_one_side_may_be_given() -> None:
 )
 def test_what_no_candidate_or_not_every_candidate_can_do_is_refused(keys: dict[str, Any], message: str) -> None:
     assert message in refusal(raw(**keys))
+
+
+def test_a_candidate_without_a_store_of_the_training_data_is_refused() -> None:
+    part = raw(data="all")
+    part["views"]["lite0-large"] = part["views"]["lite0"] | {"resolution": 224}
+    part["stores"]["pairs"]["stamps-lite0-large"] = {"dataset": "stamps", "view": "lite0-large", "encoder": "lite0"}
+    part["compare"]["stamps"]["images"].append("lite0-large")
+    message = "needs 'emoji' through view 'lite0-large'; add under `stores.pairs`: emoji-lite0-large:"
+    assert message in refusal(part)
 
 
 def test_names_that_would_be_ambiguous() -> None:
