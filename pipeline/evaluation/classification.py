@@ -17,10 +17,10 @@ from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest, accuracy
 
 PROTOCOL = (
     "Per repeat, each test image against one vector per class: the mean of the unit vectors of its prompts, brought "
-    "back to unit length. Classes are the concepts of the test split, or all categories of the data set; classes with "
-    "identical prompts are one class, and ties count as misses. Values are over the images of all repeats together; "
-    "mean per class is over the classes of all repeats; intervals resample concept families; differences are paired "
-    "by image."
+    "back to unit length. Classes are the concepts of the test split, or all categories of the data set; classes with"
+    " identical prompts are one class, and ties count as misses. Values are over the images of all repeats together; "
+    "mean per class is over the classes of all repeats; intervals resample concept families, and repeats where they "
+    "differ by more; differences are paired by image."
 )
 
 

@@ -19,14 +19,15 @@ from pipeline.evaluation.results import Evaluated
 from pipeline.statistics import FamilyBootstrap
 
 PROTOCOL = (
-    "Images against their long English captions, both ways: composed scenes, not photographs, with captions that name "
-    "every object, the largest first, per repeat among all scenes; of other data sets the test split of each repeat. "
-    "Layouts and captions of scenes are new to the heads, their single concepts are partly trained on. Captions are "
+    "Images against their long English captions, both ways: composed scenes, not photographs, with captions that name"
+    " every object, the largest first, per repeat among all scenes; of other data sets the test split of each repeat."
+    " Layouts and captions of scenes are new to the heads, their single concepts are partly trained on. Captions are "
     "cut at each number of tokens, special tokens included; metrics that end in _chunked read the whole caption in "
-    "pieces of that length and pool them. The right answer is an own caption, by its id: where two captions are alike "
-    "up to the cut, ties count as misses. Values are over the items of all repeats together; intervals resample "
-    "concept families, of a scene that of its largest object; differences are paired by item. The length with the "
-    "highest recall is picked after looking, so its interval against the shortest flatters it."
+    "pieces of that length and pool them. The right answer is an own caption, by its id: where two captions are alike"
+    " up to the cut, ties count as misses. Values are over the items of all repeats together; intervals resample "
+    "concept families, of a scene that of its largest object, and repeats where they differ by more; differences are "
+    "paired by item. The length with the highest recall is picked after looking, so its interval against the shortest"
+    " flatters it."
 )
 WAYS = ("t2i", "i2t")
 CHUNKED = "_chunked"

@@ -21,15 +21,15 @@ from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest, accuracy
 
 PROTOCOL = (
     "The heads learnt from English captions alone; each language is tested by itself. Classification: per repeat, "
-    "each test image against the concepts of the test split. A class is the mean of the unit vectors of the "
-    "concept's captions in that language, brought back to unit length: the bare name, no template, so English "
-    "differs from the task classification. Concepts with the same captions are one class; those without one, and "
-    "their images, are left out in that language. The text ceiling sees no image: it is the share of images whose "
-    "class in the language is nearest to its own English class, through the same heads. Where every concept has a "
-    "single caption, top-k accuracy equals i2t recall@k. Retrieval: as in the task retrieval, among the captions of "
-    "that language. Ties count as misses. Values are over the items of all repeats together; 'average' is the mean "
-    "over all languages but English, each counting equally; intervals resample concept families, in all languages at "
-    "once; differences are paired by item."
+    "each test image against the concepts of the test split. A class is the mean of the unit vectors of the concept's"
+    " captions in that language, brought back to unit length: the bare name, no template, so English differs from the"
+    " task classification. Concepts with the same captions are one class; those without one, and their images, are "
+    "left out in that language. The text ceiling sees no image: it is the share of images whose class in the language"
+    " is nearest to its own English class, through the same heads. Where every concept has a single caption, top-k "
+    "accuracy equals i2t recall@k. Retrieval: as in the task retrieval, among the captions of that language. Ties "
+    "count as misses. Values are over the items of all repeats together; 'average' is the mean over all languages but"
+    " English, each counting equally; intervals resample concept families, in all languages at once, and repeats "
+    "where they differ by more; differences are paired by item."
 )
 Part = tuple[Cohort, list[Measured]]
 

@@ -15,9 +15,10 @@ from pipeline.evaluation.metrics import chance_median_rank
 from pipeline.evaluation.results import Evaluated
 
 PROTOCOL = (
-    "Per repeat, the images of the test split of a data set against the distinct English captions of that split, both "
-    "ways; an identical caption of another image is right, and ties count as misses. Values are over the queries of "
-    "all repeats together; intervals resample concept families; differences are paired by query."
+    "Per repeat, the images of the test split of a data set against the distinct English captions of that split, both"
+    " ways; an identical caption of another image is right, and ties count as misses. Values are over the queries of "
+    "all repeats together; intervals resample concept families, and repeats where they differ by more; differences "
+    "are paired by query."
 )
 
 

@@ -31,16 +31,17 @@ from pipeline.paths import index_folder
 PROTOCOL = (
     "Composed scenes, not photographs: cut-outs on a plain background with exact masks. Per repeat, the pixels of "
     "those objects count whose concept family is in the test split; background and other objects are void. Each patch "
-    "token goes through the projector of local tokens of the aligner; in rows that end in `-mask-supervised`, through "
-    "a dense head fitted to the train objects of other composed scenes by their masks; in rows that end in "
-    "`-caption-supervised`, through one fitted to captions of the train objects of these scenes without masks. Its "
-    "cosines with one vector per class, the mean of the unit vectors of the prompts brought back to unit length, are "
-    "interpolated bilinearly to the pixels, and the highest wins. In other languages than English a class is its bare "
-    "translated name. Candidates are all classes of the label in the data set, trained ones included. Intersections "
-    "and unions are summed over the scenes of all repeats; mIoU is the mean over the classes with test pixels. Chance "
-    "draws a class for each pixel evenly: expected intersection over expected union. Intervals resample concept "
-    "families with all their pixels; differences are paired by pixel. A centre crop of the encoder's preprocessing is "
-    "taken into account: pixels beyond it take the nearest patch."
+    "token goes through the aligner's own projector of local tokens, which saw no mask; in rows that end in "
+    "`-mask-supervised`, through a dense head fitted to the exact masks of train objects of other composed scenes; in "
+    "rows that end in `-caption-supervised`, through one fitted to captions of the train objects of these scenes, "
+    "without masks. Rows are compared with rows of the same method. Its cosines with one vector per class, the mean of "
+    "the unit vectors of the prompts brought back to unit length, are interpolated bilinearly to the pixels, and the "
+    "highest wins. In other languages than English a class is its bare translated name. Candidates are all classes of "
+    "the label in the data set, trained ones included. Intersections and unions are summed over the scenes of all "
+    "repeats; mIoU is the mean over the classes with test pixels. Chance draws a class for each pixel evenly: expected "
+    "intersection over expected union. Intervals resample concept families with all their pixels, and repeats where "
+    "they differ by more; differences are paired by pixel. A centre crop of the encoder's preprocessing is taken into "
+    "account: pixels beyond it take the nearest patch."
 )
 Located = tuple[np.ndarray, PatchCells]
 Place = tuple[int, tuple[int, int], float]  # repeat, patch grid and visible share: aligners mostly share them
