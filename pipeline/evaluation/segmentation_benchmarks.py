@@ -164,7 +164,7 @@ class _Task:
 
 def _report_overlap(findings: Findings, task: _Task, overlaps: Mapping[str, Overlap]) -> None:
     """Rows and differences of mIoU and pixel accuracy."""
-    labelled: np.ndarray = next(iter(overlaps.values())).truth.any(axis=(0, 2))
+    labelled = np.asarray(next(iter(overlaps.values())).truth.any(axis=(0, 2)))
     if not labelled.any():
         findings.left_out.append(f"{task.benchmark.dataset}: no pixel of a class")
         return
