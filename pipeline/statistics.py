@@ -8,8 +8,8 @@ A repeat has an effect of its own, that of its split and initialisation, on all 
 cannot be resampled as families are, as so few draws are too alike, so their level is estimated: the variance between
 repeats beyond what their families explain, by the method of moments. Where it shows, draws of families are shifted by
 normal draws of that variance, and all of them spread as Student's t, with Satterthwaite's (1946) degrees of freedom,
-as a variance from few repeats is uncertain. Where it does not, families alone are drawn. `benchmarks/coverage.py`
-simulates how often intervals then hold the true value.
+as a variance from few repeats is uncertain. Where it does not, or there are fewer than three repeats, families alone
+are drawn. `benchmarks/coverage.py` simulates how often intervals then hold the true value.
 """
 
 from abc import ABC, abstractmethod
@@ -25,6 +25,7 @@ Interval = tuple[float, float]
 Outcomes = TypeVar("Outcomes")
 _QUANTILE: Final = "inverted_cdf"  # a percentile is one of the values, never a point between two
 _EXCESS: Final = 1.1  # between repeats, over what their families explain: up to it, no effect of repeats is assumed
+_FEWEST: Final = 3  # repeats that say anything on their variance
 REPEAT_DRAWS: Final = 200  # draws that the variance between repeats is estimated from
 
 
@@ -172,7 +173,7 @@ class ClusterBootstrap(ABC, Generic[Outcomes]):
         """Draws of families and of repeats."""
         repeats, of_families = sample.repeats, float(sample.draws.var())
         between, expected = repeats.variances() if repeats else (0.0, 0.0)
-        if repeats is None or not between > _EXCESS * expected:
+        if repeats is None or len(repeats.values) < _FEWEST or not between > _EXCESS * expected:
             return _Spread(sample.draws, np.sqrt(of_families), self.families - 1)
         share = float((repeats.shares**2).sum())
         total = of_families + share * (between - expected)

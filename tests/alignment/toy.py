@@ -133,7 +133,7 @@ class World:
         }
         params["splits"]["repeats"] = self.repeats
         params["train"] |= {"epochs": 25, "batch_size": 64, "warmup_steps": 5, "device": "cpu"}
-        params["evaluate"] |= {"bootstrap": 300, "device": "cpu", "versus": {}}
+        params["evaluate"] |= {"bootstrap": 300, "device": "cpu", "versus": {}, "control": "control"}
         for task in ("retrieval", "multilingual"):
             params["evaluate"]["tasks"][task]["datasets"] = list(self.datasets)
         for section, change in changes.items():

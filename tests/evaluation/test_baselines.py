@@ -78,7 +78,7 @@ def parameters(outside: Path) -> dict[str, Any]:
     }
     params["curations"] = {"all": params["curations"]["all"]}
     params["splits"]["repeats"] = 2
-    params["evaluate"] |= {"showcase": "clip", "versus": {}}
+    params["evaluate"] |= {"control": "control", "showcase": "clip", "versus": {}}
     return params
 
 

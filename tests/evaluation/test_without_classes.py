@@ -52,7 +52,7 @@ def project(outside: Path, named: Callable[[int], bool]) -> Config:
     params["aligners"].pop("curated")
     params["aligners"]["default"]["evaluation"].pop("dense_head")
     params["dense_heads"] = {}
-    params["evaluate"]["versus"] = {}
+    params["evaluate"] |= {"control": "control", "versus": {}}
     classes = [{"dataset": "mine", "label": label} for label in ("concept", "category")]
     params["evaluate"]["tasks"]["classification"]["classes"] = classes
     config = Config(validate(params))
