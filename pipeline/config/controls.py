@@ -120,12 +120,14 @@ def _seen_unlike(one: AlignerSpec, two: AlignerSpec, params: "Params") -> Iterat
             yield from (f"image encoder {line}" for line in differences(seen, blind, leave_out=_WEIGHTS))
     if one.evaluation.long_text != two.evaluation.long_text and one.evaluation.long_text is not None:
         yield f"evaluation.long_text ({one.evaluation.long_text}, {two.evaluation.long_text or 'none'})"
-    first_head, second_head = (params.dense_heads.get(str(a.evaluation.dense_head)) for a in (one, two))
-    if first_head is not None and second_head is None:
-        yield f"evaluation.dense_head ({one.evaluation.dense_head}, none)"
-    elif first_head is not None and second_head is not None:
-        left_out = frozenset({"image"})
-        yield from (f"dense head {line}" for line in differences(first_head, second_head, leave_out=left_out))
+    for key in ("dense_head", "caption_head"):
+        name, other = (getattr(aligner.evaluation, key) for aligner in (one, two))
+        first_head, second_head = params.dense_heads.get(str(name)), params.dense_heads.get(str(other))
+        if first_head is not None and second_head is None:
+            yield f"evaluation.{key} ({name}, none)"
+        elif first_head is not None and second_head is not None:
+            said, left_out = key.replace("_", " "), frozenset({"image"})
+            yield from (f"{said} {line}" for line in differences(first_head, second_head, leave_out=left_out))
 
 
 def differences(one: BaseModel, two: BaseModel, leave_out: frozenset[str] = frozenset()) -> Iterator[str]:

@@ -37,7 +37,8 @@ class Comparisons:
         aligner, method = split_method(row)
         versus = self.versus.get(aligner)
         named = [control_of(self.control, row), None if versus is None else with_method(versus, method)]
-        if method == CAPTION_SUPERVISED:
+        controls = self.control.values() if isinstance(self.control, Mapping) else (self.control,)
+        if method == CAPTION_SUPERVISED and aligner not in controls:
             named += [aligner, versus]
         return tuple(dict.fromkeys(other for other in named if other is not None and other != row))
 

@@ -79,10 +79,11 @@ def test_what_else_differs_is_said_with_the_result(raw: dict[str, Any]) -> None:
     raw["encoders"]["vit-random"]["layers"] = [11]
     del raw["aligners"]["control"]["evaluation"]["long_text"]
     raw["dense_heads"]["control"]["regularisation"] = 1.0
+    raw["dense_heads"]["control-captions"]["iterations"] = 2
     assert caveats(raw) == (
         "default and its control control differ in more than image weights: data (all, random); image view resolution "
         "(112, 224); image encoder layers ([2, 5, 8, 11], [11]); evaluation.long_text (minilm-long, none); dense head "
-        "regularisation (0.3, 1.0).",
+        "regularisation (0.3, 1.0); caption head iterations (10, 2).",
     )
 
 

@@ -47,7 +47,9 @@ def test_rows_are_compared_with_their_own_control_and_with_the_same_method_alone
     compared = Comparisons({"a": "blind", "b": "dark"}, {"a": "b", "b": "c"})
     assert compared.partners("a") == ("blind", "b")
     assert compared.partners("a-mask-supervised") == ("blind-mask-supervised", "b-mask-supervised")
-    assert compared.partners("blind") == ()
+    told = ("blind-caption-supervised", "b-caption-supervised", "a", "b")
+    assert compared.partners("a-caption-supervised") == told, "plain projectors have seen no mask either"
+    assert compared.partners("blind") == compared.partners("blind-caption-supervised") == ()
     assert compared.controls(("a", "a-mask-supervised", "blind", "b")) == {"a": "blind"}
     assert Comparisons("blind", {}).partners("a") == ("blind",)
     assert Comparisons("blind", {}).partners("blind") == ()
