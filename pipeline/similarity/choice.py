@@ -9,8 +9,8 @@ The probe counts by its mean reciprocal rank, which uses every rank: near the fl
 samples, and recall at 10 saturates where a fold has few candidates.
 
 The first two are told apart by the interval of their difference: groups of families are left out in turn and everything
-is measured again without them (delete-a-group jackknife, Shao and Tu 1995, with the quantile of t). A bootstrap of
-families with rankings and neighbours as they are would miss what other samples change in them.
+is measured again without them, in the same folds (delete-a-group jackknife, Shao and Tu 1995, with the quantile of t).
+A bootstrap of families with rankings and neighbours as they are would miss what other samples change in them.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ from pipeline.similarity.candidates import Candidates, ImageSpace, TextSpace
 from pipeline.similarity.cka import unbiased_linear_cka
 from pipeline.similarity.hsic import MIN_SAMPLES
 from pipeline.similarity.neighbours import chance, neighbour_weights, overlap
-from pipeline.similarity.probe import deal_families, probe_all
+from pipeline.similarity.probe import FOLDS, deal_families, probe_all
 
 LEVEL = 0.95
-_DEALS = 3  # of families into folds: what one deal adds by chance is averaged
+_DEALS = 2  # of families into folds: what one deal adds by chance is averaged
 _GROUPS = 20
 _LEAST_FAMILIES = 10
 _CHANCES = ("chance", "chance_at_1", "chance_at_10")
@@ -61,9 +61,12 @@ def choose(candidates: Candidates, params: CompareSpec, seed: int) -> tuple[dict
     images = [image for image in _last_layers(candidates.images) if image.view != params.control]
     if not images:
         return None, "the choice of a pair: the control is the only image view"
-    pairs = _best_pooling(_measured(candidates, images, rows, params.neighbours, seed), params.choose_by)
+    folds = [deal_families(families, FOLDS, _DEALS * seed + deal) for deal in range(_DEALS)]
+    pairs = _best_pooling(_measured(candidates, images, rows, folds, params.neighbours), params.choose_by)
     pairs.sort(key=lambda pair: (-pair.figures[params.choose_by], pair.image.view, pair.text.view))
-    without = _without_groups(pairs, families, rows, params, seed)
+    group = deal_families(families, _GROUPS, seed)
+    kept = [np.flatnonzero(group != number) for number in range(group.max() + 1)]
+    without = np.array([_scores(pairs, rows[left], [fold[left] for fold in folds], params) for left in kept])
     values = np.array([pair.figures[params.choose_by] for pair in pairs])
     choice: dict[str, Any] = {
         "by": params.choose_by,
@@ -114,10 +117,13 @@ def _last_layers(images: Sequence[ImageSpace]) -> list[ImageSpace]:
     return [image for image in images if image.layer == last[image.view]]
 
 
-def _measured(candidates: Candidates, images: Sequence[ImageSpace], rows: np.ndarray, k: int, seed: int) -> list[_Pair]:
+def _measured(
+    candidates: Candidates, images: Sequence[ImageSpace], rows: np.ndarray, folds: Sequence[np.ndarray], k: int
+) -> list[_Pair]:
     """Every pair of spaces with all its figures."""
     xs, ys = [image.features[rows] for image in images], [text.features[rows] for text in candidates.texts]
-    deals = [probe_all(xs, ys, candidates.samples.family[rows], seed=_DEALS * seed + deal) for deal in range(_DEALS)]
+    every = np.arange(len(rows))
+    deals = [probe_all(xs, ys, every, fold) for fold in folds]
     near = [[neighbour_weights(features, k) for features in side] for side in (xs, ys)]
     pairs = []
     for i, image in enumerate(images):
@@ -137,22 +143,7 @@ def _measured(candidates: Candidates, images: Sequence[ImageSpace], rows: np.nda
     return pairs
 
 
-def _without_groups(
-    pairs: Sequence[_Pair], families: np.ndarray, rows: np.ndarray, params: CompareSpec, seed: int
-) -> np.ndarray:
-    """What the pairs score without each group of families, (groups, pairs)."""
-    group = deal_families(families, _GROUPS, seed)
-    return np.array(
-        [
-            _scores(pairs, families[group != number], rows[group != number], params, seed)
-            for number in range(group.max() + 1)
-        ]
-    )
-
-
-def _scores(
-    pairs: Sequence[_Pair], families: np.ndarray, rows: np.ndarray, params: CompareSpec, seed: int
-) -> list[float]:
+def _scores(pairs: Sequence[_Pair], rows: np.ndarray, folds: Sequence[np.ndarray], params: CompareSpec) -> list[float]:
     """What the pairs score on some samples, by the measure that ranks them; each space is prepared once."""
     images = {id(pair.image): pair.image.features[rows] for pair in pairs}
     texts = {pair.text.view: pair.text.features[rows] for pair in pairs}
@@ -163,9 +154,12 @@ def _scores(
         k = params.neighbours
         near = {key: neighbour_weights(space, k) for key, space in (images | texts).items()}
         return [float(overlap(near[image], near[text], k).mean()) for image, text in places]
-    probes = probe_all(list(images.values()), list(texts.values()), families, seed=seed)
+    every = np.arange(len(rows))
+    deals = [probe_all(list(images.values()), list(texts.values()), every, fold) for fold in folds]
     row, column = ({key: place for place, key in enumerate(side)} for side in (images, texts))
-    return [float(probes[row[image]][column[text]].reciprocal().mean()) for image, text in places]
+    return [
+        float(np.mean([deal[row[image]][column[text]].reciprocal().mean() for deal in deals])) for image, text in places
+    ]
 
 
 def _best_pooling(pairs: Sequence[_Pair], by: str) -> list[_Pair]:
