@@ -33,6 +33,7 @@ from pipeline.similarity.samples import Captioned
 
 RESULT = Path(__file__).parent / "results" / "similarity.json"
 WIDTH = 384
+BLOCK = 20_000
 STREAMED = (1_000, 4_096, 10_000, 100_000, 1_000_000)
 SQUARED = STREAMED[:3]
 RUNS = {
@@ -56,18 +57,18 @@ def spaces(folder: Path, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_spaces(folder: Path, rows: int) -> None:
-    """Gaussian features, a third of whose dimensions are shared, in blocks."""
+    """Gaussian features, a third of whose dimensions are shared, in blocks; the first rows are the same for any number."""
     generator = np.random.default_rng(0)
     turn = np.linalg.qr(generator.normal(size=(WIDTH, WIDTH)))[0]
     files = [
         np.lib.format.open_memmap(folder / f"{side}.npy", mode="w+", dtype=np.float16, shape=(rows, WIDTH))
         for side in "xy"
     ]
-    for start in range(0, rows, 20_000):
-        stop = min(rows, start + 20_000)
-        x, y = (generator.standard_normal((stop - start, WIDTH), dtype=np.float32) for _ in files)
+    for start in range(0, rows, BLOCK):
+        x, y = (generator.standard_normal((BLOCK, WIDTH), dtype=np.float32) for _ in files)
         y[:, : WIDTH // 3] = x[:, : WIDTH // 3]
-        files[0][start:stop], files[1][start:stop] = x, y @ turn
+        for file, block in zip(files, (x, y @ turn), strict=True):
+            file[start : start + BLOCK] = block[: rows - start]
     for file in files:
         file.flush()
 

@@ -52,11 +52,12 @@ def choose(candidates: Candidates, params: CompareSpec, seed: int) -> tuple[dict
     rows = candidates.samples.never_tested()
     families = candidates.samples.family[rows]
     found = len(np.unique(families.astype(str)))
-    if found < _LEAST_FAMILIES or len(rows) <= max(params.neighbours, MIN_SAMPLES):
+    kept = _without_groups(families, seed) if found >= _LEAST_FAMILIES else []
+    if min(map(len, kept), default=0) <= max(params.neighbours, MIN_SAMPLES):
         return None, (
             f"the choice of a pair: {len(rows)} samples of {found} families are in the test split of no repeat, at "
-            f"least {max(params.neighbours, MIN_SAMPLES) + 1} samples of {_LEAST_FAMILIES} families are needed (fewer "
-            "splits.repeats, or more data)"
+            f"least {max(params.neighbours, MIN_SAMPLES) + 1} samples of {_LEAST_FAMILIES} families are needed, "
+            "without the largest family (fewer splits.repeats, or more data)"
         )
     images = [image for image in _last_layers(candidates.images) if image.view != params.control]
     if not images:
@@ -64,8 +65,6 @@ def choose(candidates: Candidates, params: CompareSpec, seed: int) -> tuple[dict
     folds = [deal_families(families, FOLDS, _DEALS * seed + deal) for deal in range(_DEALS)]
     pairs = _best_pooling(_measured(candidates, images, rows, folds, params.neighbours), params.choose_by)
     pairs.sort(key=lambda pair: (-pair.figures[params.choose_by], pair.image.view, pair.text.view))
-    group = deal_families(families, _GROUPS, seed)
-    kept = [np.flatnonzero(group != number) for number in range(group.max() + 1)]
     without = np.array([_scores(pairs, rows[left], [fold[left] for fold in folds], params) for left in kept])
     values = np.array([pair.figures[params.choose_by] for pair in pairs])
     choice: dict[str, Any] = {
@@ -110,6 +109,12 @@ def sentence(choice: dict[str, Any]) -> str:
         f"{start}; {over['difference']:+.4f} [{low:+.4f}, {high:+.4f}] over {second['image']} with "
         f"{second['text']}: the two are {verdict}."
     )
+
+
+def _without_groups(families: np.ndarray, seed: int) -> list[np.ndarray]:
+    """The places of the samples that remain without each group of families."""
+    group = deal_families(families, _GROUPS, seed)
+    return [np.flatnonzero(group != number) for number in range(group.max() + 1)]
 
 
 def _last_layers(images: Sequence[ImageSpace]) -> list[ImageSpace]:
