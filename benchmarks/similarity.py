@@ -57,7 +57,7 @@ def spaces(folder: Path, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_spaces(folder: Path, rows: int) -> None:
-    """Gaussian features, a third of whose dimensions are shared, in blocks; the first rows are the same for any number."""
+    """Gaussian features, a third of whose dimensions are shared, in blocks; any number has the same first rows."""
     generator = np.random.default_rng(0)
     turn = np.linalg.qr(generator.normal(size=(WIDTH, WIDTH)))[0]
     files = [
