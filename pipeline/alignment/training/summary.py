@@ -45,7 +45,7 @@ def summary(
         trained: per repeat, per member.
         training_pairs: per repeat.
     """
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "validation_recall": result.val_recall,
             "best_epoch": result.best_epoch,
