@@ -1,18 +1,17 @@
 """Encoding end to end, beside its bound and beside what one would write without this project.
 
-    python benchmarks/encode.py [--only vit-s14] [--small]        # on the CPU; `pip install datasets` for its row
-    python benchmarks/encode.py --gpu [--small]                   # ViT-S/14, ViT-L/14, RoBERTa-large's size, bf16
+    python benchmarks/encode.py [--only vit-s14] [--small]        # `pip install datasets` for its row
 
-On the CPU: ViT-S/14 at 224 px over JPEG photographs of 500 x 375 px, all-MiniLM-L6-v2 over captions of 4 to 40 words.
+On the CPU (benchmarks/gpu.py is for a GPU): ViT-S/14 at 224 px over JPEG photographs of 500 x 375 px, all-MiniLM-L6-v2
+over captions of 4 to 40 words.
 Decode and forward share the cores, so the bound is the sum of their CPU-seconds over the number of cores; each is
-measured alone on all cores, as threads of one core and as one pass over all, and the cheaper counts. On a GPU the bound
-is the slower of the bare forward, on batches that are there already, and the decode on all cores.
+measured alone on all cores, as threads of one core and as one pass over all, and the cheaper counts.
 
 `ours` goes from files to a published store: decoding, forward, checksums, fsync, metadata. The others write nothing
 (loops, sentence-transformers) or Arrow (`map`). Models are loaded and warm before the clock starts. What the bound is
 made of, ours and the rivals run in a process each, in turn, three rounds; rates are medians. All must give the same
 features, or it stops. `--only` keeps what results/ holds of the other works.
-Prints tables and writes benchmarks/results/encode.json or encode_gpu.json.
+Prints tables and writes benchmarks/results/encode.json.
 """
 
 import argparse
@@ -37,7 +36,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.encode_work import Work, checkpoint_of, cpu_works, gpu_works, index_of, transformer_flops  # noqa: E402
+from benchmarks.encode_work import Work, checkpoint_of, cpu_works, index_of, transformer_flops  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 ROUNDS = 3
@@ -280,10 +279,9 @@ class Run:
         }[name]()
 
 
-def sides_of(work: Work, group: str, gpu: bool) -> tuple[str, ...]:
+def sides_of(work: Work, group: str) -> tuple[str, ...]:
     """The sides of a group that there are of this work."""
     left_out = {"sentence-transformers"} if work.images else {"decode"}
-    left_out |= {"forward, lanes"} if gpu else set()
     if importlib.util.find_spec("datasets") is None:
         left_out |= {"datasets map"}
     return tuple(side for side in GROUPS[group] if side not in left_out)
@@ -320,7 +318,7 @@ def agree(runs: dict[str, list[dict[str, Any]]], what: str, tolerance: float) ->
 
 def spawn(given: argparse.Namespace, folder: Path, work: str, group: str) -> dict[str, dict[str, Any]]:
     command = [sys.executable, __file__, "--one", work, group, "--folder", str(folder)]
-    command += ["--gpu"] * given.gpu + ["--small"] * given.small
+    command += ["--small"] * given.small
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{work}, {group}: {done.stderr[-3000:]}")
@@ -334,14 +332,11 @@ def measure(given: argparse.Namespace, folder: Path, work: Work) -> dict[str, An
         for group in GROUPS:
             for side, found in spawn(given, folder, work.name, group).items():
                 runs.setdefault(side, []).append(found)
-    agree(runs, work.name, 0.05 if given.gpu else 2e-3)
+    agree(runs, work.name, 2e-3)
     rates = {s: statistics.median(r["rows"] / r["seconds"] for r in found) for s, found in runs.items()}
     costs = {s: statistics.median(r["cpu_seconds"] / r["rows"] for r in found) for s, found in runs.items()}
-    if given.gpu:
-        bound = min(rates["forward, whole"], rates.get("decode", math.inf))
-    else:
-        forward = min(costs["forward, lanes"], costs["forward, whole"])
-        bound = (os.cpu_count() or 1) / (costs.get("decode", 0.0) + forward)
+    forward = min(costs["forward, lanes"], costs["forward, whole"])
+    bound = (os.cpu_count() or 1) / (costs.get("decode", 0.0) + forward)
     best = max((rates[side] for side in RIVALS if side in rates), default=math.nan)
     return {
         "rows": work.rows,
@@ -349,7 +344,7 @@ def measure(given: argparse.Namespace, folder: Path, work: Work) -> dict[str, An
         "rows_per_second": rates,
         "cpu_seconds_per_row": costs,
         "bound_rows_per_second": bound,
-        "bound_cpu_seconds_per_row": None if given.gpu else (os.cpu_count() or 1) / bound,
+        "bound_cpu_seconds_per_row": (os.cpu_count() or 1) / bound,
         "share_of_bound": rates["ours"] / bound,
         "times_the_best_rival": rates["ours"] / best,
         "threads_busy": statistics.median(run["threads_busy"] for run in runs["ours"]),
@@ -357,31 +352,8 @@ def measure(given: argparse.Namespace, folder: Path, work: Work) -> dict[str, An
     }
 
 
-def matmul_rate(device: str) -> float:
-    """Floating point operations per second of a large bf16 matrix product, the best of three sizes."""
-    import torch
-
-    best = 0.0
-    for side in (2048, 4096, 8192) if device != "cpu" else (512, 1024):
-        a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-        times = 20
-        for timed in (False, True):
-            if device != "cpu":
-                torch.cuda.synchronize()
-            started = time.perf_counter()
-            for _ in range(times if timed else 3):
-                a @ b
-            if device != "cpu":
-                torch.cuda.synchronize()
-            if timed:
-                best = max(best, 2 * side**3 * times / (time.perf_counter() - started))
-    return best
-
-
-def works_of(given: argparse.Namespace, folder: Path) -> list[Work]:
-    if not given.gpu:
-        return cpu_works(32, 128) if given.small else cpu_works(128, 4096)
-    return gpu_works(folder, 8, 32, scale=12) if given.small else gpu_works(folder, 8192, 65536)
+def works_of(given: argparse.Namespace) -> list[Work]:
+    return cpu_works(32, 128) if given.small else cpu_works(128, 4096)
 
 
 def text_flops(folder: Path, work: Work, index: Path) -> float:
@@ -403,8 +375,6 @@ def show(name: str, found: dict[str, Any]) -> None:
     print(f"  {'bound':24}{found['bound_rows_per_second']:>12.1f} rows/s")
     print(f"  ours: {found['share_of_bound']:.3f} of the bound, {found['times_the_best_rival']:.2f} x the best rival")
     print(f"  its threads are at work {found['threads_busy']:.3f} of the time")
-    if "forward_share_of_matmul_rate" in found:
-        print(f"  bare forward: {found['forward_share_of_matmul_rate']:.3f} of the measured matmul rate")
 
 
 def main() -> None:
@@ -413,45 +383,35 @@ def main() -> None:
 
     ensure_torchvision()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gpu", action="store_true", help="the three sizes in bf16 on cuda, into encode_gpu.json")
     parser.add_argument("--small", action="store_true", help="a few rows, shallow models; nothing is written")
     parser.add_argument("--only", help="one of the works; what results/ holds of the others is kept")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    import torch
-
-    device = "cuda" if given.gpu and torch.cuda.is_available() else "cpu"
-    if given.gpu and device == "cpu" and not given.small:
-        raise SystemExit("--gpu: PyTorch sees no CUDA device here; with --small the script can be tried on the CPU.")
     if given.one:
         name, group = given.one
-        (work,) = (work for work in works_of(given, given.folder) if work.name == name)
-        sides = sides_of(work, group, given.gpu)
-        print(json.dumps({side: one(work, side, given.folder, device) for side in sides}))
+        (work,) = (work for work in works_of(given) if work.name == name)
+        sides = sides_of(work, group)
+        print(json.dumps({side: one(work, side, given.folder, "cpu") for side in sides}))
         return
     from pipeline.accounting.machine import describe_machine
 
-    path = RESULTS / ("encode_gpu.json" if given.gpu else "encode.json")
+    path = RESULTS / "encode.json"
     results: dict[str, Any] = {}
     with suppress(OSError, ValueError):
         results = json.loads(path.read_text(encoding="utf-8"))["works"] if given.only else {}
-    rate = matmul_rate(device) if given.gpu else None
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        works = works_of(given, folder)
-        index = index_of(folder, max(w.rows for w in works if w.images), max(w.rows for w in works if not w.images))
+        works = works_of(given)
+        index_of(folder, max(w.rows for w in works if w.images), max(w.rows for w in works if not w.images))
         for work in works:
             if given.only in (None, work.name):
                 checkpoint_of(work, folder)
                 found = results[work.name] = measure(given, folder, work)
-                if rate is not None and work.flops is not None:
-                    flops = work.flops if work.images else text_flops(folder, work, index)
-                    found["forward_share_of_matmul_rate"] = flops * found["rows_per_second"]["forward, whole"] / rate
                 show(work.name, found)
     if not given.small:
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"machine": describe_machine(), "matmul_flops_per_second": rate, "works": results}
+        content = {"machine": describe_machine(), "works": results}
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

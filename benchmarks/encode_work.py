@@ -2,6 +2,7 @@
 
 import csv
 import math
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,22 +68,27 @@ def cpu_works(images: int, texts: int) -> list[Work]:
     ]
 
 
-def gpu_works(folder: Path, images: int, texts: int, scale: int = 1) -> list[Work]:
+def gpu_works(folder: Path, images: int, texts: int, scale: int = 1, only: str = "") -> list[Work]:
     """ViT-S/14, ViT-L/14 and a text encoder of RoBERTa-large's size, random weights, bf16.
 
     Args:
         folder: where their checkpoints are written.
         scale: divides depth, to try the script where there is no GPU.
+        only: the one to make; all of them if empty.
     """
     works = []
     view = ImageView(encoder="x", resolution=224, tier="cls")
     for name, (width, layers, heads) in VITS.items():
+        if only not in ("", name):
+            continue
         origin = folder / "origin" / name
         if not origin.is_dir():
             write_vit(origin, width, layers // scale, heads)
         flops = transformer_flops(257, width, layers // scale) + 2 * 3 * 14**2 * width * 256
         spec = local("image", "transformers", origin, dtype="bfloat16")
         works.append(Work(name, spec, view, images, 256 if scale == 1 else 4, flops))
+    if only not in ("", "roberta-large"):
+        return works
     origin = folder / "origin" / "roberta-large"
     if not origin.is_dir():
         write_roberta(origin, layers=24 // scale)
@@ -105,7 +111,7 @@ def write_vit(folder: Path, width: int, layers: int, heads: int) -> None:
     torch.manual_seed(0)
     sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
     kept = {key: value for key, value in CONFIG.items() if key not in ("architectures", "model_type", "dtype")}
-    Dinov2Model(Dinov2Config(**kept | sizes)).save_pretrained(folder)
+    Dinov2Model(Dinov2Config(**kept | sizes)).bfloat16().save_pretrained(folder)
     config = (folder / "config.json").read_text(encoding="utf-8")
     write_configs(folder)  # the processor of DINOv2
     (folder / "config.json").write_text(config, encoding="utf-8")
@@ -134,7 +140,7 @@ def write_roberta(folder: Path, layers: int) -> None:
         max_position_embeddings=514,
     )
     plain = folder.with_name(folder.name + "-plain")
-    RobertaModel(config, add_pooling_layer=False).save_pretrained(plain)
+    RobertaModel(config, add_pooling_layer=False).bfloat16().save_pretrained(plain)
     tokenizer.save_pretrained(plain)
     modules = [Transformer(str(plain), max_seq_length=256), Pooling(1024, pooling_mode="mean"), Normalize()]
     SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder))
@@ -148,6 +154,15 @@ def checkpoint_of(work: Work, folder: Path) -> Path:
     return made
 
 
+def write_picture(path: Path, seed: int) -> None:
+    """A JPEG photograph by rule."""
+    generator = np.random.default_rng(seed)
+    coarse = Image.fromarray(generator.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize((500, 375))
+    noise = generator.integers(-12, 13, (375, 500, 3))
+    pixels = np.clip(np.asarray(coarse, dtype=np.int64) + noise, 0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path, quality=90)
+
+
 def index_of(folder: Path, images: int, texts: int) -> Path:
     """An index of JPEG photographs by rule (500 x 375, about 60 KB) and captions of 4 to 40 words."""
     index, pictures = folder / "index", folder / "pictures"
@@ -155,13 +170,9 @@ def index_of(folder: Path, images: int, texts: int) -> Path:
         return index
     pictures.mkdir(parents=True)
     generator = np.random.default_rng(0)
-    names = []
-    for number in range(images):
-        coarse = Image.fromarray(generator.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize((500, 375))
-        noise = generator.integers(-12, 13, (375, 500, 3))
-        pixels = np.clip(np.asarray(coarse, dtype=np.int64) + noise, 0, 255).astype(np.uint8)
-        names.append(f"{number:05}.jpg")
-        Image.fromarray(pixels).save(pictures / names[-1], quality=90)
+    names = [f"{number:05}.jpg" for number in range(images)]
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(write_picture, [pictures / name for name in names], range(images), chunksize=32))
     lengths = np.minimum(40, 4 + generator.exponential(8, texts)).astype(int)
     with open(pictures / "captions.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -55,12 +55,15 @@ def stored_through(stores: Stores, datasets: Iterable[str], views: Sequence[str]
 class EncodeParams(Section):
     """How encoding runs. Nothing here changes what a feature means, or its value beyond the stated tolerance.
 
-    `auto` for a batch size tries some once and remembers the fastest, for `workers` it takes one thread per core.
+    `auto` for a batch size tries some once and remembers the fastest, for `workers` it takes one per core. Images are
+    decoded in `threads`, or in as many `processes`, which take seconds to start; `auto` takes processes on a GPU, for
+    data of some thousand images.
     """
 
     batch_size: Positive | Literal["auto"] = 16
     text_batch_size: Positive | Literal["auto"] = 64
     workers: NonNegative | Literal["auto"] = "auto"
+    decode: Literal["auto", "threads", "processes"] = "auto"
     compile: bool = False
     channels_last: bool = False
     shard_rows: Positive = 512

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from pipeline.config import EncoderSpec, ImageView
 from pipeline.encoders.dual import check_described, is_dual
@@ -39,6 +38,8 @@ class ImageEncoder:
         patch_grid: rows and columns of patches; their product is P, 0 where the encoder gives none.
         width: D.
         device: as PyTorch names it.
+        preprocess: an RGB image of any size -> (3, H, W) float32, as the model's own library prepares it; it does not
+            hold the model, and can be pickled.
     """
 
     def __init__(self, tower: Tower, pooling: str, device: str, autocast: str | None = None) -> None:
@@ -50,10 +51,7 @@ class ImageEncoder:
         self.layers = tower.layers
         self.patch_grid = tower.patch_grid
         self.width = tower.width
-
-    def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """An RGB image of any size -> (3, H, W) float32, as the model's own library prepares it."""
-        return self._tower.preprocess(image)
+        self.preprocess = tower.preprocess
 
     @torch.inference_mode()
     def forward(self, pixels: torch.Tensor) -> ImageFeatures:

@@ -13,6 +13,7 @@ from pipeline.encoders.memory import explain_out_of_memory
 from pipeline.encoders.precision import mixed_precision
 from pipeline.encoders.text_encoder import TokenFeatures
 from pipeline.encoders.text_limits import default_limit, positions, token_limit
+from pipeline.encoders.token_counts import token_counts
 from pipeline.errors import CheckpointError
 from pipeline.torchvision_fix import ensure_torchvision
 
@@ -75,8 +76,7 @@ class SentenceText:
         """See `TextEncoder`."""
         prefixed = [(self._prompt or self._prefix) + text for text in texts]
         with self._lock:
-            batch = self._model.tokenizer(prefixed, truncation=True, max_length=self.max_tokens)
-        return [len(ids) for ids in batch["input_ids"]]
+            return token_counts(self._model.tokenizer, prefixed, self.max_tokens)
 
     @torch.inference_mode()
     def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:

@@ -4,6 +4,7 @@ Those are a map (CNNs, Swin) or tokens in rows (mixers): its positions are the p
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +87,7 @@ class _TimmModel:
         self.backbone: torch.nn.Module = model
         self._model = model
         self._dtype = next(model.parameters()).dtype
-        self._transform = create_transform(**data, is_training=False)
-
-    def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """See `Tower`."""
-        pixels: torch.Tensor = self._transform(image)
-        return pixels
+        self.preprocess: Callable[[Image.Image], torch.Tensor] = create_transform(**data, is_training=False)
 
 
 class TimmViT(_TimmModel):

@@ -3,6 +3,7 @@
 Shapes: B images, P patches, D features.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +35,7 @@ class Tower(Protocol):
         width: D.
         has_cls, has_pooled: whether there is a CLS token, and a pooled output of the model's own.
         backbone: the library's own module.
+        preprocess: an RGB image of any size -> (3, H, W) float32; it does not hold the model, and can be pickled.
     """
 
     layers: tuple[int, ...]
@@ -42,10 +44,7 @@ class Tower(Protocol):
     has_cls: bool
     has_pooled: bool
     backbone: torch.nn.Module
-
-    def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """An RGB image of any size -> (3, H, W) float32."""
-        ...
+    preprocess: Callable[[Image.Image], torch.Tensor]
 
     def forward(self, pixels: torch.Tensor) -> tuple[list[Tokens], torch.Tensor | None]:
         """(B, 3, H, W) -> tokens of each kept layer, and the pooled output (B, D) if the tower was loaded for it.

@@ -18,6 +18,7 @@ from pipeline.encoders.manifest import Description
 from pipeline.encoders.precision import mixed_precision
 from pipeline.encoders.text_encoder import TokenFeatures
 from pipeline.encoders.text_limits import default_limit, positions, token_limit
+from pipeline.encoders.token_counts import token_counts
 from pipeline.errors import CheckpointError
 from pipeline.torchvision_fix import ensure_torchvision
 
@@ -100,8 +101,7 @@ class DualText:
     def lengths(self, texts: list[str]) -> list[int]:
         """See `TextEncoder`."""
         with self._lock:
-            ids = self._tokenizer(self._prefixed(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
-        return [len(row) for row in ids]
+            return token_counts(self._tokenizer, self._prefixed(texts), self.max_tokens)
 
     @torch.inference_mode()
     def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:

@@ -17,6 +17,7 @@ from pipeline.encoders.manifest import Description
 from pipeline.encoders.precision import mixed_precision
 from pipeline.encoders.text_encoder import TokenFeatures
 from pipeline.encoders.text_limits import default_limit, positions, token_limit
+from pipeline.encoders.token_counts import token_counts
 from pipeline.errors import CheckpointError
 from pipeline.torchvision_fix import ensure_torchvision
 
@@ -89,7 +90,8 @@ class TransformersText:
 
     def lengths(self, texts: list[str]) -> list[int]:
         """See `TextEncoder`."""
-        return [len(ids) for ids in self._tokenize(texts, self.max_tokens)["input_ids"]]
+        with self._lock:
+            return token_counts(self._tokenizer, self._prefixed(texts), self.max_tokens)
 
     @torch.inference_mode()
     def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
@@ -119,9 +121,11 @@ class TransformersText:
             return self._tokenizer.pad({"input_ids": cut["input_ids"]}, return_tensors="pt", **options)
 
     def _tokenize(self, texts: list[str], limit: int, **options: Any) -> Any:
-        prefixed = [self._prefix + text for text in texts]
         with self._lock:  # fast tokenizers are not thread-safe
-            return self._tokenizer(prefixed, truncation=True, max_length=limit, **options)
+            return self._tokenizer(self._prefixed(texts), truncation=True, max_length=limit, **options)
+
+    def _prefixed(self, texts: list[str]) -> list[str]:
+        return [self._prefix + text for text in texts]
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:

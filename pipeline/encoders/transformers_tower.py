@@ -3,6 +3,7 @@
 CLIP normalises only its CLS token on the way out; here its final norm goes over the patch tokens too.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import get_ident
@@ -121,7 +122,7 @@ class TransformersTower:
         self.backbone: torch.nn.Module = model
         self._model = model
         self._family = family
-        self._processor = processor
+        self.preprocess: Callable[[Image.Image], torch.Tensor] = processor
         self._prefix_tokens = prefix_tokens
         self._pooled = pooled
         self._norm = model.get_submodule(family.norm)
@@ -131,10 +132,6 @@ class TransformersTower:
             blocks[layer - 1].register_forward_hook(self._keep(layer))
         parent, _, name = family.blocks.rpartition(".")
         setattr(model.get_submodule(parent), name, blocks[: max(layers)])  # later blocks do not affect what is kept
-
-    def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """See `Tower`."""
-        return self._processor(image)
 
     def forward(self, pixels: torch.Tensor) -> tuple[list[Tokens], torch.Tensor | None]:
         """See `Tower`."""

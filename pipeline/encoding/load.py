@@ -8,7 +8,6 @@ from typing import Any
 from PIL import Image
 
 from pipeline.config import AnyView, EncodeParams, EncoderSpec, ImageView, TextView
-from pipeline.datasets.decode import ImageTable
 from pipeline.device import choose_device
 from pipeline.encoders.image import load_image_encoder
 from pipeline.encoders.manifest import read_manifest
@@ -16,8 +15,10 @@ from pipeline.encoders.precision import compile_blocks
 from pipeline.encoders.text import load_text_encoder
 from pipeline.encoding.batch_size import find_batch_size
 from pipeline.encoding.identity import fingerprint_of
+from pipeline.encoding.preparing import IndexedImages
 from pipeline.encoding.rows import ImageRows, TextRows
 
+_MANY_IMAGES = 2000  # that take longer to decode in threads than processes take to start
 _TRIAL_TEXTS = 64  # the longest texts, on which batch sizes are tried
 
 
@@ -30,8 +31,10 @@ def image_rows(checkpoint: Path, encoder: EncoderSpec, view: ImageView, index: P
     device = choose_device(params.device)
     loaded = load_image_encoder(checkpoint, encoder, view, device)
     loaded.optimise(params.compile, params.channels_last)
-    images = ImageTable(index)
-    position = {identifier: row for row, identifier in enumerate(images.ids)}
+    images = IndexedImages(index)
+    if params.decode == "auto":
+        processes = device.startswith("cuda") and len(images.ids) >= _MANY_IMAGES
+        params = params.model_copy(update={"decode": "processes" if processes else "threads"})
     if params.batch_size == "auto":
         blank = loaded.preprocess(Image.new("RGB", (256, 256)))
 
@@ -40,12 +43,12 @@ def image_rows(checkpoint: Path, encoder: EncoderSpec, view: ImageView, index: P
                 loaded,
                 view.model_copy(update={"crops": 0}),
                 _no_image,
-                params.model_copy(update={"batch_size": size, "workers": 0}),
+                params.model_copy(update={"batch_size": size, "workers": 0, "decode": "threads"}),
             ).forward(list(range(size)), [blank] * size)
 
         size = find_batch_size(_subject(checkpoint, encoder, view, params), device, run)
         params = params.model_copy(update={"batch_size": size})
-    rows = ImageRows(loaded, view, lambda identifier: images.load(position[identifier]), params)
+    rows = ImageRows(loaded, view, images, params)
     rows.notes |= _options(params)
     return rows
 

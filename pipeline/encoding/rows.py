@@ -12,11 +12,11 @@ from pipeline.encoders.memory import explain_out_of_memory
 from pipeline.encoders.text_encoder import TextEncoder
 from pipeline.encoding.batch_size import resolved_batch_size
 from pipeline.encoding.chunks import chunks
-from pipeline.encoding.crops import crops
+from pipeline.encoding.preparing import Preparation, PreparationProcesses, Prepared
 from pipeline.encoding.protocol import Batch
 from pipeline.encoding.regions import region_means
 from pipeline.encoding.workers import DeviceSlots, OrderedWorkers, count_workers, stacked, to_host
-from pipeline.errors import CheckpointError, DataError
+from pipeline.errors import CheckpointError
 from pipeline.features import ArraySpec
 from pipeline.features.ragged import LENGTH
 
@@ -36,10 +36,19 @@ class ImageRows:
     def __init__(
         self, encoder: ImageEncoder, view: ImageView, load: Callable[[str], Image.Image], params: EncodeParams
     ) -> None:
-        self._encoder, self._view, self._load = encoder, view, load
+        """Take the encoder as it was loaded for the view.
+
+        Args:
+            load: an id -> an RGB image; it goes to other processes if `params.decode` says so.
+        """
+        self._encoder, self._view = encoder, view
         self._batch_size = resolved_batch_size(params.batch_size)
         self._slots = DeviceSlots(encoder.device)
-        self._workers = OrderedWorkers(self._encode, count_workers(params.workers, encoder.device))
+        workers = count_workers(params.workers, encoder.device)
+        self._workers = OrderedWorkers(self._encode, workers)
+        self._prepare: Callable[[Sequence[str]], Sequence[Prepared]] = Preparation(load, encoder.preprocess, view)
+        if params.decode == "processes":
+            self._prepare = PreparationProcesses(self._prepare, max(1, workers))
         self._later: Iterable[Sequence[str]] = ()
         layers, width = len(encoder.layers), encoder.width
         grid_height, grid_width = encoder.patch_grid
@@ -73,22 +82,9 @@ class ImageRows:
 
     def _encode(self, placed: Placed) -> Batch:
         positions, ids = placed
-        return self.forward(list(positions), [self._prepare(identifier) for identifier in ids])
+        return self.forward(list(positions), self._prepare(ids))
 
-    def _prepare(self, identifier: str) -> torch.Tensor | str:
-        try:
-            image = self._load(identifier)
-            pixels: torch.Tensor = self._encoder.preprocess(image)
-            if not self._view.crops:
-                return pixels
-            parts = crops(image, identifier, self._view.crops, self._view.crop_scale)
-            return torch.stack([pixels, *map(self._encoder.preprocess, parts)])
-        except DataError as error:
-            return str(error)
-        except ValueError as error:  # some image processors reject shapes that others accept
-            return f"the image processor rejects it: {error}"
-
-    def forward(self, positions: list[int], inputs: Sequence[torch.Tensor | str]) -> Batch:
+    def forward(self, positions: list[int], inputs: Sequence[Prepared]) -> Batch:
         """Encode preprocessed images (3, H, W); a string in place of one is the reason why it could not be read.
 
         With `crops: N` of the view an image is (1 + N, 3, H, W), itself and then its crops.
@@ -145,6 +141,7 @@ class TextRows:
         self._workers = OrderedWorkers(self._encode, count_workers(params.workers, encoder.device))
         self._slots = DeviceSlots(encoder.device)
         self._later: Iterable[Sequence[str]] = ()
+        self._measured: tuple[tuple[str, ...], np.ndarray] = (), np.empty(0, dtype=np.int64)
         self._truncations, self._templates = view.truncations, view.templates
         if self._truncations and self._truncations[-1] > encoder.max_tokens:
             raise CheckpointError(
@@ -178,7 +175,10 @@ class TextRows:
         return self._workers.results(list(self._batches(ids)), following)
 
     def _batches(self, ids: Sequence[str]) -> Iterator[PlacedTexts]:
-        lengths = np.array(self.tokens(ids), dtype=np.int64)
+        asked = tuple(ids)
+        if self._measured[0] != asked:  # a shard is asked for twice, ahead of its turn and in its turn
+            self._measured = asked, np.array(self.tokens(ids), dtype=np.int64)
+        lengths = self._measured[1]
         order = np.argsort(lengths, kind="stable")
         for start in reversed(range(0, len(order), self._batch_size)):  # at the end no thread waits for a long one
             positions = order[start : start + self._batch_size]

@@ -1,5 +1,6 @@
 """Features of three pictures or five texts through the encode loop, and whether they are those that a library gives."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ def stored(entry: EncoderSpec, view: ImageView | TextView, checkpoint: Path, roo
     def load() -> ImageRows | TextRows:
         if isinstance(view, ImageView):
             encoder = load_image_encoder(checkpoint, entry, view, "cpu")
+            assert len(pickle.dumps(encoder.preprocess)) < 100_000, "it goes to processes that hold no backbone"
             return ImageRows(encoder, view, lambda identifier: PICTURES[ids.index(identifier)], PARAMS)
         strings = dict(zip(ids, TEXTS, strict=True))
         return TextRows(load_text_encoder(checkpoint, entry, view, "cpu"), view, strings, PARAMS)

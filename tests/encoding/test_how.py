@@ -19,6 +19,7 @@ from pipeline.encoding import batch_size
 from pipeline.encoding.batch_size import BATCH_SIZES, find_batch_size
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.load import image_rows, text_rows
+from pipeline.encoding.preparing import IndexedImages
 from pipeline.encoding.rows import ImageRows, TextRows
 from pipeline.errors import CheckpointError
 from pipeline.inference.recorded import recorded_specs
@@ -205,10 +206,7 @@ def test_blocks_are_compiled_in_place_and_give_the_same(folder: Path, monkeypatc
     plain = image_rows(folder / "made-eye", eye(layers=[1, 2]), EYE, folder / "index", EncodeParams(workers=1))
     assert not {"compile", "channels_last"} & plain.notes.keys()
     ids = [str(i) for i in range(3)]
-    known = plain._load
-    monkeypatch.setattr(images, "_load", lambda number: picture(seed=int(number)))
-    monkeypatch.setattr(plain, "_load", lambda number: picture(seed=int(number)))
-    assert known is not plain._load
+    monkeypatch.setattr(IndexedImages, "__call__", lambda _self, number: picture(seed=int(number)))
     for found, expected in zip(images.encode(ids), plain.encode(ids), strict=True):
         np.testing.assert_allclose(found.arrays["cls"], expected.arrays["cls"], atol=1e-4)
     compiled.clear()
