@@ -13,7 +13,7 @@ they have any. The trial with the highest validation recall answers the test spl
 length are trained side by side on a GPU.
 
 With `--development`, the families for development are left out of train and validation and are what is tested; the test
-splits are not read. All choices of the default were made there.
+splits are not read. Choices of the default are checked there.
 
 Score: the mean over emoji and stamps of R@1 from image to text and from text to image. Intervals resample concept
 families of all repeats together, and differences are paired by query. Parts are appended to files in data/benchmarks

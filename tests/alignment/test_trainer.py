@@ -179,11 +179,14 @@ def test_few_pairs_take_more_epochs_and_many_do_not(pairs: int, epochs: int) -> 
 
 
 def test_a_training_of_few_epochs_takes_the_least_number_of_steps(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO"):
-        history = train(changed(epochs=2, min_steps=25, warmup_steps=2)).history
+    params = changed(epochs=2, min_steps=25, warmup_steps=2)
+    history = train(params).history
     assert [record.epoch for record in history] == list(range(1, 10))  # of three steps
     assert history[-1].step == 27
     assert history[-1].lr == pytest.approx(1e-5)
+    with caplog.at_level("INFO"):
+        report_length("sail", params, [TRAIN])
+    assert caplog.messages == ["sail: 9 epochs instead of 2, for at least 25 steps"]
 
 
 def test_the_learning_rate_warms_up_and_ends_at_its_minimum() -> None:
