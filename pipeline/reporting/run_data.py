@@ -55,8 +55,8 @@ class RunData:
 
     def files(self) -> list[Path]:
         """The JSON files that were read."""
-        groups = (self.results, self.examples, self.similarity, self.toy, self.predictors, self.coverage)
-        groups += (self.models, self.sources)
+        groups = [self.results, self.examples, self.similarity, self.toy, self.predictors, self.coverage]
+        groups += [self.models, self.sources]
         nodes = [node for group in groups for node in group.values()]
         return sorted({node.file for node in [*nodes, *([self.costs] if self.costs else [])]})
 
