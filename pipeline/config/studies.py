@@ -58,7 +58,7 @@ class ToySpec(StudySpec):
 
     synthetic: SyntheticToy = SyntheticToy()
     iterations: Positive = 500
-    validate_every: Positive = 25
+    validate_every: Positive = 5
     batch_size: Annotated[int, Field(ge=2)] = 256
     width: Positive = 64
     lr: PositiveFloat = 1e-3

@@ -35,6 +35,7 @@ PROTOCOL = (
 )
 _LOSSES = ("loss", "heldout_loss", "heldout_recall")
 _MEASURES = ("cka", "mutual_knn")
+_MIN_ENCODERS = 4  # of either side; resampling fewer says little
 
 
 def run_studies(params: ToySpec, compare: CompareSpec, *, repeats: int, seed: int, out: Path) -> str:
@@ -115,6 +116,8 @@ def _sentence(c: dict[str, Any]) -> str:
         return f"{what}: too few points, or no variation."
     low, high = c["ci"]
     verdict = "established" if low > 0 or high < 0 else "not established"
+    if "images" in c and min(c["images"], c["texts"]) < _MIN_ENCODERS:
+        verdict = "too few encoders to establish anything"
     easier = (c["spearman"] < 0) != (c["against"] == "heldout_recall")
     direction = "the more alike, the easier" if easier else "the more alike, the harder"
     p = "" if c["p"] is None else f", p = {c['p']:.4f}"

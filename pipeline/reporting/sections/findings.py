@@ -23,10 +23,17 @@ def title(run: RunData) -> str:
     return f"{run.model_of(views[0])} aligned with {run.model_of(views[1])}"
 
 
+def _texts_alone(run: RunData, dataset: str) -> bool:
+    """Whether a data set only scores text encoders."""
+    about = run.sources.get(dataset)
+    return about is not None and about.optional("source") == "text-tasks"
+
+
 def subtitle(run: RunData) -> str:
     """What was done, in a few sentences."""
     settings = run.settings
-    datasets = f"Data sets: {', '.join(settings.datasets) or 'none'}."
+    pictured = [name for name in settings.datasets if not _texts_alone(run, name)]
+    datasets = f"Data sets: {', '.join(pictured) or 'none'}."
     if not settings.aligners:
         return f"Frozen encoders, encoded once. {datasets}"
     shown = []
