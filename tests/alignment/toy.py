@@ -132,7 +132,14 @@ class World:
             for name, view in views.items()
         }
         params["splits"]["repeats"] = self.repeats
-        params["train"] |= {"epochs": 25, "min_steps": 0, "batch_size": 64, "warmup_steps": 5, "device": "cpu"}
+        params["train"] |= {
+            "epochs": 25,
+            "min_steps": 0,
+            "patience": 0,
+            "batch_size": 64,
+            "warmup_steps": 5,
+            "device": "cpu",
+        }
         params["evaluate"] |= {"bootstrap": 300, "device": "cpu", "versus": {}, "control": "control"}
         for task in ("retrieval", "multilingual"):
             params["evaluate"]["tasks"][task]["datasets"] = list(self.datasets)

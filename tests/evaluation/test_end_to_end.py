@@ -191,9 +191,9 @@ def test_what_classes_were_made_of_is_said(inside: World, monkeypatch: pytest.Mo
     about.write_text(json.dumps({"sets": recorded}))
     seen: set[str] = set()
 
-    def noted(texts: np.ndarray, classes: np.ndarray, kind: str) -> np.ndarray:
+    def noted(texts: np.ndarray, classes: np.ndarray, kind: str, *named: Any) -> np.ndarray:
         seen.add(kind)
-        return class_vectors(texts, classes, kind)
+        return class_vectors(texts, classes, kind, *named)
 
     monkeypatch.setattr("pipeline.alignment.zero_shot.class_vectors", noted)
     config = inside.config()
