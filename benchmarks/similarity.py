@@ -1,10 +1,12 @@
-"""Time and memory of measuring similarity, from a thousand to a million samples: python benchmarks/similarity.py
+"""Time and memory of measuring similarity, from 1,000 to 1,000,000 samples.
+
+    python benchmarks/similarity.py [MEASURE ...]
 
 Two stored float16 spaces of 384 dimensions that share a part of their variance are mapped from files. Each figure is of
-a process of its own: seconds of the measure alone, and the memory that it takes on top of imports and of the mapped
-files (anonymous memory, sampled every 10 ms). Beside each measure stands the same value from full Gram matrices, where
-they fit. What takes time that grows with the square of the samples ends at 10,000. `compare` is one repeat of that
-stage: 9 image spaces, 2 text spaces, 200 permutations of families, CKA and mutual-kNN.
+a process of its own: processor seconds of the measure alone, and the memory that it takes on top of imports and of the
+mapped files (anonymous memory, sampled every 10 ms). Beside each measure stands the same value from full Gram matrices,
+where they fit. What takes time that grows with the square of the samples ends at 10,000. `compare` is one repeat of
+that stage: 9 image spaces, 2 text spaces, 200 permutations of families, CKA and mutual-kNN.
 
 Prints a table and writes benchmarks/results/similarity.json.
 """
@@ -16,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from pipeline.similarity.samples import Captioned
 
 RESULT = Path(__file__).parent / "results" / "similarity.json"
 WIDTH = 384
+BLOCK = 20_000
 STREAMED = (1_000, 4_096, 10_000, 100_000, 1_000_000)
 SQUARED = STREAMED[:3]
 RUNS = {
@@ -54,18 +57,18 @@ def spaces(folder: Path, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_spaces(folder: Path, rows: int) -> None:
-    """Gaussian features, a third of whose dimensions are shared, in blocks."""
+    """Gaussian features, a third of whose dimensions are shared, in blocks; any number has the same first rows."""
     generator = np.random.default_rng(0)
     turn = np.linalg.qr(generator.normal(size=(WIDTH, WIDTH)))[0]
     files = [
         np.lib.format.open_memmap(folder / f"{side}.npy", mode="w+", dtype=np.float16, shape=(rows, WIDTH))
         for side in "xy"
     ]
-    for start in range(0, rows, 20_000):
-        stop = min(rows, start + 20_000)
-        x, y = (generator.standard_normal((stop - start, WIDTH), dtype=np.float32) for _ in files)
+    for start in range(0, rows, BLOCK):
+        x, y = (generator.standard_normal((BLOCK, WIDTH), dtype=np.float32) for _ in files)
         y[:, : WIDTH // 3] = x[:, : WIDTH // 3]
-        files[0][start:stop], files[1][start:stop] = x, y @ turn
+        for file, block in zip(files, (x, y @ turn), strict=True):
+            file[start : start + BLOCK] = block[: rows - start]
     for file in files:
         file.flush()
 
@@ -127,9 +130,9 @@ def one(name: str, folder: Path, rows: int) -> dict[str, Any]:
 
     watcher = threading.Thread(target=sample)
     watcher.start()
-    start = time.perf_counter()
+    start = time.process_time()
     value = measures[name](x, y)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     done.set()
     watcher.join()
     return {"measure": name, "rows": rows, "value": value, "seconds": seconds, "mb": (max(peak) - before) / 1e6}
@@ -143,25 +146,26 @@ def anonymous() -> int:
     raise RuntimeError("/proc/self/status has no RssAnon: this benchmark needs Linux")
 
 
-def main() -> None:
-    """Run everything and write the result."""
-    found = []
-    with tempfile.TemporaryDirectory() as temporary:
-        write_spaces(Path(temporary), max(STREAMED))
-        for name, sizes in RUNS.items():
-            for rows in sizes:
-                command = [sys.executable, __file__, "one", name, temporary, str(rows)]
-                found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-                shown = found[-1]
-                print(f"| {name} | {rows:,} | {shown['value']:.6f} | {shown['seconds']:.2f} | {shown['mb']:.0f} |")
+def main(names: Sequence[str]) -> None:
+    """Run what is named and write the result after each; what else an earlier run found stays."""
     machine = {"threads": os.environ.get("OMP_NUM_THREADS"), "cores": os.cpu_count(), "numpy": np.__version__}
-    RESULT.write_text(
-        json.dumps({"width": WIDTH, "machine": machine, "runs": found}, indent=2) + "\n", encoding="utf-8"
-    )
+    with tempfile.TemporaryDirectory() as temporary:
+        write_spaces(Path(temporary), max(max(RUNS[name]) for name in names))
+        for name in names:
+            earlier = json.loads(RESULT.read_text(encoding="utf-8"))["runs"] if RESULT.exists() else []
+            found = [run for run in earlier if run["measure"] != name]
+            for rows in RUNS[name]:
+                command = [sys.executable, __file__, "one", name, temporary, str(rows)]
+                shown = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+                print(f"| {name} | {rows:,} | {shown['value']:.6f} | {shown['seconds']:.2f} | {shown['mb']:.0f} |")
+                found.append(shown)
+            found.sort(key=lambda run: (list(RUNS).index(run["measure"]), run["rows"]))
+            result = {"width": WIDTH, "machine": machine, "runs": found}
+            RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["one"]:
         print(json.dumps(one(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))))
     else:
-        main()
+        main(sys.argv[1:] or list(RUNS))

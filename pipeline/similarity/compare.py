@@ -37,8 +37,8 @@ PROTOCOL = (
     "most of their samples. The control's figure beside a value is the highest of all its layers and poolings with the "
     "same texts. `choice` ranks pairs of views, without the control, by their last kept layers on the samples that are "
     "in the test split of no repeat; `probe` is the mean reciprocal rank of CCA on held-out families there, in folds, "
-    "the mean of both directions and of three deals of families; its interval resamples families with the rankings as "
-    "they are, so what other training pairs would change is not in it."
+    "the mean of both directions and of two deals of families into folds. Intervals of the choice leave out groups of "
+    "families in turn and measure again (jackknife)."
 )
 _COLUMNS = ("pair", "cka", "mutual_knn", "cka_biased", "cka_null_q95", "cka_p", "mutual_knn_null_q95", "mutual_knn_p")
 

@@ -83,32 +83,28 @@ def cca_probe(
     Raises:
         DataError: as `check_pair`; or there are fewer than 2 families.
     """
-    return probe_all([x_ND], [y_NE], families, folds, seed, shrink)[0][0]
+    rows = _at_most(len(families))
+    return probe_all([x_ND], [y_NE], rows, deal_families(families[rows], folds, seed), shrink)[0][0]
 
 
 def probe_all(
-    xs: Sequence[np.ndarray],
-    ys: Sequence[np.ndarray],
-    families: np.ndarray,
-    folds: int = FOLDS,
-    seed: int = 0,
-    shrink: float = SHRINK,
+    xs: Sequence[np.ndarray], ys: Sequence[np.ndarray], rows: np.ndarray, fold: np.ndarray, shrink: float = SHRINK
 ) -> list[list[Probe]]:
     """`cca_probe` of every x with every y on the same folds; each space is whitened once per fold.
 
+    Args:
+        rows: (M,) int64, the pairs to use.
+        fold: (M,) the fold of each, as `deal_families` gives it.
+
     Raises:
-        DataError: as `cca_probe`.
+        DataError: as `check_pair`.
     """
     for x in xs:
         for y in ys:
             check_pair(x, y, 4)
-    rows = np.arange(len(families))
-    if len(rows) > MAX_PAIRS:
-        rows = np.unique(np.linspace(0, len(rows) - 1, MAX_PAIRS).astype(np.int64))
-    fold = deal_families(families[rows], folds, seed)
     ranks = np.zeros((len(xs), len(ys), 2, len(rows)), dtype=np.int64)
     candidates = np.zeros(len(rows), dtype=np.int64)
-    for number in range(fold.max() + 1):
+    for number in np.unique(fold):
         test = fold == number
         first, second = ([_whiten(np.asarray(s[rows], np.float64), test, shrink) for s in side] for side in (xs, ys))
         for i, image in enumerate(first):
@@ -116,6 +112,11 @@ def probe_all(
                 ranks[i, j][:, test] = _ranks(image, text)
         candidates[test] = test.sum()
     return [[Probe(rows, of_pair, candidates) for of_pair in of_x] for of_x in ranks]
+
+
+def _at_most(n: int) -> np.ndarray:
+    """All of n pairs, or `MAX_PAIRS` evenly spaced ones."""
+    return np.unique(np.linspace(0, n - 1, min(n, MAX_PAIRS)).astype(np.int64))
 
 
 def deal_families(families: np.ndarray, folds: int, seed: int) -> np.ndarray:

@@ -105,6 +105,12 @@ def test_no_choice_without_samples_or_candidates() -> None:
     assert reason is not None
     assert "10 samples of 5 families are in the test split of no repeat" in reason
     assert choose(spaces({"blind": 0.5}, samples()), spec(("blind",)), seed=0)[0] is None
+    large = samples()
+    large.family[80:112] = "one family"  # what is left without it is not more than the neighbours
+    large.family[112:] = [f"own{i}" for i in range(8)]
+    assert choose(spaces({"good": 0.5}, large), spec(("good", "blind")), seed=0)[0] is None
+    large.family[100:112] = [f"more{i}" for i in range(12)]
+    assert choose(spaces({"good": 0.5}, large), spec(("good", "blind")), seed=0)[0] is not None
 
 
 # --- aligners under `auto`, on disk ---

@@ -1,6 +1,8 @@
 """Every measure against its definition on full Gram matrices, and against public packages."""
 
+import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 
 import ckatorch.core
 import numpy as np
@@ -117,6 +119,19 @@ def test_stored_halves_are_read_as_they_are() -> None:
     x, y = (side.astype(np.float16) for side in related(60, 8, 10))
     for measure in MEASURES.values():
         assert measure(x, y) == pytest.approx(measure(x.astype(np.float64), y.astype(np.float64)), abs=1e-12)
+
+
+def test_memory_of_linear_cka_does_not_grow_with_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spaces, "_CELLS_AT_ONCE", 1 << 14)
+    np.save(tmp_path / "x.npy", features(0, 40_000, 8).astype(np.float16))
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    peaks = []
+    for n in (4_000, 40_000):
+        tracemalloc.start()
+        assert unbiased_linear_cka(x[:n], x[:n]) == pytest.approx(1.0, abs=1e-9)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0] < 40_000 * 8 * 8  # float64 copies of all would take this much
 
 
 @pytest.mark.parametrize("name", ["cka", "cka_biased", "rbf_cka", "rbf_cka_biased"])
