@@ -84,7 +84,7 @@ def index_text_tasks(spec: TextTasksSource, builder: IndexBuilder, folder: Path,
         rows += found
     write_table(pa.Table.from_pylist(rows, schema=TASKS), folder / TASKS_FILE)
     credits = {**packages.credits, WORDNET.name: {"version": WORDNET.version, "licence": WORDNET.licence}}
-    return {"packages": credits, "tasks": dict(makers)}
+    return {"packages": credits, "tasks": dict(makers.keys())}
 
 
 Entry = tuple[str, str, float, str]  # query, document, score, language of the query

@@ -1,8 +1,14 @@
 """Text tasks from small dictionaries in the packages' own formats: likenesses and answers by hand."""
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import TextTasksSource
+from pipeline.datasets.index import build_index
 from pipeline.datasets.text_tasks import (
     gloss_search,
     gloss_similarity,
@@ -95,3 +101,21 @@ def test_translations_ask_for_the_english_name_unless_they_are_the_same() -> Non
 
 def test_the_same_dictionaries_give_the_same_tasks() -> None:
     assert list(keyword_similarity(ENGLISH, 2)) == list(keyword_similarity(dict(reversed(ENGLISH.items())), 2))
+
+
+def test_an_index_of_tasks_says_which_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    german = {(1,): {"tts": ["roter Apfel"]}, (2,): {"tts": ["Birne"]}}
+    packages = SimpleNamespace(
+        annotations=lambda languages: dict(zip(languages, (ENGLISH, german), strict=True)),
+        groups=dict.fromkeys(ENGLISH, "Food"),
+        credits={},
+    )
+    monkeypatch.setattr("pipeline.datasets.text_tasks.EmojiPackages", lambda _: packages)
+    monkeypatch.setattr(WordNet, "read", lambda _: WORDNET)
+    spec = TextTasksSource(source="text-tasks", languages=("de",), limit=10)
+    about = build_index(spec, tmp_path / "index", tmp_path / "downloads")
+    tasks = json.loads((tmp_path / "index" / "about.json").read_text(encoding="utf-8"))["tasks"]
+    assert about["tasks"] == tasks
+    rows = pq.read_table(tmp_path / "index" / "tasks.parquet").to_pylist()
+    assert {row["task"]: row["kind"] for row in rows} == tasks
+    assert {row["score"] for row in rows if row["kind"] == "search"} == {1.0}
