@@ -152,13 +152,14 @@ def main(names: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         write_spaces(Path(temporary), max(max(RUNS[name]) for name in names))
         for name in names:
-            earlier = json.loads(RESULT.read_text(encoding="utf-8"))["runs"] if RESULT.exists() else []
-            found = [run for run in earlier if run["measure"] != name]
+            own = []
             for rows in RUNS[name]:
                 command = [sys.executable, __file__, "one", name, temporary, str(rows)]
                 shown = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
                 print(f"| {name} | {rows:,} | {shown['value']:.6f} | {shown['seconds']:.2f} | {shown['mb']:.0f} |")
-                found.append(shown)
+                own.append(shown)
+            earlier = json.loads(RESULT.read_text(encoding="utf-8"))["runs"] if RESULT.exists() else []
+            found = [run for run in earlier if run["measure"] != name] + own
             found.sort(key=lambda run: (list(RUNS).index(run["measure"]), run["rows"]))
             result = {"width": WIDTH, "machine": machine, "runs": found}
             RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
