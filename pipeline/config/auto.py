@@ -56,3 +56,12 @@ def with_every_choice(params: Params) -> Iterator[Params]:
             for name, of_name in pairs.items()
         }
         yield params.model_copy(update={"aligners": params.aligners | chosen, "auto": {}})
+
+
+def under_auto(problem: str, params: Params) -> str:
+    """The same problem with the entries of `auto` where they stand; `with_every_choice` has them among the aligners."""
+    for name in params.auto:
+        problem = problem.replace(f"`aligners.{name}`", f"`{AUTO}.{name}`").replace(
+            f"`aligners.{name}.", f"`{AUTO}.{name}."
+        )
+    return problem

@@ -13,7 +13,7 @@ from pipeline.config.aligners import (
     EvaluationViews,
     with_method,
 )
-from pipeline.config.auto import auto_problems, with_every_choice
+from pipeline.config.auto import auto_problems, under_auto, with_every_choice
 from pipeline.config.controls import control_problems
 from pipeline.config.datasets import SegmentationSource, TextTasksSource
 from pipeline.config.explain import reason
@@ -34,7 +34,8 @@ def contradictions(params: Params) -> Iterator[str]:
     open_problems = list(auto_problems(params, Lookup(params)))
     yield from open_problems
     for version in [params.model_copy(update={"auto": {}})] if open_problems else with_every_choice(params):
-        yield from _contradictions(version)
+        for problem in _contradictions(version):
+            yield under_auto(problem, params)
 
 
 def _contradictions(params: Params) -> Iterator[str]:

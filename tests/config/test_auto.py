@@ -56,7 +56,7 @@ def test_one_side_may_be_given() -> None:
         ({"head": {**CCA, "local_tokens": "grid"}}, "needs `tier: grid`, found cls"),
         (
             {"evaluation": {"dense": "vit-dense"}},
-            "is a view of 'vit-s14', but `aligners.best.views` has one of 'lite0'",
+            "is a view of 'vit-s14', but `auto.best.views` has one of 'lite0'",
         ),
     ],
 )
@@ -69,7 +69,7 @@ def test_a_candidate_without_a_store_of_the_training_data_is_refused() -> None:
     part["views"]["lite0-large"] = part["views"]["lite0"] | {"resolution": 224}
     part["stores"]["pairs"]["stamps-lite0-large"] = {"dataset": "stamps", "view": "lite0-large", "encoder": "lite0"}
     part["compare"]["stamps"]["images"].append("lite0-large")
-    message = "needs 'emoji' through view 'lite0-large'; add under `stores.pairs`: emoji-lite0-large:"
+    message = "`auto.best` needs 'emoji' through view 'lite0-large'; add under `stores.pairs`: emoji-lite0-large:"
     assert message in refusal(part)
 
 
