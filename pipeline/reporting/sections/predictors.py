@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Section, Table, Text, missing
+from pipeline.reporting.blocks import Block, Content, Figure, Folded, Section, Table, Text, missing
 from pipeline.reporting.inputs import Node
-from pipeline.reporting.names import counted, protocol
 from pipeline.reporting.numbers import interval, number
 from pipeline.reporting.panel import Axes
 from pipeline.reporting.run_data import RunData
-from pipeline.reporting.sections.study import of_each
+from pipeline.reporting.sections.study import ending, of_each
 from pipeline.reporting.svg import drawing, tag
 
 _UP = ("aligned_recall@10", "recall@10 after alignment")
@@ -50,12 +49,7 @@ def _study(result: Node) -> list[Block]:
         blocks.append(Folded(f"All {len(points)} pairs of spaces", [_pairs(result, points)]))
     else:
         blocks.append(Text("The study was run and has no pairs: there was nothing to align.", "missing"))
-    blocks.append(Text(protocol(result)))
-    if left := result.texts("left_out"):
-        blocks += [Text("Left out:"), Bullets(left)]
-    if sentences := result.texts("sentences"):
-        blocks.append(Folded(f"In words: {counted(len(sentences), 'statement')}", [Bullets(sentences)]))
-    return blocks
+    return blocks + ending(result)
 
 
 def _scatter(points: Sequence[Node], along: tuple[str, str], colours: dict[str, str]) -> Markup | None:

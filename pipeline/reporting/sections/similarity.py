@@ -2,13 +2,12 @@
 
 from markupsafe import Markup
 
-from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Section, Table, Text, missing
+from pipeline.reporting.blocks import Block, Content, Figure, Folded, Section, Table, Text, missing
 from pipeline.reporting.charts import heat_map
 from pipeline.reporting.inputs import Node
-from pipeline.reporting.names import counted, protocol
 from pipeline.reporting.numbers import interval, number
 from pipeline.reporting.run_data import RunData
-from pipeline.reporting.sections.study import of_each
+from pipeline.reporting.sections.study import ending, of_each
 
 _MEASURES = (("cka", "unbiased linear CKA"), ("mutual_knn", "mutual-kNN overlap"))
 
@@ -38,12 +37,7 @@ def _comparison(result: Node) -> list[Block]:
         ]
     else:
         blocks.append(Text("The comparison was run and has no pairs: there was nothing to compare.", "missing"))
-    blocks.append(Text(protocol(result)))
-    if left := result.texts("left_out"):
-        blocks += [Text("Left out:"), Bullets(left)]
-    if sentences := result.texts("sentences"):
-        blocks.append(Folded(f"In words: {counted(len(sentences), 'statement')}", [Bullets(sentences)]))
-    return blocks
+    return blocks + ending(result)
 
 
 def _name(pair: Node) -> str:

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Section, Table, Text, missing
+from pipeline.reporting.blocks import Block, Content, Figure, Section, Table, Text, missing
 from pipeline.reporting.inputs import Node
-from pipeline.reporting.names import counted, protocol
 from pipeline.reporting.numbers import interval, number
 from pipeline.reporting.panel import Axes
 from pipeline.reporting.run_data import RunData
-from pipeline.reporting.sections.study import of_each
+from pipeline.reporting.sections.study import ending, of_each
 from pipeline.reporting.svg import drawing, tag
 
 _TITLES = {"synthetic": "Synthetic embeddings", "real": "Real encoders"}
@@ -53,12 +52,7 @@ def _study(result: Node) -> list[Block]:
         blocks.append(Figure(charts, caption, legend))
     if (correlations := result.get("correlations")) is not None:
         blocks.append(_table(correlations))
-    blocks.append(Text(protocol(result)))
-    if left := result.texts("left_out"):
-        blocks += [Text("Left out:"), Bullets(left)]
-    if sentences := result.texts("sentences"):
-        blocks.append(Folded(f"In words: {counted(len(sentences), 'correlation')}", [Bullets(sentences)]))
-    return blocks
+    return blocks + ending(result, "correlation")
 
 
 def _scatter(
