@@ -19,7 +19,7 @@ def test_an_open_aligner_is_fitted_after_its_comparison_and_again_when_the_order
         assert config["views"] == {"image": "eye", "text": "words"}
         assert (config["choices"]["views"]["compare"], config["choices"]["views"]["of"]) == ("mine", 1)
         assert set(config["choices"]["views"]["fingerprints"]) == {"image", "text"}
-        with edited(project, "compare.mine.neighbours", 4):  # other figures, the same order
+        with edited(project, "compare.mine.neighbours", 7):  # other figures, the same order
             assert rerun(project, *sorted(STUDIES), "train_auto@best") == (STUDIES, Counter())
         with edited(project, "compare.mine.choose_by", "mutual_knn"):
             assert rerun(project, *sorted(STUDIES), "train_auto@best") == ({*STUDIES, "train_auto@best"}, Counter())
