@@ -59,7 +59,9 @@ def _names(path: Path) -> dict[str, str]:
             raise SourceError(f"{path} is not valid JSON: {error}") from error
         if not isinstance(content, dict):
             raise SourceError(f"{path}: expected a mapping of folders to names.")
-        return {str(folder): str(name) for folder, name in content.items()}
+        if wrong := [folder for folder, name in content.items() if not isinstance(name, str)]:
+            raise SourceError(f"{path}: the name of {wrong[0]!r} is a {type(content[wrong[0]]).__name__}, not a text.")
+        return content
     names = {}
     for number, line in enumerate(text.splitlines(), start=1):
         folder, _, name = line.partition("\t") if "\t" in line else line.strip().partition(" ")

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Columns, FolderSource, TableSource
+from pipeline.datasets.cells import captions_of, is_null, label_of, labels_of
 from pipeline.datasets.concepts import concept_key
 from pipeline.datasets.raw_files import located, matching, shown
 from pipeline.datasets.samples import SPLITS, Caption, Failure, Label, Picture, Sample, Source, split_named
 from pipeline.datasets.table_rows import columns_of, rows_of
-from pipeline.datasets.webdataset import texts_in
 from pipeline.errors import DataError, SourceError
 
 _FOLDER_COLUMNS = ("file", "caption", "language", "concept", "classname", "category", "split")
@@ -115,31 +115,45 @@ def sample_of(
         root: where relative paths start.
         language, split: of rows that do not name their own.
     """
-    fields = {name: _text(values.get(of[0])) for name, of in columns.items() if name not in ("image", "caption")}
-    written = values.get(columns["image"][0])
-    shown = fields.get("key") or _name(written)
+    cells = {name: values.get(of[0]) for name, of in columns.items()}
+    key, written = cells.get("key"), cells["image"]
+    shown = _name(written) if is_null(key) or key == "" else str(key).strip()
     place = f"{place}: {shown}" if shown else place
+    texts: list[str] = []
+    problems: list[str] = []
     try:
         picture = picture_of(written, root)
-        texts = [text for name in columns.get("caption", ()) for text in texts_in(values.get(name))]
-        if fields.get("split") and split_named(fields["split"]) is None:
-            raise DataError(f"split is {fields['split']!r}; it may be {', '.join(SPLITS)} or empty")
+        for name in columns.get("caption", ()):
+            good, wrong = captions_of(values.get(name))
+            texts += good
+            problems += wrong
+        split_cell, code = (label_of(cells.get(name), name) for name in ("split", "language"))
+        if split_cell and split_named(split_cell) is None:
+            raise DataError(f"split is {split_cell!r}; it may be {', '.join(SPLITS)} or empty")
+        labels = _labels(cells)
+        if problems and not texts and not labels:
+            raise DataError("; ".join(problems))
     except DataError as error:
         return Failure(place, str(error))
-    concept, classname, category = (fields.get(name, "") for name in ("concept", "classname", "category"))
-    label = Label(concept_key(concept) if concept else None, classname or concept or None, category.lower() or None)
-    captions = [Caption(text, fields.get("language") or language) for text in texts]
-    named = classname or concept
-    if not texts and "caption" not in columns and named:
-        captions = [Caption(named, fields.get("language") or language)]
-    return Sample(
-        shown or place,
-        picture,
-        captions,
-        [label] if concept or classname or category else [],
-        split_named(fields.get("split", "")) or split,
-        place=place,
-    )
+    if "caption" not in columns:
+        texts = [label.classname for label in labels if label.classname]
+    captions = [Caption(text, code or language) for text in texts]
+    own_split = split_named(split_cell) or split
+    return Sample(shown or place, picture, captions, labels, own_split, problems, place)
+
+
+def _labels(cells: Mapping[str, Any]) -> list[Label]:
+    """The labels of a row: one, or several where `concept` or `classname` is a list."""
+    concepts, names = (labels_of(cells.get(name), name) for name in ("concept", "classname"))
+    category = label_of(cells.get("category"), "category").lower() or None
+    if concepts and names and len(concepts) != len(names):
+        raise DataError(f"{len(concepts)} concepts, but {len(names)} class names")
+    if len(names) > 1 and not concepts:
+        concepts = names  # or all of them would be the picture itself
+    if not concepts:
+        name = names[0] if names else None
+        return [Label(None, name, category)] if name or category else []
+    return [Label(concept_key(c), name, category) for c, name in zip(concepts, names or concepts, strict=True)]
 
 
 def picture_of(written: Any, root: Path) -> Picture:
@@ -168,7 +182,3 @@ def _name(written: Any) -> str:
     if isinstance(written, dict):
         written = written.get("path")
     return written.strip() if isinstance(written, str) else ""
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value).strip()
