@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.config import WebdatasetSource
 from pipeline.datasets.cells import captions_of
-from pipeline.datasets.clip_benchmark import Class, class_number, named_classes
+from pipeline.datasets.clip_benchmark import Class, class_of, named_classes, numbered_lines
 from pipeline.datasets.raw_files import located, matching, read_text, shown
 from pipeline.datasets.samples import Caption, Failure, Sample, Source
 from pipeline.datasets.tar_samples import TarSample, tar_samples
@@ -26,8 +26,8 @@ def webdataset(spec: WebdatasetSource) -> Source:
         if not name or name == _JSON:
             raise ConfigError(f"`captions` of {shown(spec.path)} holds {name!r}; write a member (txt) or json.FIELD.")
     archives = matching(spec.path)
-    names = [] if spec.classnames is None else read_text(located(spec.classnames)).splitlines()
-    classes = named_classes([name.strip() for name in names if name.strip()])
+    names = [] if spec.classnames is None else numbered_lines(read_text(located(spec.classnames)))
+    classes = named_classes(names)
     about = {"archives": len(archives), "classnames": [label.classname for label, _ in classes], "packages": {}}
     return Source(shown(spec.path), _samples(archives, spec, classes), about)
 
@@ -52,7 +52,7 @@ def _sample(sample: TarSample, archive: Path, spec: WebdatasetSource, classes: S
             problems += wrong
         captions = [Caption(text, spec.language) for text in texts]
         if classes and "cls" in sample.members:
-            label, named = classes[class_number(sample, len(classes))]
+            label, named = class_of(sample, classes)
             labels, captions = [label], captions or list(named)
         elif not captions and len(problems) > len(sample.problems):
             raise DataError("; ".join(problems))
