@@ -1,6 +1,7 @@
 """What a cell of a table or a field of JSON holds, as texts: nothing becomes text that was none."""
 
 import ast
+import base64
 import json
 import re
 import warnings
@@ -12,6 +13,8 @@ from pipeline.errors import DataError
 _MAX_LIST = 1 << 20  # characters of a list that is written as text
 _STRING = r"""(?:"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')"""
 _ENTRY = rf"(?:{_STRING}|None|null|nan|NaN)"
+_BASE64 = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "SUkqA", "TU0AK", "Qk0")  # JPEG, PNG, GIF, WebP, TIFF, BMP
+_DATA_ADDRESS = re.compile(r"data:[^,]{0,100};base64,")
 _NEGATIVE = re.compile(r"\s*-\d+(\.0)?\s*")
 _WRITTEN_LIST = re.compile(rf"\[\s*+(?:{_ENTRY}\s*+,?+\s*+)++\]", re.DOTALL)
 
@@ -122,6 +125,17 @@ def labels_of(value: Any, what: str) -> list[str]:
     """
     values: Sequence[Any] = value if isinstance(value, list | tuple) else [value]
     return [label for label in (label_of(entry, what) for entry in values) if label]
+
+
+def picture_in_base64(text: str) -> bytes | None:
+    """The bytes of a picture that is written as base64, also behind `data:image/...;base64,`; None if it is not."""
+    written = _DATA_ADDRESS.sub("", text, count=1) if text.startswith("data:") else text.strip()
+    if not written.startswith(_BASE64):
+        return None
+    try:
+        return base64.b64decode("".join(written.split()), validate=True)
+    except ValueError:
+        return None
 
 
 def shortened(text: str, length: int = 80) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Columns, FolderSource, TableSource
-from pipeline.datasets.cells import captions_of, is_null, label_of, labels_of
+from pipeline.datasets.cells import captions_of, is_null, label_of, labels_of, picture_in_base64, shortened
 from pipeline.datasets.concepts import concept_key
 from pipeline.datasets.raw_files import located, matching, shown
 from pipeline.datasets.samples import SPLITS, Caption, Failure, Label, Picture, Sample, Source, split_named
@@ -14,6 +14,7 @@ from pipeline.errors import DataError, SourceError
 
 _FOLDER_COLUMNS = ("file", "caption", "language", "concept", "classname", "category", "split")
 _URL = ("http://", "https://", "s3://", "gs://")
+_LONGEST_PATH = 4096  # characters; PATH_MAX of Linux
 
 
 def folder_with_table(spec: FolderSource) -> Source:
@@ -37,6 +38,7 @@ def folder_with_table(spec: FolderSource) -> Source:
     if header is not None and (not {"file", "caption"} <= set(header) or set(header) - set(_FOLDER_COLUMNS)):
         raise SourceError(f"{path} has the columns {header}; expected {expected}.")
     columns = Columns(image="file", **{name: name for name in _FOLDER_COLUMNS[1:] if header is None or name in header})
+    require_columns(str(path), header, columns)
     reader = _Reader(folder, columns, "en", None)
     about = {"path": str(folder), "captions": spec.captions, "packages": {}}
     return Source(str(path), reader.samples([path]), about)
@@ -62,13 +64,18 @@ def named_columns(columns: Columns) -> dict[str, tuple[str, ...]]:
     return {name: (value,) if isinstance(value, str) else tuple(value) for name, value in written.items() if value}
 
 
-def require_columns(where: str, header: Sequence[str] | None, columns: Columns) -> None:
-    """Check that a table has the columns that params.yaml names.
+def require_columns(where: str, header: list[str] | None, columns: Columns) -> None:
+    """Check that a table has the columns that params.yaml names, each once.
 
     Raises:
-        SourceError: it lacks some; the message lists both.
+        SourceError: it lacks some, and the message lists both; or it has one twice.
     """
-    missing = {name for names in named_columns(columns).values() for name in names} - set(header or ())
+    used = {name for names in named_columns(columns).values() for name in names}
+    missing = used - set(header or ())
+    if repeated := sorted(name for name in used if header is not None and header.count(name) > 1):
+        raise SourceError(
+            f"{where} has several columns {', '.join(repeated)}. Rename all but one; it has {list(header)}."
+        )
     if header is not None and missing:
         raise SourceError(
             f"{where} lacks the columns {sorted(missing)}; it has {list(header)}. Name yours under `columns` of this "
@@ -129,7 +136,7 @@ def sample_of(
             problems += wrong
         split_cell, code = (label_of(cells.get(name), name) for name in ("split", "language"))
         if split_cell and split_named(split_cell) is None:
-            raise DataError(f"split is {split_cell!r}; it may be {', '.join(SPLITS)} or empty")
+            raise DataError(f"split is {shortened(split_cell)!r}; it may be {', '.join(SPLITS)} or empty")
         labels = _labels(cells)
         if problems and not texts and not labels:
             raise DataError("; ".join(problems))
@@ -157,13 +164,15 @@ def _labels(cells: Mapping[str, Any]) -> list[Label]:
 
 
 def picture_of(written: Any, root: Path) -> Picture:
-    """The picture that a cell names: a path, bytes, or both as Hugging Face `datasets` stores them.
+    """The picture that a cell names: a path, bytes, base64, or path and bytes as Hugging Face `datasets` stores them.
 
     Raises:
         DataError: it does not name one.
     """
     if isinstance(written, dict):
         written = written.get("bytes") or written.get("path")
+    if isinstance(written, str) and (decoded := picture_in_base64(written)):
+        written = decoded
     if isinstance(written, bytes):
         content = written
         return Picture(None, fetch=lambda: content)
@@ -171,6 +180,8 @@ def picture_of(written: Any, root: Path) -> Picture:
         raise DataError(f"expected the path or the bytes of a picture, found a {type(written).__name__}")
     if not written or not written.strip():
         raise DataError("no file named")
+    if len(written) > _LONGEST_PATH:
+        raise DataError(f"a text of {len(written)} characters, not a path: {written[:40]}...")
     if written.lower().startswith(_URL):
         raise DataError("an address, not a file; download the pictures first, for example with img2dataset")
     if "\0" in written:
@@ -181,4 +192,5 @@ def picture_of(written: Any, root: Path) -> Picture:
 def _name(written: Any) -> str:
     if isinstance(written, dict):
         written = written.get("path")
-    return written.strip() if isinstance(written, str) else ""
+    named = isinstance(written, str) and len(written) <= _LONGEST_PATH and not picture_in_base64(written)
+    return written.strip() if named else ""
