@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.config import TableSource
 from pipeline.datasets.index import build_index
-from pipeline.datasets.tables import read_table
+from pipeline.datasets.tables import read_table, write_table
+from pipeline.encoding.plan import text_plan
 from pipeline.languages import language_code, language_lines
 from tests.datasets.layouts import photo, write
 
@@ -50,3 +52,12 @@ def test_captions_of_a_table(default: str, tmp_path: Path) -> None:
     about = build_index(spec, tmp_path / "index", tmp_path)
     assert about["texts_per_language"] == {"en": 3, "de": 1, "jp": 1}
     assert read_table(tmp_path / "index/pairs.parquet")["language"].to_pylist() == ["en", "en", "en", "de", "jp"]
+
+
+@pytest.mark.parametrize(
+    ("languages", "expected"), [(("EN",), ["a"]), (("en-US", "de"), ["a", "b"]), ((), ["a", "b", "c"])]
+)
+def test_the_languages_of_a_view(languages: tuple[str, ...], expected: list[str], tmp_path: Path) -> None:
+    rows = [{"text_id": text, "text": text, "language": code} for text, code in (("a", "en"), ("b", "de"), ("c", "fr"))]
+    write_table(pa.Table.from_pylist(rows), tmp_path / "texts.parquet")
+    assert list(text_plan(tmp_path, languages, 8)[1]) == expected
