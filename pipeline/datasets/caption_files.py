@@ -15,6 +15,7 @@ from pipeline.config import CaptionFileSource
 from pipeline.datasets.cells import captions_of, text_of
 from pipeline.datasets.raw_files import located, matching, read_json, shown
 from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, split_named
+from pipeline.datasets.table_rows import open_text, plain_lines
 from pipeline.errors import DataError, SourceError
 
 _COCO_NAME = re.compile(r"(train|val|test)\d{4}")
@@ -110,8 +111,8 @@ def _lines(file: Path, folder: Path, split: str | None) -> Iterator[Sample | Fai
     """Flickr30k's own: `name.jpg#0<tab>caption` or `name.jpg| 0| caption`, an image's lines one after another."""
     form = _RESULTS if file.suffix.lower() == ".csv" else _TOKEN
     try:
-        with open(file, encoding="utf-8-sig", errors="surrogateescape") as opened:
-            for name, group in groupby(_parsed(opened, form, file.name), key=lambda entry: entry[0]):
+        with open_text(file) as opened:
+            for name, group in groupby(_parsed(plain_lines(opened), form, file.name), key=lambda entry: entry[0]):
                 if name is None:
                     yield from (Failure(place, reason) for _, reason, place in group)
                     continue

@@ -57,7 +57,7 @@ def columns_of(path: Path) -> list[str] | None:
         with _parquet(path) as file:
             return list(file.schema_arrow.names)
     if kind in (".csv", ".tsv"):
-        with _text(path) as file:
+        with open_text(path) as file:
             return _header(path, _Cells(file, kind))
     return None
 
@@ -79,10 +79,13 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         yield from _line_rows(path)
 
 
-def _text(path: Path) -> TextIO:
+def open_text(path: Path) -> TextIO:
     """The file as text; bytes that are not UTF-8 become lone surrogates, so that their row can be named.
 
     Lines end at line feeds; at carriage returns only where the file begins without any line feed, as old ones do.
+
+    Raises:
+        SourceError: it cannot be opened.
     """
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     start = b""
@@ -95,6 +98,11 @@ def _text(path: Path) -> TextIO:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
+def plain_lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file from `open_text`, each with its line feed; other carriage returns are spaces."""
+    return (line.replace("\r\n", "\n").replace("\r", " ") for line in file)
+
+
 class _Cells(Iterator[list[str]]):
     """The cells of each row of CSV or TSV. A carriage return that ends no line is a space.
 
@@ -104,7 +112,7 @@ class _Cells(Iterator[list[str]]):
     """
 
     def __init__(self, file: TextIO, kind: str) -> None:
-        self._lines = (line.replace("\r\n", "\n").replace("\r", " ") for line in file)
+        self._lines = plain_lines(file)
         self._reader = None if kind == ".tsv" else csv.reader(self._lines, strict=True)
         self._number, self._columns = 0, 0
         self.delimiter = "," if self._reader else "\t"
@@ -142,7 +150,7 @@ def _header(path: Path, reader: _Cells) -> list[str]:
 
 
 def _csv_rows(path: Path, kind: str) -> Iterator[Row]:
-    with _text(path) as file:
+    with open_text(path) as file:
         reader = _Cells(file, kind)
         names = _header(path, reader)
         while True:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config import FolderSource, TableSource
+from pipeline.config import CaptionFileSource, FolderSource, TableSource, Xtd10Source
 from pipeline.datasets.table_rows import columns_of, rows_of
 from pipeline.datasets.tables import image_id, read_table
 from pipeline.errors import SourceError
@@ -139,3 +139,25 @@ def test_a_long_cell_that_names_no_picture_is_a_short_message(cell: str, tmp_pat
     spec = TableSource(source="table", path=f"{tmp_path}/a.jsonl", **SHARED)
     _, failures = build(spec, tmp_path / "index")
     assert failures == {"line 2": f"a text of {len(cell)} characters, not a path: {cell[:40]}..."}
+
+
+@pytest.mark.parametrize(("name", "line"), [("a.token", "a.jpg#{}\t{}"), ("a.csv", "a.jpg| {}|{}")])
+def test_carriage_returns_in_the_lines_of_flickr30k(name: str, line: str, tmp_path: Path) -> None:
+    write(tmp_path / "a.jpg", photo(0))
+    captions = ["first\rsecond", "third\u2028fourth", "fifth\x85sixth"]
+    lines = [line.format(number, caption) for number, caption in enumerate(captions)]
+    write(tmp_path / name, ("\r\n".join(lines) + "\r\n").encode())
+    spec = CaptionFileSource(source="flickr30k", annotations=str(tmp_path / name), images=str(tmp_path), **SHARED)
+    assert build(spec, tmp_path / "index") == (["a.jpg"], {})
+    texts = read_table(tmp_path / "index/texts.parquet")["text"].to_pylist()
+    assert texts == ["first second", "third\u2028fourth", "fifth\x85sixth"]
+
+
+def test_carriage_returns_in_lists_of_xtd10(tmp_path: Path) -> None:
+    for number in range(2):
+        write(tmp_path / f"{number}.jpg", photo(number))
+    write(tmp_path / "XTD10/test_image_names.txt", b"0.jpg\r\n1.jpg\r\n")
+    write(tmp_path / "XTD10/test_1kcaptions_jp.txt", "one\rmore\r\ntwo\x0band\u2028more\r\n".encode())
+    build(Xtd10Source(source="xtd10", path=str(tmp_path), images=str(tmp_path), **SHARED), tmp_path / "index")
+    rows = read_table(tmp_path / "index/texts.parquet").to_pylist()
+    assert [(row["text"], row["language"]) for row in rows] == [("one more", "ja"), ("two\x0band\u2028more", "ja")]
