@@ -213,6 +213,20 @@ def test_fields_of_a_webdataset(tmp_path: Path) -> None:
     }
 
 
+def test_an_empty_line_among_numbered_classes(tmp_path: Path) -> None:
+    members = [(f"{n}.{e}", photo(n) if e == "jpg" else str(n).encode()) for n in range(4) for e in ("jpg", "cls")]
+    write_tar(tmp_path / "0.tar", members)
+    write(tmp_path / "names.txt", "\ncat\n  \nsaw\n\n")
+    names = str(tmp_path / "names.txt")
+    spec = WebdatasetSource(source="webdataset", path=f"{tmp_path}/0.tar", classnames=names, **SHARED)
+    _, failures = build(spec, tmp_path / "index")
+    assert {key: row[2] for key, row in rows_of(tmp_path / "index").items()} == {"0/1": ["cat"], "0/3": ["saw"]}
+    assert failures == {
+        "0.tar: 0": "class 0 has no name: line 1 of the class names is empty",
+        "0.tar: 2": "class 2 has no name: line 3 of the class names is empty",
+    }
+
+
 def test_classes_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
