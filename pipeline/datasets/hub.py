@@ -60,12 +60,12 @@ def _named(value: Any, names: Sequence[str] | None) -> Any:
 
 
 def _samples(parts: list[tuple[str, Any]], spec: HubSource) -> Iterator[Sample | Failure]:
-    from datasets import ClassLabel, List
+    from datasets import ClassLabel
 
     columns = named_columns(spec.columns)
     wanted = sorted({name for names in columns.values() for name in names})
     for split, part in parts:
-        inner = {name: f.feature if isinstance(f, List) else f for name, f in part.features.items()}
+        inner = {name: getattr(feature, "feature", feature) for name, feature in part.features.items()}  # of lists
         names = {name: feature.names for name, feature in inner.items() if isinstance(feature, ClassLabel)}
         number = 0
         try:
