@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.config import IndexSettings
 from pipeline.datasets.index import build_index
 from pipeline.datasets.tables import read_table
+from pipeline.languages import language_lines
 from pipeline.paths import index_folder
 from stages.entry import run
 
@@ -20,6 +21,8 @@ def index(settings: IndexSettings) -> None:
     about = build_index(settings.dataset, folder, work_folder() / "downloads", work_folder())
     counts = about["counts"]
     print(f"{item}: {counts['images']} images, {counts['texts']} texts, {counts['concepts']} concepts")
+    for line in language_lines(about["texts_per_language"]):
+        print(f"{item}: {line}")
     if counts["failures"]:
         _print_failures(item, folder / "failures.parquet")
 

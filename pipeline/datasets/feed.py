@@ -11,6 +11,7 @@ from pipeline.datasets.check import Item, Result, checked
 from pipeline.datasets.known import KnownImages
 from pipeline.datasets.samples import Caption, Failure, Sample
 from pipeline.errors import SourceError
+from pipeline.languages import language_code
 
 MAX_CHARACTERS = 100_000  # of a caption; anything longer is a whole file by mistake
 EARLY = 1000  # samples before which a source is not abandoned
@@ -97,7 +98,8 @@ def _usable(sample: Sample, place: str, builder: IndexBuilder) -> Iterator[Capti
     for number, caption in enumerate(sample.captions, start=1):
         reason = wrong_with(caption.text)
         if reason is None:
-            yield Caption(caption.text.strip(), caption.language, caption.role)
+            language = language_code(caption.language) or caption.language
+            yield Caption(caption.text.strip(), language, caption.role)
         else:
             builder.fail(place, reason if len(sample.captions) == 1 else f"caption {number}: {reason}")
 
