@@ -14,7 +14,7 @@ FileIdentity = tuple[int, ...]
 def file_identity(path: Path) -> FileIdentity | None:
     """What tells a small file from another one that has taken its path; None where there is no file."""
     try:
-        status = os.stat(path)
+        status = path.stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size

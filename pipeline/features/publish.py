@@ -25,8 +25,9 @@ def publish(
     shard_rows: int,
     notes: dict[str, Any],
 ) -> None:
-    """Make the store at `out` from shards in order; it appears whole or not at all, and one that is replaced stays as it
-    was for those who have it open.
+    """Make the store at `out` from shards in order; it appears whole or not at all.
+
+    One that it replaces stays as it was for those who have it open.
 
     Args:
         notes: further attributes, e.g. the patch grid; nothing that differs from run to run, or DVC would run what
