@@ -121,6 +121,11 @@ class FeatureStore:
     def __deepcopy__(self, memo: dict[int, Any]) -> "FeatureStore":
         return self  # it is never written
 
+    @property
+    def opened(self) -> tuple[Path, FileIdentity | None]:
+        """Which store was opened: its folder, and what tells it from another one there (see `file_identity`)."""
+        return self.folder.absolute(), self._opened
+
     def _moved(self) -> bool:
         return file_identity(self.folder / _METADATA) != self._opened
 
