@@ -41,7 +41,7 @@ def load_text_encoder(folder: Path, spec: EncoderSpec, view: TextView, device: s
     if spec.loader == "sentence-transformers":
         from pipeline.encoders.sentence_text import SentenceText
 
-        return SentenceText(folder, spec, view.max_tokens, device)
+        return SentenceText(folder, spec, view, device)
     from pipeline.encoders.transformers_text import TransformersText
 
     return TransformersText(folder, spec, view.max_tokens, device)
