@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from pipeline.config import EncoderSpec
+from pipeline.encoders.dual import dual_class
 from pipeline.encoders.hf_processor import Processor
 from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.manifest import Description
@@ -162,7 +163,8 @@ def _family(folder: Path) -> tuple[Any, Family]:
     if config.model_type not in FAMILIES:
         raise CheckpointError(
             f"{folder}: image models of type {config.model_type!r} are not supported through transformers; these are: "
-            f"{', '.join(sorted(FAMILIES))}. Many others load with `loader: timm`."
+            f"{', '.join(sorted(FAMILIES))}. Many others load with `loader: timm`"
+            f"{'' if dual_class(folder) is None else ', and `pooling: model` gives the image_features of this one'}."
         )
     return config, FAMILIES[config.model_type]
 
