@@ -27,6 +27,7 @@ class Family:
     """Class, path of the blocks and of the final norm, and whether positions are interpolated only on demand.
 
     `distilled`: a distillation token follows the CLS token. `pooler`: the pooling layer is built only if asked for.
+    `masked`: the model drops patches at random unless it is told not to.
     """
 
     model: str
@@ -36,6 +37,7 @@ class Family:
     on_demand: bool = False
     distilled: bool = False
     pooler: bool = False
+    masked: bool = False
 
 
 FAMILIES = {
@@ -44,6 +46,10 @@ FAMILIES = {
     "dinov3_vit": Family("DINOv3ViTModel", "model.layer", "norm"),
     "vit": Family("ViTModel", "layers", "layernorm", on_demand=True, pooler=True),
     "deit": Family("DeiTModel", "layers", "layernorm", on_demand=True, distilled=True, pooler=True),
+    "ijepa": Family("IJepaModel", "layers", "layernorm", has_cls=False, on_demand=True, pooler=True),
+    "beit": Family("BeitModel", "layers", "layernorm", on_demand=True, pooler=True),
+    "data2vec-vision": Family("Data2VecVisionModel", "encoder.layer", "layernorm", on_demand=True, pooler=True),
+    "vit_mae": Family("ViTMAEModel", "layers", "layernorm", on_demand=True, masked=True),
     "clip_vision_model": Family("CLIPVisionModel", "encoder.layers", "post_layernorm", on_demand=True),
     "siglip_vision_model": Family(
         "SiglipVisionModel", "encoder.layers", "post_layernorm", has_cls=False, on_demand=True
@@ -98,6 +104,7 @@ def load_tower(
         unused=lambda key: key.endswith(_UNUSED_WEIGHTS),
         wanted=" for pooling model" * pooled,
         **({"add_pooling_layer": pooled} if family.pooler else {}),
+        **({"mask_ratio": 0.0} if family.masked else {}),
     )
     return TransformersTower(model, family, processor, layers, _prefix_tokens(config, family), side, pooled)
 
@@ -119,7 +126,7 @@ class TransformersTower:
         self.patch_grid = (side, side)
         self.width: int = model.config.hidden_size
         self.has_cls = family.has_cls
-        self.has_pooled = getattr(model.config, "vision_use_head", True)
+        self.has_pooled = getattr(model.config, "vision_use_head", not family.masked)
         self.backbone: torch.nn.Module = model
         self._model = model
         self._family = family
@@ -136,7 +143,10 @@ class TransformersTower:
 
     def forward(self, pixels: torch.Tensor) -> tuple[list[Tokens], torch.Tensor | None]:
         """See `Tower`."""
-        options = {"interpolate_pos_encoding": True} if self._family.on_demand else {}
+        options: dict[str, Any] = {"interpolate_pos_encoding": True} if self._family.on_demand else {}
+        if self._family.masked:  # patches stay in the order of this noise
+            count = self.patch_grid[0] * self.patch_grid[1]
+            options["noise"] = torch.arange(count, device=pixels.device).float().expand(len(pixels), -1)
         output = self._model(pixel_values=pixels.to(self._model.dtype), **options)
         kept = {layer: self._outputs.pop((get_ident(), layer)) for layer in set(self.layers)}
         tokens = [self._split(self._norm(kept[layer])) for layer in self.layers]
