@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from pipeline.config import EncoderSpec
+from pipeline.encoders import convnext_tower
 from pipeline.encoders.dual import dual_class
 from pipeline.encoders.hf_processor import Processor
 from pipeline.encoders.hf_weights import load_weights
@@ -65,6 +66,16 @@ def describe_tower(folder: Path) -> Description:
         CheckpointError: it is of no known family, or has no image processor.
     """
     ensure_torchvision()
+    config = _config(folder)
+    if config.model_type == convnext_tower.MODEL_TYPE:
+        return Description(
+            architecture=convnext_tower.CLASS,
+            width=config.hidden_sizes[-1],
+            patch_size=None,
+            layers=None,
+            prefix_tokens=1,
+            preprocessing=Processor(folder).describe(),
+        )
     config, family = _family(folder)
     return Description(
         architecture=family.model,
@@ -78,7 +89,7 @@ def describe_tower(folder: Path) -> Description:
 
 def load_tower(
     folder: Path, spec: EncoderSpec, resolution: int | None, device: str, whole: bool = False
-) -> "TransformersTower":
+) -> "TransformersTower | convnext_tower.ConvNextTower":
     """Load an image model of transformers for the layers, the pooling and the dtype of `spec`; `whole` as of `fit`.
 
     Raises:
@@ -86,6 +97,12 @@ def load_tower(
     """
     import transformers
 
+    config = _config(folder)
+    if config.model_type == convnext_tower.MODEL_TYPE:
+        processor = Processor(folder, resolution, whole)
+        side = check_patches(processor.resolution, convnext_tower.STRIDE, folder.name)
+        model = load_weights(getattr(transformers, convnext_tower.CLASS), folder, spec, device, unused=lambda _: False)
+        return convnext_tower.ConvNextTower(model, processor, side, spec, folder.name)
     config, family = _family(folder)
     layers = count_layers(spec.layers, config.num_hidden_layers, folder.name)
     pooled = spec.pooling == "model"
@@ -162,18 +179,22 @@ class TransformersTower:
         return hook
 
 
-def _family(folder: Path) -> tuple[Any, Family]:
+def _config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: expected a config.json that transformers knows: {error}") from error
-    config = getattr(config, "vision_config", config)
+    return getattr(config, "vision_config", config)
+
+
+def _family(folder: Path) -> tuple[Any, Family]:
+    config = _config(folder)
     if config.model_type not in FAMILIES:
         raise CheckpointError(
             f"{folder}: image models of type {config.model_type!r} are not supported through transformers; these are: "
-            f"{', '.join(sorted(FAMILIES))}. Many others load with `loader: timm`"
+            f"{', '.join(sorted([*FAMILIES, convnext_tower.MODEL_TYPE]))}. Many others load with `loader: timm`"
             f"{'' if dual_class(folder) is None else ', and `pooling: model` gives the image_features of this one'}."
         )
     return config, FAMILIES[config.model_type]

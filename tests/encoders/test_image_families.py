@@ -83,3 +83,32 @@ def test_a_pooling_that_a_family_lacks_is_named(name: str, pooling: str, tmp_pat
     materialise(entry, tmp_path / "made")
     with pytest.raises(CheckpointError, match="set `pooling` to one of: "):
         load_image_encoder(tmp_path / "made", entry, view(resolution=32), "cpu")
+
+
+def convnext(folder: Path) -> Path:
+    torch.manual_seed(0)
+    config = hf.DINOv3ConvNextConfig(hidden_sizes=[8, 8, 16, 24], depths=[1, 1, 2, 1], layer_scale_init_value=1.0)
+    _spread(hf.DINOv3ConvNextModel(config)).save_pretrained(folder)
+    hf.ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("pooling", ["cls", "model", "mean"])
+def test_the_convnext_of_dinov3(pooling: str, tmp_path: Path) -> None:
+    folder = convnext(tmp_path / "origin")
+    entry = spec("image", "transformers", str(folder), pooling=pooling)
+    assert materialise(entry, tmp_path / "made").width == 24
+    encoder = load_image_encoder(tmp_path / "made", entry, view(resolution=96), "cpu")
+    pixels = torch.stack([encoder.preprocess(image) for image in PICTURES])
+    with torch.inference_mode():
+        output = hf.DINOv3ConvNextModel.from_pretrained(folder).eval()(pixel_values=pixels)
+    patch = output.last_hidden_state[:, 1:]
+    found, cls = encoder.forward(pixels), patch.mean(dim=1) if pooling == "mean" else output.pooler_output
+    np.testing.assert_allclose(found.patch[:, 0].numpy(), patch.numpy(), atol=1e-4)
+    np.testing.assert_allclose(found.cls[:, 0].numpy(), cls.numpy(), atol=1e-4)
+    assert encoder.patch_grid == (3, 3)
+    with pytest.raises(CheckpointError, match="resolution 80 is not a multiple"):
+        load_image_encoder(tmp_path / "made", entry, view(resolution=80), "cpu")
+    with pytest.raises(CheckpointError, match="a CNN has its last layer only"):
+        deeper = spec("image", "transformers", str(folder), pooling=pooling, layers=[1])
+        load_image_encoder(tmp_path / "made", deeper, view(resolution=96), "cpu")
