@@ -13,8 +13,17 @@ from pipeline.errors import CheckpointError
 DUAL_CLASSES = {  # model type in config.json -> class of transformers
     "clip": "CLIPModel",
     "siglip": "SiglipModel",
+    "siglip2": "Siglip2Model",
     "metaclip_2": "MetaClip2Model",
     "vision-text-dual-encoder": "VisionTextDualEncoderModel",
+    "chinese_clip": "ChineseCLIPModel",
+    "altclip": "AltCLIPModel",
+    "clipseg": "CLIPSegModel",
+    "blip": "BlipModel",
+    "align": "AlignModel",
+    "owlvit": "OwlViTModel",
+    "owlv2": "Owlv2Model",
+    "groupvit": "GroupViTModel",
 }
 
 

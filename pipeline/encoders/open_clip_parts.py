@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pipeline.encoders.hub import cached_snapshot
 from pipeline.errors import CheckpointError
 from pipeline.torchvision_fix import ensure_torchvision
 
@@ -136,6 +137,13 @@ def _fetch(name: str, target: Path, patterns: tuple[str, ...]) -> None:
     try:
         huggingface_hub.snapshot_download(name, local_dir=target, allow_patterns=list(patterns))
     except (OSError, HTTPError, HFValidationError) as error:
+        cached = cached_snapshot(name, None)
+        found = [path for p in patterns for path in (cached.glob(p) if cached else ()) if path.is_file()]
+        if found:
+            target.mkdir(parents=True, exist_ok=True)
+            for path in found:
+                shutil.copyfile(path, target / path.name)
+            return
         raise CheckpointError(
             f"Could not fetch {', '.join(patterns)} of {name}, which the text tower needs: {type(error).__name__}: "
             f"{' '.join(str(error).split())[:300]}"

@@ -8,10 +8,14 @@ import torch
 
 
 def mixed_precision(device: str, dtype: str | None) -> AbstractContextManager[Any]:
-    """PyTorch's autocast to "bfloat16" or "float16", or nothing for None: weights, norms and sums stay in float32."""
+    """PyTorch's autocast to "bfloat16" or "float16": weights, norms and sums stay in float32.
+
+    For None there is none, not even one that the caller has switched on.
+    """
+    kind = torch.device(device).type
     if dtype is None:
-        return nullcontext()
-    return torch.autocast(torch.device(device).type, dtype=getattr(torch, dtype))
+        return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+    return torch.autocast(kind, dtype=getattr(torch, dtype))
 
 
 def compile_blocks(model: torch.nn.Module, varying_length: bool) -> int:

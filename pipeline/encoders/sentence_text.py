@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from pipeline.config import EncoderSpec
+from pipeline.config import EncoderSpec, TextView
 from pipeline.encoders.hf_weights import SMALLER
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.memory import explain_out_of_memory
 from pipeline.encoders.precision import mixed_precision
+from pipeline.encoders.sentence_input import UNLIMITED, SentenceInput
 from pipeline.encoders.text_encoder import TokenFeatures
-from pipeline.encoders.text_limits import default_limit, positions, token_limit
-from pipeline.encoders.token_counts import token_counts
+from pipeline.encoders.text_limits import token_limit
 from pipeline.errors import CheckpointError
 from pipeline.torchvision_fix import ensure_torchvision
 
@@ -22,21 +22,24 @@ def describe_sentence(folder: Path, trust_remote_code: bool) -> Description:
     """Describe a sentence-transformers folder; it is loaded, so a broken one is rejected here.
 
     Raises:
-        CheckpointError: sentence-transformers cannot load the folder, or its first module is not a transformer.
+        CheckpointError: sentence-transformers cannot load the folder, or its first module takes no texts that are
+            counted in tokens (see `SentenceInput`).
     """
     model = _load(folder, trust_remote_code, torch.float32, "cpu")
-    most = positions(model[0].config)
+    first = SentenceInput(model, str(folder))
     preprocessing: dict[str, Any] = {
         "modules": [type(module).__name__ for module in model],
         "pooling": _pooling(model),
-        "max_tokens": default_limit(model.max_seq_length, most),
-        "positions": most,
+        "max_tokens": first.limit,
+        "positions": first.positions,
     }
+    if model.truncate_dim is not None:  # absent otherwise
+        preprocessing["truncate_dim"] = model.truncate_dim
     if prompts := {name: text for name, text in model.prompts.items() if text}:  # absent otherwise
         preprocessing |= {"prompts": prompts, "default_prompt": model.default_prompt_name}
     return Description(
-        architecture=type(model[0].auto_model).__name__,
-        width=model.get_embedding_dimension(),
+        architecture=first.name,
+        width=_width(model),
         patch_size=None,
         layers=None,
         prefix_tokens=None,
@@ -47,12 +50,12 @@ def describe_sentence(folder: Path, trust_remote_code: bool) -> Description:
 class SentenceText:
     """A `TextEncoder` over a sentence-transformers folder."""
 
-    def __init__(self, folder: Path, spec: EncoderSpec, max_tokens: int | None, device: str) -> None:
+    def __init__(self, folder: Path, spec: EncoderSpec, view: TextView, device: str) -> None:
         """Load the folder.
 
         Raises:
-            CheckpointError: the folder does not load, has no such prompt, `pooling` is not `model`, or max_tokens is
-                above its positions.
+            CheckpointError: the folder does not load, has no such prompt, `pooling` is not `model`, max_tokens is
+                above its positions, or the view asks for tokens or a limit that the folder does not know.
         """
         if spec.pooling != "model":
             raise CheckpointError(
@@ -60,11 +63,16 @@ class SentenceText:
                 f"{spec.pooling}; set `pooling: model`, or `loader: transformers` for pooling of your own"
             )
         self._model = _load(folder, spec.trust_remote_code, getattr(torch, spec.dtype), device)
-        most = positions(self._model[0].config)
-        self.max_tokens = token_limit(max_tokens, default_limit(self._model.max_seq_length, most), most, folder.name)
-        self._model.max_seq_length = self.max_tokens
-        self.width: int = self._model.get_embedding_dimension()
-        self.token_width: int = self._model[0].auto_model.config.hidden_size
+        self._first = first = SentenceInput(self._model, str(folder))
+        if not first.cuts and view.max_tokens is not None:
+            raise CheckpointError(f"{folder.name}: a {first.name} reads whole texts; leave out max_tokens of the view")
+        if view.tier == "full" and first.hidden is None:
+            raise CheckpointError(f"{folder.name}: a {first.name} gives no features of tokens; leave out `tier: full`")
+        default = first.limit if first.cuts else UNLIMITED
+        self.max_tokens = token_limit(view.max_tokens, default, first.positions, folder.name)
+        first.cut_at(self.max_tokens)
+        self.width: int = _width(self._model)
+        self.token_width: int = first.hidden or self.width
         self.device = device
         self.backbone: torch.nn.Module = self._model
         self._prefix = spec.prefix
@@ -76,7 +84,7 @@ class SentenceText:
         """See `TextEncoder`."""
         prefixed = [(self._prompt or self._prefix) + text for text in texts]
         with self._lock:
-            return token_counts(self._model.tokenizer, prefixed, self.max_tokens)
+            return self._first.counts(prefixed, self.max_tokens)
 
     @torch.inference_mode()
     def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
@@ -94,14 +102,15 @@ class SentenceText:
 
     def _forward(self, texts: list[str], max_tokens: int | None = None) -> dict[str, torch.Tensor]:
         with self._lock:  # the tokenizer reads the limit from the model and is not thread-safe
-            self._model.max_seq_length = min(max_tokens or self.max_tokens, self.max_tokens)
+            self._first.cut_at(min(max_tokens or self.max_tokens, self.max_tokens))
             features = self._model.preprocess([self._prefix + text for text in texts], prompt=self._prompt)
-            self._model.max_seq_length = self.max_tokens
+            self._first.cut_at(self.max_tokens)
         on_device = {
             key: value.to(self.device) if isinstance(value, torch.Tensor) else value for key, value in features.items()
         }
         with mixed_precision(self.device, self._autocast):
             out: dict[str, torch.Tensor] = self._model(on_device)
+        out["sentence_embedding"] = out["sentence_embedding"][..., : self._model.truncate_dim]  # as its `encode` does
         return out
 
 
@@ -142,12 +151,13 @@ def _load(folder: Path, trust_remote_code: bool, dtype: torch.dtype, device: str
         raise CheckpointError(
             f"sentence-transformers cannot load {folder}: {' '.join(str(error).split())[:400]}"
         ) from error
-    if not hasattr(model[0], "auto_model"):
-        raise CheckpointError(
-            f"{folder}: its first module is a {type(model[0]).__name__}; sentence-transformers folders over a "
-            "transformer are supported"
-        )
-    return model
+    return model if hasattr(model[0], "auto_model") else model.to(dtype)
+
+
+def _width(model: Any) -> int:
+    """Length of what `SentenceTransformer.encode` gives, after `truncate_dim`; tried where no module tells it."""
+    width = model.get_embedding_dimension()
+    return int(model.encode("a").shape[-1] if width is None else width)
 
 
 def _pooling(model: Any) -> str | None:

@@ -37,11 +37,17 @@ def load_text_encoder(folder: Path, spec: EncoderSpec, view: TextView, device: s
         check_described(manifest, folder.name)
         from pipeline.encoders.transformers_dual import DualText
 
-        return DualText(folder, spec, view, device)
+        dual = DualText(folder, spec, view, device)
+        if dual.lower_case != bool(manifest.preprocessing.get("lower_case")):
+            raise CheckpointError(
+                f"{folder.name} was described by a version that did not lower-case its texts, as the model expects; "
+                f"run: dvc repro -f checkpoint@{folder.name}"
+            )
+        return dual
     if spec.loader == "sentence-transformers":
         from pipeline.encoders.sentence_text import SentenceText
 
-        return SentenceText(folder, spec, view.max_tokens, device)
+        return SentenceText(folder, spec, view, device)
     from pipeline.encoders.transformers_text import TransformersText
 
     return TransformersText(folder, spec, view.max_tokens, device)

@@ -5,16 +5,24 @@ from typing import Any
 from pipeline.errors import CheckpointError
 
 # these families number their positions from the padding id on, so that many positions are lost
-_OFFSET_FAMILIES = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "data2vec-text", "longformer"}
+_OFFSET_FAMILIES = {
+    *("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "xmod", "ibert", "mpnet"),
+    *("data2vec-text", "longformer", "luke", "esm", "lilt", "layoutlmv3", "markuplm"),
+    *("altclip_text_model", "clap_text_model"),
+}
 _NO_LIMIT = 10**9  # tokenizers mean "none" by an even larger number
 
 
 def positions(config: Any) -> int | None:
     """The most tokens that a model's position embeddings allow; None where positions are relative."""
     count: int | None = getattr(config, "max_position_embeddings", None)
-    if count is None or config.model_type not in _OFFSET_FAMILIES:
+    if count is None or count <= 0:  # XLNet writes -1
+        return None
+    rotary = getattr(config, "position_embedding_type", "absolute") == "rotary"  # of ESM, which has no table then
+    if config.model_type not in _OFFSET_FAMILIES or rotary:
         return count
-    return count - int(config.pad_token_id + 1)
+    padding = 1 if config.model_type == "mpnet" else config.pad_token_id  # MPNet's is written into its code
+    return count - int(padding + 1)
 
 
 def default_limit(tokenizer_limit: int | None, most: int | None) -> int | None:

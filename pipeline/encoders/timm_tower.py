@@ -24,11 +24,12 @@ def describe_timm(folder: Path) -> Description:
     """Describe a timm folder; the model is loaded, so a folder that does not fit its architecture is rejected here.
 
     Raises:
-        CheckpointError: timm cannot load the folder.
+        CheckpointError: timm cannot load the folder, or the model's input is no square of three channels.
     """
     ensure_torchvision()
     model = _create(folder)
     data = _data_config(model, None)
+    _require_rgb_square(data, model.pretrained_cfg["architecture"], folder)
     vit = _is_vit(model)
     return Description(
         architecture=model.pretrained_cfg["architecture"],
@@ -171,6 +172,15 @@ class TimmMap(_TimmModel):
         if features.ndim == 3:
             return [Tokens(features[:, 0] if self.has_cls else None, features[:, self._prefix :])], pooled
         return [Tokens(None, features.flatten(1, 2) if self._last else features.flatten(2).transpose(1, 2))], pooled
+
+
+def _require_rgb_square(data: dict[str, Any], architecture: str, folder: Path) -> None:
+    channels, height, width = data["input_size"]
+    if channels != 3 or height != width:
+        raise CheckpointError(
+            f"{folder}: {architecture} takes {channels} channels of {height} x {width} pixels; expected 3 of a square, "
+            "as pictures are given to an encoder. Choose a model for RGB whose input is a square."
+        )
 
 
 def resolution_of(model: Any) -> int:

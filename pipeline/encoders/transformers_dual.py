@@ -1,8 +1,9 @@
-"""Dual encoders of transformers (CLIP, SigLIP, VisionTextDualEncoder): its own model, processor and tokenizer.
+"""Dual encoders of transformers (CLIP, SigLIP, ALIGN, BLIP and kin): its own model, processor and tokenizer.
 
 Features are those of `get_image_features` and `get_text_features`.
 """
 
+import math
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -22,7 +23,7 @@ from pipeline.encoders.token_counts import token_counts
 from pipeline.errors import CheckpointError
 from pipeline.torchvision_fix import ensure_torchvision
 
-_PADDED = {"siglip"}  # trained on texts that are padded to the full length, without a mask
+_PADDED = {"siglip", "siglip2"}  # trained on texts that are padded to the full length, without a mask
 
 
 def describe_dual(folder: Path, spec: EncoderSpec) -> Description:
@@ -34,6 +35,11 @@ def describe_dual(folder: Path, spec: EncoderSpec) -> Description:
     config = _config(folder)
     own: dict[str, Any] = {"features": f"{spec.modality}_features", "logit_scale": _logit_scale(folder)}
     if spec.modality == "image":
+        if config.model_type == "siglip2":
+            raise CheckpointError(
+                f"{folder}: the image tower of siglip2 (naflex) takes patches of any number, not a square; use a "
+                "SigLIP2 of fixed size, whose model type is siglip. Its texts can be encoded"
+            )
         own |= Processor(folder).describe()
     else:
         tokenizer = _tokenizer(folder, spec.trust_remote_code)
@@ -44,6 +50,8 @@ def describe_dual(folder: Path, spec: EncoderSpec) -> Description:
             "max_tokens": default_limit(tokenizer.model_max_length, most),
             "positions": most,
         }
+        if _lower_cased(config, tokenizer):  # absent otherwise
+            own["lower_case"] = True
     return Description(
         architecture=str(dual_class(folder)),
         width=_width(config),
@@ -63,7 +71,7 @@ def load_dual_tower(folder: Path, spec: EncoderSpec, view: ImageView, device: st
     processor = Processor(folder)
     check_view(view, spec, processor.resolution, folder.name)
     model = _load(folder, spec, device)
-    del model.text_model  # half of the memory
+    _drop(model, "text_model")
     dtype = getattr(torch, spec.dtype)
 
     def encode(pixels: torch.Tensor) -> torch.Tensor:
@@ -89,9 +97,10 @@ class DualText:
         self.max_tokens = token_limit(view.max_tokens, limit, most, folder.name)
         self.width = self.token_width = _width(config)
         self._padding = _padding(config)
+        self.lower_case = _lower_cased(config, self._tokenizer)
         self._full = limit or self.max_tokens
         self._model = _load(folder, spec, device)
-        del self._model.vision_model  # half of the memory
+        _drop(self._model, "vision_model")
         self.backbone: torch.nn.Module = self._model
         self.device = device
         self._autocast = spec.autocast
@@ -122,7 +131,19 @@ class DualText:
         return self._tokenizer(texts, truncation=True, max_length=limit, padding=self._padding, return_tensors="pt")
 
     def _prefixed(self, texts: list[str]) -> list[str]:
-        return [self._prefix + text for text in texts]
+        prefixed = [self._prefix + text for text in texts]
+        return [text.lower() for text in prefixed] if self.lower_case else prefixed
+
+
+def _drop(model: Any, tower: str) -> None:
+    """Free the tower that is not needed, half of the memory."""
+    if hasattr(model, tower):
+        delattr(model, tower)
+
+
+def _lower_cased(config: Any, tokenizer: Any) -> bool:
+    """Whether texts are lower-cased here: SigLIP2 of fixed size was trained so, and its Gemma tokenizer keeps case."""
+    return config.model_type == "siglip" and type(tokenizer).__name__.startswith("Gemma")
 
 
 def _features(output: Any) -> torch.Tensor:
@@ -151,8 +172,8 @@ def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
 
 
 def _width(config: Any) -> int:
-    """Length of the features: SigLIP's text tower projects to its own width, the others to `projection_dim`."""
-    if config.model_type == "siglip":
+    """Length of the features: SigLIP's text tower projects to that of its images, the others to `projection_dim`."""
+    if config.model_type in _PADDED:
         return int(config.vision_config.hidden_size)
     return int(config.projection_dim)
 
@@ -174,8 +195,11 @@ def _logit_scale(folder: Path) -> float:
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="pt") as weights:
-                if "logit_scale" in weights.keys():  # noqa: SIM118 (no mapping)
-                    return float(weights.get_tensor("logit_scale").float().item())
+                for name in weights.keys():  # noqa: SIM118 (no mapping)
+                    if name.rpartition(".")[2] == "logit_scale":  # below a detector's or segmenter's own layers
+                        return float(weights.get_tensor(name).float().item())
+                    if name == "temperature":  # of ALIGN, which divides by it
+                        return -math.log(float(weights.get_tensor(name).float().item()))
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
     raise CheckpointError(f"{folder}: expected a dual encoder with a weight logit_scale, found none; is it all there?")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pipeline.config import EncoderSpec
-from pipeline.encoders.dual import dual_class
+from pipeline.encoders.dual import DUAL_CLASSES, dual_class
 from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.precision import mixed_precision
@@ -161,6 +161,11 @@ def _parts(folder: Path, trust_remote_code: bool) -> tuple[Any, Any]:
         ) from error
     if dual_class(folder) is not None:
         raise CheckpointError(f"{folder}: {config.model_type} is a dual encoder; its text tower needs `pooling: model`")
+    if _gives_text_features(config):
+        raise CheckpointError(
+            f"{folder}: {config.model_type} is a model of two towers that is not supported; these are: "
+            f"{', '.join(sorted(DUAL_CLASSES))}"
+        )
     if config.is_encoder_decoder:
         raise CheckpointError(
             f"{folder}: {config.model_type} is an encoder-decoder; use a sentence-transformers folder of it"
@@ -169,6 +174,17 @@ def _parts(folder: Path, trust_remote_code: bool) -> tuple[Any, Any]:
     if getattr(config, "hidden_size", None) is None or getattr(config, "vocab_size", None) is None:
         raise CheckpointError(f"{folder}: {config.model_type} is not a text model that transformers gives features of")
     return config, tokenizer
+
+
+def _gives_text_features(config: Any) -> bool:
+    """Whether its model has a text tower beside another one, and needs inputs of both otherwise."""
+    from transformers import AutoModel
+
+    try:
+        found = AutoModel._model_mapping[type(config)]
+    except KeyError:
+        return False
+    return any(hasattr(model, "get_text_features") for model in (found if isinstance(found, tuple) else (found,)))
 
 
 def _pads_to(config: Any, tokenizer: Any) -> int | None:

@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 from pipeline.config import EncoderSpec
+from pipeline.encoders import convnext_tower
+from pipeline.encoders.dual import dual_class
 from pipeline.encoders.hf_processor import Processor
 from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.manifest import Description
@@ -26,6 +28,7 @@ class Family:
     """Class, path of the blocks and of the final norm, and whether positions are interpolated only on demand.
 
     `distilled`: a distillation token follows the CLS token. `pooler`: the pooling layer is built only if asked for.
+    `masked`: the model drops patches at random unless it is told not to.
     """
 
     model: str
@@ -35,6 +38,7 @@ class Family:
     on_demand: bool = False
     distilled: bool = False
     pooler: bool = False
+    masked: bool = False
 
 
 FAMILIES = {
@@ -43,6 +47,10 @@ FAMILIES = {
     "dinov3_vit": Family("DINOv3ViTModel", "model.layer", "norm"),
     "vit": Family("ViTModel", "layers", "layernorm", on_demand=True, pooler=True),
     "deit": Family("DeiTModel", "layers", "layernorm", on_demand=True, distilled=True, pooler=True),
+    "ijepa": Family("IJepaModel", "layers", "layernorm", has_cls=False, on_demand=True, pooler=True),
+    "beit": Family("BeitModel", "layers", "layernorm", on_demand=True, pooler=True),
+    "data2vec-vision": Family("Data2VecVisionModel", "encoder.layer", "layernorm", on_demand=True, pooler=True),
+    "vit_mae": Family("ViTMAEModel", "layers", "layernorm", on_demand=True, masked=True),
     "clip_vision_model": Family("CLIPVisionModel", "encoder.layers", "post_layernorm", on_demand=True),
     "siglip_vision_model": Family(
         "SiglipVisionModel", "encoder.layers", "post_layernorm", has_cls=False, on_demand=True
@@ -58,6 +66,16 @@ def describe_tower(folder: Path) -> Description:
         CheckpointError: it is of no known family, or has no image processor.
     """
     ensure_torchvision()
+    config = _config(folder)
+    if config.model_type == convnext_tower.MODEL_TYPE:
+        return Description(
+            architecture=convnext_tower.CLASS,
+            width=config.hidden_sizes[-1],
+            patch_size=None,
+            layers=None,
+            prefix_tokens=1,
+            preprocessing=Processor(folder).describe(),
+        )
     config, family = _family(folder)
     return Description(
         architecture=family.model,
@@ -71,7 +89,7 @@ def describe_tower(folder: Path) -> Description:
 
 def load_tower(
     folder: Path, spec: EncoderSpec, resolution: int | None, device: str, whole: bool = False
-) -> "TransformersTower":
+) -> "TransformersTower | convnext_tower.ConvNextTower":
     """Load an image model of transformers for the layers, the pooling and the dtype of `spec`; `whole` as of `fit`.
 
     Raises:
@@ -79,6 +97,12 @@ def load_tower(
     """
     import transformers
 
+    config = _config(folder)
+    if config.model_type == convnext_tower.MODEL_TYPE:
+        processor = Processor(folder, resolution, whole)
+        side = check_patches(processor.resolution, convnext_tower.STRIDE, folder.name)
+        model = load_weights(getattr(transformers, convnext_tower.CLASS), folder, spec, device, unused=lambda _: False)
+        return convnext_tower.ConvNextTower(model, processor, side, spec, folder.name)
     config, family = _family(folder)
     layers = count_layers(spec.layers, config.num_hidden_layers, folder.name)
     pooled = spec.pooling == "model"
@@ -97,6 +121,7 @@ def load_tower(
         unused=lambda key: key.endswith(_UNUSED_WEIGHTS),
         wanted=" for pooling model" * pooled,
         **({"add_pooling_layer": pooled} if family.pooler else {}),
+        **({"mask_ratio": 0.0} if family.masked else {}),
     )
     return TransformersTower(model, family, processor, layers, _prefix_tokens(config, family), side, pooled)
 
@@ -118,7 +143,7 @@ class TransformersTower:
         self.patch_grid = (side, side)
         self.width: int = model.config.hidden_size
         self.has_cls = family.has_cls
-        self.has_pooled = getattr(model.config, "vision_use_head", True)
+        self.has_pooled = getattr(model.config, "vision_use_head", not family.masked)
         self.backbone: torch.nn.Module = model
         self._model = model
         self._family = family
@@ -135,7 +160,10 @@ class TransformersTower:
 
     def forward(self, pixels: torch.Tensor) -> tuple[list[Tokens], torch.Tensor | None]:
         """See `Tower`."""
-        options = {"interpolate_pos_encoding": True} if self._family.on_demand else {}
+        options: dict[str, Any] = {"interpolate_pos_encoding": True} if self._family.on_demand else {}
+        if self._family.masked:  # patches stay in the order of this noise
+            count = self.patch_grid[0] * self.patch_grid[1]
+            options["noise"] = torch.arange(count, device=pixels.device).float().expand(len(pixels), -1)
         output = self._model(pixel_values=pixels.to(self._model.dtype), **options)
         kept = {layer: self._outputs.pop((get_ident(), layer)) for layer in set(self.layers)}
         tokens = [self._split(self._norm(kept[layer])) for layer in self.layers]
@@ -151,18 +179,23 @@ class TransformersTower:
         return hook
 
 
-def _family(folder: Path) -> tuple[Any, Family]:
+def _config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: expected a config.json that transformers knows: {error}") from error
-    config = getattr(config, "vision_config", config)
+    return getattr(config, "vision_config", config)
+
+
+def _family(folder: Path) -> tuple[Any, Family]:
+    config = _config(folder)
     if config.model_type not in FAMILIES:
         raise CheckpointError(
             f"{folder}: image models of type {config.model_type!r} are not supported through transformers; these are: "
-            f"{', '.join(sorted(FAMILIES))}. Many others load with `loader: timm`."
+            f"{', '.join(sorted([*FAMILIES, convnext_tower.MODEL_TYPE]))}. Many others load with `loader: timm`"
+            f"{'' if dual_class(folder) is None else ', and `pooling: model` gives the image_features of this one'}."
         )
     return config, FAMILIES[config.model_type]
 

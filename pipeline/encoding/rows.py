@@ -24,6 +24,7 @@ TOKENS, CHUNKED, CROP = "tokens", "chunked", "crop_"
 Placed = tuple[tuple[int, ...], tuple[str, ...]]  # where the rows of a batch belong, and their ids
 PlacedTexts = tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...]]  # the same with texts and their lengths
 NOT_FINITE = "the encoder gave NaN or infinite features"
+NO_TOKENS = "the text has no tokens for this encoder's tokenizer"
 
 
 class ImageRows:
@@ -128,7 +129,8 @@ class TextRows:
 
     Arrays: `pooled` (D,); `truncated` (T, D), the text cut at each of T rising numbers of tokens; `chunked` (D,), the
     mean over pieces of `chunk_tokens`, each weighted by its tokens; with `tier: full` the ragged `tokens` (H,), the
-    last hidden state of every token, special ones and the prefix included.
+    last hidden state of every token, special ones and the prefix included. A text without tokens, as an empty one is
+    where no special tokens are added, is a row with a reason: it would get the features of padding.
     """
 
     def __init__(self, encoder: TextEncoder, view: TextView, strings: Mapping[str, str], params: EncodeParams) -> None:
@@ -187,6 +189,29 @@ class TextRows:
 
     def _encode(self, placed: PlacedTexts) -> Batch:
         positions, texts, lengths = list(placed[0]), list(placed[1]), np.array(placed[2], dtype=np.int64)
+        kept = np.flatnonzero(lengths)
+        if len(kept) == len(texts):
+            return self._of_tokens(positions, texts, lengths)
+        arrays: dict[str, np.ndarray] = {}
+        reasons: list[str | None] = [NO_TOKENS] * len(texts)
+        if kept.size:
+            part = self._of_tokens([positions[k] for k in kept], [texts[k] for k in kept], lengths[kept])
+            arrays = dict(part.arrays)
+            for place, reason in zip(kept, part.reasons, strict=True):
+                reasons[place] = reason
+        for spec in self.specs:
+            if spec.ragged:
+                counts = np.zeros(len(texts), dtype=np.int64)
+                counts[kept] = arrays.get(spec.name + LENGTH, 0)
+                arrays[spec.name + LENGTH] = counts
+                arrays.setdefault(spec.name, np.empty((0, *spec.row_shape), np.float32))
+            else:
+                spread = np.full((len(texts), *spec.row_shape), np.nan, dtype=np.float32)
+                spread[kept] = arrays.get(spec.name, 0)
+                arrays[spec.name] = spread
+        return Batch(positions, arrays, reasons)
+
+    def _of_tokens(self, positions: list[int], texts: list[str], lengths: np.ndarray) -> Batch:
         advice = "lower encode.text_batch_size or the view's max_tokens, or compute in `dtype: bfloat16`"
         with self._slots.slot(), explain_out_of_memory(f"A batch of {len(texts)} texts", advice):
             if self._keeps_tokens:
@@ -195,8 +220,13 @@ class TextRows:
             return _checked(Batch(positions, self._extended(arrays, texts, lengths), [None] * len(texts)))
 
     def tokens(self, ids: Sequence[str]) -> list[int]:
-        """See `RaggedRowEncoder`."""
-        return self._encoder.lengths([self._strings[identifier] for identifier in ids])
+        """See `RaggedRowEncoder`. With templates a text has tokens where each of them gives it some."""
+        texts = [self._strings[identifier] for identifier in ids]
+        counts = self._encoder.lengths(texts)
+        if self._templates and not all(counts):
+            filled = [self._encoder.lengths([t.replace("{}", text) for text in texts]) for t in self._templates]
+            counts = [max(count, min(row)) for count, *row in zip(counts, *filled, strict=True)]
+        return counts
 
     def _pooled(self, texts: list[str]) -> np.ndarray:
         """Sentence embeddings (B, D); with templates the mean over them, one forward pass each."""

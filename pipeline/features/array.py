@@ -1,6 +1,7 @@
 """One array of a feature store, read at the speed of the page cache where its shards can be mapped."""
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import zarr
 
 from pipeline.errors import StoreError
+from pipeline.features.identity import FileIdentity, file_identity, held_identity, replaced, row_positions
 from pipeline.features.layout import contiguous_chunks, shard_path
 from pipeline.features.mapping import Mapping, can_map
 from pipeline.features.memory import PIECE, aligned_empty, read_into
@@ -21,7 +23,8 @@ class FeatureArray:
     """One array of a store, (N, *row_shape).
 
     Shards whose chunks are uncompressed and in order are mapped into memory; anything else that Zarr can read is read
-    by Zarr, at its speed.
+    by Zarr, at its speed. Rows come from the files that were opened, also after the store was replaced; what Zarr reads
+    is refused then. It can be sent to another process of this machine, which opens it again.
 
     Attributes:
         shape: (N, *row_shape).
@@ -30,6 +33,8 @@ class FeatureArray:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder.absolute(), name
+        self._metadata = file_identity(folder / name / "zarr.json")
         self._array: Any = zarr.open_array(str(folder / name), mode="r")
         self.shape: tuple[int, ...] = tuple(self._array.shape)
         self.dtype: np.dtype[Any] = np.dtype(self._array.dtype)
@@ -43,14 +48,18 @@ class FeatureArray:
         self._mapping: Mapping | None = None
         self._trusted = 0
         self._maps: list[np.ndarray] = []
+        self._identities: list[FileIdentity] = []
         payload = self._shard_rows * self._row_bytes
         if self._paths and can_map(payload, len(self._paths)):
             self._mapping = Mapping(self._paths, payload, padded[-1] * self._row_bytes)
+            self._identities = self._mapping.identities
             flat = np.asarray(self._mapping).view(self.dtype).reshape(-1, *self.shape[1:])
             self._maps = [flat[: self.shape[0]]]
         elif self._paths:
             for path, rows in zip(self._paths, padded, strict=True):
-                self._maps.append(np.memmap(path, dtype=self.dtype, mode="r", shape=(rows, *self.shape[1:])))
+                with open(path, "rb") as file:
+                    self._identities.append(held_identity(os.fstat(file.fileno())))
+                    self._maps.append(np.memmap(file, dtype=self.dtype, mode="r", shape=(rows, *self.shape[1:])))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -80,18 +89,14 @@ class FeatureArray:
             out: (n, *row_shape) C-contiguous array of the stored dtype to fill; made if None.
 
         Raises:
-            StoreError: a position is not in the array, or `out` does not fit.
+            StoreError: a position is not an integer (a mask is none) or not in the array, or `out` does not fit.
         """
-        rows = np.asarray(rows, dtype=np.int64)
+        rows = row_positions(rows, self.shape[0], self._where)
         out = self._output(len(rows), out)
         if not rows.size:
             return out
-        if int(rows.view(np.uint64).max()) >= self.shape[0]:  # as unsigned, negative ones are the largest
-            raise StoreError(
-                f"{self._where} has rows 0 to {self.shape[0] - 1}, asked for {rows.min()} to {rows.max()}."
-            )
         if not self.mapped:
-            out[...] = self._array.oindex[rows]
+            self._by_zarr(out, lambda: self._array.oindex[rows])
         elif len(self._maps) == 1:
             if self._mapping is not None:
                 self._warm(self._mapping, rows)
@@ -118,7 +123,7 @@ class FeatureArray:
             raise StoreError(f"{self._where} has rows 0 to {self.shape[0]}, asked for {start} to {stop}.")
         out = self._output(stop - start, out)
         if not self.mapped:
-            out[...] = self._array[start:stop]
+            self._by_zarr(out, lambda: self._array[start:stop])
             return out
         target = out.reshape(-1).view(np.uint8)
         piece = max(1, len(target)) if self._resident(start, stop) else PIECE
@@ -127,9 +132,31 @@ class FeatureArray:
             number, first = divmod(row, self._shard_rows)
             rows = min(stop - row, self._shard_rows - first)
             part = target[(row - start) * self._row_bytes : (row - start + rows) * self._row_bytes]
-            _read(self._paths[number], first * self._row_bytes, part, piece)
+            if not _read(self._paths[number], self._identities[number], first * self._row_bytes, part, piece):
+                held = self._maps[0][row : row + rows] if len(self._maps) == 1 else self._maps[number][first:][:rows]
+                part[...] = held.reshape(-1).view(np.uint8)
             row += rows
         return out
+
+    def __reduce__(self) -> tuple[Callable[..., "FeatureArray"], tuple[object, ...]]:
+        return _reopened, (self._folder, self._name, self._metadata, tuple(self._identities))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FeatureArray":
+        return self  # it is never written
+
+    def _by_zarr(self, out: np.ndarray, read: Callable[[], Any]) -> None:
+        """Zarr opens files by their paths at every read; one that was replaced meanwhile is noticed afterwards."""
+        try:
+            out[...] = read()
+        except Exception as error:  # codecs raise errors of many kinds for the bytes of another array
+            if self._moved():
+                raise replaced(self._where) from error
+            raise
+        if self._moved():
+            raise replaced(self._where)
+
+    def _moved(self) -> bool:
+        return file_identity(self._folder / self._name / "zarr.json") != self._metadata
 
     def _output(self, rows: int, out: np.ndarray | None) -> np.ndarray:
         shape = (rows, *self.shape[1:])
@@ -165,12 +192,28 @@ class FeatureArray:
         mapping.will_need(rows * size, size)
 
 
-def _read(path: Path, offset: int, target: np.ndarray, piece: int) -> None:
-    """Fill `target` (n,) uint8 from the file, `piece` bytes a call."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _reopened(
+    folder: Path, name: str, metadata: FileIdentity | None, identities: Sequence[FileIdentity]
+) -> FeatureArray:
+    """The same array in another process."""
+    array = FeatureArray(folder, name)
+    if (array._metadata, tuple(array._identities)) != (metadata, identities):
+        raise replaced(f"{folder}/{name}")
+    return array
+
+
+def _read(path: Path, identity: FileIdentity, offset: int, target: np.ndarray, piece: int) -> bool:
+    """Fill `target` (n,) uint8 from the file, `piece` bytes a call; False if the path names another file by now."""
     try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        if held_identity(os.fstat(descriptor)) != identity:
+            return False
         if read_into(descriptor, offset, target, piece) < len(target):
             raise StoreError(f"{path} is cut short. Restore it with: dvc checkout, or dvc repro")
+        return True
     finally:
         os.close(descriptor)
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import StoreError
+from pipeline.features.identity import FileIdentity, held_identity
 
 _PROT_NONE, _PROT_READ = 0, 1
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED = 1, 2, 0x10
@@ -39,6 +40,9 @@ class Mapping:
         payload_bytes: of every shard but the last; whole pages (see `can_map`) if there are several.
         last_bytes: of the last shard, at most `payload_bytes`.
 
+    Attributes:
+        identities: which files they were.
+
     Raises:
         StoreError: a file cannot be opened or mapped, or is shorter than its payload.
     """
@@ -46,6 +50,7 @@ class Mapping:
     def __init__(self, paths: Sequence[Path], payload_bytes: int, last_bytes: int) -> None:
         self._libc = _libc()
         self._flag = (ctypes.c_ubyte * 1)()
+        self.identities: list[FileIdentity] = []
         self.size = payload_bytes * (len(paths) - 1) + last_bytes
         reserve = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE
         # if shards are whole large pages too, the kernel can map them as such: fewer TLB misses at random access
@@ -68,7 +73,9 @@ class Mapping:
         except OSError as error:
             raise StoreError(f"{path} cannot be opened ({error.strerror}). Restore it with: dvc checkout") from error
         try:
-            size = os.fstat(descriptor).st_size
+            status = os.fstat(descriptor)
+            size = status.st_size
+            self.identities.append(held_identity(status))
             if size < length:
                 raise StoreError(f"{path} has {size} bytes, expected at least {length}. Restore it with: dvc checkout")
             self._mmap(address, length, _PROT_READ, _MAP_SHARED | _MAP_FIXED, descriptor, str(path))

@@ -1,6 +1,5 @@
 """Turns finished shards into a store: hard links, metadata, row index."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pipeline.features.fingerprint import Fingerprint
 from pipeline.features.layout import ArraySpec, create_group, fsync_folder
 from pipeline.features.manifest import FileRecord, write_manifest
 from pipeline.features.reader import ROWS_FILE
+from pipeline.features.replace import replace_folder
 from pipeline.features.scratch import link
 from pipeline.features.shards import VALID, ScratchShard, row_list, write_rows
 
@@ -26,6 +26,8 @@ def publish(
     notes: dict[str, Any],
 ) -> None:
     """Make the store at `out` from shards in order; it appears whole or not at all.
+
+    One that it replaces stays as it was for those who have it open.
 
     Args:
         notes: further attributes, e.g. the patch grid; nothing that differs from run to run, or DVC would run what
@@ -54,8 +56,7 @@ def publish(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(partial, out)
+    replace_folder(partial, out)
     fsync_folder(out.parent)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.errors import StoreError
 from pipeline.features.array import FeatureArray
+from pipeline.features.identity import row_positions
 from pipeline.features.layout import ArraySpec
 from pipeline.features.memory import output
 from pipeline.features.ragged import LENGTH
@@ -128,7 +129,7 @@ class QuantisedArray:
 
     def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Copy of the given rows (n, *row_shape) float16; arguments and errors as `FeatureArray.take`."""
-        rows = np.asarray(rows, dtype=np.int64)
+        rows = row_positions(rows, self.shape[0], "An int8 array")
         out = output(out, (len(rows), *self.shape[1:]), self.dtype)
         for start in range(0, len(rows), self._piece):
             part = rows[start : start + self._piece]

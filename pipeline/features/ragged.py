@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.features.identity import row_positions
 from pipeline.features.span import Rows, Span
 
 LENGTH = "_length"
@@ -67,6 +68,7 @@ class RaggedArray:
         Args:
             rows: int64 positions of samples, in any order, repeats allowed.
         """
+        rows = row_positions(rows, len(self), "An array of tokens")
         lengths = self.lengths[rows]
         values = self._tokens.take(token_positions(self.offsets[rows], lengths))
         return values, np.concatenate([[0], np.cumsum(lengths)])

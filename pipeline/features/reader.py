@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.errors import DataError, MissingRows, StoreError
 from pipeline.features.array import FeatureArray
 from pipeline.features.fingerprint import require_format, require_same
+from pipeline.features.identity import FileIdentity, file_identity, replaced
 from pipeline.features.manifest import checksum, read_manifest
 from pipeline.features.quantised import QuantisedArray, served_names
 from pipeline.features.ragged import LENGTH, RaggedArray
@@ -20,10 +21,15 @@ from pipeline.parquet import read_parquet
 log = logging.getLogger(__name__)
 
 ROWS_FILE = "rows.parquet"
+_METADATA = "zarr.json"
+_ATTEMPTS = 5  # to open a store that is replaced at the same time
 
 
 class FeatureStore:
     """A feature store, opened for reading: rows are addressed by id, never by position across stores.
+
+    Everything that it serves comes from the store that was opened, also after another one has taken its folder. It can
+    be sent to other processes of this machine, which open it again and refuse another store.
 
     Attributes:
         folder: where it is.
@@ -35,8 +41,9 @@ class FeatureStore:
         ragged_names: those with a varying number of tokens per sample, e.g. ("tokens",).
     """
 
-    def __init__(self, folder: Path, attributes: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, attributes: dict[str, Any], opened: FileIdentity | None = None) -> None:
         self.folder = folder
+        self._opened = opened or file_identity(folder / _METADATA)
         self.attributes = attributes
         self.fingerprint: dict[str, Any] = attributes["fingerprint"]
         self.ragged_names: tuple[str, ...] = served_names(attributes.get("ragged", []))
@@ -53,7 +60,7 @@ class FeatureStore:
         self._row_of = {identifier: row for row, identifier in enumerate(self.ids.tolist())}
 
     @classmethod
-    def open(cls, folder: Path, expect: dict[str, Any] | None = None) -> "FeatureStore":
+    def open(cls, folder: str | Path, expect: dict[str, Any] | None = None) -> "FeatureStore":
         """Open the store at `folder`.
 
         Args:
@@ -63,22 +70,40 @@ class FeatureStore:
             StoreError: there is no finished store, or it is damaged or of another format.
             FingerprintMismatch: it holds other features; the message lists the differing fields.
         """
-        metadata = folder / "zarr.json"
+        if not isinstance(folder, (str, Path)):
+            raise StoreError(f"Expected the folder of a feature store, found {type(folder).__name__}.")
+        folder = Path(folder).expanduser()
+        for _ in range(_ATTEMPTS):
+            seen = file_identity(folder / _METADATA)
+            try:
+                store = cls._open(folder, seen)
+            except (StoreError, OSError):
+                if file_identity(folder / _METADATA) == seen:
+                    raise
+                continue
+            if not store._moved():
+                break
+        else:
+            raise StoreError(f"{folder} was replaced {_ATTEMPTS} times while it was opened. Wait until it is finished.")
+        if expect is not None:
+            require_same(store.fingerprint, expect, str(folder))
+        return store
+
+    @classmethod
+    def _open(cls, folder: Path, seen: FileIdentity | None) -> "FeatureStore":
+        metadata = folder / _METADATA
         if not metadata.is_file() or not (folder / ROWS_FILE).is_file():
             raise StoreError(f"No feature store at {folder}. Encode it with: dvc repro")
         _require_intact_metadata(folder)
         try:
             attributes = json.loads(metadata.read_text(encoding="utf-8"))["attributes"]
-            fingerprint = attributes["fingerprint"]
-            require_format(fingerprint, str(folder))
-            store = cls(folder, attributes)
+            require_format(attributes["fingerprint"], str(folder))
+            store = cls(folder, attributes, seen)
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise StoreError(
                 f"{folder} is not a feature store of this project ({type(error).__name__}: {error}). "
                 "Remove the folder and run: dvc repro"
             ) from error
-        if expect is not None:
-            require_same(fingerprint, expect, str(folder))
         for name in store.names:
             if store.array(name).shape[0] != len(store.ids):
                 raise StoreError(
@@ -89,6 +114,20 @@ class FeatureStore:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __reduce__(self) -> tuple[Callable[..., "FeatureStore"], tuple[object, ...]]:
+        return _reopened, (self.folder.absolute(), self.attributes)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FeatureStore":
+        return self  # it is never written
+
+    @property
+    def opened(self) -> tuple[Path, FileIdentity | None]:
+        """Which store was opened: its folder, and what tells it from another one there (see `file_identity`)."""
+        return self.folder.absolute(), self._opened
+
+    def _moved(self) -> bool:
+        return file_identity(self.folder / _METADATA) != self._opened
 
     @property
     def _title(self) -> str:
@@ -118,7 +157,8 @@ class FeatureStore:
         """One array with a varying number of tokens per sample.
 
         Raises:
-            StoreError: the store does not hold it, or its numbers of tokens do not fit its shards.
+            StoreError: the store does not hold it, its numbers of tokens do not fit its shards, or it was replaced
+                since it was opened.
         """
         if name not in self.ragged_names:
             raise StoreError(
@@ -126,6 +166,8 @@ class FeatureStore:
                 "Set `tier: full` of the view of texts in params.yaml and run: dvc repro"
             )
         if name not in self._ragged:
+            if self._moved():
+                raise replaced(self.folder)
             lengths = FeatureArray(self.folder, name + LENGTH)
             shards = [self._served(f"{name}/{k}", f"{name}{SCALE}/{k}") for k in range(len(self.attributes["shards"]))]
             whole = lengths.read_range(0, len(lengths))
@@ -134,6 +176,8 @@ class FeatureStore:
                     f"{self.folder}/{name} holds {sum(len(shard) for shard in shards)} tokens, its rows should have "
                     f"{int(whole.sum())}. Repair the store with: python -m pipeline.store repair {self.folder}"
                 )
+            if self._moved():  # these arrays are opened late
+                raise replaced(self.folder)
             self._ragged[name] = RaggedArray(whole, shards)
         return self._ragged[name]
 
@@ -150,6 +194,7 @@ class FeatureStore:
 
         Raises:
             MissingRows: an id is not in the store, or its sample could not be encoded.
+            DataError: `ids` is one string, not a list of them.
         """
         positions = self._positions(ids)
         if (positions < 0).any():
@@ -193,6 +238,8 @@ class FeatureStore:
 
     def _positions(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
         """Row of each id (n,) int64; -1 where the store does not hold it."""
+        if isinstance(ids, (str, bytes)) or (isinstance(ids, np.ndarray) and ids.ndim != 1):
+            raise DataError(f"{self.folder}: expected a list of ids, found {ids!r}. For one id write [{ids!r}].")
         keys = ids.tolist() if isinstance(ids, np.ndarray) else ids
         return np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)
 
@@ -200,9 +247,17 @@ class FeatureStore:
         """Features (n, *row_shape) of the given ids in the dtype served, in the order of `ids`.
 
         Raises:
-            MissingRows: as `rows`.
+            MissingRows, DataError: as `rows`.
         """
         return self.array(name).take(self.rows(ids))
+
+
+def _reopened(folder: Path, attributes: dict[str, Any]) -> FeatureStore:
+    """The same store in another process; its attributes hold the checksum of every shard."""
+    store = FeatureStore.open(folder)
+    if store.attributes != attributes:
+        raise replaced(folder)
+    return store
 
 
 def _require_intact_metadata(folder: Path) -> None:

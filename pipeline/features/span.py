@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipeline.errors import StoreError
+from pipeline.features.identity import row_positions
 from pipeline.features.memory import output
 
 
@@ -56,11 +57,9 @@ class Span:
         """The given rows (n, *row_shape), in any order, repeats allowed; written into `out` where it is given.
 
         Raises:
-            StoreError: a row is below 0 or past the end.
+            StoreError: a position is not an integer, below 0 or past the end.
         """
-        rows = np.asarray(rows, dtype=np.int64)
-        if rows.size and (rows.min() < 0 or rows.max() >= self.shape[0]):
-            raise StoreError(f"Rows 0 to {self.shape[0] - 1} are here, asked for {rows.min()} to {rows.max()}.")
+        rows = row_positions(rows, self.shape[0], "A view of several arrays")
         out = output(out, (len(rows), *self.shape[1:]), self.dtype)
         numbers = np.searchsorted(self.offsets, rows, side="right") - 1
         for number in np.unique(numbers):

@@ -34,12 +34,22 @@ def named_classes(
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"Each class may come once; these come more often: {', '.join(twice[:5])}.")
-    if isinstance(templates, str) or not templates:
+    templates = template_list(templates)
+    return classifier([[fill(template, name) for template in templates] for name in names], embed)
+
+
+def template_list(templates: Sequence[str]) -> tuple[str, ...]:
+    """The templates, checked.
+
+    Raises:
+        DataError: there is none, or one does not have exactly one {}.
+    """
+    if isinstance(templates, (str, bytes)) or not isinstance(templates, Sequence) or not templates:
         raise DataError('Expected a list of templates such as ("a picture of a {}.",), ' + f"found {templates!r}.")
-    wrong = [template for template in templates if template.count("{}") != 1]
+    wrong = [template for template in templates if not isinstance(template, str) or template.count("{}") != 1]
     if wrong:
         raise DataError(f"Template {wrong[0]!r} needs exactly one {{}}, which stands for the class name.")
-    return classifier([[fill(template, name) for template in templates] for name in names], embed)
+    return tuple(templates)
 
 
 def probabilities(images: np.ndarray, classes: np.ndarray, logit_scale: float) -> np.ndarray:

@@ -25,7 +25,7 @@ from pipeline.errors import DataError, ModelError
 from pipeline.features.quantised import served_rows, stored_specs
 from pipeline.features.ragged import LENGTH, padded
 from pipeline.inference.checkpoints import obtain_checkpoint
-from pipeline.inference.inputs import ImageLike, open_image
+from pipeline.inference.inputs import ImageLike, open_image, whole_number
 from pipeline.inference.recorded import recorded_specs
 
 
@@ -57,6 +57,11 @@ class FrozenEncoders:
         self._checkpoints: dict[str, Path] = {}
         self._image: dict[int | None, ImageEncoder] = {}
         self._text: TextEncoder | None = None
+        self._pixels: tuple[int, ...] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the loaded backbones: a copy and another process load their own when they need them."""
+        return self.__dict__ | {"_image": {}, "_text": None}
 
     @property
     def image_view(self) -> ImageView:
@@ -98,7 +103,7 @@ class FrozenEncoders:
         rows = ImageRows(
             self._image_encoder(view), view, lambda number: open_image(images[int(number)]), _params(batch_size)
         )
-        for numbers in _batched(len(images), batch_size):
+        for numbers in _batched(len(images), int(batch_size)):
             yield _stored(rows, numbers, "image")
 
     def preprocess(self, image: ImageLike) -> torch.Tensor:
@@ -108,6 +113,10 @@ class FrozenEncoders:
     def pixel_features(self, pixels: torch.Tensor) -> dict[str, np.ndarray]:
         """Features of prepared images (N, 3, H, W) in one batch: as `image_features`."""
         view = self.image_view.model_copy(update={"crops": 0})
+        if self._pixels is None:
+            self._pixels = tuple(self._image_encoder(view).preprocess(Image.new("RGB", (64, 64))).shape)
+        _require_batch(pixels, self._pixels)
+        pixels = pixels.detach().float()
         rows = ImageRows(self._image_encoder(view), view, _none_to_load, _params(max(1, len(pixels))))
         batch = rows.forward(list(range(len(pixels))), list(pixels))
         _require_encoded(batch.reasons, [str(number) for number in batch.positions], "image")
@@ -142,6 +151,8 @@ class FrozenEncoders:
     def _image_encoder(self, view: ImageView) -> ImageEncoder:
         if view.resolution not in self._image:
             encoder = self._specs["image"][0]
+            kept = self.image_view.resolution
+            self._image = {key: value for key, value in self._image.items() if key == kept}  # and the one now loaded
             self._image[view.resolution] = load_image_encoder(self.checkpoint("image"), encoder, view, self._device)
         return self._image[view.resolution]
 
@@ -152,13 +163,20 @@ class FrozenEncoders:
         return encoder
 
 
+def _require_batch(pixels: Any, shape: tuple[int, ...]) -> None:
+    tensor = isinstance(pixels, torch.Tensor)
+    if not tensor or tuple(pixels.shape[1:]) != shape or not len(pixels) or not pixels.is_floating_point():
+        found = f"{pixels.dtype} {tuple(pixels.shape)}" if tensor else type(pixels).__name__
+        sizes = ", ".join(map(str, shape))
+        raise DataError(f"Expected stacked outputs of `preprocess`, a float tensor (N, {sizes}), found {found}.")
+
+
 def _none_to_load(identifier: str) -> Image.Image:
     raise AssertionError(f"image {identifier} is prepared already")
 
 
 def _params(batch_size: int) -> EncodeParams:
-    if batch_size < 1:
-        raise DataError(f"batch_size must be at least 1, found {batch_size}.")
+    batch_size = whole_number(batch_size, "batch_size")
     return EncodeParams(batch_size=batch_size, text_batch_size=batch_size, workers=0)
 
 

@@ -1,9 +1,11 @@
 """Inputs from users: one picture or text, or many."""
 
 from collections.abc import Sequence
+from operator import index
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from pipeline.datasets.decode import decode_rgb, upright_rgb
@@ -25,16 +27,39 @@ def image_list(images: Any) -> list[ImageLike]:
     return given
 
 
+def whole_number(value: Any, name: str, least: int = 1) -> int:
+    """A whole number of at least `least`.
+
+    Raises:
+        DataError: it is another kind of value, such as a bool or a float, or smaller.
+    """
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = index(value)
+    except TypeError:
+        raise DataError(f"{name} must be a whole number, found {value!r} ({type(value).__name__}).") from None
+    if number < least:
+        raise DataError(f"{name} must be at least {least}, found {number}.")
+    return number
+
+
 def text_list(texts: Any, what: str = "text") -> list[str]:
     """One text or a sequence of them, as a list.
 
     Raises:
-        DataError: an empty sequence, or something that is not a string.
+        DataError: an empty sequence, something that is not a string, or a string with a lone surrogate.
     """
     given = [texts] if isinstance(texts, str) else _elements(texts, what)
     for number, text in enumerate(given):
         if not isinstance(text, str):
             raise DataError(f"{what.capitalize()} {number}: expected a string, found {type(text).__name__}.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{what.capitalize()} {number}: {ascii(text)[:80]} is no valid Unicode ({error.reason})."
+            ) from None
     return given
 
 
@@ -42,9 +67,11 @@ def open_image(image: ImageLike) -> Image.Image:
     """A picture as RGB, upright and over white where it is transparent, as the stage `encode` decodes it.
 
     Raises:
-        DataError: the file is missing, or not an image that can be decoded.
+        DataError: the file is missing, or not an image that can be decoded, or the picture has no pixels.
     """
     if isinstance(image, Image.Image):
+        if not image.width * image.height:
+            raise DataError(f"Expected a picture with pixels, found one of {image.width} x {image.height}.")
         return upright_rgb(image)
     path = Path(image).expanduser()
     try:

@@ -12,18 +12,21 @@ from PIL import Image
 from pipeline.alignment import HeadConfig, ProjectionHeads
 from pipeline.alignment.dense import DenseHead
 from pipeline.alignment.vectors import embed_images, embed_stored_images, embed_stored_texts
+from pipeline.arithmetic import own_arithmetic
 from pipeline.device import choose_device
 from pipeline.errors import DataError
 from pipeline.features import FeatureStore
-from pipeline.inference.classify import Label, best_labels, named_classes, probabilities
+from pipeline.inference.classify import Label, best_labels, named_classes, probabilities, template_list
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.folder import aligner_folder
-from pipeline.inference.inputs import ImageLike, image_list, text_list
-from pipeline.inference.search import Hit, best_rows, store_side
+from pipeline.inference.inputs import ImageLike, image_list, text_list, whole_number
+from pipeline.inference.kept import Kept
+from pipeline.inference.search import Block, Hit, best_rows, embedded_rows, store_side
 from pipeline.inference.segment import segment_image
 from pipeline.paths import DATA
 
 TEMPLATES = ("a picture of a {}.",)
+_MOST_CLASSES, _MOST_ROWS = 64 << 20, 256 << 20  # bytes of vectors that are kept for the next call
 
 
 class Aligner:
@@ -38,8 +41,14 @@ class Aligner:
         self.config: HeadConfig = heads.config
         self.repeat = repeat
         self._heads, self._encoders = heads, encoders
+        self._kept_classes: Kept[np.ndarray] = Kept(_MOST_CLASSES, lambda vectors: vectors.nbytes)
+        self._kept_rows: Kept[list[Block]] = Kept(_MOST_ROWS, lambda blocks: sum(v.nbytes for _, v in blocks))
+
+    def __reduce__(self) -> tuple[type["Aligner"], tuple[object, ...]]:
+        return type(self), (self._heads, self._encoders, self.repeat)
 
     @classmethod
+    @own_arithmetic()
     def from_pretrained(
         cls,
         name: str | Path,
@@ -65,7 +74,9 @@ class Aligner:
         Raises:
             ModelError: no such folder or repository, not an aligner, or damaged.
             ConfigError: this machine lacks the device.
+            DataError: `repeat` is not a whole number of at least 0.
         """
+        repeat = whole_number(repeat, "repeat", 0)
         folder = aligner_folder(name, revision)
         chosen = choose_device(device)
         heads = ProjectionHeads.from_folder(folder, repeat, chosen)
@@ -82,6 +93,7 @@ class Aligner:
         )
         return cls(heads, encoders, repeat)
 
+    @own_arithmetic()
     def encode_image(self, images: ImageLike | Sequence[ImageLike], *, batch_size: int = 32) -> np.ndarray:
         """Unit vectors (N, K) float32 of pictures: PIL images or paths, one (then N is 1) or a list of them.
 
@@ -94,14 +106,21 @@ class Aligner:
         features = self._encoders.image_features(image_list(images), batch_size)
         return np.concatenate([embed_images(self._heads, batch) for batch in features])
 
+    @own_arithmetic()
     def preprocess(self, image: ImageLike) -> torch.Tensor:
         """A picture as `encode_pixels` takes it, (3, H, W) float32, for a data loader; errors as `encode_image`."""
         return self._encoders.preprocess(image)
 
+    @own_arithmetic()
     def encode_pixels(self, pixels: torch.Tensor) -> np.ndarray:
-        """Unit vectors (N, K) float32 of prepared pictures (N, 3, H, W), in one batch; errors as `encode_image`."""
+        """Unit vectors (N, K) float32 of prepared pictures (N, 3, H, W), in one batch; errors as `encode_image`.
+
+        Raises:
+            DataError: another shape than stacked outputs of `preprocess`, or none of them.
+        """
         return embed_images(self._heads, self._encoders.pixel_features(pixels))
 
+    @own_arithmetic()
     def encode_text(self, texts: str | Sequence[str], *, batch_size: int = 64) -> np.ndarray:
         """Unit vectors (N, K) float32 of texts, one (then N is 1) or a list of them; errors as `encode_image`."""
         return self._heads.embed_text(
@@ -123,6 +142,7 @@ class Aligner:
         top: int | None = ...,
     ) -> list[list[Label]]: ...
 
+    @own_arithmetic()
     def classify(
         self,
         images: ImageLike | Sequence[ImageLike],
@@ -142,20 +162,23 @@ class Aligner:
 
         Raises:
             DataError: no or repeated names, a template without {}, and as `encode_image`.
+
+        The vectors of the classes are kept for the next call with the same names and templates.
         """
+        top = None if top is None else whole_number(top, "top")
         classes = self._classifier(names, templates)
-        if top is not None and top < 1:
-            raise DataError(f"top must be at least 1, found {top}.")
         shares = probabilities(self.encode_image(images), classes, self._heads.logit_scale)
         labels = [best_labels(names, row, top) for row in shares]
         return labels[0] if isinstance(images, (Image.Image, str, Path)) else labels
 
+    @own_arithmetic()
     def search(self, store: FeatureStore | str | Path, query: str | Path | Image.Image, k: int = 10) -> list[Hit]:
         """The rows of a feature store nearest to a query, best first, at most `k`.
 
         Args:
             store: a feature store, or its folder, of the aligner's image view or text view. Its rows pass through the
-                heads alone, in blocks; rows that could not be encoded are left out.
+                heads alone, in blocks; rows that could not be encoded are left out. Their vectors are kept for the
+                next query where they take at most 256 MiB, for as many stores as fit.
             query: a text (str), or a picture (PIL image or `Path`).
 
         Raises:
@@ -163,13 +186,21 @@ class Aligner:
             FingerprintMismatch: it holds features of another encoder or view.
             DataError, CheckpointError: as `encode_image`.
         """
-        if k < 1:
-            raise DataError(f"k must be at least 1, found {k}.")
-        opened = store if isinstance(store, FeatureStore) else FeatureStore.open(Path(store).expanduser())
+        k = whole_number(k, "k")
+        if not isinstance(query, (str, Path, Image.Image)):
+            raise DataError(
+                f"Expected one query, a text or a picture (PIL image or Path), found {type(query).__name__}. "
+                "For several, call search for each: the store's vectors are kept."
+            )
+        opened = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
         embed = embed_stored_images if store_side(opened, self.config) == "image" else embed_stored_texts
         vector = self.encode_text(query) if isinstance(query, str) else self.encode_image(query)
-        return best_rows(opened, partial(embed, self._heads, opened), vector[0], k)
+        blocks = embedded_rows(opened, partial(embed, self._heads, opened))
+        if int(opened.valid.sum()) * self.config.embed_dim * 4 > _MOST_ROWS:
+            return best_rows(opened.ids, blocks, vector[0], k)
+        return best_rows(opened.ids, self._kept_rows.get(opened.opened, lambda: list(blocks)), vector[0], k)
 
+    @own_arithmetic()
     def segment(
         self,
         image: ImageLike,
@@ -192,6 +223,8 @@ class Aligner:
             DataError, CheckpointError, FingerprintMismatch: as `classify`.
             ModelError: the dense head does not exist.
         """
+        if resolution is not None:
+            resolution = whole_number(resolution, "resolution")
         (picture,) = image_list([image])
         if dense_head is None:
             classes = self._classifier(names, templates)
@@ -217,4 +250,8 @@ class Aligner:
     ) -> np.ndarray:
         if isinstance(names, str):
             raise DataError(f"Expected a list of class names, found the string {names!r}.")
-        return named_classes(text_list(names, "class name"), templates, embed or self.encode_text)
+        listed = text_list(names, "class name")
+        if embed is not None:  # of a dense head
+            return named_classes(listed, templates, embed)
+        key = tuple(listed), template_list(templates)
+        return self._kept_classes.get(key, lambda: named_classes(listed, templates, self.encode_text))

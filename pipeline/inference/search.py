@@ -1,6 +1,6 @@
 """Searching a feature store: its features go through the heads block by block, so memory stays bounded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from pipeline.features import FeatureStore
 from pipeline.features.fingerprint import differing_fields
 
 BLOCK_ROWS = 2048
+Block = tuple[np.ndarray, np.ndarray]  # positions (n,) int64 and unit vectors (n, K) float32
 
 
 class Hit(NamedTuple):
@@ -21,29 +22,37 @@ class Hit(NamedTuple):
     score: float
 
 
-def best_rows(
-    store: FeatureStore, embed: Callable[[np.ndarray], np.ndarray], query: np.ndarray, k: int, block: int = BLOCK_ROWS
-) -> list[Hit]:
-    """The `k` rows of a store nearest to a query, best first; rows that could not be encoded are left out.
-
-    Of equal scores the earlier row comes first. Fewer than `k` come back where the store has fewer valid rows.
+def embedded_rows(
+    store: FeatureStore, embed: Callable[[np.ndarray], np.ndarray], block: int = BLOCK_ROWS
+) -> Iterator[Block]:
+    """The rows of a store through the heads, in order and block by block; those that could not be encoded are left out.
 
     Args:
         embed: ids (n,) str -> unit vectors (n, K).
-        query: (K,) unit vector.
         block: rows that are held in memory together.
     """
-    rows, scores = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
     starts = range(0, len(store), block)
     for start in tqdm(starts, desc="search", unit="block", leave=False, disable=len(starts) < 2):
         new = start + np.flatnonzero(store.valid[start : start + block])
-        if not new.size:
-            continue
+        if new.size:
+            yield new, embed(store.ids[new])
+
+
+def best_rows(ids: np.ndarray, blocks: Iterable[Block], query: np.ndarray, k: int) -> list[Hit]:
+    """The `k` rows nearest to a query, best first; of equal scores the earlier row. Fewer where there are fewer rows.
+
+    Args:
+        ids: (N,) of all rows of the store.
+        blocks: as `embedded_rows` gives them.
+        query: (K,) unit vector.
+    """
+    rows, scores = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+    for new, vectors in blocks:
         rows = np.concatenate([rows, new])
-        scores = np.concatenate([scores, embed(store.ids[new]) @ query])
+        scores = np.concatenate([scores, vectors @ query])
         kept = np.lexsort((rows, -scores))[:k]
         rows, scores = rows[kept], scores[kept]
-    return [Hit(str(store.ids[row]), float(score)) for row, score in zip(rows, scores, strict=True)]
+    return [Hit(str(ids[row]), float(score)) for row, score in zip(rows, scores, strict=True)]
 
 
 def store_side(store: FeatureStore, config: HeadConfig) -> Literal["image", "text"]:

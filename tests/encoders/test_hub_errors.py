@@ -149,18 +149,6 @@ def test_a_timm_folder_of_another_architecture(tmp_path: Path) -> None:
         materialise(spec("image", "timm", str(origin)), tmp_path / "made")
 
 
-def test_a_sentence_folder_without_a_transformer(tmp_path: Path) -> None:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-
-    from tests.encoders.tiny_models import words
-
-    static = StaticEmbedding(words(), embedding_dim=8)
-    SentenceTransformer(modules=[static], device="cpu").save_pretrained(str(tmp_path / "static"))
-    with pytest.raises(CheckpointError, match="its first module is a StaticEmbedding"):
-        materialise(spec("text", "sentence-transformers", str(tmp_path / "static")), tmp_path / "made")
-
-
 def test_a_pickle_in_several_files_is_converted_by_one_command(eye: Path, tmp_path: Path) -> None:
     import subprocess
     import sys

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
+from pipeline.encoders.timm_tower import describe_timm
 from pipeline.errors import CheckpointError
 from tests.encoders.conftest import picture, spec, view
 
@@ -262,3 +263,16 @@ def test_timm_tokens_without_a_class_token(tmp_path: Path) -> None:
     assert encoder.patch_grid == (7, 7)
     with pytest.raises(CheckpointError, match="does not take inputs of 64 pixels.*set its own `resolution`, 224"):
         load(folder, 64, "timm", pooling="model")
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, (64, 64)), (3, (64, 32)), (4, (64, 64))])
+def test_a_timm_model_for_other_than_square_rgb_is_named(channels: int, size: tuple[int, int], tmp_path: Path) -> None:
+    model = timm.create_model("test_vit", pretrained=False, num_classes=5, in_chans=channels, img_size=size)
+    args = {"in_chans": channels, "img_size": size}
+    (tmp_path / "made").mkdir()
+    save_file(model.state_dict(), tmp_path / "made/model.safetensors", metadata={"format": "pt"})
+    own = model.default_cfg | {"input_size": (channels, *size), "num_classes": 5}
+    config = {"architecture": "test_vit", "num_classes": 5, "pretrained_cfg": own, "model_args": args}
+    (tmp_path / "made/config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=f"test_vit takes {channels} channels of {size[0]} x {size[1]} pixels"):
+        describe_timm(tmp_path / "made")

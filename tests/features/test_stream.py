@@ -254,7 +254,7 @@ def test_several_arrays_as_one_refuse_what_they_do_not_hold() -> None:
     span = Span([Table(np.arange(4)), Table(np.arange(4, 6)), Table(np.arange(6, 6)), Table(np.arange(6, 9))])
     assert span.read_range(2, 8).tolist() == [2, 3, 4, 5, 6, 7]
     assert span.take(np.array([8, 0, 5, 3, 5])).tolist() == [8, 0, 5, 3, 5]
-    with pytest.raises(StoreError, match="Rows 0 to 8 are here, asked for -1 to 3"):
+    with pytest.raises(StoreError, match="has rows 0 to 8, asked for -1 to 3"):
         span.take(np.array([3, -1]))
     with pytest.raises(StoreError, match="asked for 3 to 10"):
         span.read_range(3, 10)

@@ -15,7 +15,7 @@ from pipeline.errors import DataError, FingerprintMismatch, StoreError
 from pipeline.features import ArraySpec, Fingerprint
 from pipeline.features.publish import publish
 from pipeline.inference import Hit
-from pipeline.inference.search import best_rows
+from pipeline.inference.search import best_rows, embedded_rows
 from pipeline.inference.segment import argmax_map, centred, crop_margin, segment_image
 from tests.inference.conftest import WORDS, Project, aligner
 
@@ -125,12 +125,12 @@ def test_search_in_blocks_equals_a_full_sort_without_invalid_rows(block: int) ->
         sizes.append(len(ids))
         return vectors[[int(identifier[1:]) for identifier in ids]]
 
-    found = best_rows(store, embed, query, 30, block)  # type: ignore[arg-type]
+    found = best_rows(store.ids, embedded_rows(store, embed, block), query, 30)  # type: ignore[arg-type]
     scores = [np.float32(vectors[row] @ query) for row in range(100)]
     order = sorted((row for row in range(100) if store.valid[row]), key=lambda row: (-scores[row].round(4), row))
     assert [hit.id for hit in found] == [f"r{row:03d}" for row in order[:30]]
     assert max(sizes) <= block
-    assert best_rows(Rows(0, ()), embed, query, 3) == []  # type: ignore[arg-type]
+    assert best_rows(Rows(0, ()).ids, embedded_rows(Rows(0, ()), embed), query, 3) == []  # type: ignore[arg-type]
     assert isinstance(found[0], Hit)
 
 
