@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 FILE = "known-images.sqlite"
 _MIN_AGE = 2.0  # seconds; a file modified more recently may change again within the resolution of its time stamp
-_VERSION = 1  # increase it when the check rejects other images than before
+_VERSION = 2  # increase it when the check rejects other images than before
 _TOGETHER = 2000  # rows written in one transaction
 _COLUMNS = "place BLOB PRIMARY KEY, id BLOB, width INT, height INT, form TEXT"
 _TABLE = f"CREATE TABLE IF NOT EXISTS images ({_COLUMNS}) WITHOUT ROWID"
