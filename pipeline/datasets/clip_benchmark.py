@@ -73,7 +73,7 @@ def _labels_and_captions(sample: TarSample, classes: Sequence[Class]) -> tuple[S
         label, captions = classes[class_number(sample, len(classes))]
         return [label], captions
     if "txt" not in sample.members:
-        raise DataError("no .txt file with captions")
+        raise DataError(f"no .txt file with captions; {sample.found()}")
     captions = [Caption(line) for line in sample.members["txt"].text().splitlines() if line.strip()]
     if not captions:
         raise DataError("no caption")
@@ -87,7 +87,7 @@ def class_number(sample: TarSample, classes: int) -> int:
         DataError: there is no such member, or no class has its number.
     """
     if "cls" not in sample.members:
-        raise DataError("no .cls file with the number of its class")
+        raise DataError(f"no .cls file with the number of its class; {sample.found()}")
     written = sample.members["cls"].text().strip()
     if not written.isdecimal() or not written.isascii() or int(written) >= classes:
         raise DataError(f"class {written[:20]!r}; classnames.txt has the numbers 0 to {classes - 1}")

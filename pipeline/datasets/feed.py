@@ -74,7 +74,7 @@ def _fed(sample: Sample, result: Result | None, builder: IndexBuilder) -> bool:
     captions = list(_usable(sample, place, builder))
     if not captions and not sample.labels:
         if not sample.captions:
-            builder.fail(place, "no caption and no label")
+            builder.fail(place, f"no caption and no label{sample.lacks and '; '}{sample.lacks}")
         return False
     picture = sample.picture
     if picture.path is not None:

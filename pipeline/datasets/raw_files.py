@@ -44,17 +44,26 @@ def matching(written: str | Sequence[str]) -> list[Path]:
 def _expanded(pattern: str) -> list[str]:
     from braceexpand import braceexpand
 
+    there, rest = _parted(pattern)
     try:
-        return [pattern] if Path(pattern).expanduser().exists() else list(braceexpand(pattern))
+        return [str(there / one) for one in braceexpand(rest)] if rest else [str(there)]
     except ValueError as error:
         raise SourceError(f"{pattern!r} in params.yaml has a brace that is not closed: {error}") from error
+
+
+def _parted(pattern: str) -> tuple[Path, str]:
+    """What exists of a path, where signs of patterns are part of names (`laion [256px]`), and the pattern behind it."""
+    path = located(pattern)
+    there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
+    return there, str(path.relative_to(there)) if there != path else ""
 
 
 def _globbed(pattern: str) -> list[Path]:
     path = located(pattern)
     files = [path] if path.is_file() else []
-    if not files and glob.has_magic(pattern):
-        names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    there, rest = _parted(pattern)
+    if not files and glob.has_magic(rest):
+        names = sorted(glob.glob(f"{glob.escape(str(there))}/{rest}", recursive=True))  # noqa: PTH207
         files = [Path(name) for name in names if Path(name).is_file()]
     if not files:
         hint = f" It is a folder; write a pattern, such as {path}/*.tar" if path.is_dir() else ""

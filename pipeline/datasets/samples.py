@@ -78,6 +78,7 @@ class Sample:
         split: train, validation or test if the data set defines it.
         problems: defects despite which it can be used; each is listed among the failures.
         place: where it comes from, for the failures; empty if the key tells.
+        lacks: why it has neither caption nor label, and what is there instead; for the failures.
     """
 
     key: str
@@ -87,6 +88,7 @@ class Sample:
     split: str | None = None
     problems: Sequence[str] = ()
     place: str = ""
+    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True)

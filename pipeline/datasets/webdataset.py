@@ -52,7 +52,17 @@ def _sample(sample: TarSample, archive: Path, spec: WebdatasetSource, classes: S
             labels, captions = [label], captions or list(named)
     except DataError as error:
         return Failure(place, str(error))
-    return Sample(f"{archive.stem}/{sample.key}", picture, captions, labels, spec.split, sample.problems, place)
+    lacks = "" if captions or labels else _lacks(sample, spec)
+    return Sample(f"{archive.stem}/{sample.key}", picture, captions, labels, spec.split, sample.problems, place, lacks)
+
+
+def _lacks(sample: TarSample, spec: WebdatasetSource) -> str:
+    """What was looked for in vain, and what is there."""
+    fields = ""
+    if "json" in sample.members and any(name.startswith(_JSON) for name in spec.captions):
+        content = json.loads(sample.members["json"].text())
+        fields = f"; fields of its .json: {', '.join(sorted(content)[:20])}" if isinstance(content, dict) else ""
+    return f"looked for {', '.join(spec.captions)}; {sample.found()}{fields}"
 
 
 def _texts(sample: TarSample, name: str) -> list[str]:
