@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.config import IndexSettings
 from pipeline.datasets.index import build_index
 from pipeline.datasets.tables import read_table
+from pipeline.datasets.tally import table_of
 from pipeline.paths import index_folder
 from stages.entry import run
 
@@ -20,6 +21,10 @@ def index(settings: IndexSettings) -> None:
     about = build_index(settings.dataset, folder, work_folder() / "downloads", work_folder())
     counts = about["counts"]
     print(f"{item}: {counts['images']} images, {counts['texts']} texts, {counts['concepts']} concepts")
+    if "tally" in about:
+        print(*table_of(about["tally"]), sep="\n")
+        if stray := about.get("outside_of_splits"):
+            print(f"{item}: the folders {', '.join(stray)} are beside those of the splits; their pictures are failures")
     if counts["failures"]:
         _print_failures(item, folder / "failures.parquet")
 

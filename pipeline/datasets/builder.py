@@ -12,6 +12,7 @@ from typing import Any, Self
 import pyarrow.parquet as pq
 from PIL import Image
 
+from pipeline.datasets.samples import readable
 from pipeline.datasets.spool import Digests, Spool, digest
 from pipeline.datasets.tables import FAILURES, IMAGES, LABELS, PAIRS, TEXTS, image_id, text_id
 from pipeline.errors import DataError
@@ -21,6 +22,7 @@ ARCHIVE = "images.tar"
 _HEADER = 512  # bytes before a member's data in a POSIX tar; names stay far below the 100 bytes it holds
 _REMEMBERED = 1 << 18  # ids of the archive kept in memory; a picture that recurs after more than these is stored again
 _SHOWN = 8  # failures kept for messages
+_LONGEST = 1000  # characters of a key or reason; a cell of base64 may stand in place of a path
 
 
 class IndexBuilder:
@@ -156,7 +158,8 @@ class IndexBuilder:
         self._concepts.append([digest(concept)])
 
     def fail(self, key: str, reason: str) -> None:
-        """Record what could not be indexed, and why."""
+        """Record what could not be indexed, and why; both are made valid UTF-8 of at most `_LONGEST` characters."""
+        key, reason = (_short(readable(text)) for text in (key, reason))
         failures = self._tables["failures"]
         failures.add(hashlib.blake2b(len(failures).to_bytes(8, "big"), digest_size=16).digest(), (key, reason))
         if len(self._first_failures) < _SHOWN:
@@ -198,6 +201,10 @@ class IndexBuilder:
         about = {"available": True, "reason": None, **about, "counts": counts, "texts_per_language": languages}
         write_json(about, self._folder / "about.json")
         return about
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
 
 
 def _counted(path: Path, column: str) -> dict[str, int]:

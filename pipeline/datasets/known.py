@@ -119,6 +119,6 @@ def _unchanging_stat(path: Path) -> tuple[int, int] | None:
     """Size and modification time in nanoseconds; None for a file that is missing or was modified just now."""
     try:
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # a path with a zero byte
         return None
     return None if time.time() - stat.st_mtime < _MIN_AGE else (stat.st_size, stat.st_mtime_ns)
