@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.config import ImageFolderSource
 from pipeline.datasets.babel import names_in_languages
 from pipeline.datasets.clip_benchmark import Class, named_classes
+from pipeline.datasets.nearest import same_file
 from pipeline.datasets.raw_files import hidden, is_picture, located, read_text, walk
 from pipeline.datasets.samples import Caption, Failure, Label, Picture, Sample, Source, readable, split_named
 from pipeline.errors import SourceError
@@ -106,7 +107,8 @@ def _samples(
         if spec.captions == "beside":
             captions, lacks = [], ""
             try:
-                lines = read_text(path.with_suffix(".txt")).splitlines()
+                beside = path.with_suffix(".txt")
+                lines = read_text(beside if beside.exists() else same_file(beside) or beside).splitlines()
                 captions = [Caption(line, spec.language) for line in lines if line.strip()]
                 lacks = "" if captions else f"{path.with_suffix('.txt').name} beside it is empty"
             except SourceError as error:

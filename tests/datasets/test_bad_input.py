@@ -128,7 +128,8 @@ def check_size(expected: Outcome, check: str, position: int, pictures: Pictures)
 def test_what_is_no_file(pictures: Pictures) -> None:
     reasons = pictures.failures["decode"]
     assert reasons["folder.png"] == reasons["pipe.png"] == "cannot be read: not a file"
-    assert reasons["link.png"] == reasons["gone.png"] == "no such file"
+    for name in ("link.png", "gone.png"):
+        assert reasons[name].startswith("no such file; looked for /")
 
 
 LONG = "word " * 30_000
