@@ -198,9 +198,24 @@ class IndexBuilder:
             "failures": rows["failures"],
         }
         languages = _counted(self._folder / "texts.parquet", "language")
-        about = {"available": True, "reason": None, **about, "counts": counts, "texts_per_language": languages}
+        about = {
+            "available": True,
+            "reason": None,
+            **_readable(about),
+            "counts": counts,
+            "texts_per_language": languages,
+        }
         write_json(about, self._folder / "about.json")
         return about
+
+
+def _readable(value: Any) -> Any:
+    """The value with every text in it as valid UTF-8; JSON would refuse it otherwise, after all the work."""
+    if isinstance(value, dict):
+        return {_readable(key): _readable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_readable(inner) for inner in value]
+    return readable(value) if isinstance(value, str) else value
 
 
 def _short(text: str) -> str:

@@ -104,8 +104,10 @@ def _take(picture: Picture, slot: _Slot, block: _Block, known: KnownImages, miss
     try:
         content = picture.read()
     except OSError as error:
-        absent = isinstance(error, FileNotFoundError) and picture.path is not None
-        slot.result = missing.reason(picture.path) if absent else f"cannot be read: {error.strerror}"
+        if isinstance(error, FileNotFoundError) and picture.path is not None:
+            slot.result = missing.reason(picture.path)
+        else:
+            slot.result = f"cannot be read: {error.strerror}"
         return 0
     except (DataError, ValueError) as error:  # a truncated archive; a path with a zero byte
         slot.result = f"cannot be read: {error}"

@@ -8,7 +8,7 @@ from typing import Any
 
 _KINDS = 200  # reasons told apart; a source of odd data could have one for each row
 _OTHER = "another reason"
-_VARYING = ((re.compile(r"'[^']*'|\"[^\"]*\""), "..."), (re.compile(r"\S*/\S*"), "..."), (re.compile(r"\d+"), "N"))
+_VARYING = ((re.compile(r"'[^']*'|\"[^\"]*\""), "..."), (re.compile(r"\S*/\S*"), "..."), (re.compile(r"(?<![\w-])\d+"), "N"))
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """What becomes of every file on the disk: used, failed or left out, by reason; stray folders, odd names."""
 
+import json
 import os
 import shutil
 from collections import Counter
@@ -155,7 +156,18 @@ def test_names_that_are_no_utf8_are_failures_that_name_the_file(name: bytes, fol
     assert "its name is not valid UTF-8" in failure["reason"]
 
 
-@pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "d/" * 3000 + "a.jpg"])
+@pytest.mark.parametrize("name", ["\ud800", "a\udce9"])
+def test_a_class_whose_name_is_no_text_costs_its_pictures_alone(name: str, tmp_path: Path) -> None:
+    for number, folder in enumerate(("n1", "n2")):
+        write(tmp_path / "raw" / folder / "a.jpg", photo(number))
+    write(tmp_path / "names.json", json.dumps({"n1": "cat", "n2": name}))
+    about = build(tmp_path / "raw", tmp_path / "index", classnames=str(tmp_path / "names.json"))
+    assert keys(tmp_path / "index") == ["n1/a.jpg"]
+    assert about["tally"]["failed"] == {"its name is not valid UTF-8": 1}
+    assert json.loads((tmp_path / "index/about.json").read_text())["classnames"][0] == "cat"
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "é" * 140 + ".png"])
 def test_names_longer_than_a_file_system_allows(name: str, tmp_path: Path) -> None:
     write(tmp_path / "raw/a.jpg", photo(0))
     write(tmp_path / "raw/captions.csv", f"file,caption\na.jpg,x\n{name},y\n")
