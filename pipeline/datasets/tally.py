@@ -8,7 +8,8 @@ from typing import Any
 
 _KINDS = 200  # reasons told apart; a source of odd data could have one for each row
 _OTHER = "another reason"
-_VARYING = ((re.compile(r"'[^']*'|\"[^\"]*\""), "..."), (re.compile(r"\S*/\S*"), "..."), (re.compile(r"(?<![\w-])\d+"), "N"))
+_NUMBER = (re.compile(r"(?<![\w-])\d+"), "N")  # the 8 of UTF-8 is none
+_VARYING = ((re.compile(r"'[^']*'|\"[^\"]*\""), "..."), (re.compile(r"\S*/\S*"), "..."), _NUMBER)
 
 
 @dataclass
