@@ -4,12 +4,14 @@ Its file maps a language in capitals to two lists, numbers of classes and their 
 thousand classes. Numbers are those of ImageNet, which are those of CLIP_benchmark's `imagenet1k` and of sorted folders.
 """
 
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.datasets.cells import text_of
 from pipeline.datasets.raw_files import read_json
 from pipeline.datasets.samples import Caption
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import ConfigError, DataError, SourceError
 
 
 def names_in_languages(path: Path, languages: Sequence[str], classes: int) -> list[list[Caption]]:
@@ -34,8 +36,11 @@ def names_in_languages(path: Path, languages: Sequence[str], classes: int) -> li
             continue
         try:
             numbers, words = by_language[code]
-            pairs = [(int(number), str(word)) for number, word in zip(numbers, words, strict=True)]
-        except (TypeError, ValueError) as error:
+            pairs = [
+                (operator.index(number), text_of(word, f"the name of class {number}"))
+                for number, word in zip(numbers, words, strict=True)
+            ]
+        except (TypeError, ValueError, DataError) as error:
             raise SourceError(f"{path}: {code} should have a list of numbers and one of names: {error}.") from error
         for number, word in pairs:
             if not 0 <= number < classes:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import pyarrow.parquet as pq
 from PIL import Image
 
+from pipeline.datasets.own_splits import settle_splits
 from pipeline.datasets.samples import readable
 from pipeline.datasets.spool import Digests, Spool, digest
 from pipeline.datasets.tables import FAILURES, IMAGES, LABELS, PAIRS, TEXTS, image_id, text_id
@@ -38,6 +39,8 @@ class IndexBuilder:
         schemas = {"images": IMAGES, "texts": TEXTS, "pairs": PAIRS, "labels": LABELS, "failures": FAILURES}
         self._tables = {name: Spool(schema, folder / f"{name}.parquet") for name, schema in schemas.items()}
         self._concepts = Digests(folder / "concepts.keys")
+        self._labelled = Digests(folder / "labelled.keys")
+        self._splits = Digests(folder / "splits.keys")
         self._first_failures: list[str] = []
         self._partial = folder / (ARCHIVE + ".partial")
         self._archive: tarfile.TarFile | None = None
@@ -53,7 +56,8 @@ class IndexBuilder:
         if self._archive is not None:
             self._archive.close()
         self._partial.unlink(missing_ok=True)
-        self._concepts.close()
+        for digests in (self._concepts, self._labelled, self._splits):
+            digests.close()
         for table in self._tables.values():
             table.discard()
 
@@ -152,10 +156,15 @@ class IndexBuilder:
         keywords: Sequence[str] = (),
         split: str | None = None,
     ) -> None:
-        """Record what the image shows. An image that shows two concepts has two rows; the first is the main one."""
+        """Record what the image shows. An image that shows two concepts has two rows; the first is the main one.
+
+        Of an image that is named in several splits `finish` keeps one of them, see `settle_splits`.
+        """
         row = (image, concept, classname, category, list(keywords), split)
-        self._tables["labels"].add(digest(image, concept), row)
+        self._tables["labels"].add(digest(image, concept, split or ""), row)
         self._concepts.append([digest(concept)])
+        self._labelled.append([digest(image)])
+        self._splits.append([digest(image, split or "")])
 
     def fail(self, key: str, reason: str) -> None:
         """Record what could not be indexed, and why; both are made valid UTF-8 of at most `_LONGEST` characters."""
@@ -189,7 +198,11 @@ class IndexBuilder:
             os.replace(self._partial, archive)
         else:
             archive.unlink(missing_ok=True)
-        rows = {name: table.finish() for name, table in self._tables.items()}
+        rows = {name: table.finish() for name, table in self._tables.items() if name != "failures"}
+        if self._splits.first().sum() > self._labelled.first().sum():
+            for key, reason in settle_splits(self._folder):
+                self.fail(key, reason)
+        rows["failures"] = self._tables["failures"].finish()
         counts = {
             "images": rows["images"],
             "texts": rows["texts"],

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import CaptionFileSource
+from pipeline.datasets.cells import captions_of, text_of
 from pipeline.datasets.raw_files import located, matching, read_json, shown
 from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, split_named
-from pipeline.errors import SourceError
+from pipeline.datasets.table_rows import open_text, plain_lines
+from pipeline.errors import DataError, SourceError
 
 _COCO_NAME = re.compile(r"(train|val|test)\d{4}")
 _TOKEN = re.compile(r"(?P<file>.+)#\d+\t(?P<caption>.*)")
@@ -53,35 +55,43 @@ def _karpathy(content: Mapping[str, Any], file: Path, folder: Path, split: str |
     for number, image in enumerate(content["images"]):
         place = f"{file.name}, image {number}"
         try:
-            name, written = str(image["filename"]), str(image.get("split", ""))
-            texts = [str(sentence["raw"]) for sentence in image["sentences"]]
+            name = text_of(image["filename"], "filename")
+            inside, written = (text_of(image.get(field) or "", field) for field in ("filepath", "split"))
+            texts, problems = captions_of([sentence["raw"] for sentence in image["sentences"]])
         except (KeyError, TypeError, AttributeError) as error:
             yield Failure(place, f"expected filename, split and sentences with raw: {type(error).__name__} {error}")
             continue
-        path = folder / str(image.get("filepath", "")) / name
+        except DataError as error:
+            yield Failure(place, str(error))
+            continue
+        if problems and not texts:
+            yield Failure(f"{place}: {name}", "; ".join(problems))
+            continue
+        path = folder / inside / name
         captions = [Caption(text) for text in texts]
         image_split = split or split_named(written)
-        yield Sample(
-            name, Picture(path if path.exists() else folder / name), captions, (), image_split, place=f"{place}: {name}"
-        )
+        picture = Picture(path if path.exists() else folder / name)
+        yield Sample(name, picture, captions, (), image_split, problems, place=f"{place}: {name}")
 
 
 def _official(content: Mapping[str, Any], file: Path, folder: Path, split: str | None) -> Iterator[Sample | Failure]:
     captions: dict[Any, list[Caption]] = defaultdict(list)
     for number, entry in enumerate(content["annotations"]):
         try:
-            captions[entry["image_id"]].append(Caption(str(entry["caption"])))
+            captions[entry["image_id"]].append(Caption(text_of(entry["caption"], "caption")))
         except (KeyError, TypeError) as error:
             yield Failure(f"{file.name}, annotation {number}", f"expected image_id and caption: {error}")
+        except DataError as error:
+            yield Failure(f"{file.name}, annotation {number} of image {entry['image_id']}", str(error))
     named = _COCO_NAME.search(file.name)
     file_split = split or (split_named(named[1]) if named else None)
     seen = set()
     for number, image in enumerate(content["images"]):
         place = f"{file.name}, image {number}"
         try:
-            identity, name = image["id"], str(image["file_name"])
+            identity, name = image["id"], text_of(image["file_name"], "file_name")
             again = identity in seen
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, DataError) as error:
             yield Failure(place, f"expected id and file_name: {error}")
             continue
         if again:
@@ -101,8 +111,8 @@ def _lines(file: Path, folder: Path, split: str | None) -> Iterator[Sample | Fai
     """Flickr30k's own: `name.jpg#0<tab>caption` or `name.jpg| 0| caption`, an image's lines one after another."""
     form = _RESULTS if file.suffix.lower() == ".csv" else _TOKEN
     try:
-        with open(file, encoding="utf-8-sig", errors="surrogateescape") as opened:
-            for name, group in groupby(_parsed(opened, form, file.name), key=lambda entry: entry[0]):
+        with open_text(file) as opened:
+            for name, group in groupby(_parsed(plain_lines(opened), form, file.name), key=lambda entry: entry[0]):
                 if name is None:
                     yield from (Failure(place, reason) for _, reason, place in group)
                     continue

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.config import ClipBenchmarkSource
 from pipeline.datasets.babel import names_in_languages
+from pipeline.datasets.cells import lines_of
 from pipeline.datasets.concepts import class_concepts
 from pipeline.datasets.raw_files import located, read_text
 from pipeline.datasets.samples import Caption, Failure, Label, Sample, Source, split_named
@@ -35,7 +36,7 @@ def clip_benchmark(spec: ClipBenchmarkSource) -> Source:
     kind = read_text(folder / "dataset_type.txt", "classification").strip().lower()
     if kind not in ("classification", "retrieval"):
         raise SourceError(f"{folder / 'dataset_type.txt'} holds {kind!r}; expected classification or retrieval.")
-    names = _lines(folder / "classnames.txt") if kind == "classification" else []
+    names = numbered_lines(read_text(folder / "classnames.txt", "")) if kind == "classification" else []
     if kind == "classification" and not names:
         raise SourceError(f"{folder / 'classnames.txt'} is missing or empty; expected one class per line.")
     classes = named_classes(names)
@@ -43,7 +44,8 @@ def clip_benchmark(spec: ClipBenchmarkSource) -> Source:
         more = names_in_languages(located(spec.babel), spec.languages, len(names))
         classes = [(label, [*english, *other]) for (label, english), other in zip(classes, more, strict=True)]
     archives = [(split, archive) for split in spec.splits for archive in _archives(folder, split)]
-    templates = [line.replace(_PLACEHOLDER, "{}") for line in _lines(folder / "zeroshot_classification_templates.txt")]
+    written = read_text(folder / "zeroshot_classification_templates.txt", "")
+    templates = [line.replace(_PLACEHOLDER, "{}") for line in numbered_lines(written) if line]
     about = {"path": str(folder), "kind": kind, "classnames": names, "templates": templates, "packages": {}}
     return Source(str(folder), _samples(archives, classes), about)
 
@@ -70,28 +72,31 @@ def _samples(archives: Sequence[tuple[str, Path]], classes: Sequence[Class]) -> 
 
 def _labels_and_captions(sample: TarSample, classes: Sequence[Class]) -> tuple[Sequence[Label], Sequence[Caption]]:
     if classes:
-        label, captions = classes[class_number(sample, len(classes))]
+        label, captions = class_of(sample, classes)
         return [label], captions
     if "txt" not in sample.members:
         raise DataError(f"no .txt file with captions; {sample.found()}")
-    captions = [Caption(line) for line in sample.members["txt"].text().splitlines() if line.strip()]
+    captions = [Caption(line) for line in lines_of(sample.members["txt"].text()) if line.strip()]
     if not captions:
         raise DataError("no caption")
     return [], captions
 
 
-def class_number(sample: TarSample, classes: int) -> int:
-    """The number in the .cls member of a sample.
+def class_of(sample: TarSample, classes: Sequence[Class]) -> Class:
+    """The class of the number in the .cls member of a sample.
 
     Raises:
-        DataError: there is no such member, or no class has its number.
+        DataError: there is no such member, or no class has its number, or a name.
     """
     if "cls" not in sample.members:
         raise DataError(f"no .cls file with the number of its class; {sample.found()}")
     written = sample.members["cls"].text().strip()
-    if not written.isdecimal() or not written.isascii() or int(written) >= classes:
-        raise DataError(f"class {written[:20]!r}; classnames.txt has the numbers 0 to {classes - 1}")
-    return int(written)
+    if not written.isdecimal() or not written.isascii() or int(written) >= len(classes):
+        raise DataError(f"class {written[:20]!r}; classnames.txt has the numbers 0 to {len(classes) - 1}")
+    label, captions = classes[int(written)]
+    if not label.classname:
+        raise DataError(f"class {written} has no name: line {int(written) + 1} of the class names is empty")
+    return label, captions
 
 
 def _archives(folder: Path, split: str) -> list[Path]:
@@ -105,5 +110,6 @@ def _archives(folder: Path, split: str) -> list[Path]:
     return [folder / split / f"{number}.tar" for number in range(int(written))]
 
 
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in read_text(path, "").splitlines() if line.strip()]
+def numbered_lines(text: str) -> list[str]:
+    """The lines of a list in which the place counts: an empty one keeps its place, except at the end."""
+    return [line.strip() for line in lines_of(text.rstrip())]

@@ -10,6 +10,10 @@ from pipeline.datasets.words import ARTICLES
 _QUOTE = re.compile(r"[“”„«»\"]")
 _ASIDE = re.compile(r"\s*\([^)]*\)")
 _END = re.compile(r"[.!?…](?:\s|$)|\s*—")
+_ABBREVIATION = re.compile(  # with a full stop that ends no sentence: initials, and these words
+    r"(?:(?<=[\s.(-])|^)([^\W\d_]|ste?|dr|mrs?|ms|mt|ft|jr|sr|prof|rev|sgt|capt|lt|vs|cf|spp?|ssp|subsp|var)\.(?=\s)",
+    re.IGNORECASE,
+)
 _EDGES = " \t'‘’.,;:!?…–—-"
 
 
@@ -21,22 +25,53 @@ def concept_name(caption: str) -> str:
     """
     text = _QUOTE.sub("", unicodedata.normalize("NFC", caption)).strip()
     text = _ASIDE.sub("", text).strip(_EDGES) or text.strip(_EDGES)
-    if end := _END.search(text):
-        text = text[: end.start()]
+    stops = {match.end() - 1 for match in _ABBREVIATION.finditer(text)}
+    text = text[: next((end.start() for end in _END.finditer(text) if end.start() not in stops), len(text))]
+    return _without_article(text) or caption.strip()
+
+
+def without_abbreviations(text: str) -> str:
+    """The text without the full stops of abbreviations: "st. bernard" gives "st bernard"."""
+    return _ABBREVIATION.sub(r"\1", text)
+
+
+def _without_article(text: str) -> str:
     words = text.strip(_EDGES).split()
     while len(words) > 1 and words[0].lower() in ARTICLES:
         words = words[1:]
-    name = " ".join(words).strip(_EDGES)
-    return name or caption.strip()
+    return " ".join(words).strip(_EDGES)
+
+
+def caption_key(caption: str) -> str:
+    """The key of the concept in a short English caption: that of `concept_name`."""
+    return _folded(concept_name(caption))
 
 
 def concept_key(name: str) -> str:
-    """The key under which `name` is one concept in every data set: "A Cat." and "cat" give "cat"."""
-    return concept_name(name).lower().replace("’", "'")
+    """The key under which `name` is one concept in every data set: "A Cat." and "cat" give "cat".
+
+    The whole name counts, unlike in a caption: "E. coli" and "E. faecalis", or "crane (bird)" and "crane", are two.
+    """
+    text = _QUOTE.sub("", unicodedata.normalize("NFC", name))
+    return _folded(_without_article(text) or name.strip())
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("’", "'")
 
 
 def class_concepts(names: Sequence[str]) -> list[str]:
-    """The concept of each class: the key that data sets share, or the name itself where two classes share that key."""
+    """The concept of each class, all different: the key that data sets share; where two classes have the same, the
+    name as it is written (Cardigan, the dog, and cardigan); where that is the same too, with a number: "crane (2)".
+    """
     keys = [concept_key(name) for name in names]
     common = {key for key, count in Counter(keys).items() if count > 1}
-    return [name.lower() if key in common else key for name, key in zip(names, keys, strict=True)]
+    concepts: dict[str, None] = {}
+    for name, key in zip(names, keys, strict=True):
+        plain = name if key in common else key
+        concept, number = plain, 1
+        while concept in concepts:
+            number += 1
+            concept = f"{plain} ({number})"
+        concepts[concept] = None
+    return list(concepts)

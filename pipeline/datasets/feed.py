@@ -11,6 +11,7 @@ from pipeline.datasets.known import KnownImages
 from pipeline.datasets.samples import Caption, Failure, Sample, Source, wrong_with_names
 from pipeline.datasets.tally import Tally
 from pipeline.errors import SourceError
+from pipeline.languages import language_code
 
 MAX_CHARACTERS = 100_000  # of a caption; anything longer is a whole file by mistake
 EARLY = 1000  # samples before which a source is not abandoned
@@ -121,7 +122,8 @@ def _usable(sample: Sample, place: str, builder: IndexBuilder) -> tuple[list[Cap
     for number, caption in enumerate(sample.captions, start=1):
         reason = wrong_with(caption.text)
         if reason is None:
-            usable.append(Caption(caption.text.strip(), caption.language, caption.role))
+            language = language_code(caption.language) or caption.language
+            usable.append(Caption(caption.text.strip(), language, caption.role))
         else:
             builder.fail(place, reason if len(sample.captions) == 1 else f"caption {number}: {reason}")
             first = first or reason

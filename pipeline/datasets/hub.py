@@ -1,6 +1,6 @@
 """Data sets of the Hugging Face hub, or local folders in one of its formats, streamed through `datasets`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +50,28 @@ def _undecoded(part: Any) -> Any:
     return part
 
 
+def _named(value: Any, names: Sequence[str] | None) -> Any:
+    """Class numbers as their names; -1 and null, which stand for no label, as null."""
+    if names is None:
+        return value
+    if isinstance(value, list):
+        return [_named(entry, names) for entry in value]
+    return names[value] if value is not None and value >= 0 else None
+
+
 def _samples(parts: list[tuple[str, Any]], spec: HubSource) -> Iterator[Sample | Failure]:
     from datasets import ClassLabel
 
     columns = named_columns(spec.columns)
     wanted = sorted({name for names in columns.values() for name in names})
     for split, part in parts:
-        names = {name: feature.names for name, feature in part.features.items() if isinstance(feature, ClassLabel)}
+        inner = {name: getattr(feature, "feature", feature) for name, feature in part.features.items()}  # of lists
+        names = {name: feature.names for name, feature in inner.items() if isinstance(feature, ClassLabel)}
         number = 0
         try:
             for row in part.select_columns(wanted):
                 number += 1
-                values = {
-                    name: names[name][value] if name in names and value is not None and value >= 0 else value
-                    for name, value in row.items()
-                }
+                values = {name: _named(value, names.get(name)) for name, value in row.items()}
                 yield sample_of(
                     values, columns, f"{split}, row {number}", Path.cwd(), spec.language, split_named(split)
                 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.config import ImageFolderSource
 from pipeline.datasets.babel import names_in_languages
+from pipeline.datasets.cells import lines_of
 from pipeline.datasets.clip_benchmark import Class, named_classes
 from pipeline.datasets.nearest import same_file
 from pipeline.datasets.raw_files import hidden, is_picture, located, read_text, walk
@@ -77,9 +78,11 @@ def _names(path: Path) -> dict[str, str]:
             raise SourceError(f"{path} is not valid JSON: {error}") from error
         if not isinstance(content, dict):
             raise SourceError(f"{path}: expected a mapping of folders to names.")
-        return {str(folder): str(name) for folder, name in content.items()}
+        if wrong := [folder for folder, name in content.items() if not isinstance(name, str)]:
+            raise SourceError(f"{path}: the name of {wrong[0]!r} is a {type(content[wrong[0]]).__name__}, not a text.")
+        return content
     names = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         folder, _, name = line.partition("\t") if "\t" in line else line.strip().partition(" ")
         if line.strip() and not name.strip():
             raise SourceError(f"{path}, line {number}: expected a folder and its name, found {line!r}.")
@@ -108,7 +111,7 @@ def _samples(
             captions, lacks = [], ""
             try:
                 beside = path.with_suffix(".txt")
-                lines = read_text(beside if beside.exists() else same_file(beside) or beside).splitlines()
+                lines = lines_of(read_text(beside if beside.exists() else same_file(beside) or beside))
                 captions = [Caption(line, spec.language) for line in lines if line.strip()]
                 lacks = "" if captions else f"{path.with_suffix('.txt').name} beside it is empty"
             except SourceError as error:

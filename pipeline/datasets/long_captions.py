@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import LongCaptionSource
+from pipeline.datasets.cells import is_null, text_of
 from pipeline.datasets.raw_files import hidden, located, pictures_in, read_json, read_text
 from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, split_named
 from pipeline.datasets.table_rows import rows_of
-from pipeline.errors import SourceError
+from pipeline.errors import DataError, SourceError
 
 _DESCRIPTIONS = "docci_descriptions.jsonlines"
 
@@ -47,9 +48,10 @@ def _dci(root: Path, roles: Sequence[str], left_out: Counter[str]) -> Iterator[S
     for path in _ending(annotations, ".json", left_out):
         try:
             entry = read_json(path)
-            short, extra = str(entry["short_caption"]).strip(), str(entry["extra_caption"]).strip()
-            picture = Picture(folder / "photos" / str(entry["image"]))
-        except (SourceError, KeyError, TypeError) as error:
+            written = [entry[name] for name in ("short_caption", "extra_caption")]
+            short, extra = ("" if is_null(value) else text_of(value, "caption").strip() for value in written)
+            picture = Picture(folder / "photos" / text_of(entry["image"], "image"))
+        except (SourceError, DataError, KeyError, TypeError) as error:
             yield Failure(path.name, f"expected image, short_caption and extra_caption: {error}")
             continue
         captions = _in_roles(f"{short}\n{extra}".strip(), roles) + ([Caption(short)] if short and extra else [])
@@ -64,7 +66,7 @@ def _docci(root: Path, roles: Sequence[str], _left_out: Counter[str]) -> Iterato
             yield Failure(f"{_DESCRIPTIONS}, {row.place}", row.reason or f"without {' and '.join(missing)}")
             continue
         name: Any = row.values["image_file"]
-        split = split_named(str(row.values.get("split", "")).removeprefix("qual_"))
+        split = split_named(str(row.values.get("split") or "").removeprefix("qual_"))
         captions = _in_roles(row.values["description"], roles)
         yield Sample(name, Picture(root / "images" / name), captions, (), split, place=f"{row.place}: {name}")
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection
 
-from pipeline.datasets.concepts import concept_key
+from pipeline.datasets.concepts import caption_key, without_abbreviations
 from pipeline.datasets.words import (
     ANCHORS,
     BODIES,
@@ -39,7 +39,7 @@ def nouns(name: str, known: Collection[str] = ()) -> frozenset[str]:
     "a bunch of grapes" gives grape; "palm tree" gives palm and tree; "woman running" gives running. The face of
     something in `known` counts as that thing: "cat face" gives cat, and "smiling face" gives face.
     """
-    text = concept_key(name)
+    text = without_abbreviations(caption_key(name))
     if _TIME.search(text):
         return frozenset({"clock"})
     clauses = [clause for clause in _CLAUSE.split(text) if clause.strip()] or [text]

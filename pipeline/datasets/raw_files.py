@@ -82,7 +82,7 @@ def read_text(path: Path, default: str | None = None) -> str:
         SourceError: it cannot be read, or is not valid UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")  # no other sign is taken for a line end
     except FileNotFoundError as error:
         if default is not None:
             return default

@@ -38,7 +38,7 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
 
     A data set for transfer, according to its about.json, is exempt: each of its concepts is its own family, and its
     images are in the data set's own split, or in test, in every repeat. That is the usual zero-shot evaluation, on
-    classes that training may have seen.
+    classes that training may have seen, but not on pictures: one that a repeat trains on is in train there.
 
     Args:
         index_folders: data set name -> its index.
@@ -87,12 +87,18 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
                 "splits.development."
             )
     shares = _shares(samples, params.repeats)
+    trained_on = _trained_on(samples, params.repeats)
+    shared: Counter[str] = Counter()
     for row, pair_rows in transferred:
         splits = {f"split_{repeat}": row["split"] or "test" for repeat in range(params.repeats)}
-        samples.append(row | {COLUMN: False} | splits)
+        seen = trained_on.get(row["image_id"], set()) if "test" in splits.values() else set()
+        shared[row["dataset"]] += bool(seen)
+        samples.append(row | {COLUMN: False} | splits | dict.fromkeys(seen, "train"))
         pairs += pair_rows
     if moved:
         log.warning("warning: %d rows left the split of their data set, because their family is held out", moved)
+    for dataset, number in sorted((+shared).items()):
+        log.warning("warning: %d pictures of %s are trained on in some repeat, and not tested there", number, dataset)
     schema = pa.schema([*SAMPLES, *((f"split_{repeat}", pa.string()) for repeat in range(params.repeats))])
     summary = {
         "concepts": len(concepts),
@@ -109,6 +115,8 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
         "transfer": sorted(transfer),
         "by_picture": sorted(by_picture),
     }
+    if +shared:
+        summary["trained_on"] = dict(sorted((+shared).items()))
     write_table(pa.Table.from_pylist(samples, schema=schema), out / "samples.parquet")
     write_table(pa.Table.from_pylist(pairs, schema=JOINT_PAIRS), out / "pairs.parquet")
     write_json(summary, out / "summary.json")
@@ -219,6 +227,16 @@ def _transferred(
             of.setdefault(pair["image_id"], []).append(pair)
         for row in samples:
             yield row | {"family": f"{dataset}: {row['concept']}"}, of.get(row["image_id"], [])
+
+
+def _trained_on(samples: list[dict[str, Any]], repeats: int) -> dict[str, set[str]]:
+    """The columns `split_<i>` in which each image is in train; images that never are have no entry."""
+    found: dict[str, set[str]] = {}
+    for row in samples:
+        for column in (f"split_{repeat}" for repeat in range(repeats)):
+            if row[column] == "train":
+                found.setdefault(row["image_id"], set()).add(column)
+    return found
 
 
 def _read(

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from pipeline.config import StampsSource
 from pipeline.datasets.builder import IndexBuilder
-from pipeline.datasets.concepts import concept_key, concept_name
+from pipeline.datasets.concepts import caption_key, concept_name
 from pipeline.datasets.packages import STAMPS, Unavailable, deb_members, fetch
 from pipeline.datasets.pictures import Drawing, render_all
 from pipeline.errors import ConfigError, SourceError
@@ -72,7 +72,7 @@ def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> 
             builder.fail(stem, f"cannot be rendered: {picture}")
             continue
         image = builder.add_image(picture, stem, mask="alpha")
-        builder.label(image, concept_key(english), concept_name(english), name.split("/")[0])
+        builder.label(image, caption_key(english), concept_name(english), name.split("/")[0])
         for language in spec.languages:
             if caption := _in_language(captions[name], language):
                 builder.link(image, builder.add_text(caption, language), language)

@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Columns, FolderSource, TableSource
+from pipeline.datasets.cells import captions_of, is_null, label_of, labels_of, picture_in_base64, shortened
 from pipeline.datasets.concepts import concept_key
 from pipeline.datasets.raw_files import located, matching, shown
 from pipeline.datasets.samples import SPLITS, Caption, Failure, Label, Picture, Sample, Source, split_named
 from pipeline.datasets.table_rows import columns_of, rows_of
-from pipeline.datasets.webdataset import texts_in
 from pipeline.errors import DataError, SourceError
 
 _FOLDER_COLUMNS = ("file", "caption", "language", "concept", "classname", "category", "split")
 _URL = ("http://", "https://", "s3://", "gs://")
+_LONGEST_PATH = 4096  # characters; PATH_MAX of Linux
 
 
 def folder_with_table(spec: FolderSource) -> Source:
@@ -37,6 +38,7 @@ def folder_with_table(spec: FolderSource) -> Source:
     if header is not None and (not {"file", "caption"} <= set(header) or set(header) - set(_FOLDER_COLUMNS)):
         raise SourceError(f"{path} has the columns {header}; expected {expected}.")
     columns = Columns(image="file", **{name: name for name in _FOLDER_COLUMNS[1:] if header is None or name in header})
+    require_columns(str(path), header, columns)
     reader = _Reader(folder, columns, "en", None)
     about = {"path": str(folder), "captions": spec.captions, "packages": {}}
     return Source(str(path), reader.samples([path]), about)
@@ -62,13 +64,18 @@ def named_columns(columns: Columns) -> dict[str, tuple[str, ...]]:
     return {name: (value,) if isinstance(value, str) else tuple(value) for name, value in written.items() if value}
 
 
-def require_columns(where: str, header: Sequence[str] | None, columns: Columns) -> None:
-    """Check that a table has the columns that params.yaml names.
+def require_columns(where: str, header: list[str] | None, columns: Columns) -> None:
+    """Check that a table has the columns that params.yaml names, each once.
 
     Raises:
-        SourceError: it lacks some; the message lists both.
+        SourceError: it lacks some, and the message lists both; or it has one twice.
     """
-    missing = {name for names in named_columns(columns).values() for name in names} - set(header or ())
+    used = {name for names in named_columns(columns).values() for name in names}
+    missing = used - set(header or ())
+    if repeated := sorted(name for name in used if header is not None and header.count(name) > 1):
+        raise SourceError(
+            f"{where} has several columns {', '.join(repeated)}. Rename all but one; it has {list(header)}."
+        )
     if header is not None and missing:
         raise SourceError(
             f"{where} lacks the columns {sorted(missing)}; it has {list(header)}. Name yours under `columns` of this "
@@ -115,41 +122,57 @@ def sample_of(
         root: where relative paths start.
         language, split: of rows that do not name their own.
     """
-    fields = {name: _text(values.get(of[0])) for name, of in columns.items() if name not in ("image", "caption")}
-    written = values.get(columns["image"][0])
-    shown = fields.get("key") or _name(written)
+    cells = {name: values.get(of[0]) for name, of in columns.items()}
+    key, written = cells.get("key"), cells["image"]
+    shown = _name(written) if is_null(key) or key == "" else str(key).strip()
     place = f"{place}: {shown}" if shown else place
+    texts: list[str] = []
+    problems: list[str] = []
     try:
         picture = picture_of(written, root)
-        texts = [text for name in columns.get("caption", ()) for text in texts_in(values.get(name))]
-        if fields.get("split") and split_named(fields["split"]) is None:
-            raise DataError(f"split is {fields['split']!r}; it may be {', '.join(SPLITS)} or empty")
+        for name in columns.get("caption", ()):
+            good, wrong = captions_of(values.get(name))
+            texts += good
+            problems += wrong
+        split_cell, code = (label_of(cells.get(name), name) for name in ("split", "language"))
+        if split_cell and split_named(split_cell) is None:
+            raise DataError(f"split is {shortened(split_cell)!r}; it may be {', '.join(SPLITS)} or empty")
+        labels = _labels(cells)
+        if problems and not texts and not labels:
+            raise DataError("; ".join(problems))
     except DataError as error:
         return Failure(place, str(error))
-    concept, classname, category = (fields.get(name, "") for name in ("concept", "classname", "category"))
-    label = Label(concept_key(concept) if concept else None, classname or concept or None, category.lower() or None)
-    captions = [Caption(text, fields.get("language") or language) for text in texts]
-    named = classname or concept
-    if not texts and "caption" not in columns and named:
-        captions = [Caption(named, fields.get("language") or language)]
-    return Sample(
-        shown or place,
-        picture,
-        captions,
-        [label] if concept or classname or category else [],
-        split_named(fields.get("split", "")) or split,
-        place=place,
-    )
+    if "caption" not in columns:
+        texts = [label.classname for label in labels if label.classname]
+    captions = [Caption(text, code or language) for text in texts]
+    own_split = split_named(split_cell) or split
+    return Sample(shown or place, picture, captions, labels, own_split, problems, place)
+
+
+def _labels(cells: Mapping[str, Any]) -> list[Label]:
+    """The labels of a row: one, or several where `concept` or `classname` is a list."""
+    concepts, names = (labels_of(cells.get(name), name) for name in ("concept", "classname"))
+    category = label_of(cells.get("category"), "category").lower() or None
+    if concepts and names and len(concepts) != len(names):
+        raise DataError(f"{len(concepts)} concepts, but {len(names)} class names")
+    if len(names) > 1 and not concepts:
+        concepts = names  # or all of them would be the picture itself
+    if not concepts:
+        name = names[0] if names else None
+        return [Label(None, name, category)] if name or category else []
+    return [Label(concept_key(c), name, category) for c, name in zip(concepts, names or concepts, strict=True)]
 
 
 def picture_of(written: Any, root: Path) -> Picture:
-    """The picture that a cell names: a path, bytes, or both as Hugging Face `datasets` stores them.
+    """The picture that a cell names: a path, bytes, base64, or path and bytes as Hugging Face `datasets` stores them.
 
     Raises:
         DataError: it does not name one.
     """
     if isinstance(written, dict):
         written = written.get("bytes") or written.get("path")
+    if isinstance(written, str) and (decoded := picture_in_base64(written)):
+        written = decoded
     if isinstance(written, bytes):
         content = written
         return Picture(None, fetch=lambda: content)
@@ -157,6 +180,8 @@ def picture_of(written: Any, root: Path) -> Picture:
         raise DataError(f"expected the path or the bytes of a picture, found a {type(written).__name__}")
     if not written or not written.strip():
         raise DataError("no file named")
+    if len(written) > _LONGEST_PATH:
+        raise DataError(f"a text of {len(written)} characters, not a path: {written[:40]}...")
     if written.lower().startswith(_URL):
         raise DataError("an address, not a file; download the pictures first, for example with img2dataset")
     if "\0" in written:
@@ -167,8 +192,5 @@ def picture_of(written: Any, root: Path) -> Picture:
 def _name(written: Any) -> str:
     if isinstance(written, dict):
         written = written.get("path")
-    return written.strip() if isinstance(written, str) else ""
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value).strip()
+    named = isinstance(written, str) and len(written) <= _LONGEST_PATH and not picture_in_base64(written)
+    return written.strip() if named else ""

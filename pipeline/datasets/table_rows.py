@@ -1,9 +1,11 @@
 """Rows of CSV, TSV, JSON lines, JSON and Parquet; a row that cannot be read has a reason and raises nothing."""
 
+import contextlib
 import csv
 import gzip
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from pipeline.errors import SourceError
 KINDS = (".csv", ".tsv", ".jsonl", ".jsonlines", ".ndjson", ".json", ".parquet")
 _BATCH = 256  # rows of Parquet in memory at a time; they may hold pictures
 _TRUNCATED = (OSError, EOFError, zlib.error)  # what reading a file raises, compressed or not
+_START = 1 << 16  # bytes in which a line of a table ends
 _FIELD = 16 << 20  # characters of a CSV field, bytes of a line of JSON
 
 
@@ -54,8 +57,8 @@ def columns_of(path: Path) -> list[str] | None:
         with _parquet(path) as file:
             return list(file.schema_arrow.names)
     if kind in (".csv", ".tsv"):
-        with _text(path) as file:
-            return _header(path, csv.reader(file, delimiter=_delimiter(kind)))
+        with open_text(path) as file:
+            return _header(path, _Cells(file, kind))
     return None
 
 
@@ -69,27 +72,73 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     if kind == ".parquet":
         yield from _parquet_rows(path, columns)
     elif kind in (".csv", ".tsv"):
-        yield from _csv_rows(path, _delimiter(kind))
+        yield from _csv_rows(path, kind)
     elif kind == ".json":
         yield from _json_rows(path)
     else:
         yield from _line_rows(path)
 
 
-def _delimiter(kind: str) -> str:
-    return "\t" if kind == ".tsv" else ","
+def open_text(path: Path) -> TextIO:
+    """The file as text; bytes that are not UTF-8 become lone surrogates, so that their row can be named.
 
+    Lines end at line feeds; at carriage returns only where the file begins without any line feed, as old ones do.
 
-def _text(path: Path) -> TextIO:
-    """The file as text; bytes that are not UTF-8 become lone surrogates, so that their row can be named."""
+    Raises:
+        SourceError: it cannot be opened.
+    """
     opener = gzip.open if path.suffix.lower() == ".gz" else open
+    start = b""
     try:
-        return cast(TextIO, opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline=""))
+        with opener(path, "rb") as file, contextlib.suppress(EOFError, zlib.error):  # rows tell where it is cut short
+            start = file.read(_START)
+        newline = None if b"\r" in start and b"\n" not in start else "\n"
+        return cast(TextIO, opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline=newline))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _header(path: Path, reader: Iterator[list[str]]) -> list[str]:
+def plain_lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file from `open_text`, each with its line feed; other carriage returns are spaces."""
+    return (line.replace("\r\n", "\n").replace("\r", " ") for line in file)
+
+
+class _Cells(Iterator[list[str]]):
+    """The cells of each row of CSV or TSV. A carriage return that ends no line is a space.
+
+    CSV has quotes as RFC 4180 says. TSV has none: a line is a row, and a quote is a letter. Since pandas and others
+    write quotes in TSV as well, they count in a line that is as long as the header says when they do, but not if one
+    is open at its end.
+    """
+
+    def __init__(self, file: TextIO, kind: str) -> None:
+        self._lines = plain_lines(file)
+        self._reader = None if kind == ".tsv" else csv.reader(self._lines, strict=True)
+        self._number, self._columns = 0, 0
+        self.delimiter = "," if self._reader else "\t"
+
+    @property
+    def line_num(self) -> int:
+        """How many lines have been read."""
+        return self._reader.line_num if self._reader else self._number
+
+    def __next__(self) -> list[str]:
+        if self._reader:
+            return next(self._reader)
+        line = next(self._lines).removesuffix("\n")
+        self._number += 1
+        if not line:
+            return []
+        cells = line.split("\t")
+        if '"' in line:
+            with contextlib.suppress(csv.Error):
+                quoted = next(csv.reader([line], delimiter="\t", strict=True))
+                cells = quoted if len(quoted) == (self._columns or len(quoted)) else cells
+        self._columns = self._columns or len(cells)
+        return cells
+
+
+def _header(path: Path, reader: _Cells) -> list[str]:
     csv.field_size_limit(_FIELD)
     try:
         names = [name.strip() for name in next(reader, [])]
@@ -100,9 +149,9 @@ def _header(path: Path, reader: Iterator[list[str]]) -> list[str]:
     return names
 
 
-def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
-    with _text(path) as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
+def _csv_rows(path: Path, kind: str) -> Iterator[Row]:
+    with open_text(path) as file:
+        reader = _Cells(file, kind)
         names = _header(path, reader)
         while True:
             start = reader.line_num + 1
@@ -123,7 +172,9 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
             values: dict[str, Any] = dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=False))
             reason = None
             if any(cells[len(names) :]):
-                reason = f"{len(cells)} cells, but {len(names)} columns; put quotes around what holds a {delimiter!r}"
+                reason = (
+                    f"{len(cells)} cells, but {len(names)} columns; put quotes around what holds a {reader.delimiter!r}"
+                )
             elif any(map(_not_utf8, cells)):
                 reason = "the row is not valid UTF-8"
             yield Row(f"line {reader.line_num}", values, reason)
@@ -148,7 +199,7 @@ def _line_rows(path: Path) -> Iterator[Row]:
 
 def _object(line: bytes, place: str) -> Row:
     try:
-        content = json.loads(line.decode("utf-8-sig"))
+        content = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_distinct)
     except UnicodeDecodeError as error:
         return Row(place, {}, f"the line is not valid UTF-8: {error}")
     except (ValueError, RecursionError) as error:
@@ -156,6 +207,14 @@ def _object(line: bytes, place: str) -> Row:
     if not isinstance(content, dict):
         return Row(place, {}, f"expected an object {{...}}, found a {type(content).__name__}")
     return Row(place, content)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        names = Counter(name for name, _ in pairs)
+        raise ValueError(f"it has several {[name for name, count in names.items() if count > 1]}")
+    return entries
 
 
 def _json_rows(path: Path) -> Iterator[Row]:

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.config import WebdatasetSource
-from pipeline.datasets.clip_benchmark import Class, class_number, named_classes
+from pipeline.datasets.cells import captions_of
+from pipeline.datasets.clip_benchmark import Class, class_of, named_classes, numbered_lines
 from pipeline.datasets.raw_files import located, matching, read_text, shown
 from pipeline.datasets.samples import Caption, Failure, Sample, Source
 from pipeline.datasets.tar_samples import TarSample, tar_samples
@@ -26,8 +26,8 @@ def webdataset(spec: WebdatasetSource) -> Source:
         if not name or name == _JSON:
             raise ConfigError(f"`captions` of {shown(spec.path)} holds {name!r}; write a member (txt) or json.FIELD.")
     archives = matching(spec.path)
-    names = [] if spec.classnames is None else read_text(located(spec.classnames)).splitlines()
-    classes = named_classes([name.strip() for name in names if name.strip()])
+    names = [] if spec.classnames is None else numbered_lines(read_text(located(spec.classnames)))
+    classes = named_classes(names)
     about = {"archives": len(archives), "classnames": [label.classname for label, _ in classes], "packages": {}}
     return Source(shown(spec.path), _samples(archives, spec, classes), about)
 
@@ -45,15 +45,21 @@ def _sample(sample: TarSample, archive: Path, spec: WebdatasetSource, classes: S
     place = f"{archive.name}: {sample.key}"
     try:
         picture = sample.picture()
-        captions = [Caption(text, spec.language) for name in spec.captions for text in _texts(sample, name)]
-        labels = []
+        labels, texts, problems = [], [], list(sample.problems)
+        for name in spec.captions:
+            good, wrong = _texts(sample, name)
+            texts += good
+            problems += wrong
+        captions = [Caption(text, spec.language) for text in texts]
         if classes and "cls" in sample.members:
-            label, named = classes[class_number(sample, len(classes))]
+            label, named = class_of(sample, classes)
             labels, captions = [label], captions or list(named)
+        elif not captions and len(problems) > len(sample.problems):
+            raise DataError("; ".join(problems))
     except DataError as error:
         return Failure(place, str(error))
     lacks = "" if captions or labels else _lacks(sample, spec)
-    return Sample(f"{archive.stem}/{sample.key}", picture, captions, labels, spec.split, sample.problems, place, lacks)
+    return Sample(f"{archive.stem}/{sample.key}", picture, captions, labels, spec.split, problems, place, lacks)
 
 
 def _lacks(sample: TarSample, spec: WebdatasetSource) -> str:
@@ -65,27 +71,15 @@ def _lacks(sample: TarSample, spec: WebdatasetSource) -> str:
     return f"looked for {', '.join(spec.captions)}; {sample.found()}{fields}"
 
 
-def _texts(sample: TarSample, name: str) -> list[str]:
-    """The captions under one name: a text member whole, or a string or list of strings in the JSON member."""
+def _texts(sample: TarSample, name: str) -> tuple[list[str], list[str]]:
+    """The captions under one name, and problems: a text member whole, or what a field of the JSON member holds."""
     if not name.startswith(_JSON):
-        return [sample.members[name].text()] if name in sample.members else []
+        return [sample.members[name].text()] if name in sample.members else [], []
     if "json" not in sample.members:
-        return []
+        return [], []
     try:
         content = json.loads(sample.members["json"].text())
     except (json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"its .json is not valid JSON: {error}") from error
     value = content.get(name.removeprefix(_JSON)) if isinstance(content, dict) else None
-    return texts_in(value)
-
-
-def texts_in(value: Any) -> list[str]:
-    """The captions in a field: a string, a list of strings, or nothing.
-
-    Raises:
-        DataError: it is something else.
-    """
-    values = value if isinstance(value, list | tuple) else [] if value is None else [value]
-    if wrong := [entry for entry in values if not isinstance(entry, str)]:
-        raise DataError(f"caption is a {type(wrong[0]).__name__}, not a text")
-    return list(values)
+    return captions_of(value)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config import Xtd10Source
+from pipeline.datasets.cells import lines_of
 from pipeline.datasets.raw_files import located, read_text
 from pipeline.datasets.samples import Caption, Picture, Sample, Source
 from pipeline.errors import ConfigError, SourceError
@@ -59,4 +60,4 @@ def _samples(names: Sequence[str], captions: Mapping[str, Sequence[str]], images
 
 
 def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in read_text(path).rstrip("\n").split("\n")]
+    return [line.strip() for line in lines_of(read_text(path).rstrip("\n"))]

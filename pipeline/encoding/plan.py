@@ -9,6 +9,7 @@ from pipeline.datasets.tables import read_table
 from pipeline.errors import StoreError
 from pipeline.features import ArraySpec
 from pipeline.features.shards import VALID
+from pipeline.languages import language_code
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,15 @@ def image_plan(index: Path, shard_rows: int) -> Plan:
 
 
 def text_plan(index: Path, languages: Sequence[str], shard_rows: int) -> tuple[Plan, dict[str, str]]:
-    """All texts of an index in the given languages (all if none are given), and the string of each id."""
+    """All texts of an index in the given languages (all if none are given), and the string of each id.
+
+    A language counts in any form of its code: "EN" and "en-US" are those in "en".
+    """
+    wanted = {*languages, *map(language_code, languages)}
     table = read_table(index / "texts.parquet", ["text_id", "text", "language"])
     strings: dict[str, str] = {}
     for identifier, text, language in zip(*(column.to_pylist() for column in table.columns), strict=True):
-        if not languages or language in languages:
+        if not languages or language in wanted:
             strings.setdefault(identifier, text)
     return Plan(tuple(strings), shard_rows), strings
 

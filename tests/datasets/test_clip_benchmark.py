@@ -65,6 +65,21 @@ def test_classes_that_share_a_key_stay_apart(tmp_path: Path) -> None:
     assert {row["concept"] for row in labels} == {"st. bernard", "st. gallen"}
 
 
+def test_an_empty_line_among_the_classes_keeps_its_number(tmp_path: Path) -> None:
+    spec = classification(tmp_path / "raw")
+    pack(tmp_path / "raw/train/0.tar", [(f"t{n}.{e}", c) for n in range(4) for e, c in members_of_class(n)])
+    (tmp_path / "raw/classnames.txt").write_text("far\u2028 away\r\n\nnear\x85by\nnext\n\n \n")
+    build_index(spec.model_copy(update={"splits": ("train",)}), tmp_path / "index", tmp_path)
+    labels = read_table(tmp_path / "index/labels.parquet").to_pylist()
+    assert [row["classname"] for row in labels] == ["far\u2028 away", "near\x85by", "next"]
+    failures = {row["key"]: row["reason"] for row in read_table(tmp_path / "index/failures.parquet").to_pylist()}
+    assert failures["train/0.tar: t1"] == "class 1 has no name: line 2 of the class names is empty"
+
+
+def members_of_class(number: int) -> list[tuple[str, bytes]]:
+    return [("png", picture(number)), ("cls", str(number).encode())]
+
+
 def test_several_captions_per_image(tmp_path: Path) -> None:
     root = tmp_path / "raw"
     pack(root / "test/0.tar", [("a.jpg", picture(0)), ("a.txt", "A cat.\n\n Ein Fröschlein \n".encode())])

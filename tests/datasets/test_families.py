@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.datasets.concepts import concept_key, concept_name
+from pipeline.datasets.concepts import caption_key, class_concepts, concept_key, concept_name
 from pipeline.datasets.families import Concept, find_families, overlap
 from pipeline.datasets.nouns import nouns, singular
 
@@ -82,11 +82,54 @@ def test_names_do_not_depend_on_order() -> None:
         ("A baby sheep (a lamb).", "baby sheep"),
         ("A", "a"),
         ("...", "..."),
+        ("St. Bernard dog. It helps.", "st. bernard dog"),
+        ("The bacterium E. coli. A rod.", "bacterium e. coli"),
+        ("Waitangi. A place.", "waitangi"),
     ],
 )
-def test_concept_keys(caption: str, key: str) -> None:
-    assert concept_key(caption) == key
+def test_keys_of_captions(caption: str, key: str) -> None:
+    assert caption_key(caption) == key
     assert concept_key(concept_name(caption)) == key
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("A Cat.", "cat"),
+        ("E. coli", "e. coli"),
+        ("St. Bernard", "st. bernard"),
+        ("Crane (bird)", "crane (bird)"),
+        ("No. 5. The scent", "no. 5. the scent"),
+        ("“Cat’s  paw”!", "cat's paw"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("A", "a"),
+        ("...", "..."),
+    ],
+)
+def test_keys_of_names(name: str, key: str) -> None:
+    assert concept_key(name) == key
+
+
+def test_names_with_abbreviations_are_families_of_their_own() -> None:
+    names = ("E. coli", "E. faecalis", "St. Bernard", "St. Pancras", "Dr. Pepper", "Dr. Zoidberg")
+    assert families(*names) == {concept_key(name): concept_key(name) for name in names}
+    assert len(set(families("St. Bernard", "a St. Bernard").values())) == 1
+
+
+def test_every_class_is_a_concept_of_its_own() -> None:
+    names = ["Cardigan", "tench", "cardigan", "crane", "A Tench!", "crane", "crane (2)", "Dr. No", "crane"]
+    expected = [
+        "Cardigan",
+        "tench",
+        "cardigan",
+        "crane",
+        "A Tench!",
+        "crane (2)",
+        "crane (2) (2)",
+        "dr. no",
+        "crane (3)",
+    ]
+    assert class_concepts(names) == expected
 
 
 def test_nouns() -> None:

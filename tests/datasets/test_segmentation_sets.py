@@ -201,3 +201,19 @@ def test_a_label_map_that_changed_is_refused(tmp_path: Path) -> None:
     palette_png(label_map(0, (0, 2)), folder / "SegmentationClass" / "2007_000033.png")
     with pytest.raises(DataError, match="has changed since it was indexed"):
         found.labels(found.pictures[0])
+
+
+def test_a_class_table_with_a_column_twice_is_refused(tmp_path: Path) -> None:
+    folder = write_mask_folder(tmp_path)
+    (folder / "classes.csv").write_text("value,classname,classname\n7,leaf,Blatt\n")
+    with pytest.raises(SourceError, match="has a column twice: .'value', 'classname', 'classname'"):
+        indexed("mask-folder", folder, tmp_path / "out")
+
+
+def test_class_names_have_languages_in_any_form_of_their_codes(tmp_path: Path) -> None:
+    folder = write_mask_folder(tmp_path)
+    table = (folder / "classes.csv").read_text().replace("class,en", "class,en-GB").replace(",de", ",DEU")
+    (folder / "classes.csv").write_text(table)
+    indexed("mask-folder", folder, tmp_path / "out")
+    classes = read_table(tmp_path / "out/classes.parquet")
+    assert set(classes["language"].to_pylist()) == {"en", "de"}

@@ -146,6 +146,26 @@ def test_a_data_set_for_transfer_holds_nothing_out(make_index: Callable[..., Pat
     assert read_table(tmp_path / "out" / "pairs.parquet").num_rows == 206
 
 
+def test_a_picture_that_is_trained_on_is_not_tested_for_transfer(
+    make_index: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders = {"other": make_index("other", NOUNS), "own": make_index("own", [*NOUNS[:40], "zebra"], first=20)}
+    about = json.loads((folders["own"] / "about.json").read_text()) | {"transfer": True}
+    (folders["own"] / "about.json").write_text(json.dumps(about))
+    summary = build_splits(folders, PARAMS, 0, tmp_path / "index/out")
+    other = {row["image_id"]: row for row in rows_of(tmp_path / "index/out", "other")}
+    own = rows_of(tmp_path / "index/out", "own")
+    shared = [row for row in own if row["image_id"] in other]
+    assert len(shared) == 41
+    for column in ("split_0", "split_1", "split_2"):
+        for row in own:
+            trained_on = row in shared and other[row["image_id"]][column] == "train"
+            assert row[column] == ("train" if trained_on else "test")
+    number = sum(any(other[row["image_id"]][f"split_{repeat}"] == "train" for repeat in range(3)) for row in shared)
+    assert summary["trained_on"] == {"own": number}
+    assert f"{number} pictures of own are trained on in some repeat, and not tested there" in caplog.text
+
+
 def test_contradicting_splits_go_to_the_held_out_side(make_index: Callable[..., Path], tmp_path: Path) -> None:
     folders = {
         "a": make_index("a", ["A zebra."], first=500, split="test"),

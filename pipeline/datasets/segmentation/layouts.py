@@ -10,6 +10,7 @@ from pipeline.config import SegmentationSource
 from pipeline.datasets.raw_files import pictures_in
 from pipeline.datasets.segmentation.names import CONTEXT, LANGUAGES, VOC
 from pipeline.errors import SourceError
+from pipeline.languages import language_code
 
 KINDS = ("class", "background", "void")
 _ADE20K_SPLITS = {"val": "validation", "train": "training"}
@@ -146,6 +147,8 @@ def _class_table(path: Path) -> Iterator[ClassName]:
     header = [name.strip() for name in reader.fieldnames or ()]
     if not {"value", "classname"} <= set(header) <= {"value", "classname", "kind", "language"}:
         raise SourceError(f"{path} has the columns {header}; expected value,classname and optionally kind,language.")
+    if len(set(header)) < len(header):
+        raise SourceError(f"{path} has a column twice: {header}.")
     reader.fieldnames = header
     for row in reader:
         value, kind = (row["value"] or "").strip(), (row.get("kind") or "").strip() or "class"
@@ -154,7 +157,8 @@ def _class_table(path: Path) -> Iterator[ClassName]:
                 f"{path}: {value!r}, {row['classname']!r}, {kind!r} is not a whole number, a name and one of "
                 f"{', '.join(KINDS)}."
             )
-        yield ClassName(int(value), row["classname"].strip(), kind, (row.get("language") or "").strip() or "en")
+        code = (row.get("language") or "").strip() or "en"
+        yield ClassName(int(value), row["classname"].strip(), kind, language_code(code) or code)
 
 
 def _lines(path: Path, form: str) -> list[str]:
