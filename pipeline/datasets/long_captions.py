@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.config import LongCaptionSource
 from pipeline.datasets.cells import is_null, text_of
 from pipeline.datasets.raw_files import hidden, located, pictures_in, read_json, read_text
-from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, split_named
+from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, fields_in, split_named
 from pipeline.datasets.table_rows import rows_of
 from pipeline.errors import DataError, SourceError
 
@@ -46,13 +46,17 @@ def _dci(root: Path, roles: Sequence[str], left_out: Counter[str]) -> Iterator[S
             raise SourceError(f"{folder / 'splits.json'}: expected a mapping of splits to lists of files.")
         split_of = {Path(str(file)).stem: split_named(name) for name, files in splits.items() for file in files}
     for path in _ending(annotations, ".json", left_out):
+        entry: Any = {}
         try:
             entry = read_json(path)
             written = [entry[name] for name in ("short_caption", "extra_caption")]
             short, extra = ("" if is_null(value) else text_of(value, "caption").strip() for value in written)
             picture = Picture(folder / "photos" / text_of(entry["image"], "image"))
         except (SourceError, DataError, KeyError, TypeError) as error:
-            yield Failure(path.name, f"expected image, short_caption and extra_caption: {error}")
+            reason = f"expected image, short_caption and extra_caption: {error}"
+            yield Failure(
+                path.name, reason if isinstance(error, SourceError | DataError) else reason + fields_in(entry)
+            )
             continue
         captions = _in_roles(f"{short}\n{extra}".strip(), roles) + ([Caption(short)] if short and extra else [])
         yield Sample(path.stem, picture, captions, (), split_of.get(path.stem), place=path.name)
@@ -63,7 +67,9 @@ def _docci(root: Path, roles: Sequence[str], _left_out: Counter[str]) -> Iterato
     for row in rows_of(root / _DESCRIPTIONS, ()):
         missing = [name for name in ("image_file", "description") if not isinstance(row.values.get(name), str)]
         if row.reason is not None or missing:
-            yield Failure(f"{_DESCRIPTIONS}, {row.place}", row.reason or f"without {' and '.join(missing)}")
+            yield Failure(
+                f"{_DESCRIPTIONS}, {row.place}", row.reason or f"without {' and '.join(missing)}{fields_in(row.values)}"
+            )
             continue
         name: Any = row.values["image_file"]
         split = split_named(str(row.values.get("split") or "").removeprefix("qual_"))

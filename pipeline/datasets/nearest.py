@@ -28,6 +28,19 @@ def same_file(path: Path) -> Path | None:
     return found if found.is_file() else None
 
 
+def first_there(*paths: Path) -> Path:
+    """The first of several paths that exists, in either Unicode form; else the first, for the message."""
+    for path in paths:
+        try:
+            if path.exists():
+                return path
+            if there := same_file(path):
+                return there
+        except (OSError, ValueError):  # too long a name, a zero byte
+            continue
+    return paths[0]
+
+
 class Missing:
     """Reasons that paths do not exist; of the first hundred also the nearest that exists, which takes a search."""
 

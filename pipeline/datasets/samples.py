@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+_FIELDS = 20  # that a message lists
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {
     **{name: name for name in SPLITS},
@@ -121,6 +122,14 @@ def readable(text: str) -> str:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def fields_in(value: Any) -> str:
+    """What an entry of JSON holds in place of the fields expected, for messages."""
+    if not isinstance(value, dict):
+        return f"; found a {type(value).__name__}, not an object"
+    names = ", ".join(map(str, list(value)[:_FIELDS])) or "none"
+    return f"; its fields are {names}{', ...' if len(value) > _FIELDS else ''}"
 
 
 def wrong_with_names(*names: str | None) -> str | None:

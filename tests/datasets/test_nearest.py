@@ -1,11 +1,13 @@
 """Paths that do not exist as written: another Unicode form is the same name, the rest is explained."""
 
+import json
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline.config import FolderSource, ImageFolderSource
+from pipeline.config import CaptionFileSource, FolderSource, ImageFolderSource, LongCaptionSource
 from pipeline.datasets.decode import ImageTable
 from pipeline.datasets.index import build_index
 from pipeline.datasets.nearest import Missing
@@ -77,3 +79,52 @@ def test_texts_beside_pictures_in_the_other_form(tmp_path: Path) -> None:
     write(tmp_path / "raw" / f"{name}.jpg", photo(0))
     spec = ImageFolderSource(source="image-folder", path=str(tmp_path / "raw"), captions="beside", labels="none")
     assert build_index(spec, tmp_path / "index", tmp_path)["counts"]["texts"] == 1
+
+
+def coco(images: list[Any], root: Path, **more: Any) -> tuple[list[str], dict[str, str]]:
+    """Keys, and the reason of each failure, of annotations beside the pictures in `root`."""
+    write(root / "captions.json", json.dumps({"images": images, **more}))
+    path = str(root / "captions.json")
+    spec = CaptionFileSource(source="coco", annotations=path, images=str(root), max_failure_rate=1.0)
+    build_index(spec, root / "index", root)
+    failures = {row["key"]: row["reason"] for row in read_table(root / "index/failures.parquet").to_pylist()}
+    return read_table(root / "index/images.parquet")["key"].to_pylist(), failures
+
+
+def test_karpathy_in_the_other_form_too_long_and_without_its_fields(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD"))  # type: ignore[arg-type]
+    write(tmp_path / "val2014" / decomposed, photo(1))
+    said = {"sentences": [{"raw": "a kite"}], "filepath": "val2014"}
+    images = [{"filename": name, **said} for name in (composed, "x" * 300, "zero\0.jpg")]
+    keys, failures = coco([*images, {"file": "a.jpg", "captions": []}, [1]], tmp_path)
+    assert keys == [composed]
+    assert "File name too long" in failures[f"captions.json, image 1: {'x' * 300}"]
+    assert "holds a zero byte" in failures["captions.json, image 2: zero\0.jpg"]
+    assert failures["captions.json, image 3"].endswith("KeyError 'filename'; its fields are file, captions")
+    assert failures["captions.json, image 4"].endswith("; found a list, not an object")
+
+
+def test_official_annotations_too_long_and_without_their_fields(tmp_path: Path) -> None:
+    write(tmp_path / "a.jpg", photo(0))
+    images = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "x" * 300}, {"id": 3, "name": "b"}]
+    said = [{"image_id": n, "caption": "a kite"} for n in (1, 2)] + [{"image": 1, "text": "x"}]
+    keys, failures = coco(images, tmp_path, annotations=said)
+    assert keys == ["a.jpg"]
+    assert failures["captions.json, annotation 2"].endswith("; its fields are image, text")
+    assert failures["captions.json, image 2"].endswith("; its fields are id, name")
+    assert any("File name too long" in reason for reason in failures.values())
+
+
+def test_dci_and_docci_list_the_fields_that_are_there(tmp_path: Path) -> None:
+    write(tmp_path / "photos/a.jpg", photo(0))
+    good = {"image": "a.jpg", "short_caption": "x", "extra_caption": "y"}
+    write(tmp_path / "annotations/a.json", json.dumps(good))
+    write(tmp_path / "annotations/b.json", json.dumps({"image": "a.jpg", "caption": "x"}))
+    write(tmp_path / "images/a.jpg", photo(0))
+    rows = [{"image_file": "a.jpg", "description": "x"}, {"file": "a.jpg", "description": "x"}]
+    write(tmp_path / "docci_descriptions.jsonlines", "".join(json.dumps(row) + "\n" for row in rows))
+    for source, fields in (("dci", "image, caption"), ("docci", "file, description")):
+        spec = LongCaptionSource(source=source, path=str(tmp_path), max_failure_rate=1.0)  # type: ignore[arg-type]
+        build_index(spec, tmp_path / "index", tmp_path)
+        (failure,) = read_table(tmp_path / "index/failures.parquet").to_pylist()
+        assert failure["reason"].endswith(f"; its fields are {fields}")
