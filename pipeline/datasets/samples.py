@@ -2,7 +2,7 @@
 
 import errno
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ def readable(text: str) -> str:
 
 def fields_in(value: Any) -> str:
     """What an entry of JSON holds in place of the fields expected, for messages."""
-    if not isinstance(value, dict):
+    if not isinstance(value, Mapping):
         return f"; found a {type(value).__name__}, not an object"
     names = ", ".join(map(str, list(value)[:_FIELDS])) or "none"
     return f"; its fields are {names}{', ...' if len(value) > _FIELDS else ''}"

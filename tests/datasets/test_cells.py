@@ -243,7 +243,8 @@ def test_classes_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         used = {"image": "image", "caption": None, "concept": name}
         spec = HubSource(source="hub", path=str(tmp_path / "raw"), splits=("train",), columns=used, **SHARED)  # type: ignore[arg-type]
         _, failures = build(spec, tmp_path / name)
-        assert list(failures.values()) == ["no caption and no label"] * 2
+        lacks = f"no caption and no label; looked for {name}; its fields are image, {name}"
+        assert list(failures.values()) == [lacks] * 2
         found[name] = rows_of(tmp_path / name)
     assert found["label"] == {"0.png": (["saw"], ["saw"], ["saw"])}
     assert found["labels"] == {"0.png": (["saw", "cat"], ["saw", "cat"], ["saw", "cat"])}
