@@ -191,7 +191,7 @@ JSON_LINES: dict[bytes, str | None] = {
     b'{"image": "a.jpg", "caption": 7}': "caption is a int, not a text",
     b'{"image": "a.jpg", "caption": {"en": "x"}}': "caption is a dict, not a text",
     b'{"image": "a.jpg", "caption": "\\ud800"}': "caption is not valid UTF-8",
-    b'{"image": "a.jpg", "caption": null}': "no caption and no label; looked for caption; its fields are image, cap",
+    b'{"image": "a.jpg", "caption": null}': "no caption and no label; looked for caption; its fields are image",
     b'{"image": "a.jpg", "text": "x"}': "no caption and no label; looked for caption; its fields are image, text",
     b'{"caption": "x"}': "no file named",
     b'{"image": 5, "caption": "x"}': "found a int",
