@@ -71,15 +71,14 @@ def require_columns(where: str, header: list[str] | None, columns: Columns) -> N
     Raises:
         SourceError: it lacks some, and the message lists both; or it has one twice.
     """
+    if header is None:
+        return
     used = {name for names in named_columns(columns).values() for name in names}
-    missing = used - set(header or ())
-    if repeated := sorted(name for name in used if header is not None and header.count(name) > 1):
+    if repeated := sorted(name for name in used if header.count(name) > 1):
+        raise SourceError(f"{where} has several columns {', '.join(repeated)}. Rename all but one; it has {header}.")
+    if missing := used - set(header):
         raise SourceError(
-            f"{where} has several columns {', '.join(repeated)}. Rename all but one; it has {list(header or ())}."
-        )
-    if header is not None and missing:
-        raise SourceError(
-            f"{where} lacks the columns {sorted(missing)}; it has {list(header)}. Name yours under `columns` of this "
+            f"{where} lacks the columns {sorted(missing)}; it has {header}. Name yours under `columns` of this "
             "data set in params.yaml, for example columns: {image: path, caption: title}; null if there is none."
         )
 
