@@ -1,6 +1,7 @@
 """Samples of a webdataset archive: neighbouring members that share a key, read in order and never unpacked."""
 
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,12 +89,15 @@ class TarSample:
         return f"its files are {', '.join(f'.{name}' for name in self.members)}{apart if self.again else ''}"
 
 
-def tar_samples(archive: Path) -> Iterator[TarSample | Failure]:
+def tar_samples(archive: Path, left_out: Counter[str] | None = None) -> Iterator[TarSample | Failure]:
     """The samples of an uncompressed tar in order.
 
     Nothing is extracted. Links, devices and names that lead out of the archive are failures; folders and files
     without an extension are skipped. A truncated archive is a failure after its complete samples. An archive that was
     appended by `cat` is read as well.
+
+    Args:
+        left_out: counts the files that are skipped, by reason.
 
     Raises:
         SourceError: the archive is missing, is not a tar, or is compressed.
@@ -107,7 +111,7 @@ def tar_samples(archive: Path) -> Iterator[TarSample | Failure]:
         ) from error
     with opened:
         sample, parts = TarSample("", {}), set[int]()
-        for member in _members(opened, archive):
+        for member in _members(opened, archive, Counter() if left_out is None else left_out):
             if isinstance(member, Failure):
                 yield member
                 continue
@@ -128,7 +132,9 @@ def tar_samples(archive: Path) -> Iterator[TarSample | Failure]:
             yield sample
 
 
-def _members(opened: tarfile.TarFile, archive: Path) -> Iterator[tuple[str, str, Member | None] | Failure]:
+def _members(
+    opened: tarfile.TarFile, archive: Path, left_out: Counter[str]
+) -> Iterator[tuple[str, str, Member | None] | Failure]:
     """Key, extension and place of each plain file; None for its place where another archive was appended."""
     file = opened.fileobj
     assert file is not None, "an archive that is open for reading has a file"
@@ -158,6 +164,8 @@ def _members(opened: tarfile.TarFile, archive: Path) -> Iterator[tuple[str, str,
             key = f"{folder}/{stem}" if folder else stem
             place = Member(archive, entry.offset_data, entry.size, _reading(file, entry.offset_data, entry.size))
             yield key, extension.lower(), place
+        elif entry.isreg():
+            left_out["hidden" if name.startswith(".") else "in a tar, without an extension"] += 1
 
 
 def _behind(file: Any, offset: int) -> int | None:

@@ -108,3 +108,12 @@ def test_signs_of_patterns_in_the_name_of_a_folder(name: str, tmp_path: Path) ->
     write_tar(tmp_path / "laion 2/2.tar", pair("2", 2))
     for pattern in (f"{name}/*.tar", f"{name}/{{0..1}}.tar", f"{name}/[01].tar"):
         assert build(tmp_path, pattern) == (["0/0", "1/1"], {})
+
+
+def test_members_that_are_no_part_of_a_sample_are_counted(tmp_path: Path) -> None:
+    others = [("README", b"x"), ("a/LICENSE", b"x"), ("._0.jpg", b"x"), ("__MACOSX/._0.txt", b"x")]
+    write_tar(tmp_path / "0.tar", [*pair("0", 0), *others])
+    spec = WebdatasetSource(source="webdataset", path=f"{tmp_path}/*.tar")
+    tally = build_index(spec, tmp_path / "index", tmp_path)["tally"]
+    assert tally["left_out"] == {"in a tar, without an extension": 2, "hidden": 2}
+    assert (tally["read"], tally["used"]) == (1, 1)
