@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.config import IndexSettings
 from pipeline.datasets.index import build_index
 from pipeline.datasets.tables import read_table
+from pipeline.datasets.tally import table_of
 from pipeline.languages import language_lines
 from pipeline.paths import index_folder
 from stages.entry import run
@@ -21,6 +22,10 @@ def index(settings: IndexSettings) -> None:
     about = build_index(settings.dataset, folder, work_folder() / "downloads", work_folder())
     counts = about["counts"]
     print(f"{item}: {counts['images']} images, {counts['texts']} texts, {counts['concepts']} concepts")
+    if "tally" in about:
+        print(*table_of(about["tally"]), sep="\n")
+        if stray := about.get("outside_of_splits"):
+            print(f"{item}: the folders {', '.join(stray)} are beside those of the splits; their pictures are failures")
     for line in language_lines(about["texts_per_language"]):
         print(f"{item}: {line}")
     if counts["failures"]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from pipeline.datasets.own_splits import settle_splits
+from pipeline.datasets.samples import readable
 from pipeline.datasets.spool import Digests, Spool, digest
 from pipeline.datasets.tables import FAILURES, IMAGES, LABELS, PAIRS, TEXTS, image_id, text_id
 from pipeline.errors import DataError
@@ -22,6 +23,7 @@ ARCHIVE = "images.tar"
 _HEADER = 512  # bytes before a member's data in a POSIX tar; names stay far below the 100 bytes it holds
 _REMEMBERED = 1 << 18  # ids of the archive kept in memory; a picture that recurs after more than these is stored again
 _SHOWN = 8  # failures kept for messages
+_LONGEST = 1000  # characters of a key or reason; a cell of base64 may stand in place of a path
 
 
 class IndexBuilder:
@@ -165,7 +167,8 @@ class IndexBuilder:
         self._splits.append([digest(image, split or "")])
 
     def fail(self, key: str, reason: str) -> None:
-        """Record what could not be indexed, and why."""
+        """Record what could not be indexed, and why; both are made valid UTF-8 of at most `_LONGEST` characters."""
+        key, reason = (_short(readable(text)) for text in (key, reason))
         failures = self._tables["failures"]
         failures.add(hashlib.blake2b(len(failures).to_bytes(8, "big"), digest_size=16).digest(), (key, reason))
         if len(self._first_failures) < _SHOWN:
@@ -208,9 +211,28 @@ class IndexBuilder:
             "failures": rows["failures"],
         }
         languages = _counted(self._folder / "texts.parquet", "language")
-        about = {"available": True, "reason": None, **about, "counts": counts, "texts_per_language": languages}
+        about = {
+            "available": True,
+            "reason": None,
+            **_readable(about),
+            "counts": counts,
+            "texts_per_language": languages,
+        }
         write_json(about, self._folder / "about.json")
         return about
+
+
+def _readable(value: Any) -> Any:
+    """The value with every text in it as valid UTF-8; JSON would refuse it otherwise, after all the work."""
+    if isinstance(value, dict):
+        return {_readable(key): _readable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_readable(inner) for inner in value]
+    return readable(value) if isinstance(value, str) else value
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
 
 
 def _counted(path: Path, column: str) -> dict[str, int]:

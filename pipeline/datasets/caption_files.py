@@ -13,8 +13,9 @@ from typing import Any
 
 from pipeline.config import CaptionFileSource
 from pipeline.datasets.cells import captions_of, text_of
+from pipeline.datasets.nearest import first_there
 from pipeline.datasets.raw_files import located, matching, read_json, shown
-from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, split_named
+from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, fields_in, split_named
 from pipeline.datasets.table_rows import open_text, plain_lines
 from pipeline.errors import DataError, SourceError
 
@@ -44,7 +45,9 @@ def _samples(files: list[Path], folder: Path, split: str | None) -> Iterator[Sam
             continue
         content = read_json(file)
         if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-            raise SourceError(f"{file}: expected Karpathy's or COCO's JSON, with a list of `images`.")
+            raise SourceError(
+                f"{file}: expected Karpathy's or COCO's JSON, with a list of `images`{fields_in(content)}."
+            )
         if isinstance(content.get("annotations"), list):
             yield from _official(content, file, folder, split)
         else:
@@ -59,7 +62,8 @@ def _karpathy(content: Mapping[str, Any], file: Path, folder: Path, split: str |
             inside, written = (text_of(image.get(field) or "", field) for field in ("filepath", "split"))
             texts, problems = captions_of([sentence["raw"] for sentence in image["sentences"]])
         except (KeyError, TypeError, AttributeError) as error:
-            yield Failure(place, f"expected filename, split and sentences with raw: {type(error).__name__} {error}")
+            expected = f"expected filename, split and sentences with raw: {type(error).__name__} {error}"
+            yield Failure(place, expected + fields_in(image))
             continue
         except DataError as error:
             yield Failure(place, str(error))
@@ -67,10 +71,9 @@ def _karpathy(content: Mapping[str, Any], file: Path, folder: Path, split: str |
         if problems and not texts:
             yield Failure(f"{place}: {name}", "; ".join(problems))
             continue
-        path = folder / inside / name
         captions = [Caption(text) for text in texts]
         image_split = split or split_named(written)
-        picture = Picture(path if path.exists() else folder / name)
+        picture = Picture(first_there(folder / inside / name, folder / name))
         yield Sample(name, picture, captions, (), image_split, problems, place=f"{place}: {name}")
 
 
@@ -80,7 +83,9 @@ def _official(content: Mapping[str, Any], file: Path, folder: Path, split: str |
         try:
             captions[entry["image_id"]].append(Caption(text_of(entry["caption"], "caption")))
         except (KeyError, TypeError) as error:
-            yield Failure(f"{file.name}, annotation {number}", f"expected image_id and caption: {error}")
+            yield Failure(
+                f"{file.name}, annotation {number}", f"expected image_id and caption: {error}{fields_in(entry)}"
+            )
         except DataError as error:
             yield Failure(f"{file.name}, annotation {number} of image {entry['image_id']}", str(error))
     named = _COCO_NAME.search(file.name)
@@ -92,16 +97,16 @@ def _official(content: Mapping[str, Any], file: Path, folder: Path, split: str |
             identity, name = image["id"], text_of(image["file_name"], "file_name")
             again = identity in seen
         except (KeyError, TypeError, DataError) as error:
-            yield Failure(place, f"expected id and file_name: {error}")
+            yield Failure(
+                place, f"expected id and file_name: {error}{'' if isinstance(error, DataError) else fields_in(image)}"
+            )
             continue
         if again:
             yield Failure(f"{place}: {name}", f"a second image of id {identity}; the first is taken")
             continue
         seen.add(identity)
         inside = _COCO_NAME.search(name) or named
-        path = folder / name
-        if inside and not path.exists() and (folder / inside[0] / name).exists():
-            path = folder / inside[0] / name
+        path = first_there(folder / name, *([folder / inside[0] / name] if inside else []))
         yield Sample(name, Picture(path), captions.pop(identity, []), (), file_split, place=f"{place}: {name}")
     for identity in captions:
         yield Failure(f"{file.name}, image id {identity}", "captions of an image that is not listed")

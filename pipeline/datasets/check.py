@@ -4,11 +4,12 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.datasets.decode import check_image
 from pipeline.datasets.known import Checked, KnownImages
+from pipeline.datasets.nearest import Missing, same_file
 from pipeline.datasets.samples import Failure, Picture, Sample
 from pipeline.datasets.tables import image_id
 from pipeline.errors import DataError
@@ -61,15 +62,16 @@ def checked(items: Iterable[Item], known: KnownImages, whole: bool) -> Iterator[
 def _blocks(items: Iterable[Item], known: KnownImages) -> Iterator[_Block]:
     """Items in blocks; pictures without a cached result have been read."""
     recent: OrderedDict[_Place, _Slot] = OrderedDict()
-    block, held = _Block(), 0
+    block, held, missing = _Block(), 0, Missing()
     for item in items:
         slot = _Slot()
         if isinstance(item, Sample):
+            item = _existing(item)
             place = None if item.picture.path is None else (item.picture.path, item.picture.offset, item.picture.length)
             if place is not None and place in recent:
                 slot = recent[place]
             else:
-                held += _take(item.picture, slot, block, known)
+                held += _take(item.picture, slot, block, known, missing)
                 if place is not None:
                     recent[place] = slot
                     if len(recent) > _RECENT:
@@ -81,7 +83,19 @@ def _blocks(items: Iterable[Item], known: KnownImages) -> Iterator[_Block]:
     yield block
 
 
-def _take(picture: Picture, slot: _Slot, block: _Block, known: KnownImages) -> int:
+def _existing(item: Sample) -> Sample:
+    """The sample with the path that exists, where it is written in another Unicode form."""
+    path = item.picture.path
+    if path is None or item.picture.fetch is not None or str(path).isascii() or os.path.lexists(path):
+        return item
+    try:
+        there = same_file(path)
+    except (OSError, ValueError):
+        return item
+    return item if there is None else replace(item, picture=replace(item.picture, path=there))
+
+
+def _take(picture: Picture, slot: _Slot, block: _Block, known: KnownImages, missing: Missing) -> int:
     """Fill the slot from the cache, or read the picture for a check; returns the bytes held for it."""
     place = known.place(picture)
     slot.result = known.get(place)
@@ -90,7 +104,10 @@ def _take(picture: Picture, slot: _Slot, block: _Block, known: KnownImages) -> i
     try:
         content = picture.read()
     except OSError as error:
-        slot.result = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        if isinstance(error, FileNotFoundError) and picture.path is not None:
+            slot.result = missing.reason(picture.path)
+        else:
+            slot.result = f"cannot be read: {error.strerror}"
         return 0
     except (DataError, ValueError) as error:  # a truncated archive; a path with a zero byte
         slot.result = f"cannot be read: {error}"

@@ -75,7 +75,7 @@ def _labels_and_captions(sample: TarSample, classes: Sequence[Class]) -> tuple[S
         label, captions = class_of(sample, classes)
         return [label], captions
     if "txt" not in sample.members:
-        raise DataError("no .txt file with captions")
+        raise DataError(f"no .txt file with captions; {sample.found()}")
     captions = [Caption(line) for line in lines_of(sample.members["txt"].text()) if line.strip()]
     if not captions:
         raise DataError("no caption")
@@ -89,7 +89,7 @@ def class_of(sample: TarSample, classes: Sequence[Class]) -> Class:
         DataError: there is no such member, or no class has its number, or a name.
     """
     if "cls" not in sample.members:
-        raise DataError("no .cls file with the number of its class")
+        raise DataError(f"no .cls file with the number of its class; {sample.found()}")
     written = sample.members["cls"].text().strip()
     if not written.isdecimal() or not written.isascii() or int(written) >= len(classes):
         raise DataError(f"class {written[:20]!r}; classnames.txt has the numbers 0 to {len(classes) - 1}")

@@ -8,16 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from pipeline.datasets.disguise import seems_to_be, without_text
+from pipeline.datasets.grey import DEEP, eight_bits
 from pipeline.datasets.tables import image_id, read_table
 from pipeline.errors import DataError
 
 _BACKGROUND = (255, 255, 255, 255)  # behind transparent pixels
 MAX_ASPECT = 100  # longer to shorter side; resizing the shorter one to 224 pixels then makes at most 5 megapixels
 _ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _READ = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "SGI", "TIFF", "WEBP")
-_DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def read_bytes(row: Mapping[str, Any], index_folder: Path) -> bytes:
@@ -42,7 +52,7 @@ def read_bytes(row: Mapping[str, Any], index_folder: Path) -> bytes:
 
 
 def decode_rgb(content: bytes) -> Image.Image:
-    """Decode an image file as RGB: upright by its EXIF tag, transparency over white, 16-bit grey scaled to 8 bits.
+    """Decode an image file as RGB: upright by its EXIF tag, transparency over white, deep grey in 8 bits (`grey`).
 
     For an animation, the first frame is used.
 
@@ -69,7 +79,7 @@ def check_image(content: bytes, whole: bool = True) -> tuple[tuple[int, int], st
         if whole:
             image.load()
             return upright_rgb(image).size, form
-        turned = _orientation(image) in _QUARTER_TURNS
+        turned = _orientation(image) in _QUARTER_TURNS and image.format != "TIFF"  # of which Pillow gives it upright
         return (image.size[::-1] if turned else image.size), form
 
 
@@ -79,7 +89,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
     try:
         if not content:
             raise DataError("empty file")
-        with Image.open(io.BytesIO(content), formats=_formats()) as image:
+        with Image.open(io.BytesIO(without_text(content)), formats=_formats()) as image:
             shorter, longer = sorted(image.size)
             if Image.MAX_IMAGE_PIXELS and shorter * longer > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError
@@ -91,7 +101,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise DataError(f"too many pixels (more than {Image.MAX_IMAGE_PIXELS})") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"not an image of a known format{_disguise(content)}") from error
+        raise DataError(f"not an image of a known format{seems_to_be(content)}") from error
     except Exception as error:  # decoders raise all sorts of errors on malformed bytes
         raise DataError(f"damaged image ({error or type(error).__name__})") from error
 
@@ -103,8 +113,8 @@ def decode_labels(content: bytes) -> np.ndarray:
         DataError: not an image, damaged, or of several channels.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.mode not in ("P", "L", "1", *_DEEP_GREY):
+        with Image.open(io.BytesIO(without_text(content))) as image:
+            if image.mode not in ("P", "L", "1", *DEEP):
                 raise DataError(f"a label map has one channel; this one is of mode {image.mode}")
             return np.asarray(image).astype(np.int64)
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
@@ -118,18 +128,16 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _READ if name in Image.OPEN)
 
 
-def _disguise(content: bytes) -> str:
-    """What a file that is not an image may be instead, for the message."""
-    head = content[:1024].lstrip().lower()
-    for kind, marks in (("SVG", (b"<svg",)), ("HTML", (b"<!doctype html", b"<html")), ("a PDF", (b"%pdf",))):
-        if any(mark in head for mark in marks):
-            return f" (it looks like {kind})"
-    return ""
-
-
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB, as `decode_rgb` makes it; an unreadable EXIF block is ignored."""
-    return _as_rgb(ImageOps.exif_transpose(image) if _orientation(image) is not None else image)
+    """A picture of any mode as RGB, as `decode_rgb` makes it; an unreadable EXIF block is ignored.
+
+    Raises:
+        DataError: it has more than 8 bits and no known range (`grey`).
+    """
+    image.load()  # Pillow turns a TIFF here, and drops its tag
+    orientation = _orientation(image)
+    rgb = _as_rgb(image)
+    return rgb if orientation not in _TURNS else rgb.transpose(_TURNS[orientation])
 
 
 def _orientation(image: Image.Image) -> int | None:
@@ -142,13 +150,8 @@ def _orientation(image: Image.Image) -> int | None:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in _DEEP_GREY:
-        values = np.asarray(image).astype(np.int64)  # 0 to 65535
-        return Image.fromarray(np.clip(values >> 8, 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0  # floats are read as 0 to 1, else as 0 to 255
-        return Image.fromarray(np.clip(values * scale, 0, 255).round().astype(np.uint8)).convert("RGB")
+    if image.mode in (*DEEP, "F"):
+        return eight_bits(image).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, _BACKGROUND), layer).convert("RGB")

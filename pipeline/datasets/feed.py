@@ -1,6 +1,5 @@
 """Turns samples into an index: checks every picture and caption, and lists what is bad with the reason."""
 
-from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from tqdm import tqdm
@@ -9,7 +8,8 @@ from pipeline.config import RawSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.check import Item, Result, checked
 from pipeline.datasets.known import KnownImages
-from pipeline.datasets.samples import Caption, Failure, Sample
+from pipeline.datasets.samples import Caption, Failure, Sample, Source, wrong_with_names
+from pipeline.datasets.tally import Tally
 from pipeline.errors import SourceError
 from pipeline.languages import language_code
 
@@ -18,41 +18,61 @@ EARLY = 1000  # samples before which a source is not abandoned
 SMALL = 100  # a smaller source may have as many failures as one of this size
 
 
-def feed(samples: Iterable[Item], builder: IndexBuilder, limits: RawSource, where: str, known: KnownImages) -> int:
-    """Index samples in their order, in memory that does not grow with their number; returns how many there were.
+def feed(source: Source, builder: IndexBuilder, limits: RawSource, known: KnownImages) -> Tally:
+    """Index samples in their order, in memory that does not grow with their number; returns what became of them.
 
     Pictures are checked by a thread per core. A picture in a file is referred to in place, others are stored in the
     index. A bad caption is left out and listed, and so is a sample without a usable picture, or without a caption
     and label.
 
     Args:
-        where: the source, for messages.
         known: the results of earlier runs.
 
     Raises:
         SourceError: more samples failed than the limits allow, or none is good; the first reasons are named.
     """
-    seen, failed, fed = 0, 0, 0
-    wanted = islice(samples, limits.limit or None)
+    tally, where, failed = Tally(left_out=source.left_out), source.where, 0
+    wanted = map(_named, islice(source.samples, limits.limit or None))
     for item, result in tqdm(checked(wanted, known, limits.check == "decode"), desc=where, unit="row", mininterval=1):
-        seen += 1
-        if isinstance(item, Failure):
-            builder.fail(item.key, item.reason)
-            failed += 1
-        elif _fed(item, result, builder):
-            fed += 1
-        else:
-            failed += 1
-        if failed > limits.max_failure_rate * max(seen, EARLY):
-            _stop(where, failed, f"{seen} samples so far", limits, builder)
-    if not fed:
+        tally.read += 1
+        reason = _recorded(item, builder) if isinstance(item, Failure) else _fed(item, result, builder)
+        if reason is None:
+            tally.used += 1
+            continue
+        tally.fail(reason)
+        failed += 1
+        if failed > limits.max_failure_rate * max(tally.read, EARLY):
+            _stop(where, failed, f"{tally.read} samples so far", limits, builder)
+    if not tally.used:
         raise SourceError(
-            f"{where}: none of {seen} samples could be indexed."
-            + (f" First reasons: {builder.first_failures()}" if failed else "")
+            f"{where}: none of {tally.read} samples could be indexed."
+            + (f" First reasons: {builder.first_failures()}." if failed else "")
+            + _others(tally)
         )
-    if failed > limits.max_failure_rate * max(seen, SMALL):
-        _stop(where, failed, f"{seen} samples", limits, builder)
-    return seen
+    if failed > limits.max_failure_rate * max(tally.read, SMALL):
+        _stop(where, failed, f"{tally.read} samples", limits, builder)
+    return tally
+
+
+def _others(tally: Tally) -> str:
+    """What lies there in place of samples."""
+    listed = ", ".join(f"{number} x {reason}" for reason, number in tally.left_out.most_common(10))
+    return f" Left out: {listed}." if listed else ""
+
+
+def _recorded(failure: Failure, builder: IndexBuilder) -> str:
+    builder.fail(failure.key, failure.reason)
+    return failure.reason
+
+
+def _named(item: Item) -> Item:
+    """A failure in place of a sample with a name that no table and no file system can hold."""
+    if isinstance(item, Failure):
+        return item
+    labels = [name for label in item.labels for name in (label.concept, label.classname, label.category)]
+    path = None if item.picture.path is None else str(item.picture.path)
+    reason = wrong_with_names(path, item.key, *labels)
+    return item if reason is None else Failure(item.place or item.key, reason)
 
 
 def _stop(where: str, failed: int, of: str, limits: RawSource, builder: IndexBuilder) -> None:
@@ -63,20 +83,21 @@ def _stop(where: str, failed: int, of: str, limits: RawSource, builder: IndexBui
     )
 
 
-def _fed(sample: Sample, result: Result | None, builder: IndexBuilder) -> bool:
-    """Index one sample whose picture was checked; False if it failed."""
+def _fed(sample: Sample, result: Result | None, builder: IndexBuilder) -> str | None:
+    """Index one sample whose picture was checked; the reason if it failed."""
     assert result is not None, "every sample has a result"
     place = sample.place or sample.key
     if isinstance(result, str):
         builder.fail(place, result)
-        return False
+        return result
     for problem in sample.problems:
         builder.fail(place, problem)
-    captions = list(_usable(sample, place, builder))
+    captions, wrong = _usable(sample, place, builder)
     if not captions and not sample.labels:
-        if not sample.captions:
-            builder.fail(place, "no caption and no label")
-        return False
+        if wrong is None:
+            wrong = f"no caption and no label{sample.lacks and '; '}{sample.lacks}"
+            builder.fail(place, wrong)
+        return wrong
     picture = sample.picture
     if picture.path is not None:
         builder.refer(result.identity, str(picture.path), result.size, sample.key, picture.offset, picture.length)
@@ -91,17 +112,22 @@ def _fed(sample: Sample, result: Result | None, builder: IndexBuilder) -> bool:
         )
     if not sample.labels:
         builder.label(result.identity, result.identity, split=sample.split)
-    return True
+    return None
 
 
-def _usable(sample: Sample, place: str, builder: IndexBuilder) -> Iterator[Caption]:
+def _usable(sample: Sample, place: str, builder: IndexBuilder) -> tuple[list[Caption], str | None]:
+    """The captions that can be used, and what is wrong with the first other one; all of those are listed."""
+    usable: list[Caption] = []
+    first = None
     for number, caption in enumerate(sample.captions, start=1):
         reason = wrong_with(caption.text)
         if reason is None:
             language = language_code(caption.language) or caption.language
-            yield Caption(caption.text.strip(), language, caption.role)
+            usable.append(Caption(caption.text.strip(), language, caption.role))
         else:
             builder.fail(place, reason if len(sample.captions) == 1 else f"caption {number}: {reason}")
+            first = first or reason
+    return usable, first
 
 
 def wrong_with(text: str) -> str | None:

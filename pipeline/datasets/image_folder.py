@@ -9,9 +9,9 @@ from pipeline.config import ImageFolderSource
 from pipeline.datasets.babel import names_in_languages
 from pipeline.datasets.cells import lines_of
 from pipeline.datasets.clip_benchmark import Class, named_classes
-from pipeline.datasets.raw_files import located, read_text, walk
-from pipeline.datasets.samples import Caption, Label, Picture, Sample, Source, split_named
-from pipeline.datasets.tar_samples import PICTURES
+from pipeline.datasets.nearest import same_file
+from pipeline.datasets.raw_files import hidden, is_picture, located, read_text, walk
+from pipeline.datasets.samples import Caption, Failure, Label, Picture, Sample, Source, readable, split_named
 from pipeline.errors import SourceError
 
 
@@ -24,19 +24,37 @@ def image_folder(spec: ImageFolderSource) -> Source:
     root = located(spec.path)
     if not root.is_dir():
         raise SourceError(f"No folder at {root}. See `path` of this data set in params.yaml.")
-    tops = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    splits = bool(tops) and all(split_named(name) for name in tops)
-    roots = [root / name for name in tops] if splits else [root]
-    classes = _classes(spec, roots) if spec.labels == "folder" else {}
-    ignored: Counter[str] = Counter()
-    about = {"path": str(root), "classnames": [label.classname for label, _ in classes.values()], "ignored": ignored}
-    samples = _samples(spec, root, splits, classes, ignored)
-    return Source(str(root), samples, {**about, "packages": {}})
+    left_out: Counter[str] = Counter()
+    splits, stray = _splits(root)
+    classes = _classes(spec, [root / name for name in splits] or [root]) if spec.labels == "folder" else {}
+    about = {"path": str(root), "classnames": [label.classname for label, _ in classes.values()], "packages": {}}
+    if stray:
+        about["outside_of_splits"] = stray
+    return Source(str(root), _samples(spec, root, splits, classes, left_out), about, left_out)
+
+
+def _splits(root: Path) -> tuple[list[str], list[str]]:
+    """The folders at the top that are splits, and the others with pictures; none if the top level is classes.
+
+    It is splits if no other folder has a picture, or if there are several different ones (`train` and `val`; a class
+    may be called `train`).
+    """
+    tops = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not hidden(entry.name))
+    named = [name for name in tops if split_named(name)]
+    none: Counter[str] = Counter()
+    others = [name for name in tops if name not in named]
+    stray = (
+        [name for name in others if any(is_picture(entry.name, none) for entry in walk(root / name))] if named else []
+    )
+    if stray and len({split_named(name) for name in named}) < 2:
+        return [], []
+    return named, stray
 
 
 def _classes(spec: ImageFolderSource, roots: Sequence[Path]) -> dict[str, Class]:
     """The class of each folder: its label and its names in all languages."""
-    folders = sorted({e.name for r in roots for e in r.iterdir() if e.is_dir() and not e.name.startswith(".")})
+    names_there = {entry.name for root in roots for entry in root.iterdir() if entry.is_dir()}
+    folders = sorted(name for name in names_there if not hidden(name) and readable(name) == name)
     written = {} if spec.classnames is None else _names(located(spec.classnames))
     if missing := [folder for folder in folders if written and folder not in written]:
         raise SourceError(f"{spec.classnames} does not name the folders {missing[:5]} of {spec.path}.")
@@ -74,45 +92,45 @@ def _names(path: Path) -> dict[str, str]:
 
 
 def _samples(
-    spec: ImageFolderSource, root: Path, splits: bool, classes: dict[str, Class], ignored: Counter[str]
-) -> Iterator[Sample]:
-    for path in _pictures(root, spec.order, ignored):
+    spec: ImageFolderSource, root: Path, splits: Sequence[str], classes: dict[str, Class], left_out: Counter[str]
+) -> Iterator[Sample | Failure]:
+    for path in _pictures(root, spec, left_out):
         parts = path.relative_to(root).parts
+        if splits and parts[0] not in splits:
+            yield Failure("/".join(parts), f"outside of the folders that are splits; they are {', '.join(splits)}")
+            continue
         split = split_named(parts[0]) if splits else None
         inner = parts[1:] if splits else parts
         labels: list[Label] = []
         captions: list[Caption] = []
-        problems: list[str] = []
+        lacks = f"looked for a folder that is its class; it lies in {path.parent}" if spec.labels == "folder" else ""
         if len(inner) > 1 and inner[0] in classes:
             label, captions = classes[inner[0]][0], list(classes[inner[0]][1])
             labels = [label]
         if spec.captions == "beside":
-            captions = []
+            captions, lacks = [], ""
             try:
-                lines = lines_of(read_text(path.with_suffix(".txt")))
+                beside = path.with_suffix(".txt")
+                lines = lines_of(read_text(beside if beside.exists() else same_file(beside) or beside))
                 captions = [Caption(line, spec.language) for line in lines if line.strip()]
-                problems = [] if captions else [f"{path.with_suffix('.txt').name} is empty"]
+                lacks = "" if captions else f"{path.with_suffix('.txt').name} beside it is empty"
             except SourceError as error:
-                problems = [str(error)]
-        yield Sample("/".join(parts), Picture(path), captions, labels, split, problems)
+                lacks = str(error)
+        problems = [f"no caption; {lacks}"] if lacks and labels and spec.captions == "beside" else []
+        yield Sample("/".join(parts), Picture(path), captions, labels, split, problems, lacks=lacks)
 
 
-def _pictures(root: Path, order: str, ignored: Counter[str]) -> Iterator[Path]:
-    if order == "time":
-        timed = []
-        for entry in walk(root):
-            if _is_picture(entry.name, ignored):
-                timed.append((entry.stat(follow_symlinks=Path(entry.path).exists()).st_mtime_ns, entry.path))
+def _pictures(root: Path, spec: ImageFolderSource, left_out: Counter[str]) -> Iterator[Path]:
+    found = (entry for entry in walk(root, left_out=left_out) if _is_sample(entry.name, spec, left_out))
+    if spec.order == "time":
+        timed = [(entry.stat(follow_symlinks=Path(entry.path).exists()).st_mtime_ns, entry.path) for entry in found]
         yield from (Path(path) for _, path in sorted(timed))
         return
-    for entry in walk(root):
-        if _is_picture(entry.name, ignored):
-            yield Path(entry.path)
+    yield from (Path(entry.path) for entry in found)
 
 
-def _is_picture(name: str, ignored: Counter[str]) -> bool:
-    suffix = name.rpartition(".")[2].lower() if "." in name else ""
-    if suffix in PICTURES:
-        return True
-    ignored[suffix] += 1
-    return False
+def _is_sample(name: str, spec: ImageFolderSource, left_out: Counter[str]) -> bool:
+    if spec.captions == "beside" and name.lower().endswith(".txt"):
+        left_out["texts beside pictures"] += 1
+        return False
+    return is_picture(name, left_out)

@@ -52,7 +52,8 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path, known: Path | 
         known: the folder with the results of earlier checks of raw files; None reads all files.
 
     Returns:
-        The content of about.json: source, packages with versions and licences, counts, languages, available, reason.
+        The content of about.json: source, packages with versions and licences, counts, languages, available, reason;
+        of raw data also `tally`, what was used, failed and left out.
 
     Raises:
         ConfigError: the entry names a language, group or category that the source does not have.
@@ -69,8 +70,8 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path, known: Path | 
             about = index_segmentation(spec, builder, folder)
         else:
             source = _source(spec)
-            feed(source.samples, builder, spec, source.where, memory)
-            about = source.about
+            tally = feed(source, builder, spec, memory)
+            about = {**source.about, "tally": tally.as_dict()}
             if spec.descriptions is not None:
                 about = {**about, "descriptions": read_descriptions(located(spec.descriptions))}
         return builder.finish({"source": spec.source, "transfer": getattr(spec, "transfer", False), **about})

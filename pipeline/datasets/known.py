@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 FILE = "known-images.sqlite"
 _MIN_AGE = 2.0  # seconds; a file modified more recently may change again within the resolution of its time stamp
-_VERSION = 1  # increase it when the check rejects other images than before
+_VERSION = 2  # increase it when the check rejects other images than before
 _TOGETHER = 2000  # rows written in one transaction
 _COLUMNS = "place BLOB PRIMARY KEY, id BLOB, width INT, height INT, form TEXT"
 _TABLE = f"CREATE TABLE IF NOT EXISTS images ({_COLUMNS}) WITHOUT ROWID"
@@ -119,6 +119,6 @@ def _unchanging_stat(path: Path) -> tuple[int, int] | None:
     """Size and modification time in nanoseconds; None for a file that is missing or was modified just now."""
     try:
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # a path with a zero byte
         return None
     return None if time.time() - stat.st_mtime < _MIN_AGE else (stat.st_size, stat.st_mtime_ns)

@@ -5,16 +5,16 @@ DCI (Urbanek et al. 2024): annotations/*.json with a short and a long caption, p
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import LongCaptionSource
 from pipeline.datasets.cells import is_null, text_of
-from pipeline.datasets.raw_files import located, read_json, read_text
-from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, split_named
+from pipeline.datasets.raw_files import hidden, located, pictures_in, read_json, read_text
+from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, fields_in, split_named
 from pipeline.datasets.table_rows import rows_of
-from pipeline.datasets.tar_samples import PICTURES
 from pipeline.errors import DataError, SourceError
 
 _DESCRIPTIONS = "docci_descriptions.jsonlines"
@@ -29,11 +29,12 @@ def long_captions(spec: LongCaptionSource) -> Source:
         SourceError: the folder does not have their layout.
     """
     root = located(spec.path)
-    samples = {"dci": _dci, "docci": _docci, "urban1k": _urban1k}[spec.source](root, spec.roles)
-    return Source(str(root), samples, {"path": str(root), "roles": list(spec.roles), "packages": {}})
+    left_out: Counter[str] = Counter()
+    samples = {"dci": _dci, "docci": _docci, "urban1k": _urban1k}[spec.source](root, spec.roles, left_out)
+    return Source(str(root), samples, {"path": str(root), "roles": list(spec.roles), "packages": {}}, left_out)
 
 
-def _dci(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
+def _dci(root: Path, roles: Sequence[str], left_out: Counter[str]) -> Iterator[Sample | Failure]:
     inner = root / "densely_captioned_images"
     folder = inner if inner.is_dir() else root
     annotations = folder / "annotations"
@@ -44,25 +45,31 @@ def _dci(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
         if not isinstance(splits, dict) or not all(isinstance(files, list) for files in splits.values()):
             raise SourceError(f"{folder / 'splits.json'}: expected a mapping of splits to lists of files.")
         split_of = {Path(str(file)).stem: split_named(name) for name, files in splits.items() for file in files}
-    for path in sorted(annotations.glob("*.json"), key=_natural):
+    for path in _ending(annotations, ".json", left_out):
+        entry: Any = {}
         try:
             entry = read_json(path)
             written = [entry[name] for name in ("short_caption", "extra_caption")]
             short, extra = ("" if is_null(value) else text_of(value, "caption").strip() for value in written)
             picture = Picture(folder / "photos" / text_of(entry["image"], "image"))
         except (SourceError, DataError, KeyError, TypeError) as error:
-            yield Failure(path.name, f"expected image, short_caption and extra_caption: {error}")
+            reason = f"expected image, short_caption and extra_caption: {error}"
+            yield Failure(
+                path.name, reason if isinstance(error, SourceError | DataError) else reason + fields_in(entry)
+            )
             continue
         captions = _in_roles(f"{short}\n{extra}".strip(), roles) + ([Caption(short)] if short and extra else [])
         yield Sample(path.stem, picture, captions, (), split_of.get(path.stem), place=path.name)
 
 
-def _docci(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
+def _docci(root: Path, roles: Sequence[str], _left_out: Counter[str]) -> Iterator[Sample | Failure]:
     _require(root / _DESCRIPTIONS, root / "images")
     for row in rows_of(root / _DESCRIPTIONS, ()):
         missing = [name for name in ("image_file", "description") if not isinstance(row.values.get(name), str)]
         if row.reason is not None or missing:
-            yield Failure(f"{_DESCRIPTIONS}, {row.place}", row.reason or f"without {' and '.join(missing)}")
+            yield Failure(
+                f"{_DESCRIPTIONS}, {row.place}", row.reason or f"without {' and '.join(missing)}{fields_in(row.values)}"
+            )
             continue
         name: Any = row.values["image_file"]
         split = split_named(str(row.values.get("split") or "").removeprefix("qual_"))
@@ -70,12 +77,12 @@ def _docci(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
         yield Sample(name, Picture(root / "images" / name), captions, (), split, place=f"{row.place}: {name}")
 
 
-def _urban1k(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
+def _urban1k(root: Path, roles: Sequence[str], left_out: Counter[str]) -> Iterator[Sample | Failure]:
     inner = root / "Urban1k"
     folder = inner if inner.is_dir() else root
     _require(folder / "caption", folder / "image")
-    pictures = {path.stem: path for path in (folder / "image").iterdir() if path.suffix[1:].lower() in PICTURES}
-    texts = {path.stem: path for path in (folder / "caption").glob("*.txt")}
+    pictures = {path.stem: path for path in pictures_in(folder / "image", left_out)}
+    texts = {path.stem: path for path in _ending(folder / "caption", ".txt", left_out)}
     for stem in sorted(pictures.keys() | texts.keys(), key=_natural):
         if stem not in pictures or stem not in texts:
             yield Failure(stem, "a caption without a picture" if stem in texts else "a picture without a caption")
@@ -86,6 +93,19 @@ def _urban1k(root: Path, roles: Sequence[str]) -> Iterator[Sample | Failure]:
             yield Failure(stem, str(error))
             continue
         yield Sample(stem, Picture(pictures[stem]), captions, (), "test")
+
+
+def _ending(folder: Path, ending: str, left_out: Counter[str]) -> list[Path]:
+    """The files of a folder with that ending in either case, in natural order; others are counted."""
+    found = []
+    for path in folder.iterdir():
+        if hidden(path.name):
+            left_out["hidden"] += 1
+        elif path.suffix.lower() == ending:
+            found.append(path)
+        else:
+            left_out[f"no {ending} in {folder.name}"] += 1
+    return sorted(found, key=_natural)
 
 
 def _in_roles(text: str, roles: Sequence[str]) -> list[Caption]:

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import xxhash
 
 from pipeline.config import DatasetSpec, HubSource
+from pipeline.datasets.samples import readable
+from pipeline.datasets.tar_samples import PICTURES
 from pipeline.errors import SourceError
 
 _PATHS = ("path", "images", "annotations", "classnames", "babel", "captions", "descriptions")
 _MISSING = "missing"
+_SYSTEM = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Thumbs.db", "desktop.ini")
 
 
 def located(written: str) -> Path:
@@ -44,17 +48,26 @@ def matching(written: str | Sequence[str]) -> list[Path]:
 def _expanded(pattern: str) -> list[str]:
     from braceexpand import braceexpand
 
+    there, rest = _parted(pattern)
     try:
-        return [pattern] if Path(pattern).expanduser().exists() else list(braceexpand(pattern))
+        return [str(there / one) for one in braceexpand(rest)] if rest else [str(there)]
     except ValueError as error:
         raise SourceError(f"{pattern!r} in params.yaml has a brace that is not closed: {error}") from error
+
+
+def _parted(pattern: str) -> tuple[Path, str]:
+    """What exists of a path, where signs of patterns are part of names (`laion [256px]`), and the pattern behind it."""
+    path = located(pattern)
+    there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
+    return there, str(path.relative_to(there)) if there != path else ""
 
 
 def _globbed(pattern: str) -> list[Path]:
     path = located(pattern)
     files = [path] if path.is_file() else []
-    if not files and glob.has_magic(pattern):
-        names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    there, rest = _parted(pattern)
+    if not files and glob.has_magic(rest):
+        names = sorted(glob.glob(f"{glob.escape(str(there))}/{rest}", recursive=True))  # noqa: PTH207
         files = [Path(name) for name in names if Path(name).is_file()]
     if not files:
         hint = f" It is a folder; write a pattern, such as {path}/*.tar" if path.is_dir() else ""
@@ -90,11 +103,16 @@ def read_json(path: Path) -> Any:
         raise SourceError(f"{path} is not valid JSON: {error}") from error
 
 
-def walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[os.DirEntry[str]]:
+def walk(
+    folder: Path, above: frozenset[tuple[int, int]] = frozenset(), left_out: Counter[str] | None = None
+) -> Iterator[os.DirEntry[str]]:
     """Every file under `folder`: of each folder its files by name, then its subfolders.
 
-    Links are followed, but not in circles. Hidden entries are skipped, and so is whatever is neither file nor folder,
-    such as a pipe; a broken link is listed as a file.
+    Links are followed, but not in circles. Hidden entries and `__MACOSX`, which holds nothing else, are skipped, and so
+    is whatever is neither file nor folder, such as a pipe; a broken link is listed as a file.
+
+    Args:
+        left_out: counts what is skipped, by reason.
     """
     stat = folder.stat()
     if (stat.st_dev, stat.st_ino) in above:
@@ -104,13 +122,50 @@ def walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Itera
     except OSError as error:
         raise SourceError(f"{folder} cannot be listed: {error.strerror}") from error
     with entries:
-        listed = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        listed = sorted(entries, key=lambda entry: entry.name)
     for entry in listed:
+        if entry.is_dir() or hidden(entry.name):
+            continue
         if entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists()):
             yield entry
+        elif left_out is not None:
+            left_out["neither a file nor a folder"] += 1
     for entry in listed:
-        if entry.is_dir():
-            yield from walk(Path(entry.path), above | {(stat.st_dev, stat.st_ino)})
+        if hidden(entry.name):
+            if left_out is not None:
+                left_out["hidden"] += sum(len(files) for *_, files in os.walk(entry.path)) if entry.is_dir() else 1
+        elif entry.is_dir():
+            yield from walk(Path(entry.path), above | {(stat.st_dev, stat.st_ino)}, left_out)
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder is no part of the data: `._x.jpg`, `.DS_Store`, `__MACOSX`."""
+    return name.startswith(".") or name in _SYSTEM
+
+
+def pictures_in(folder: Path, left_out: Counter[str]) -> list[Path]:
+    """The files of a folder that are pictures by name, sorted; what else is there is counted by reason.
+
+    Raises:
+        SourceError: the folder cannot be listed.
+    """
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.is_dir())
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be listed: {error.strerror}") from error
+    return [entry for entry in entries if is_picture(entry.name, left_out)]
+
+
+def is_picture(name: str, left_out: Counter[str]) -> bool:
+    """Whether a file is a picture by the ending of its name, in either case; else it is counted by that ending."""
+    if hidden(name):
+        left_out["hidden"] += 1
+        return False
+    ending = name.rpartition(".")[2].lower() if "." in name else ""
+    if ending in PICTURES:
+        return True
+    left_out[f"no picture: .{readable(ending)}" if ending else "no picture: without an ending"] += 1
+    return False
 
 
 def listing(spec: DatasetSpec) -> dict[str, Any] | None:

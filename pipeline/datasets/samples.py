@@ -1,11 +1,13 @@
 """What every source of raw data yields and the builder takes: samples in order, and failures."""
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+_FIELDS = 20  # that a message lists
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {
     **{name: name for name in SPLITS},
@@ -78,6 +80,7 @@ class Sample:
         split: train, validation or test if the data set defines it.
         problems: defects despite which it can be used; each is listed among the failures.
         place: where it comes from, for the failures; empty if the key tells.
+        lacks: why it has neither caption nor label, and what is there instead; for the failures.
     """
 
     key: str
@@ -87,6 +90,7 @@ class Sample:
     split: str | None = None
     problems: Sequence[str] = ()
     place: str = ""
+    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +105,40 @@ class Failure:
 class Source:
     """A data set as it is read: where it is, its samples, in an order that appending keeps, and its about.json.
 
-    `samples` can be iterated once.
+    `samples` can be iterated once; meanwhile `left_out` counts what lies beside them, by reason.
     """
 
     where: str
     samples: Iterable[Sample | Failure]
     about: dict[str, Any] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def readable(text: str) -> str:
+    """A text as valid UTF-8: bytes and characters that are none are spelled out, as in `caf\\xe9.jpg`."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def fields_in(value: Any) -> str:
+    """What an entry of JSON holds in place of the fields expected, for messages."""
+    if not isinstance(value, Mapping):
+        return f"; found a {type(value).__name__}, not an object"
+    names = ", ".join(map(str, list(value)[:_FIELDS])) or "none"
+    return f"; its fields are {names}{', ...' if len(value) > _FIELDS else ''}"
+
+
+def wrong_with_names(*names: str | None) -> str | None:
+    """Why names, of a file, a class or a picture, cannot be written into an index; None if they can."""
+    for name in names:
+        if name is None or (name.isascii() and "\0" not in name):
+            continue
+        if "\0" in name:
+            return f"its name holds a zero byte ({readable(name)!r})"
+        if readable(name) != name:
+            return f"its name is not valid UTF-8 ({readable(name)}): rename it"
+    return None

@@ -8,12 +8,13 @@ from pipeline.config import Columns, FolderSource, TableSource
 from pipeline.datasets.cells import captions_of, is_null, label_of, labels_of, picture_in_base64, shortened
 from pipeline.datasets.concepts import concept_key
 from pipeline.datasets.raw_files import located, matching, shown
-from pipeline.datasets.samples import SPLITS, Caption, Failure, Label, Picture, Sample, Source, split_named
+from pipeline.datasets.samples import SPLITS, Caption, Failure, Label, Picture, Sample, Source, fields_in, split_named
 from pipeline.datasets.table_rows import columns_of, rows_of
 from pipeline.errors import DataError, SourceError
 
 _FOLDER_COLUMNS = ("file", "caption", "language", "concept", "classname", "category", "split")
 _URL = ("http://", "https://", "s3://", "gs://")
+_TELLING = ("caption", "concept", "classname", "category")
 _LONGEST_PATH = 4096  # characters; PATH_MAX of Linux
 
 
@@ -145,7 +146,9 @@ def sample_of(
         texts = [label.classname for label in labels if label.classname]
     captions = [Caption(text, code or language) for text in texts]
     own_split = split_named(split_cell) or split
-    return Sample(shown or place, picture, captions, labels, own_split, problems, place)
+    wanted = ", ".join(column for name in _TELLING for column in columns.get(name, ()))
+    lacks = "" if texts or labels else f"looked for {wanted}{fields_in(values)}"
+    return Sample(shown or place, picture, captions, labels, own_split, problems, place, lacks)
 
 
 def _labels(cells: Mapping[str, Any]) -> list[Label]:

@@ -1,6 +1,7 @@
 """Samples of a webdataset archive: neighbouring members that share a key, read in order and never unpacked."""
 
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,15 +10,19 @@ from typing import Any
 from pipeline.datasets.samples import Failure, Picture
 from pipeline.errors import DataError, SourceError
 
-PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jp2", "avif")
+PICTURES = (
+    *("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jp2", "avif"),
+    *("jpe", "jfif", "jif", "j2k", "jpx", "jpf", "dib", "ppm", "pgm", "pbm", "pnm", "ico", "pcx", "mpo", "apng", "sgi"),
+    *("heic", "heif", "jxl"),  # pictures that are not read; they become failures, with the reason
+)
 _NOT_FILES = {
     tarfile.SYMTYPE: "a symbolic link",
     tarfile.LNKTYPE: "a hard link",
     tarfile.CHRTYPE: "a device",
     tarfile.BLKTYPE: "a device",
     tarfile.FIFOTYPE: "a pipe",
-    tarfile.GNUTYPE_SPARSE: "a sparse file",
 }
+_CHUNK = 1 << 20  # bytes; a multiple of a block
 
 
 @dataclass(frozen=True)
@@ -56,29 +61,43 @@ class TarSample:
         key: path inside the archive up to the first dot of its last part, as webdataset splits it.
         members: by what follows that dot, in lower case.
         problems: members that were ignored.
+        again: whether files of this key stand elsewhere in the archive, apart from these.
     """
 
     key: str
     members: dict[str, Member]
     problems: list[str] = field(default_factory=list)
+    again: bool = False
 
     def picture(self) -> Picture:
-        """The picture of the sample; of several, the first by `PICTURES`.
+        """The picture of the sample; of several, the first by `PICTURES`. `key.input.jpg` is one if it is alone.
 
         Raises:
-            DataError: it has no picture.
+            DataError: it has no picture, or several of which none is called by its kind alone.
         """
         for kind in PICTURES:
             if kind in self.members:
                 return self.members[kind].picture()
-        raise DataError(f"no picture ({', '.join(PICTURES)}), only {', '.join(self.members)}")
+        longer = [name for name in self.members if name.rpartition(".")[2] in PICTURES]
+        if len(longer) == 1:
+            return self.members[longer[0]].picture()
+        raise DataError(f"{'several pictures' if longer else 'no picture'}; {self.found()}")
+
+    def found(self) -> str:
+        """What there is, for messages."""
+        apart = "; files of this key stand apart in the archive: write them side by side (tar --sort=name)"
+        return f"its files are {', '.join(f'.{name}' for name in self.members)}{apart if self.again else ''}"
 
 
-def tar_samples(archive: Path) -> Iterator[TarSample | Failure]:
+def tar_samples(archive: Path, left_out: Counter[str] | None = None) -> Iterator[TarSample | Failure]:
     """The samples of an uncompressed tar in order.
 
     Nothing is extracted. Links, devices and names that lead out of the archive are failures; folders and files
-    without an extension are skipped. A truncated archive is a failure after its complete samples.
+    without an extension are skipped. A truncated archive is a failure after its complete samples. An archive that was
+    appended by `cat` is read as well.
+
+    Args:
+        left_out: counts the files that are skipped, by reason.
 
     Raises:
         SourceError: the archive is missing, is not a tar, or is compressed.
@@ -91,16 +110,20 @@ def tar_samples(archive: Path) -> Iterator[TarSample | Failure]:
             "unpack it with gunzip."
         ) from error
     with opened:
-        sample = TarSample("", {})
-        for member in _members(opened, archive):
+        sample, parts = TarSample("", {}), set[int]()
+        for member in _members(opened, archive, Counter() if left_out is None else left_out):
             if isinstance(member, Failure):
                 yield member
                 continue
             key, extension, content = member
-            if key != sample.key:
+            if key != sample.key or content is None:
                 if sample.members:
                     yield sample
-                sample = TarSample(key, {})
+                    if len(sample.members) == 1:  # perhaps a part; whole samples need no memory
+                        parts.add(hash(sample.key))
+                sample = TarSample(key, {}, again=hash(key) in parts)
+            if content is None:
+                continue
             if extension in sample.members:
                 sample.problems.append(f"a second file .{extension}; the first is taken")
             else:
@@ -109,8 +132,10 @@ def tar_samples(archive: Path) -> Iterator[TarSample | Failure]:
             yield sample
 
 
-def _members(opened: tarfile.TarFile, archive: Path) -> Iterator[tuple[str, str, Member] | Failure]:
-    """Key, extension and place of each plain file."""
+def _members(
+    opened: tarfile.TarFile, archive: Path, left_out: Counter[str]
+) -> Iterator[tuple[str, str, Member | None] | Failure]:
+    """Key, extension and place of each plain file; None for its place where another archive was appended."""
     file = opened.fileobj
     assert file is not None, "an archive that is open for reading has a file"
     while True:
@@ -123,7 +148,13 @@ def _members(opened: tarfile.TarFile, archive: Path) -> Iterator[tuple[str, str,
         if entry is None:
             if not _ends_here(file, opened.offset):
                 yield Failure(archive.name, f"the archive is damaged or cut short at byte {opened.offset}")
-            return
+                return
+            appended = _behind(file, opened.offset)
+            if appended is None:
+                return
+            opened.offset = appended
+            yield "", "", None
+            continue
         if reason := _refused(entry):
             yield Failure(f"{archive.name}: {_shown(entry.name)}", reason)
             continue
@@ -133,6 +164,19 @@ def _members(opened: tarfile.TarFile, archive: Path) -> Iterator[tuple[str, str,
             key = f"{folder}/{stem}" if folder else stem
             place = Member(archive, entry.offset_data, entry.size, _reading(file, entry.offset_data, entry.size))
             yield key, extension.lower(), place
+        elif entry.isreg():
+            left_out["hidden" if name.startswith(".") else "in a tar, without an extension"] += 1
+
+
+def _behind(file: Any, offset: int) -> int | None:
+    """Where the first block that is not zero lies behind the end mark: `cat a.tar b.tar` leaves the marks inside."""
+    file.seek(offset)
+    while chunk := file.read(_CHUNK):
+        if any(chunk):
+            first = len(chunk) - len(chunk.lstrip(b"\0"))
+            return int(offset + first // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE)
+        offset += len(chunk)
+    return None
 
 
 def _ends_here(file: Any, offset: int) -> bool:
@@ -143,6 +187,8 @@ def _ends_here(file: Any, offset: int) -> bool:
 
 
 def _refused(entry: tarfile.TarInfo) -> str | None:
+    if entry.issparse():
+        return "refused: a sparse file, whose bytes are not side by side"
     if entry.type in _NOT_FILES:
         return f"refused: {_NOT_FILES[entry.type]}, not a file"
     if entry.name.startswith("/") or ".." in entry.name.split("/"):

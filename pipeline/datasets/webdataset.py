@@ -1,6 +1,7 @@
 """Tars of a webdataset, as img2dataset and webdataset's own writers make them; read in place, never unpacked."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,13 +30,16 @@ def webdataset(spec: WebdatasetSource) -> Source:
     names = [] if spec.classnames is None else numbered_lines(read_text(located(spec.classnames)))
     classes = named_classes(names)
     about = {"archives": len(archives), "classnames": [label.classname for label, _ in classes], "packages": {}}
-    return Source(shown(spec.path), _samples(archives, spec, classes), about)
+    left_out: Counter[str] = Counter()
+    return Source(shown(spec.path), _samples(archives, spec, classes, left_out), about, left_out)
 
 
-def _samples(archives: Sequence[Path], spec: WebdatasetSource, classes: Sequence[Class]) -> Iterator[Sample | Failure]:
+def _samples(
+    archives: Sequence[Path], spec: WebdatasetSource, classes: Sequence[Class], left_out: Counter[str]
+) -> Iterator[Sample | Failure]:
     for archive in archives:
         try:
-            for sample in tar_samples(archive):
+            for sample in tar_samples(archive, left_out):
                 yield sample if isinstance(sample, Failure) else _sample(sample, archive, spec, classes)
         except SourceError as error:
             yield Failure(archive.name, str(error))
@@ -58,7 +62,17 @@ def _sample(sample: TarSample, archive: Path, spec: WebdatasetSource, classes: S
             raise DataError("; ".join(problems))
     except DataError as error:
         return Failure(place, str(error))
-    return Sample(f"{archive.stem}/{sample.key}", picture, captions, labels, spec.split, problems, place)
+    lacks = "" if captions or labels else _lacks(sample, spec)
+    return Sample(f"{archive.stem}/{sample.key}", picture, captions, labels, spec.split, problems, place, lacks)
+
+
+def _lacks(sample: TarSample, spec: WebdatasetSource) -> str:
+    """What was looked for in vain, and what is there."""
+    fields = ""
+    if "json" in sample.members and any(name.startswith(_JSON) for name in spec.captions):
+        content = json.loads(sample.members["json"].text())
+        fields = f"; fields of its .json: {', '.join(sorted(content)[:20])}" if isinstance(content, dict) else ""
+    return f"looked for {', '.join(spec.captions)}; {sample.found()}{fields}"
 
 
 def _texts(sample: TarSample, name: str) -> tuple[list[str], list[str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.config import Xtd10Source
 from pipeline.datasets.cells import lines_of
+from pipeline.datasets.nearest import first_there
 from pipeline.datasets.raw_files import located, read_text
 from pipeline.datasets.samples import Caption, Picture, Sample, Source
 from pipeline.errors import ConfigError, SourceError
@@ -52,9 +53,7 @@ def xtd10(spec: Xtd10Source) -> Source:
 def _samples(names: Sequence[str], captions: Mapping[str, Sequence[str]], images: Path) -> Iterator[Sample]:
     for row, name in enumerate(names):
         inside = _COCO_FOLDER.search(name)
-        path = images / name
-        if inside and not path.exists():
-            path = images / inside[0] / name
+        path = first_there(images / name, *([images / inside[0] / name] if inside else []))
         translations = [Caption(lines[row], code) for code, lines in captions.items()]
         yield Sample(name, Picture(path), translations, (), "test", place=f"{_NAMES}, line {row + 1}: {name}")
 

@@ -217,7 +217,7 @@ def test_fields_of_a_webdataset(tmp_path: Path) -> None:
     assert {key: row[0] for key, row in rows_of(tmp_path / "index").items()} == {"0/0": ["one"]}
     assert failures == {
         "0.tar: 0": "caption 2 of 2: caption is null, not a text",
-        "0.tar: 1": "no caption and no label",
+        "0.tar: 1": "no caption and no label; looked for json.c; its files are .jpg, .json; fields of its .json: c",
         "0.tar: 2": "caption is a int, not a text",
     }
 
@@ -252,7 +252,8 @@ def test_classes_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         used = {"image": "image", "caption": None, "concept": name}
         spec = HubSource(source="hub", path=str(tmp_path / "raw"), splits=("train",), columns=used, **SHARED)  # type: ignore[arg-type]
         _, failures = build(spec, tmp_path / name)
-        assert list(failures.values()) == ["no caption and no label"] * 2
+        lacks = f"no caption and no label; looked for {name}; its fields are image, {name}"
+        assert list(failures.values()) == [lacks] * 2
         found[name] = rows_of(tmp_path / name)
     assert found["label"] == {"0.png": (["saw"], ["saw"], ["saw"])}
     assert found["labels"] == {"0.png": (["saw", "cat"], ["saw", "cat"], ["saw", "cat"])}

@@ -10,9 +10,12 @@ from tqdm import tqdm
 from pipeline.config import SegmentationSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.decode import decode_labels, decode_rgb
+from pipeline.datasets.nearest import Missing
+from pipeline.datasets.samples import wrong_with_names
 from pipeline.datasets.segmentation.layouts import ClassName, Layout, Sample, read_layout
 from pipeline.datasets.segmentation.windows import window_boxes
 from pipeline.datasets.tables import CLASSES, MASKS, image_id, write_table
+from pipeline.datasets.tally import Tally
 from pipeline.errors import DataError, SourceError
 
 MASKS_FILE = "masks.parquet"
@@ -32,14 +35,18 @@ def index_segmentation(spec: SegmentationSource, builder: IndexBuilder, folder: 
     values = _checked(layout, spec.path)
     masks: dict[str, dict[str, Any]] = {}
     samples = layout.samples[: spec.limit or None]
+    missing = Missing()
+    tally = Tally(read=len(samples), left_out=layout.left_out)
     for sample in tqdm(samples, desc=f"{Path(spec.path).name}/{layout.split}", unit="image", mininterval=1):
         try:
-            row = _feed(sample, spec, builder, values)
+            row = _feed(sample, spec, builder, values, missing)
             if row["image_id"] in masks:
                 raise DataError(f"the same picture as {masks[row['image_id']]['key']}")
         except (DataError, OSError) as error:
             builder.fail(sample.key, str(error))
+            tally.fail(str(error))
             continue
+        tally.used += 1
         masks[row["image_id"]] = row
     if not masks:
         raise SourceError(
@@ -50,14 +57,19 @@ def index_segmentation(spec: SegmentationSource, builder: IndexBuilder, folder: 
     write_table(pa.Table.from_pylist(rows, schema=CLASSES), folder / CLASSES_FILE)
     windows = spec.windows.model_dump() if spec.windows else None
     path = str(Path(spec.path).expanduser().resolve())
-    return {"path": path, "split": layout.split, "windows": windows, "pictures": len(masks), "packages": {}}
+    about = {"path": path, "split": layout.split, "windows": windows, "pictures": len(masks), "packages": {}}
+    return {**about, "tally": tally.as_dict()}
 
 
-def _feed(sample: Sample, spec: SegmentationSource, builder: IndexBuilder, values: np.ndarray) -> dict[str, Any]:
+def _feed(
+    sample: Sample, spec: SegmentationSource, builder: IndexBuilder, values: np.ndarray, missing: Missing
+) -> dict[str, Any]:
     """Index one picture and return its row of masks.parquet."""
+    if reason := wrong_with_names(sample.key, str(sample.picture), str(sample.mask), sample.scene):
+        raise DataError(reason)
     for path, what in ((sample.picture, "picture"), (sample.mask, "label map")):
         if not path.is_file():
-            raise DataError(f"no {what} at {path}")
+            raise DataError(missing.reason(path).replace("no such file; looked for", f"no {what} at", 1))
     content, written = sample.picture.read_bytes(), sample.mask.read_bytes()
     size = decode_rgb(content).size
     labels = decode_labels(written)

@@ -1,17 +1,18 @@
 """Layouts of segmentation data sets on disk: which picture has which label map, and what the values mean."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.config import SegmentationSource
+from pipeline.datasets.raw_files import pictures_in
 from pipeline.datasets.segmentation.names import CONTEXT, LANGUAGES, VOC
 from pipeline.errors import SourceError
 from pipeline.languages import language_code
 
 KINDS = ("class", "background", "void")
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 _ADE20K_SPLITS = {"val": "validation", "train": "training"}
 
 
@@ -37,11 +38,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Layout:
-    """Samples in the order of the data set's own list, and the names of its values."""
+    """Samples in the order of the data set's own list, the names of its values, and what lies beside the samples."""
 
     split: str
     samples: Sequence[Sample]
     classes: Sequence[ClassName]
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def read_layout(spec: SegmentationSource) -> Layout:
@@ -90,24 +92,40 @@ def _ade20k(spec: SegmentationSource, folder: Path) -> Layout:
     if (folder / "sceneCategories.txt").is_file():
         scenes = dict(line.split()[:2] for line in _lines(folder / "sceneCategories.txt", "") if len(line.split()) > 1)
     masks = folder / "annotations" / split
-    pictures = sorted((folder / "images" / split).glob("*.jpg"))
+    left_out: Counter[str] = Counter()
+    pictures = _pictures(folder / "images" / split, left_out)
     if not pictures:
-        raise SourceError(_expected(folder, f"images/{split}/*.jpg and annotations/{split}/*.png", "no picture"))
-    samples = [Sample(p.stem, p, masks / f"{p.stem}.png", scenes.get(p.stem)) for p in pictures]
-    return Layout(split, samples, classes)
+        found = ", ".join(f"{number} x {reason}" for reason, number in left_out.items())
+        raise SourceError(
+            _expected(folder, f"images/{split}/*.jpg and annotations/{split}/*.png", found or "no picture")
+        )
+    samples = [Sample(p.stem, p, _cased(masks / f"{p.stem}.png"), scenes.get(p.stem)) for p in pictures]
+    return Layout(split, samples, classes, left_out)
+
+
+def _pictures(folder: Path, left_out: Counter[str]) -> list[Path]:
+    return pictures_in(folder, left_out) if folder.is_dir() else []
+
+
+def _cased(path: Path) -> Path:
+    """The path, or the one whose ending is in capitals where only that exists."""
+    upper = path.with_suffix(path.suffix.upper())
+    return upper if upper.is_file() and not path.is_file() else path
 
 
 def _mask_folder(spec: SegmentationSource, folder: Path) -> Layout:
     """`images/`, `masks/<the same name>.png` and `classes.csv` (value,classname and optionally kind,language)."""
     classes = list(_class_table(folder / "classes.csv"))
     names = set(_lines(folder / f"{spec.split}.txt", "a file name without its ending per line")) if spec.split else None
-    pictures = [p for p in sorted((folder / "images").glob("*")) if p.suffix.lower() in _PICTURES]
-    samples = [
-        Sample(p.stem, p, folder / "masks" / f"{p.stem}.png") for p in pictures if names is None or p.stem in names
-    ]
+    left_out: Counter[str] = Counter()
+    pictures = _pictures(folder / "images", left_out)
+    kept = [p for p in pictures if names is None or p.stem in names]
+    if len(kept) < len(pictures):
+        left_out[f"not in {spec.split}.txt"] += len(pictures) - len(kept)
+    samples = [Sample(p.stem, p, _cased(folder / "masks" / f"{p.stem}.png")) for p in kept]
     if not samples:
         raise SourceError(_expected(folder, "images/, masks/ and classes.csv", f"{len(pictures)} pictures in images/"))
-    return Layout(spec.split or "all", samples, classes)
+    return Layout(spec.split or "all", samples, classes, left_out)
 
 
 def _listed(folder: Path, lists: str, masks: str, split: str, classes: Sequence[ClassName]) -> Layout:
@@ -118,7 +136,8 @@ def _listed(folder: Path, lists: str, masks: str, split: str, classes: Sequence[
         form = f"JPEGImages/, {masks}/ and ImageSets/{lists}/{split}.txt"
         raise SourceError(_expected(folder, form, f"the splits {', '.join(splits) or 'none'}"))
     keys = [line.split()[0] for line in _lines(path, "a picture per line")]
-    samples = [Sample(key, folder / "JPEGImages" / f"{key}.jpg", folder / masks / f"{key}.png") for key in keys]
+    pictures = folder / "JPEGImages"
+    samples = [Sample(key, _cased(pictures / f"{key}.jpg"), _cased(folder / masks / f"{key}.png")) for key in keys]
     return Layout(split, samples, classes)
 
 
