@@ -104,11 +104,13 @@ def label_of(value: Any, what: str) -> str:
     Whole numbers are labels too, also as the 3.0 that pandas makes of 3 where others are missing.
 
     Raises:
-        DataError: it is neither text nor number.
+        DataError: it is neither text nor whole number, or no valid UTF-8.
     """
     if is_null(value):
         return ""
     if isinstance(value, str):
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise DataError(f"{what} is not valid UTF-8")
         return "" if _NEGATIVE.fullmatch(value) else value.strip()
     if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
         raise DataError(

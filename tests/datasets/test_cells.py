@@ -77,6 +77,15 @@ def test_what_is_no_label(value: Any) -> None:
         label_of(value, "concept")
 
 
+@pytest.mark.parametrize("column", ["concept", "classname", "category", "split", "language"])
+def test_a_label_that_is_no_utf8_is_a_failure(column: str, tmp_path: Path) -> None:
+    pictures(tmp_path, 2)
+    lines = [{"image": "0.jpg", "caption": "x"}, {"image": "1.jpg", "caption": "y", column: "caf\udce9"}]
+    write(tmp_path / "data.jsonl", "\n".join(map(json.dumps, lines)))
+    spec = TableSource(source="table", path=f"{tmp_path}/data.jsonl", columns={column: column}, **SHARED)  # type: ignore[arg-type]
+    assert build(spec, tmp_path / "index") == (["0.jpg"], {"line 2: 1.jpg": f"{column} is not valid UTF-8"})
+
+
 def test_lines_end_at_line_feeds_alone() -> None:
     assert lines_of("a\x85b\u2028c\x0c\r\n\nd\re\n") == ["a\x85b\u2028c\x0c", "", "d e"]
     assert lines_of("a\rb\r") == ["a", "b"]
