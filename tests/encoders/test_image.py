@@ -235,7 +235,7 @@ def test_pooler_that_was_never_trained(tmp_path: Path) -> None:
 def test_unknown_family(tmp_path: Path) -> None:
     origin = tmp_path / "origin"
     hf.BertModel(hf.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1)).save_pretrained(origin)
-    with pytest.raises(CheckpointError, match=r"type 'bert' are not supported .* these are: clip_vision_model"):
+    with pytest.raises(CheckpointError, match=r"type 'bert' are not supported .* these are: beit, clip_vision_model"):
         materialise(spec("image", "transformers", str(origin)), tmp_path / "x")
 
 
