@@ -75,23 +75,23 @@ def _siglip_kernel() -> Loss:
     return lambda image, text, scale, bias: fused_siglip_loss(image, text, scale.log(), bias)
 
 
-SIDES: dict[str, dict[str, tuple[Callable[[], Loss], bool]]] = {  # how it is made, whether it holds the whole matrix
-    "info-nce": {
-        "torch": (lambda: _plain_clip, True),
-        "torch.compile": (lambda: torch.compile(_plain_clip, dynamic=False), True),
-        "ours, whole": (lambda: _ours("info-nce", 1 << 30), True),
-        "ours, blocks of 2048": (lambda: _ours("info-nce", 2048), False),
-        "ours, blocks of 8192": (lambda: _ours("info-nce", 8192), False),
-        "memeff": (_memeff, False),
-    },
-    "sigmoid": {
-        "torch": (lambda: _plain_sigmoid, True),
-        "torch.compile": (lambda: torch.compile(_plain_sigmoid, dynamic=False), True),
-        "ours, whole": (lambda: _ours("sigmoid", 1 << 30), True),
-        "ours, blocks of 2048": (lambda: _ours("sigmoid", 2048), False),
-        "ours, blocks of 8192": (lambda: _ours("sigmoid", 8192), False),
-        "siglip-kernel": (_siglip_kernel, False),
-    },
+Side = tuple[Callable[[], Loss], bool]  # how it is made, whether it holds the whole matrix
+
+
+def _sides(kind: str, plain: Loss, kernel: str, public: Callable[[], Loss]) -> dict[str, Side]:
+    return {
+        "torch": (lambda: plain, True),
+        "torch.compile": (lambda: torch.compile(plain, dynamic=False), True),
+        "ours, whole": (lambda: _ours(kind, 1 << 30), True),
+        "ours, blocks of 2048": (lambda: _ours(kind, 2048), False),
+        "ours, blocks of 8192": (lambda: _ours(kind, 8192), False),
+        kernel: (public, False),
+    }
+
+
+SIDES = {
+    "info-nce": _sides("info-nce", _plain_clip, "memeff", _memeff),
+    "sigmoid": _sides("sigmoid", _plain_sigmoid, "siglip-kernel", _siglip_kernel),
 }
 
 

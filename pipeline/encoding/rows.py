@@ -98,10 +98,7 @@ class ImageRows:
             with self._slots.slot(), explain_out_of_memory(f"A batch of {len(pixels)} images", advice):
                 arrays = {name: to_host(values) for name, values in self._arrays(pixels).items()}
         if len(readable) < len(inputs):
-            spread = {s.name: np.full((len(inputs), *s.row_shape), np.nan, dtype=np.float32) for s in self.specs}
-            for name, values in arrays.items():
-                spread[name][readable] = values
-            arrays = spread
+            arrays = {spec.name: _spread(spec, arrays.get(spec.name), readable, len(inputs)) for spec in self.specs}
         reasons = [None if isinstance(item, torch.Tensor) else item for item in inputs]
         return _checked(Batch(positions, arrays, reasons))
 
@@ -206,9 +203,7 @@ class TextRows:
                 arrays[spec.name + LENGTH] = counts
                 arrays.setdefault(spec.name, np.empty((0, *spec.row_shape), np.float32))
             else:
-                spread = np.full((len(texts), *spec.row_shape), np.nan, dtype=np.float32)
-                spread[kept] = arrays.get(spec.name, 0)
-                arrays[spec.name] = spread
+                arrays[spec.name] = _spread(spec, arrays.get(spec.name), kept, len(texts))
         return Batch(positions, arrays, reasons)
 
     def _of_tokens(self, positions: list[int], texts: list[str], lengths: np.ndarray) -> Batch:
@@ -284,6 +279,14 @@ class TextRows:
                 out[cut, place] = to_host(values)
             longer = out[:, place]
         return out
+
+
+def _spread(spec: ArraySpec, values: np.ndarray | None, places: np.ndarray | list[int], count: int) -> np.ndarray:
+    """`count` rows, those at `places` with their values and the others NaN; all NaN where there are no values."""
+    spread = np.full((count, *spec.row_shape), np.nan, dtype=np.float32)
+    if values is not None:
+        spread[places] = values
+    return spread
 
 
 def _checked(batch: Batch) -> Batch:
