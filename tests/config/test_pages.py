@@ -40,3 +40,12 @@ def test_a_head_on_tokens_is_one_of_projectors() -> None:
     head = validate(merged(blocks("docs/store.md")[0])).aligners["tokens"].head
     assert isinstance(head, FreezeAlignHead)
     assert head.text_tokens == "full"
+
+
+def test_the_papers_model_is_a_whole_project() -> None:
+    (project,) = blocks("docs/paper.md")
+    params = validate(project)
+    head = params.aligners["arl"].head
+    assert isinstance(head, FreezeAlignHead)
+    multilingual = {"catalogue": "paraphrase-multilingual-mpnet-base-v2", "autocast": "bfloat16"}
+    validate({**project, "encoders": {**project["encoders"], "roberta": multilingual}})
