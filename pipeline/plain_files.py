@@ -11,7 +11,13 @@ from pipeline.errors import WorkFolderError
 
 log = logging.getLogger(__name__)
 _CAREFUL = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not be waited for
-_NOT_PLAIN = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR, errno.ENOTDIR)  # of links (two systems), pipes, folders
+_NOT_PLAIN = (
+    errno.ELOOP,
+    errno.EMLINK,
+    errno.ENXIO,
+    errno.EISDIR,
+    errno.ENOTDIR,
+)  # of links (two systems), pipes, folders
 
 
 def open_plain(path: Path, flags: int) -> int:
