@@ -12,7 +12,7 @@ from pipeline.features.dvc_cache import stage_of
 from pipeline.features.verify import verify
 from pipeline.store.collect import collect_cache, collect_scratch
 from pipeline.store.listing import Scratch, bytes_of, describe, scratch_shards, stores, unnamed
-from pipeline.store.locked import Output, all_stores, is_store, locked_outputs, require_project
+from pipeline.store.locked import Output, all_stores, is_store, locked_outputs, locked_stores, require_project
 from pipeline.store.mend import mend, others
 from pipeline.store.needs import needs_of
 from pipeline.store.outputs import compare, compare_store
@@ -178,8 +178,11 @@ def _repair(given: argparse.Namespace) -> int:
     chosen = _chosen(given)
     outputs = [output for output in locked_outputs() if output.path in given.stores and not is_store(output.path)]
     named = {output.path for output in outputs}
+    outputs = outputs if given.stores else others(chosen)
+    first = min((output.rank for output in locked_stores()), default=0)
+    _repair_outputs([output for output in outputs if output.rank < first])  # what stores are made from
     _repair_stores([path for path in chosen if path not in named])
-    _repair_outputs(outputs if given.stores else others(chosen))
+    _repair_outputs([output for output in outputs if output.rank >= first])
     return 0
 
 
