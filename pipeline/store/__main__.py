@@ -190,7 +190,8 @@ def _repair_outputs(outputs: list[Output]) -> None:
     done = [mend(output) for output in outputs]
     for one in done:
         if one.how:
-            print(f"{one.before.output.path}: repaired by {one.how}; {len(one.cache)} cache objects replaced")
+            again = "; run dvc repro for what depends on it" if one.how.startswith("dvc repro") else ""
+            print(f"{one.before.output.path}: repaired by {one.how}; {len(one.cache)} cache objects replaced{again}")
             for damage in one.before.damages:
                 print(f"    was {damage}")
     if intact := sum(not one.how for one in done):

@@ -280,9 +280,12 @@ def test_repair_begins_with_what_others_are_made_from(monkeypatch: pytest.Monkey
     for path in (TABLE, HEAD / "config.json", STORE / "zarr.json"):
         path.unlink()
     order: list[Path] = []
-    monkeypatch.setattr(
-        "pipeline.store.__main__.mend", lambda output: order.append(output.path) or Mended(compare(output))
-    )
+
+    def noted(output: Output) -> Mended:
+        order.append(output.path)
+        return Mended(compare(output))
+
+    monkeypatch.setattr("pipeline.store.__main__.mend", noted)
     monkeypatch.setattr("pipeline.store.__main__.repair_all", lambda folders: order.extend(folders) or ())
     assert main(["repair"]) == 0
     assert order == [TABLE, STORE, HEAD]
