@@ -108,7 +108,8 @@ def test_a_zip_download_is_told_what_to_type_and_that_is_enough(
     with pytest.raises(SystemExit) as stopped:
         bootstrap.check_project()
     assert stopped.value.code == 1
-    assert "is not a Git repository, and DVC needs one" in (message := said(capsys))
+    message = said(capsys)
+    assert "is not a Git repository, and DVC needs one" in message
     (typed,) = (part for part in message.split("`") if part.startswith("git "))
     subprocess.run(typed.split(), cwd=folder, check=True, capture_output=True)
     bootstrap.check_project()
