@@ -5,6 +5,7 @@ The small file system is mounted in a namespace of the stage's own, so that it i
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,8 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def stage(project: Project, size: str, folder: str, name: str, item: str) -> subprocess.CompletedProcess[str]:
-    arguments = ["python", "-m", f"stages.{name}", *([f"+item={item}"] if item else [])]
+    """In a process of its own: the server of commands is outside of the namespace."""
+    arguments = [sys.executable, "-m", f"stages.{name}", *([f"+item={item}"] if item else [])]
     return project.attempt(*small(size, project.folder / folder, *arguments))
 
 
