@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.config import load_config
 from pipeline.config.load import DEFAULT_FILE
 from pipeline.config.reading import read_text, require_reasonable
+from pipeline.dvc_lock import keep_or_restore
 from pipeline.errors import ConfigError
 from pipeline.failures import reported
 from pipeline.timings import record
@@ -31,6 +32,8 @@ def run(stage: Callable[[Any], None]) -> None:
         item = str(raw.get("item", ""))
         with reported(f"{stage.__name__}@{item}" if item else stage.__name__):
             logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+            if restored := keep_or_restore():
+                logging.getLogger(__name__).warning("%s", restored)
             stage(load_config(raw).settings(stage.__name__, item))
             record(stage.__name__, item)
 

@@ -2,6 +2,7 @@
 
 from pipeline.config import load_config
 from pipeline.config.written import write_settings
+from pipeline.dvc_lock import keep_or_restore
 from pipeline.failures import reported
 from pipeline.paths import SETTINGS
 
@@ -9,6 +10,8 @@ from pipeline.paths import SETTINGS
 def main() -> None:
     """Write data/settings/<stage>/<item>.json."""
     with reported("settings"):
+        if restored := keep_or_restore():
+            print(restored)
         params = load_config().params
         print(f"params.yaml is valid; settings of {write_settings(params, SETTINGS)} stages")
 
