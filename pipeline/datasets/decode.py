@@ -87,11 +87,13 @@ def decode_labels(content: bytes) -> np.ndarray:
     """
     try:
         with opened_image(content, LABEL_MAPS) as image:
-            if image.mode not in ("P", "L", "1", *DEEP):
-                raise DataError(f"it has one channel, not those of mode {image.mode}")
-            return np.asarray(image).astype(np.int64)
+            mode = image.mode
+            values = np.asarray(image).astype(np.int64) if mode in ("P", "L", "1", *DEEP) else None
     except DataError as error:
-        raise DataError(f"the label map cannot be read: {error}; expected one of {', '.join(LABEL_MAPS)}") from error
+        raise DataError(f"the label map cannot be read: {error}; expected {', '.join(LABEL_MAPS)}") from error
+    if values is None:
+        raise DataError(f"a label map has one channel; this one is of mode {mode}")
+    return values
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

@@ -97,9 +97,8 @@ def _ade20k(spec: SegmentationSource, folder: Path, inside: Inside) -> Layout:
         classes += [ClassName(int(value), name) for name in (written if spec.synonyms else written[:1])]
     scenes: dict[str, str] = {}
     if (folder / "sceneCategories.txt").is_file():
-        scenes = dict(
-            line.split()[:2] for line in _lines(folder / "sceneCategories.txt", inside, "") if len(line.split()) > 1
-        )
+        lines = _lines(folder / "sceneCategories.txt", inside, "a picture and its scene per line")
+        scenes = dict(line.split()[:2] for line in lines if len(line.split()) > 1)
     masks = folder / "annotations" / split
     left_out: Counter[str] = Counter()
     pictures = _pictures(folder / "images" / split, left_out)
@@ -165,8 +164,8 @@ def _class_table(path: Path, inside: Inside) -> Iterator[ClassName]:
         value, kind = (row["value"] or "").strip(), (row.get("kind") or "").strip() or "class"
         if not _is_value(value) or kind not in KINDS or not (row["classname"] or "").strip():
             raise SourceError(
-                f"{path}: {shortened(value)!r}, {shortened(row['classname'] or '')!r}, {shortened(kind)!r} is not a whole "
-                f"number below {_MOST_VALUES}, a name and one of {', '.join(KINDS)}."
+                f"{path}: {shortened(value)!r}, {shortened(row['classname'] or '')!r}, {shortened(kind)!r} is not a "
+                f"whole number below {_MOST_VALUES}, a name and one of {', '.join(KINDS)}."
             )
         code = (row.get("language") or "").strip() or "en"
         yield ClassName(int(value), row["classname"].strip(), kind, language_code(code) or code)
@@ -192,7 +191,7 @@ def _lines(path: Path, inside: Inside, form: str) -> list[str]:
     try:
         text = read_text(path, inside=inside)
     except SourceError as error:
-        raise SourceError(f"{error} Expected {form or 'a text'}.") from error
+        raise SourceError(f"{error} Expected {form}.") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
