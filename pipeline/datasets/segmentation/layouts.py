@@ -90,9 +90,9 @@ def _ade20k(spec: SegmentationSource, folder: Path, inside: Inside) -> Layout:
     classes = [ClassName(0, "other", "void")]
     table = folder / "objectInfo150.txt"
     for line in _lines(table, inside, "a line per class: Idx, Ratio, Train, Val, Name, with tabs between them")[1:]:
-        value, *_, names = line.split("\t")
-        if not _is_value(value.strip()):
-            raise SourceError(f"{table}: expected a class number at the start of {shortened(line)!r}")
+        value, *_, names = [*line.split("\t"), ""] if "\t" not in line else line.split("\t")
+        if not _is_value(value.strip()) or not names.strip():
+            raise SourceError(f"{table}: expected a class number, columns and names in {shortened(line)!r}")
         written = [name.strip() for name in names.split(",")]
         classes += [ClassName(int(value), name) for name in (written if spec.synonyms else written[:1])]
     scenes: dict[str, str] = {}
@@ -154,7 +154,10 @@ def _listed(folder: Path, lists: str, masks: str, split: str, classes: Sequence[
 def _class_table(path: Path, inside: Inside) -> Iterator[ClassName]:
     lines = _lines(path, inside, "the columns value,classname and optionally kind,language")
     reader = csv.DictReader(lines)
-    header = [name.strip() for name in reader.fieldnames or ()]
+    try:
+        header = [name.strip() for name in reader.fieldnames or ()]
+    except csv.Error as error:
+        raise SourceError(f"{path}, line 1: {error}.") from error
     if not {"value", "classname"} <= set(header) <= {"value", "classname", "kind", "language"}:
         raise SourceError(f"{path} has the columns {header}; expected value,classname and optionally kind,language.")
     if len(set(header)) < len(header):
