@@ -65,18 +65,20 @@ def _samples(
 ) -> Iterator[Sample | Failure]:
     for split, archive in archives:
         if reason := inside.wrong_with(archive):
-            yield Failure(f"{split}/{archive.name}", reason)
-            continue
+            raise SourceError(f"{archive} is not read: {reason}.")
         for sample in tar_samples(archive):
             if isinstance(sample, Failure):
                 yield replace(sample, key=f"{split}/{sample.key}")
-                continue
-            key = f"{split}/{archive.name}: {sample.key}"
-            try:
-                labels, captions = _labels_and_captions(sample, classes)
-                yield Sample(sample.key, sample.picture(), captions, labels, split_named(split), sample.problems, key)
-            except DataError as error:
-                yield Failure(key, str(error))
+            else:
+                yield _sample(sample, f"{split}/{archive.name}: {sample.key}", split, classes)
+
+
+def _sample(sample: TarSample, place: str, split: str, classes: Sequence[Class]) -> Sample | Failure:
+    try:
+        labels, captions = _labels_and_captions(sample, classes)
+        return Sample(sample.key, sample.picture(), captions, labels, split_named(split), sample.problems, place)
+    except DataError as error:
+        return Failure(place, str(error))
 
 
 def _labels_and_captions(sample: TarSample, classes: Sequence[Class]) -> tuple[Sequence[Label], Sequence[Caption]]:

@@ -112,6 +112,9 @@ def tar_samples(archive: Path, left_out: Counter[str] | None = None) -> Iterator
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(open_plain(archive))
+        except OSError as error:
+            raise SourceError(f"{archive} cannot be read: {error.strerror or error}.") from error
+        try:
             opened = stack.enter_context(tarfile.open(fileobj=cast(Any, _Headers(file)), mode="r:"))
         except Exception as error:  # `tarfile` raises all sorts of errors on malformed headers
             raise SourceError(
