@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.config import EncoderSpec
 from pipeline.encoders.dual import is_dual
-from pipeline.encoders.files import check_shards, copy_checkpoint, other_weights, refuse_pickles
+from pipeline.encoders.files import copy_checkpoint, other_weights, refuse_pickles
 from pipeline.encoders.manifest import (
     FORMAT_VERSION,
     Description,
@@ -15,6 +15,7 @@ from pipeline.encoders.manifest import (
     read_manifest,
     write_manifest,
 )
+from pipeline.encoders.named_parts import check_names
 from pipeline.errors import CheckpointError
 
 __all__ = ["Manifest", "materialise", "read_manifest"]
@@ -54,7 +55,7 @@ def materialise(spec: EncoderSpec, folder: Path) -> Manifest:
         from pipeline.encoders.embedded import convert
 
         revision = convert(spec, folder)
-    check_shards(folder)
+    check_names(folder, spec.loader, spec.trust_remote_code)
     description = _describe(spec, folder)
     files = hash_files(folder)
     manifest = Manifest(

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -13,7 +14,7 @@ from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 
 from pipeline import Aligner
 from pipeline.config import load_config
-from pipeline.encoders.manifest import Manifest
+from pipeline.encoders.manifest import Manifest, read_manifest, write_manifest
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.errors import CheckpointError, FingerprintMismatch, ModelError
 from pipeline.inference.recorded import recorded_specs
@@ -101,7 +102,8 @@ def test_other_weights_are_refused_with_the_fields_that_differ(copied: Project) 
 
 
 def test_other_preprocessing_of_the_same_weights_is_refused(copied: Project) -> None:
-    edit(copied.root / "data/checkpoints/eye/permafrost.json", preprocessing={"mean": [0, 0, 0]})
+    eye = copied.root / "data/checkpoints/eye"
+    write_manifest(eye, replace(read_manifest(eye), preprocessing={"mean": [0, 0, 0]}))
     with pytest.raises(FingerprintMismatch, match=r"preprocessing: found '(?s:.*)checkpoints="):
         aligner(copied).encode_image(copied.pictures[0])
 
