@@ -45,6 +45,14 @@ def read_regular(path: Path, most: int) -> bytes:
         return file.read(size)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; False for a name that no file system takes, which `Path.is_dir` raises for."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _require_regular(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")

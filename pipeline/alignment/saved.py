@@ -18,11 +18,14 @@ from pipeline.alignment.sealed_weights import DamagedWeights, load_weights, save
 from pipeline.config import RECORDED, AnyHead, FitSpec
 from pipeline.errors import ModelError
 from pipeline.files import write_json
+from pipeline.plain import read_regular
 
 FORMAT = 4
 CONFIG_FILE = "config.json"
 HEADS_FILE = "heads.safetensors"
 _CHUNK_ROWS = 4096
+_MOST = 1 << 26  # bytes of config.json
+_WIDEST = 1 << 20  # features of a vector; memory for a head is taken by its widths
 
 
 VIEWS_CHOICE = "views"  # no form has this name where a comparison chooses the views
@@ -94,7 +97,7 @@ class HeadConfig:
         """
         path = folder / CONFIG_FILE
         try:
-            raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            raw: dict[str, Any] = json.loads(read_regular(path, _MOST))
             if raw["format"] != FORMAT:
                 raise ModelError(
                     f"{path} has format {raw['format']}; this version reads format {FORMAT}. Fit it again: dvc repro"
@@ -102,14 +105,23 @@ class HeadConfig:
             sequences = {name: tuple(raw[name]) for name in ("data", "seeds", "best_epochs")}
             config = cls(**{**raw, **sequences})
             _ = config.kind, *(config.fingerprints[side]["digest"] for side in config.views)
+            _require_widths(config.widths | {"embed_dim": config.embed_dim})
         except FileNotFoundError as error:
             raise ModelError(f"No fitted aligner at {folder}. Fit it with: dvc repro") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(
                 f"{path} does not describe an aligner of this project ({type(error).__name__}: {error}). "
                 "Fit it again with: dvc repro"
             ) from error
         return config
+
+
+def _require_widths(widths: dict[str, Any]) -> None:
+    for name, width in widths.items():
+        if not isinstance(width, int) or isinstance(width, bool) or not 0 < width <= _WIDEST:
+            raise ValueError(f"widths: {name} is {width!r}, expected a whole number from 1 to {_WIDEST}")
 
 
 def head_entry(head: AnyHead) -> dict[str, Any]:

@@ -63,5 +63,5 @@ def _checksum(tensors: Mapping[str, Tensor], values: str | None) -> str:
     running = xxhash.xxh3_128((values or "").encode())
     for name, tensor in sorted(tensors.items()):
         running.update(f"\0{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
-        running.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        running.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return running.hexdigest()

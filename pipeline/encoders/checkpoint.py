@@ -17,6 +17,7 @@ from pipeline.encoders.manifest import (
 )
 from pipeline.encoders.named_parts import check_names
 from pipeline.errors import CheckpointError
+from pipeline.plain import is_folder
 
 __all__ = ["Manifest", "materialise", "read_manifest"]
 
@@ -75,7 +76,7 @@ def materialise(spec: EncoderSpec, folder: Path) -> Manifest:
 
 
 def _check_local(origin: Path, folder: Path) -> None:
-    if not origin.is_dir():
+    if not is_folder(origin):
         raise CheckpointError(
             f"encoders.{folder.name}.model names the folder {origin}, which does not exist (looked from {Path.cwd()}); "
             "correct the path in params.yaml."

@@ -67,8 +67,11 @@ def test_encoders_are_made_again_from_their_source_where_no_checkpoint_is_left(
 ) -> None:
     expected = aligner(project).encode_image(project.pictures)
     shutil.rmtree(copied.root / "data/checkpoints")
-    found = aligner(copied).encode_image(copied.pictures)
-    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(CheckpointError, match=r"needs the encoder .*eye.*has not been read.*trust=\['.*eye'\]"):
+        aligner(copied).encode_image(copied.pictures)
+    assert not (tmp_path / "fresh-work").exists()
+    trusted = aligner(copied, trust=[str(project.root / "eye")])
+    np.testing.assert_array_equal(trusted.encode_image(copied.pictures), expected)
     (made,) = (tmp_path / "fresh-work/checkpoints").iterdir()  # the text encoder was not asked for
     before = made.stat().st_ino
     aligner(copied).encode_image(copied.pictures[0])
@@ -81,8 +84,8 @@ def test_an_encoder_that_cannot_be_had_is_named(copied: Project, tmp_path: Path)
     content = json.loads(path.read_text())
     content["fingerprints"]["text"]["described"]["model"] = "gone/words"
     path.write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match=r"grid' needs the encoder gone/words.*pass the folder above it as"):
-        aligner(copied).encode_text("a guitar")
+    with pytest.raises(CheckpointError, match=r"grid' needs the encoder 'gone/words'.*pass the folder above it as"):
+        aligner(copied, trust="gone/words").encode_text("a guitar")
     assert not list((tmp_path / "fresh-work/checkpoints").iterdir()), "nothing half made is left"
     assert aligner(copied, checkpoints=str(tmp_path / "kept")).encode_text("a guitar").shape == (1, 12)
 
@@ -96,7 +99,7 @@ def test_other_weights_are_refused_with_the_fields_that_differ(copied: Project) 
     edit(processor, image_mean=[0.1, 0.1, 0.1])
     try:
         with pytest.raises(FingerprintMismatch, match=r"trained on features of another encoder(?s:.*)weights: found"):
-            aligner(copied).encode_image(copied.pictures[0])
+            aligner(copied, trust=[str(source)]).encode_image(copied.pictures[0])
     finally:
         processor.write_text(kept)
 

@@ -19,11 +19,13 @@ from pipeline.errors import ModelError
 from pipeline.features.fingerprint import require_same_encoder
 from pipeline.files import write_json
 from pipeline.paths import DENSE_HEADS
+from pipeline.plain import read_regular
 
 FORMAT = 1
 OTHER_IMAGES = ("resolution", "fit", "tier", "grid")  # in which a dense view may differ from that of training
 CONFIG_FILE = "config.json"
 _CHUNK_VALUES = 1 << 24
+_MOST = 1 << 26  # bytes of config.json
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class DenseHead:
         folder = root / name
         again = f"Fit it again with: dvc repro dense@{name}"
         try:
-            config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+            config = json.loads(read_regular(folder / CONFIG_FILE, _MOST))
             if config["format"] != FORMAT:
                 raise ModelError(f"{folder} has format {config['format']}; this version reads format {FORMAT}. {again}")
             arrays = {key: value.numpy() for key, value in load_weights(_path(folder, repeat))[0].items()}
@@ -129,7 +131,7 @@ class DenseHead:
             raise ModelError(f"No dense head at {folder} for repeat {repeat}. {again}") from error
         except DamagedWeights as error:
             raise ModelError(f"{error}. {again_from(folder)}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelError(f"{folder} is not a dense head ({type(error).__name__}: {error}). {again}") from error
 
 
