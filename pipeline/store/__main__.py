@@ -110,11 +110,10 @@ def _verify(given: argparse.Namespace) -> int:
         print(f"{folder}: {state}, {result.files} files, {result.bytes / 1e6:.1f} MB read{note}")
         for damage in result.damages:
             print(f"    {damage}")
-    if given.deep:
-        bad += verify_deep(_chosen(given), given.rows)
     if bad:
         print(f"{bad} stores are damaged or cannot be checked. Repair them with: python -m pipeline.store repair")
-    return int(bad > 0)
+    wrong = verify_deep(_chosen(given), given.rows) if given.deep else 0
+    return int(bad + wrong > 0)
 
 
 def _repair(given: argparse.Namespace) -> int:

@@ -179,9 +179,7 @@ def verify_deep(folders: Iterable[Path], rows: int) -> int:
         for identifier, reason in list(done.unreadable.items())[:5]:
             print(f"    {identifier!r} could not be encoded again: {reason}")
         if done.wrong:
-            print(
-                f"    Its files are what was written, but that is wrong. Encode all of it again with: {_COMMAND} {folder}"
-            )
+            print(f"    Its files are what was written, but that is wrong. Encode it again with: {_COMMAND} {folder}")
     return bad
 
 
