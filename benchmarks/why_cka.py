@@ -26,6 +26,7 @@ PREDICTORS = {
     "image_parameters": "images: parameters",
     "image_width": "images: width",
 }
+HEAD = ("predictor", "real encoders", "p", "lost by its choice", "with the controls", "p", "size and width taken out")
 SCOPES = {"texts": "Over text encoders", "images": "Over image encoders", "pairs": "Over all pairs"}
 
 
@@ -60,10 +61,7 @@ def main() -> None:
     found = {(row["points"], row["scope"], row["predictor"]): row for row in result["correlations"]}
     real = next(points for points, _, _ in found if points != "all")
     for scope, title in SCOPES.items():
-        print(
-            f"\n{title}\n\n| predictor | real encoders | p | lost by its choice | with the controls | p | size and width taken out |"
-        )
-        print("|---|---|---|---|---|---|---|")
+        print(f"\n{title}\n\n| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD))
         for key, name in PREDICTORS.items():
             pair = found.get((real, scope, key)), found.get(("all", scope, key))
             if any(pair):
