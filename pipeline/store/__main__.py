@@ -12,6 +12,7 @@ from pipeline.failures import exit_code
 from pipeline.features.dvc_cache import stage_of
 from pipeline.features.verify import verify
 from pipeline.store.collect import collect_cache, collect_scratch
+from pipeline.store.deep import ROWS, repair_deep, verify_deep
 from pipeline.store.listing import Scratch, bytes_of, describe, scratch_shards, stores, unnamed
 from pipeline.store.locked import Output, all_stores, is_store, locked_outputs, locked_stores, require_project
 from pipeline.store.mend import mend, others
@@ -45,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("stores", nargs="*", type=Path, help="folders; all stores and outputs if none")
         command.set_defaults(run=run)
+        if run is not _ls:
+            more = ", and all where these differ" if run is _repair else ""
+            text = f"also encode some rows of each store again and compare{more}"
+            command.add_argument("--deep", action="store_true", help=text)
+            command.add_argument("--rows", type=int, default=ROWS, help=f"of each store, {ROWS} if not given")
     gc = commands.add_parser("gc", help="free what no store needs, in scratch and in DVC's cache")
     gc.add_argument("--yes", action="store_true", help="do it; without this, only report what would be freed")
     for scope in SCOPES:
@@ -124,7 +130,8 @@ def _verify(given: argparse.Namespace) -> int:
     bad_outputs = _verify_outputs(named if given.stores else others(chosen))
     if bad_outputs:
         print(f"{bad_outputs} outputs are not as dvc.lock has them. Repair them with: {_REPAIR_COMMAND}")
-    return int(bad + bad_outputs > 0)
+    wrong = verify_deep(filter(is_store, chosen), given.rows) if given.deep else 0
+    return int(bad + bad_outputs + wrong > 0)
 
 
 def _verify_outputs(outputs: list[Output]) -> int:
@@ -184,7 +191,7 @@ def _repair(given: argparse.Namespace) -> int:
     _repair_outputs([output for output in outputs if output.rank < first])  # what stores are made from
     _repair_stores([path for path in chosen if path not in named])
     _repair_outputs([output for output in outputs if output.rank >= first])
-    return 0
+    return repair_deep(filter(is_store, chosen), given.rows) if given.deep else 0
 
 
 def _repair_outputs(outputs: list[Output]) -> None:
