@@ -53,6 +53,11 @@ class SentenceInput:
             self.name = type(network).__name__
 
     @property
+    def tokenizer(self) -> Any:
+        """Of the module, as its library holds it."""
+        return self._module.tokenizer
+
+    @property
     def limit(self) -> int | None:
         """Where the folder cuts texts by default, in tokens."""
         return default_limit(self._module.max_seq_length, self.positions) if self.cuts else None

@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline.config import EncodeParams, ImageView, TextView
 from pipeline.encoders.image import ImageEncoder
 from pipeline.encoders.memory import explain_out_of_memory
-from pipeline.encoders.text_encoder import TextEncoder
+from pipeline.encoders.text_encoder import TextBatch, TextEncoder
 from pipeline.encoding.batch_size import resolved_batch_size
 from pipeline.encoding.chunks import chunks
 from pipeline.encoding.preparing import Preparation, PreparationProcesses, Prepared
@@ -208,10 +208,12 @@ class TextRows:
 
     def _of_tokens(self, positions: list[int], texts: list[str], lengths: np.ndarray) -> Batch:
         advice = "lower encode.text_batch_size or the view's max_tokens, or compute in `dtype: bfloat16`"
+        filled = [[template.replace("{}", text) for text in texts] for template in self._templates] or [texts]
+        batches = [self._encoder.prepare(part) for part in filled]  # while others occupy the device
         with self._slots.slot(), explain_out_of_memory(f"A batch of {len(texts)} texts", advice):
             if self._keeps_tokens:
-                return self._with_tokens(positions, texts, lengths)
-            arrays = {"pooled": self._pooled(texts)}
+                return self._with_tokens(positions, texts, batches[0], lengths)
+            arrays = {"pooled": self._pooled(batches)}
             return _checked(Batch(positions, self._extended(arrays, texts, lengths), [None] * len(texts)))
 
     def tokens(self, ids: Sequence[str]) -> list[int]:
@@ -223,17 +225,14 @@ class TextRows:
             counts = [max(count, min(row)) for count, *row in zip(counts, *filled, strict=True)]
         return counts
 
-    def _pooled(self, texts: list[str]) -> np.ndarray:
+    def _pooled(self, batches: list[TextBatch]) -> np.ndarray:
         """Sentence embeddings (B, D); with templates the mean over them, one forward pass each."""
-        if not self._templates:
-            pooled: np.ndarray = to_host(self._encoder.encode(texts))
-            return pooled
-        filled = [[template.replace("{}", text) for text in texts] for template in self._templates]
-        mean: np.ndarray = np.mean([to_host(self._encoder.encode(batch)) for batch in filled], axis=0)
+        pooled = [to_host(self._encoder.encode(batch)) for batch in batches]
+        mean: np.ndarray = np.mean(pooled, axis=0) if self._templates else pooled[0]
         return mean
 
-    def _with_tokens(self, positions: list[int], texts: list[str], lengths: np.ndarray) -> Batch:
-        features = self._encoder.encode_tokens(texts)
+    def _with_tokens(self, positions: list[int], texts: list[str], batch: TextBatch, lengths: np.ndarray) -> Batch:
+        features = self._encoder.encode_tokens(batch)
         mask = features.mask.cpu().numpy()
         tokens = to_host(features.tokens)
         finite = np.isfinite(tokens).all(axis=2) | ~mask
@@ -291,7 +290,9 @@ def _spread(spec: ArraySpec, values: np.ndarray | None, places: np.ndarray | lis
 
 def _checked(batch: Batch) -> Batch:
     """Mark rows with NaN or infinity as failed, so that they are never stored as features."""
-    for row, reason in enumerate(batch.reasons):
-        if reason is None and not all(np.isfinite(values[row]).all() for values in batch.arrays.values()):
-            batch.reasons[row] = NOT_FINITE
+    finite = np.ones(len(batch.reasons), dtype=bool)
+    for values in batch.arrays.values():
+        finite &= np.isfinite(values).reshape(len(finite), -1).all(axis=1)
+    for row in np.flatnonzero(~finite).tolist():
+        batch.reasons[row] = batch.reasons[row] or NOT_FINITE
     return batch
