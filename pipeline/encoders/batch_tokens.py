@@ -61,7 +61,7 @@ class BatchTokens:
         return tokens
 
     def __call__(self, texts: Sequence[str], limit: int) -> dict[str, Any]:
-        """Texts as a batch of int64 tensors (B, T), cut at `limit` tokens; those that were counted cost no tokenising."""
+        """Texts as a batch of int64 tensors (B, T), cut at `limit` tokens; counted texts are not tokenised again."""
         found = [self._counted.pop((text, limit), None) for text in texts]
         missing = iter(self._encoded([text for text, known in zip(texts, found, strict=True) if known is None], limit))
         encodings = [next(missing) if known is None else known for known in found]

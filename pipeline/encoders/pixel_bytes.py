@@ -1,8 +1,8 @@
 """Preprocessed images as the 8-bit pixels they were before rescaling and normalisation, a quarter of the bytes.
 
 Both are functions of one 8-bit value and its channel, so a table of 256 values a channel, made by the library's own
-preprocessing, gives the same floats bit by bit on any device. Where a preprocessing is not of this kind (one that resizes
-floats), that shows on the pictures on which it is tried.
+preprocessing, gives the same floats bit by bit on any device. Where a preprocessing is not of this kind (one that
+resizes floats), that shows on the pictures on which it is tried.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class PixelBytes:
 
     @classmethod
     def proven(cls, preprocess: Preprocess) -> "PixelBytes | None":
-        """Codes from which `preprocess` (an RGB image -> (3, H, W) float32) is restored exactly; None if there are none."""
+        """Codes from which `preprocess` (an RGB image -> (3, H, W) float32) is restored exactly; None if none do."""
         codes = _codes_of(preprocess)
         if codes is None:
             return None

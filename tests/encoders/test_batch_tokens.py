@@ -1,4 +1,4 @@
-"""Batches made from the Rust backend's ids are those of the library, bit by bit; where they would differ it makes them."""
+"""Batches made from the Rust backend's ids are those of the library; where they would differ, it makes them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -68,7 +68,8 @@ def test_a_prefix_and_a_fixed_length() -> None:
     tokens = BatchTokens.proven(tokenizer, whole, 9, "red ", 16)
     assert tokens is not None
     found, expected = tokens(TEXTS, 9), whole(TEXTS, 9)
-    assert found["input_ids"].shape == (len(TEXTS), 16) and found["prompt_length"] == 1
+    assert found["input_ids"].shape == (len(TEXTS), 16)
+    assert found["prompt_length"] == 1
     assert all(torch.equal(found[key], expected[key]) for key in ("input_ids", "attention_mask"))
 
 

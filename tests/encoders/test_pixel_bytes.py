@@ -1,4 +1,4 @@
-"""Floats restored from 8-bit codes are those of the preprocessing, bit by bit; where they would not be there are none."""
+"""Floats restored from 8-bit codes are those of the preprocessing, bit by bit, or there are no codes."""
 
 import pickle
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_codes_restore_the_floats(name: str, tmp_path: Path) -> None:
     assert torch.equal(proven.restored(codes[None], "cpu")[0], restored)  # with crops there is one more axis
 
 
-def test_other_preprocessings_stay_floats(tmp_path: Path) -> None:
+def test_other_preprocessings_stay_floats() -> None:
     last = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     floats_resized = transforms.Compose([transforms.ToTensor(), transforms.Resize((64, 64)), *last[1:]])
     assert PixelBytes.proven(floats_resized) is None

@@ -71,7 +71,8 @@ def test_processes_prepare_what_threads_prepare(
     assert "0.png" in reason
     (unreadable,) = (identifier for identifier, why in zip(ids, expected.reasons, strict=True) if why is not None)
     alone = there([unreadable])
-    assert alone.reasons == [reason] and not len(alone.pixels)
+    assert alone.reasons == [reason]
+    assert not len(alone.pixels)
 
 
 def test_a_process_opens_no_index(root: Path, tmp_path: Path) -> None:
