@@ -39,7 +39,10 @@ def caption_files(spec: CaptionFileSource) -> Source:
     files = matching(spec.annotations, spec.links, refused)
     about = {"annotations": [str(file) for file in files], "images": str(folder), "packages": {}}
     samples = chain(refused, _samples(files, folder, spec.split))
-    return Source(shown(spec.annotations), samples, about, inside=Inside(folder, links=spec.links))
+    inside = Inside(folder, links=spec.links)
+    return Source(
+        shown(spec.annotations), samples, about, inside=inside, unit="lines, or images and annotations of JSON,"
+    )
 
 
 def _samples(files: list[Path], folder: Path, split: str | None) -> Iterator[Sample | Failure]:
@@ -111,9 +114,11 @@ def _official(content: Mapping[str, Any], file: Path, folder: Path, split: str |
         seen.add(identity)
         inside = _COCO_NAME.search(name) or named
         path = first_there(folder / name, *([folder / inside[0] / name] if inside else []))
-        yield Sample(name, Picture(path), captions.pop(identity, []), (), file_split, place=f"{place}: {name}")
-    for identity in captions:
-        yield Failure(f"{file.name}, image id {identity}", "captions of an image that is not listed")
+        texts = captions.pop(identity, [])
+        units = 1 + len(texts)
+        yield Sample(name, Picture(path), texts, (), file_split, place=f"{place}: {name}", units=units)
+    for identity, texts in captions.items():
+        yield Failure(f"{file.name}, image id {identity}", "captions of an image that is not listed", len(texts))
 
 
 def _lines(file: Path, folder: Path, split: str | None) -> Iterator[Sample | Failure]:
@@ -126,7 +131,8 @@ def _lines(file: Path, folder: Path, split: str | None) -> Iterator[Sample | Fai
                 continue
             entries = list(group)
             captions = [Caption(caption) for _, caption, _ in entries]
-            yield Sample(name, Picture(folder / name), captions, (), split, place=f"{entries[0][2]}: {name}")
+            place, units = f"{entries[0][2]}: {name}", len(entries)
+            yield Sample(name, Picture(folder / name), captions, (), split, place=place, units=units)
 
 
 def _parsed(lines: PlainLines, form: re.Pattern[str], where: str) -> Iterator[tuple[str | None, str, str]]:

@@ -57,7 +57,7 @@ def folder_with_table(spec: FolderSource) -> Source:
     require_columns(str(path), header, columns)
     reader = _Reader(folder, columns, "en", None)
     about = {"path": str(folder), "captions": spec.captions, "packages": {}}
-    return Source(str(path), reader.samples([path]), about, inside=inside)
+    return Source(str(path), reader.samples([path]), about, inside=inside, unit="rows")
 
 
 def table(spec: TableSource) -> Source:
@@ -74,7 +74,7 @@ def table(spec: TableSource) -> Source:
     reader = _Reader(root, spec.columns, spec.language, spec.split)
     inside = Inside(*([root] if root else (file.parent for file in files)), links=spec.links, elsewhere=True)
     samples = chain(refused, reader.samples(files))
-    return Source(shown(spec.path), samples, {"tables": len(files), "packages": {}}, inside=inside)
+    return Source(shown(spec.path), samples, {"tables": len(files), "packages": {}}, inside=inside, unit="rows")
 
 
 def named_columns(columns: Columns) -> dict[str, tuple[str, ...]]:

@@ -35,7 +35,7 @@ def webdataset(spec: WebdatasetSource) -> Source:
     about = {"archives": len(archives), "classnames": [label.classname for label, _ in classes], "packages": {}}
     left_out: Counter[str] = Counter()
     samples = chain(refused, _samples(archives, spec, classes, left_out))
-    return Source(shown(spec.path), samples, about, left_out)
+    return Source(shown(spec.path), samples, about, left_out, unit="members of tars")
 
 
 def _samples(
@@ -65,9 +65,10 @@ def _sample(sample: TarSample, archive: Path, spec: WebdatasetSource, classes: S
         elif not captions and len(problems) > len(sample.problems):
             raise DataError("; ".join(problems))
     except DataError as error:
-        return Failure(place, str(error))
+        return Failure(place, str(error), sample.files)
     lacks = "" if captions or labels else _lacks(sample, spec)
-    return Sample(f"{archive.stem}/{sample.key}", picture, captions, labels, spec.split, problems, place, lacks)
+    key = f"{archive.stem}/{sample.key}"
+    return Sample(key, picture, captions, labels, spec.split, problems, place, lacks, sample.files)
 
 
 def _lacks(sample: TarSample, spec: WebdatasetSource) -> str:

@@ -49,7 +49,8 @@ def xtd10(spec: Xtd10Source) -> Source:
         if len(lines) != len(names):
             raise SourceError(f"{files[code]} has {len(lines)} captions, but {lists[0]} names {len(names)} pictures.")
     about = {"path": str(root), "images": str(images), "languages": list(captions), "packages": {}}
-    return Source(str(root), _samples(names, captions, images), about, inside=Inside(images, links=spec.links))
+    inside = Inside(images, links=spec.links)
+    return Source(str(root), _samples(names, captions, images), about, inside=inside, unit=f"lines of {_NAMES}")
 
 
 def _samples(names: Sequence[str], captions: Mapping[str, Sequence[str]], images: Path) -> Iterator[Sample]:
