@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.config import CaptionFileSource
 from pipeline.datasets.cells import captions_of, text_of
+from pipeline.datasets.json_names import Repeated, repeated_in
 from pipeline.datasets.lines import EndlessLine, LongLine, PlainLines
 from pipeline.datasets.nearest import first_there
 from pipeline.datasets.plain_files import Inside
@@ -50,7 +51,9 @@ def _samples(files: list[Path], folder: Path, split: str | None) -> Iterator[Sam
         if file.suffix.lower() != ".json":
             yield from _lines(file, folder, split)
             continue
-        content = read_json(file)
+        content = read_json(file, entries=True)
+        if isinstance(content, Repeated):
+            raise SourceError(f"{file}: {repeated_in(content)}; keep one each.")
         if not isinstance(content, dict) or not isinstance(content.get("images"), list):
             raise SourceError(
                 f"{file}: expected Karpathy's or COCO's JSON, with a list of `images`{fields_in(content)}."
@@ -64,6 +67,9 @@ def _samples(files: list[Path], folder: Path, split: str | None) -> Iterator[Sam
 def _karpathy(content: Mapping[str, Any], file: Path, folder: Path, split: str | None) -> Iterator[Sample | Failure]:
     for number, image in enumerate(content["images"]):
         place = f"{file.name}, image {number}"
+        if reason := repeated_in(image):
+            yield Failure(place, reason)
+            continue
         try:
             name = text_of(image["filename"], "filename")
             inside, written = (text_of(image.get(field) or "", field) for field in ("filepath", "split"))
@@ -87,6 +93,9 @@ def _karpathy(content: Mapping[str, Any], file: Path, folder: Path, split: str |
 def _official(content: Mapping[str, Any], file: Path, folder: Path, split: str | None) -> Iterator[Sample | Failure]:
     captions: dict[Any, list[Caption]] = defaultdict(list)
     for number, entry in enumerate(content["annotations"]):
+        if reason := repeated_in(entry):
+            yield Failure(f"{file.name}, annotation {number}", reason)
+            continue
         try:
             captions[entry["image_id"]].append(Caption(text_of(entry["caption"], "caption")))
         except (KeyError, TypeError) as error:
@@ -100,6 +109,9 @@ def _official(content: Mapping[str, Any], file: Path, folder: Path, split: str |
     seen = set()
     for number, image in enumerate(content["images"]):
         place = f"{file.name}, image {number}"
+        if reason := repeated_in(image):
+            yield Failure(place, reason)
+            continue
         try:
             identity, name = image["id"], text_of(image["file_name"], "file_name")
             again = identity in seen

@@ -34,7 +34,7 @@ def feed(source: Source, builder: IndexBuilder, limits: RawSource, known: KnownI
     tally, where, failed = Tally(left_out=source.left_out, unit=source.unit), source.where, 0
     samples = 0
     wanted = map(_named, islice(source.samples, limits.limit or None))
-    results = checked(wanted, known, limits.check == "decode", source.inside)
+    results = checked(wanted, known, limits.check == "decode", source.inside, tally.rewritten)
     for item, result in tqdm(results, desc=where, unit="row", mininterval=1):
         samples += 1
         tally.read += item.units

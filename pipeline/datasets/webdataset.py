@@ -1,6 +1,5 @@
 """Tars of a webdataset, as img2dataset and webdataset's own writers make them; read in place, never unpacked."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -10,6 +9,7 @@ from typing import Any
 from pipeline.config import WebdatasetSource
 from pipeline.datasets.cells import captions_of
 from pipeline.datasets.clip_benchmark import Class, class_of, named_classes, numbered_lines
+from pipeline.datasets.json_names import distinct
 from pipeline.datasets.raw_files import located, matching, read_text, shown
 from pipeline.datasets.samples import Caption, Failure, Sample, Source
 from pipeline.datasets.tar_samples import TarSample, tar_samples
@@ -98,6 +98,6 @@ def _content(sample: TarSample) -> Any:
         DataError: it is not valid JSON.
     """
     try:
-        return json.loads(sample.members["json"].text())
+        return distinct(sample.members["json"].text())
     except (ValueError, RecursionError) as error:  # also a number of more than 4300 digits
         raise DataError(f"its .json is not valid JSON: {error}") from error

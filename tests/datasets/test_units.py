@@ -132,8 +132,10 @@ def test_halves_of_a_sample_are_never_two_samples_in_silence(tmp_path: Path) -> 
     """Both halves could be used; as in webdataset each is a sample, and the second is listed."""
     write_tar(
         tmp_path / "0.tar",
-        [("a.jpg", photo(0)), ("a.txt", b"one"), ("b.jpg", photo(1)), ("b.txt", b"b"), ("a.png", photo(2, "PNG"))]
-        + [("a.json", b"{}"), ("a.txt", b"two")],
+        [
+            *(("a.jpg", photo(0)), ("a.txt", b"one"), ("b.jpg", photo(1)), ("b.txt", b"b")),
+            *(("a.png", photo(2, "PNG")), ("a.json", b"{}"), ("a.txt", b"two")),
+        ],
     )
     write_tar(tmp_path / "1.tar", [("a.jpg", photo(3)), ("a.txt", b"another archive")])
     joined = (tmp_path / "0.tar").read_bytes() + (tmp_path / "1.tar").read_bytes()
