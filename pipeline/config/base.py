@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipeline.languages import known_dialect, known_language
+
 LONGEST_NAME = 100  # file systems stop at 255 bytes, and DVC and this project add to a name
 RECORDED = {"recorded": True}  # context in which an entry is validated that was written out with its defaults
 _ALLOWED = "abcdefghijklmnopqrstuvwxyz0123456789._-"
@@ -40,6 +42,8 @@ def _is_number(name: str) -> bool:
 
 
 Name = Annotated[str, AfterValidator(valid_name)]
+Language = Annotated[str, AfterValidator(known_language)]
+Dialect = Annotated[str, AfterValidator(known_dialect)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Name, NonNegative, Positive, Section
+from pipeline.config.base import Language, Name, NonNegative, Positive, Section
 from pipeline.config.encoders import EncoderSpec
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -102,7 +102,7 @@ class TextView(_View):
     truncations: tuple[Positive, ...] = ()
     chunk_tokens: Positive | None = None
     templates: tuple[str, ...] = ()
-    languages: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all"] = ("en",)
+    languages: Annotated[tuple[Language, ...], Field(min_length=1)] | Literal["all"] = ("en",)
 
     def compared(self, encoder: EncoderSpec) -> dict[str, Any]:
         """See `_View`."""

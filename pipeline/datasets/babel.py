@@ -14,6 +14,7 @@ from pipeline.datasets.plain_files import MAX_LIST
 from pipeline.datasets.raw_files import read_json
 from pipeline.datasets.samples import Caption
 from pipeline.errors import ConfigError, DataError, SourceError
+from pipeline.languages import among
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +33,11 @@ def names_in_languages(path: Path, languages: Sequence[str], classes: int) -> li
     if not isinstance(content, dict):
         raise SourceError(f"{path}: expected a mapping of languages, found a {type(content).__name__}.")
     by_language = {str(code).lower(): entry for code, entry in content.items()}
-    if unknown := [code for code in languages if code.lower() not in by_language]:
+    meant = {code: among(code, by_language) for code in languages}
+    if unknown := [code for code, found in meant.items() if found is None]:
         raise ConfigError(f"`languages` names {unknown}, which {path} lacks; it has: {', '.join(sorted(by_language))}.")
     names: list[list[Caption]] = [[] for _ in range(classes)]
-    for code in [code.lower() for code in languages] or sorted(by_language):
+    for code in [code for code in meant.values() if code] or sorted(by_language):
         if code == "en":
             continue
         try:
