@@ -234,7 +234,7 @@ def test_the_documented_places_of_changes_are_there_and_few() -> None:
 
 def test_the_documented_tree_is_short_and_true() -> None:
     tree = re.findall(r"```\n(pipeline/.*?)```", ARCHITECTURE, flags=re.S)[0].splitlines()
-    assert len(tree) <= 40
+    assert len(tree) <= 45
     rooms = {line.split()[0].rstrip("/") for line in tree if line.startswith("  ") and not line.startswith("    ")}
     folders = {path.name for path in (ROOT / "pipeline").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert folders <= rooms

@@ -43,7 +43,7 @@ def hub(spec: HubSource) -> Source:
         parts.append((split, _undecoded(part)))
     about: dict[str, Any] = {"path": path, "name": spec.name, "revision": spec.revision, "packages": {}}
     samples = _samples(parts, spec)
-    return Source(path, samples if inside else map(_in_the_row, samples), about, inside=inside)
+    return Source(path, samples if inside else map(_in_the_row, samples), about, inside=inside, unit="rows")
 
 
 def _in_the_row(item: Sample | Failure) -> Sample | Failure:

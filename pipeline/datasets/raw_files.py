@@ -3,7 +3,6 @@
 import contextlib
 import fnmatch
 import glob
-import json
 import os
 import zlib
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import Any, NoReturn
 import xxhash
 
 from pipeline.config import DatasetSpec, HubSource
+from pipeline.datasets.json_names import distinct, parsed
 from pipeline.datasets.plain_files import MAX_JSON, MAX_LIST, Inside, Links, exists, is_file, is_folder, read_unpacked
 from pipeline.datasets.samples import Failure, readable
 from pipeline.datasets.tar_samples import PICTURES
@@ -153,14 +153,18 @@ def read_text(path: Path, default: str | None = None, inside: Inside | None = No
         raise SourceError(f"{path} cannot be read: the memory does not suffice") from error
 
 
-def read_json(path: Path, inside: Inside | None = None, limit: int = MAX_JSON) -> Any:
+def read_json(path: Path, inside: Inside | None = None, limit: int = MAX_JSON, entries: bool = False) -> Any:
     """A file as JSON; arguments as of `read_text`.
 
+    Args:
+        entries: names that stand several times in an object are left to the caller, see `repeated_in`.
+
     Raises:
-        SourceError: it cannot be read, is too large, or is not valid JSON.
+        SourceError: it cannot be read, is too large, is not valid JSON, or names something twice.
     """
     try:
-        return json.loads(read_text(path, inside=inside, limit=limit))
+        text = read_text(path, inside=inside, limit=limit)
+        return parsed(text)[0] if entries else distinct(text)
     except (ValueError, RecursionError) as error:  # also a number of more than 4300 digits
         raise SourceError(f"{path} is not valid JSON: {error}") from error
     except MemoryError as error:

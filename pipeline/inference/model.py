@@ -1,6 +1,6 @@
 """`Aligner`: frozen encoders and fitted heads as one model of pictures and texts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import overload
@@ -240,7 +240,8 @@ class Aligner:
         def embed(texts: Sequence[str]) -> np.ndarray:
             return dense.embed_text(self._encoders.text_features(texts, 64).tokens[:, 0].numpy())
 
-        classes = self._classifier(names, templates, embed)
+        written = tuple(sorted((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in folder.resolve().rglob("*")))
+        classes = self._classifier(names, templates, embed, written)
         return segment_image(self._encoders, dense.embed_patches, picture, classes, resolution)
 
     def __repr__(self) -> str:
@@ -251,11 +252,11 @@ class Aligner:
         names: Sequence[str],
         templates: Sequence[str],
         embed: Callable[[Sequence[str]], np.ndarray] | None = None,
+        head: Hashable = None,
     ) -> np.ndarray:
+        """Class vectors, kept by names, templates and the head that embeds them: its files, where it is a dense one."""
         if isinstance(names, str):
             raise DataError(f"Expected a list of class names, found the string {names!r}.")
         listed = text_list(names, "class name")
-        if embed is not None:  # of a dense head
-            return named_classes(listed, templates, embed)
-        key = tuple(listed), template_list(templates)
-        return self._kept_classes.get(key, lambda: named_classes(listed, templates, self.encode_text))
+        key = tuple(listed), template_list(templates), head
+        return self._kept_classes.get(key, lambda: named_classes(listed, templates, embed or self.encode_text))

@@ -39,7 +39,7 @@ def index_segmentation(spec: SegmentationSource, builder: IndexBuilder, folder: 
     masks: dict[str, dict[str, Any]] = {}
     samples = layout.samples[: spec.limit or None]
     missing = Missing()
-    tally = Tally(read=len(samples), left_out=layout.left_out)
+    tally = Tally(read=len(samples), left_out=layout.left_out, unit="pictures")
     for sample in tqdm(samples, desc=shown(f"{Path(spec.path).name}/{layout.split}"), unit="image", mininterval=1):
         try:
             row = _feed(sample, spec, builder, values, layout.inside, missing)
