@@ -36,16 +36,16 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline.accounting.machine import describe_machine  # noqa: E402
-from pipeline.encoding import run  # noqa: E402
-from pipeline.encoding.plan import Plan  # noqa: E402
-from pipeline.encoding.protocol import Batch  # noqa: E402
-from pipeline.features import ArraySpec, Fingerprint, publish  # noqa: E402
-from pipeline.features.manifest import read_manifest, write_manifest  # noqa: E402
-from pipeline.features.shards import ShardWriter  # noqa: E402
-from pipeline.features.verify import verify  # noqa: E402
-from pipeline.paths import WORK_VARIABLE  # noqa: E402
-from pipeline.store.repair import rewrite  # noqa: E402
+from pipeline.accounting.machine import describe_machine
+from pipeline.encoding import run
+from pipeline.encoding.plan import Plan
+from pipeline.encoding.protocol import Batch
+from pipeline.features import ArraySpec, Fingerprint, publish
+from pipeline.features.manifest import read_manifest, write_manifest
+from pipeline.features.shards import ShardWriter
+from pipeline.features.verify import verify
+from pipeline.paths import WORK_VARIABLE
+from pipeline.store.repair import rewrite
 
 OUT = Path(__file__).resolve().parent / "results" / "faults.json"
 COUNTS = {"kills": 200, "flips": 300, "full": 40, "pairs": 20, "replaced": 12}

@@ -161,7 +161,8 @@ def pair(trial: Trial, outcome: Outcome, rng: np.random.Generator) -> None:
         outcome.last += last(trial.said(), 12)
 
 
-REPLACED = ("picture", "captions", "encoder", "checkpoint", "index", "store")
+RAW = ("picture", "captions", "encoder")  # inputs from outside of the project
+REPLACED = (*RAW, "checkpoint", "index", "store")
 
 
 def replaced(trial: Trial, outcome: Outcome, rng: np.random.Generator) -> None:
@@ -170,7 +171,7 @@ def replaced(trial: Trial, outcome: Outcome, rng: np.random.Generator) -> None:
     kind = REPLACED[outcome.number % len(REPLACED)]
     outcome.what["group"] = kind
     world = trial.world
-    if kind in ("picture", "captions", "encoder"):
+    if kind in RAW:
         expected = world.replaced[kind]
         readers = {"picture": ("index", "encode", "scenes"), "captions": ("index",), "encoder": ("checkpoint",)}[kind]
     else:
@@ -186,7 +187,7 @@ def replaced(trial: Trial, outcome: Outcome, rng: np.random.Generator) -> None:
     trial.unlock([stage])
     running = trial.start("dvc", "repro", "--single-item", stage.name)
     time.sleep(share * (stage.seconds + 1.0))
-    with raw_restored(world):
+    with raw_restored(world) if kind in RAW else contextlib.nullcontext():
         exchange(trial, kind)
         code = running.wait(DEADLINE)
         running.kill()
@@ -266,7 +267,7 @@ def raw_restored(world: World) -> Iterator[None]:
 def prepare(world: World, number: int) -> None:
     """Run the whole project once with the new input of a trial, where no trial before had the same."""
     kind = REPLACED[number % len(REPLACED)]
-    if kind not in ("picture", "captions", "encoder") or kind in world.replaced:
+    if kind not in RAW or kind in world.replaced:
         return
     known = world.folder / f"replaced-{kind}.json"
     if not known.is_file():

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ class Stage:
     command: tuple[str, ...]
     deps: tuple[str, ...]
     outs: tuple[str, ...]
-    seconds: float = 1.0
-    changes: int = 1
+    seconds: float = 0.6
+    changes: int = 12
 
     @property
     def kind(self) -> str:
@@ -54,12 +54,14 @@ class World:
     Attributes:
         folder: of everything.
         commands: the folder with `python` and `dvc` for the PATH.
+        raw: the folder of pictures and encoders.
         stages: by name, in an order in which they can run.
         replaced: digests of what an undisturbed run leaves with another input, by what is replaced.
     """
 
     folder: Path
     commands: Path
+    raw: Path
     stages: dict[str, Stage] = field(default_factory=dict)
     replaced: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -70,13 +72,18 @@ class World:
 
     @property
     def project(self) -> Path:
-        """Where the base was made and every copy lies, since an index has the paths of raw files."""
+        """Where the copies lie."""
         return self.folder / "project"
 
-    @property
-    def raw(self) -> Path:
-        """Pictures and encoders."""
-        return self.folder / "raw"
+    @classmethod
+    def around(cls, project: Project, folder: Path) -> "World":
+        """A world in `folder` around a finished project, with guesses for what was not measured."""
+        assert Project.commands is not None
+        world = cls(folder, Project.commands, project.outside)
+        folder.mkdir(parents=True)
+        subprocess.run(["cp", "-a", str(project.folder), str(world.base)], check=True)
+        world.stages = {name: _stage(name, entry) for name, entry in lock_of(world.base).items()}
+        return world
 
     @cached_property
     def expected(self) -> dict[str, str]:
@@ -105,7 +112,7 @@ def opened(folder: Path) -> Iterator[World]:
     with zygote.commands(folder / "bin", Project(folder, folder, set()).environment()) as commands:
         Project.commands = commands
         try:
-            world = World(folder, commands)
+            world = World(folder, commands, folder / "raw")
             if not (folder / "made").is_file():
                 _make(world)
             world.stages = _stages(world)
@@ -139,15 +146,19 @@ def _make(world: World) -> None:
 def _stages(world: World) -> dict[str, Stage]:
     counted = [json.loads(line) for line in (world.folder / "counts.jsonl").read_text().splitlines()]
     counts = {line["program"].removesuffix(" "): line for line in counted}
-    stages = {}
-    for name, entry in lock_of(world.base).items():
-        command = tuple(entry["cmd"].removeprefix("python -m ").split())
-        deps = tuple(one["path"] for one in entry.get("deps", []))
-        outs = tuple(one["path"] for one in entry["outs"])
-        line = counts[" ".join(command)]
-        stages[name] = Stage(name, command, deps, outs, line["seconds"], line["changes"])
+    stages = {name: _stage(name, entry) for name, entry in lock_of(world.base).items()}
+    for name, stage in stages.items():
+        line = counts[" ".join(stage.command)]
+        stages[name] = replace(stage, seconds=line["seconds"], changes=line["changes"])
     order = [line["program"] for line in counted]
     return dict(sorted(stages.items(), key=lambda item: order.index(" ".join(item[1].command))))
+
+
+def _stage(name: str, entry: dict[str, Any]) -> Stage:
+    """As dvc.lock has it."""
+    command = tuple(entry["cmd"].removeprefix("python -m ").split())
+    deps = tuple(one["path"] for one in entry.get("deps", []))
+    return Stage(name, command, deps, tuple(one["path"] for one in entry["outs"]))
 
 
 class Trial:
