@@ -6,6 +6,7 @@ BIN := $(CURDIR)/.venv/bin
 
 repro: setup
 	"$(BIN)/python" -m pipeline.config
+	"$(BIN)/python" -m pipeline.dvc_lock
 	PATH="$(BIN):$$PATH" dvc repro
 
 test: setup-dev lint

@@ -24,6 +24,7 @@ from pipeline.features.publish import publish
 from pipeline.features.quantised import stored_rows, stored_specs
 from pipeline.features.scratch import exclusive, explain_full_disk, scratch_folder
 from pipeline.features.shards import ScratchShard, ShardWriter, shard_key
+from pipeline.plain_files import append_line
 
 log = logging.getLogger(__name__)
 JOURNAL = "journal.jsonl"
@@ -213,8 +214,7 @@ class StoreEncoder:
             )
 
     def _write_journal(self) -> None:
-        with open(self.scratch.parent / JOURNAL, "a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(self.summary), sort_keys=True) + "\n")
+        append_line(self.scratch.parent / JOURNAL, json.dumps(asdict(self.summary), sort_keys=True))
 
 
 def _uncached(ids: Sequence[str], cache: RowCache) -> list[str]:

@@ -4,10 +4,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from pipeline.dvc_lock import locked_stages
 from pipeline.work_folder import cache_folder
 
 _PIECE = 8 << 20
@@ -45,14 +43,6 @@ class CachedOutput:
 
     listing: CacheObject
     files: dict[str, CacheObject]
-
-
-def locked_stages() -> dict[str, Any]:
-    """The stages of dvc.lock in the working directory; none without one."""
-    path = Path("dvc.lock")
-    lock: dict[str, Any] = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
-    stages: dict[str, Any] = lock.get("stages", {})
-    return stages
 
 
 def stage_of(out: Path) -> str | None:
