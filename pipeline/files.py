@@ -7,6 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import DataError
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last ones are wide
+
 
 def write_json(content: Any, path: Path, *, sort_keys: bool = False) -> None:
     """Write `content` as indented JSON in UTF-8 at `path`, whole or not at all; missing folders are made.
@@ -28,9 +32,38 @@ def write_json(content: Any, path: Path, *, sort_keys: bool = False) -> None:
     os.replace(partial, path)
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object that a stage wrote at `path`; an empty one if there is no file.
+
+    Raises:
+        DataError: it cannot be read as that.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}). Delete it and run: dvc repro") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds a {type(content).__name__}, not an object. Delete it and run: dvc repro")
+    return content
+
+
 def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], path: Path) -> None:
-    """Write these columns of each row as CSV in UTF-8 at `path`, under a line of their names; None is an empty cell."""
+    """Write these columns of each row as CSV in UTF-8 at `path`, under a line of their names; None is an empty cell.
+
+    Texts that a spreadsheet would run as a formula have a quote before them, see `plain_cell`.
+    """
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: plain_cell(value) for name, value in row.items()} for row in rows)
+
+
+def plain_cell(value: Any) -> Any:
+    """A value for a CSV that people open: a text that would be a formula, such as `=1+1`, begins with a quote.
+
+    Spreadsheets take a text that begins with `=`, `+`, `-`, `@`, a tab or a line end for one, and show a quote in front
+    of it as none. Numbers stay as they are.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

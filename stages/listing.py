@@ -7,6 +7,7 @@ index of a data set depends on its listing, and so runs when a file has come, go
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import ListingSettings
 from pipeline.config.leftovers import leftovers
@@ -32,15 +33,28 @@ def listing(settings: ListingSettings) -> None:
     for name, spec in settings.datasets.items():
         path = listing_file(name)
         found = listing_of(spec, changed_unseen)
+        recorded = _read(path)
         if found is None and (path.is_file() or _restored(path)):
             log.warning("%s: its raw files are not here; its index stays as it is", name)
-        elif not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != found:
+        elif not path.is_file() or recorded != found:
             write_json(found, path)
     for path in LISTINGS.glob("*.json"):
         if path.stem not in settings.datasets:
             path.unlink()
     if ignored := ", ".join(map(str, leftovers(settings.named, DATA))):
         print(f"Left over from earlier parameters and ignored, to be removed by hand: {ignored}")
+
+
+def _read(path: Path) -> Any:
+    """What a listing holds; None if there is none, or a damaged one, which is written again."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError):
+        log.warning("%s is damaged and is written again", path)
+        path.unlink()
+        return None
 
 
 def _restored(path: Path) -> bool:

@@ -41,7 +41,17 @@ class TextTasksSource(Section):
     limit: Annotated[int, Field(ge=10)] = 300
 
 
-class RawSource(Section):
+class Files(Section):
+    """A data set of files on this machine.
+
+    `links: inside`: a symbolic link in a folder that is named here, which leads out of it, is not read and is listed
+    with that reason. `follow` reads what it leads to. What is named here may itself be a link.
+    """
+
+    links: Literal["inside", "follow"] = "inside"
+
+
+class RawSource(Files):
     """What every data set of one's own has.
 
     `transfer` says that it is for evaluation alone: no concept is held out because of it, and none of it is trained on.
@@ -184,7 +194,7 @@ class SlidingWindows(Section):
         return self
 
 
-class SegmentationSource(Section):
+class SegmentationSource(Files):
     """Pictures with label maps, for evaluation alone: PASCAL VOC, PASCAL Context, ADE20K, or a folder of one's own.
 
     `split` is the data set's own; by default validation. `windows: null` encodes each picture whole. With `synonyms`

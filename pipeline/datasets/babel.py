@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.datasets.cells import text_of
+from pipeline.datasets.plain_files import MAX_LIST
 from pipeline.datasets.raw_files import read_json
 from pipeline.datasets.samples import Caption
 from pipeline.errors import ConfigError, DataError, SourceError
@@ -24,7 +25,7 @@ def names_in_languages(path: Path, languages: Sequence[str], classes: int) -> li
         ConfigError: a language is not in the file.
         SourceError: the file does not have this form, or has more classes than `classes`.
     """
-    content = read_json(path)
+    content = read_json(path, limit=MAX_LIST)
     if not isinstance(content, dict):
         raise SourceError(f"{path}: expected a mapping of languages, found a {type(content).__name__}.")
     by_language = {str(code).lower(): entry for code, entry in content.items()}

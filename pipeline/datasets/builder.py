@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow.parquet as pq
-from PIL import Image
 
+from pipeline.datasets.opened import opened_image
 from pipeline.datasets.own_splits import settle_splits
 from pipeline.datasets.samples import readable
 from pipeline.datasets.spool import Digests, Spool, digest
@@ -62,10 +62,14 @@ class IndexBuilder:
             table.discard()
 
     def add_image(self, content: bytes, key: str, mask: str | None = None) -> str:
-        """Store encoded image bytes in the archive, once, and return their id."""
+        """Store encoded image bytes in the archive, once, and return their id.
+
+        Raises:
+            DataError: they are no image.
+        """
         identity = image_id(content)
         if identity not in self._archived:
-            with Image.open(io.BytesIO(content)) as image:
+            with opened_image(content) as image:
                 size = image.size
             self.store(identity, content, size, key, mask)
         return identity

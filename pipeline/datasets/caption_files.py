@@ -7,16 +7,18 @@ results_20130124.token and results.csv.
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import CaptionFileSource
 from pipeline.datasets.cells import captions_of, text_of
+from pipeline.datasets.lines import EndlessLine, LongLine, PlainLines
 from pipeline.datasets.nearest import first_there
+from pipeline.datasets.plain_files import Inside
 from pipeline.datasets.raw_files import located, matching, read_json, shown
 from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, fields_in, split_named
-from pipeline.datasets.table_rows import open_text, plain_lines
+from pipeline.datasets.table_rows import TRUNCATED, open_text
 from pipeline.errors import DataError, SourceError
 
 _COCO_NAME = re.compile(r"(train|val|test)\d{4}")
@@ -33,9 +35,11 @@ def caption_files(spec: CaptionFileSource) -> Source:
     folder = located(spec.images)
     if not folder.is_dir():
         raise SourceError(f"No folder of pictures at {folder}. See `images` of this data set in params.yaml.")
-    files = matching(spec.annotations)
+    refused: list[Failure] = []
+    files = matching(spec.annotations, spec.links, refused)
     about = {"annotations": [str(file) for file in files], "images": str(folder), "packages": {}}
-    return Source(shown(spec.annotations), _samples(files, folder, spec.split), about)
+    samples = chain(refused, _samples(files, folder, spec.split))
+    return Source(shown(spec.annotations), samples, about, inside=Inside(folder, links=spec.links))
 
 
 def _samples(files: list[Path], folder: Path, split: str | None) -> Iterator[Sample | Failure]:
@@ -115,24 +119,34 @@ def _official(content: Mapping[str, Any], file: Path, folder: Path, split: str |
 def _lines(file: Path, folder: Path, split: str | None) -> Iterator[Sample | Failure]:
     """Flickr30k's own: `name.jpg#0<tab>caption` or `name.jpg| 0| caption`, an image's lines one after another."""
     form = _RESULTS if file.suffix.lower() == ".csv" else _TOKEN
-    try:
-        with open_text(file) as opened:
-            for name, group in groupby(_parsed(plain_lines(opened), form, file.name), key=lambda entry: entry[0]):
-                if name is None:
-                    yield from (Failure(place, reason) for _, reason, place in group)
-                    continue
-                entries = list(group)
-                captions = [Caption(caption) for _, caption, _ in entries]
-                yield Sample(name, Picture(folder / name), captions, (), split, place=f"{entries[0][2]}: {name}")
-    except OSError as error:
-        raise SourceError(f"{file} cannot be read: {error.strerror}") from error
+    with open_text(file) as opened:
+        for name, group in groupby(_parsed(PlainLines(opened), form, file.name), key=lambda entry: entry[0]):
+            if name is None:
+                yield from (Failure(place, reason) for _, reason, place in group)
+                continue
+            entries = list(group)
+            captions = [Caption(caption) for _, caption, _ in entries]
+            yield Sample(name, Picture(folder / name), captions, (), split, place=f"{entries[0][2]}: {name}")
 
 
-def _parsed(lines: Any, form: re.Pattern[str], where: str) -> Iterator[tuple[str | None, str, str]]:
+def _parsed(lines: PlainLines, form: re.Pattern[str], where: str) -> Iterator[tuple[str | None, str, str]]:
     """(file or None, caption or reason, place) of each line."""
-    for number, line in enumerate(lines, start=1):
-        place = f"{where}, line {number}"
-        if not line.strip() or (number == 1 and line.lower().startswith("image_name")):
+    while True:
+        lines.begin_row()
+        try:
+            line = next(lines)
+        except StopIteration:
+            return
+        except LongLine as error:
+            yield None, f"the line is {error}", f"{where}, line {lines.number}"
+            if isinstance(error, EndlessLine):
+                return
+            continue
+        except TRUNCATED as error:
+            yield None, f"the file is cut short: {error}", f"{where}, line {lines.number + 1}"
+            return
+        place = f"{where}, line {lines.number}"
+        if not line.strip() or (lines.number == 1 and line.lower().startswith("image_name")):
             continue
         match = form.fullmatch(line.rstrip("\r\n"))
         if match is None:

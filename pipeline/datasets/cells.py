@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.errors import DataError
 
+_MAX_LABEL = 4096  # characters
 _MAX_LIST = 1 << 20  # characters of a list that is written as text
 _STRING = r"""(?:"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')"""
 _ENTRY = rf"(?:{_STRING}|None|null|nan|NaN)"
@@ -104,11 +105,13 @@ def label_of(value: Any, what: str) -> str:
     Whole numbers are labels too, also as the 3.0 that pandas makes of 3 where others are missing.
 
     Raises:
-        DataError: it is neither text nor whole number, or no valid UTF-8.
+        DataError: it is neither text nor whole number, too long, or no valid UTF-8.
     """
     if is_null(value):
         return ""
     if isinstance(value, str):
+        if len(value) > _MAX_LABEL:
+            raise DataError(f"{what} has {len(value)} characters; at most {_MAX_LABEL}")
         if any("\ud800" <= letter <= "\udfff" for letter in value):
             raise DataError(f"{what} is not valid UTF-8")
         return "" if _NEGATIVE.fullmatch(value) else value.strip()

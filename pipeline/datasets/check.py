@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.datasets.decode import check_image
 from pipeline.datasets.known import Checked, KnownImages
 from pipeline.datasets.nearest import Missing, same_file
+from pipeline.datasets.plain_files import Inside
 from pipeline.datasets.samples import Failure, Picture, Sample
 from pipeline.datasets.tables import image_id
 from pipeline.errors import DataError
@@ -43,23 +44,26 @@ class _Block:
     checking: list[Future[list[Result]]] = field(default_factory=list)
 
 
-def checked(items: Iterable[Item], known: KnownImages, whole: bool) -> Iterator[tuple[Item, Result | None]]:
+def checked(
+    items: Iterable[Item], known: KnownImages, whole: bool, inside: Inside | None = None
+) -> Iterator[tuple[Item, Result | None]]:
     """Each item in order, with the result for its picture; None for a failure.
 
     Args:
         whole: decode pictures completely; else read only their headers.
+        inside: what pictures with a path may not lead out of.
     """
     workers = os.cpu_count() or 1
     before = _Block()
     with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
-        for block in _blocks(items, known):
+        for block in _blocks(items, known, inside):
             _begin(block, pool, workers, whole)
             yield from _end(before, known)
             before = block
         yield from _end(before, known)
 
 
-def _blocks(items: Iterable[Item], known: KnownImages) -> Iterator[_Block]:
+def _blocks(items: Iterable[Item], known: KnownImages, inside: Inside | None) -> Iterator[_Block]:
     """Items in blocks; pictures without a cached result have been read."""
     recent: OrderedDict[_Place, _Slot] = OrderedDict()
     block, held, missing = _Block(), 0, Missing()
@@ -71,7 +75,7 @@ def _blocks(items: Iterable[Item], known: KnownImages) -> Iterator[_Block]:
             if place is not None and place in recent:
                 slot = recent[place]
             else:
-                held += _take(item.picture, slot, block, known, missing)
+                held += _take(item.picture, slot, block, known, missing, inside)
                 if place is not None:
                     recent[place] = slot
                     if len(recent) > _RECENT:
@@ -95,8 +99,14 @@ def _existing(item: Sample) -> Sample:
     return item if there is None else replace(item, picture=replace(item.picture, path=there))
 
 
-def _take(picture: Picture, slot: _Slot, block: _Block, known: KnownImages, missing: Missing) -> int:
+def _take(
+    picture: Picture, slot: _Slot, block: _Block, known: KnownImages, missing: Missing, inside: Inside | None
+) -> int:
     """Fill the slot from the cache, or read the picture for a check; returns the bytes held for it."""
+    if inside is not None and picture.path is not None:
+        slot.result = inside.wrong_with(picture.path)
+        if slot.result is not None:
+            return 0
     place = known.place(picture)
     slot.result = known.get(place)
     if slot.result is not None:
@@ -107,10 +117,13 @@ def _take(picture: Picture, slot: _Slot, block: _Block, known: KnownImages, miss
         if isinstance(error, FileNotFoundError) and picture.path is not None:
             slot.result = missing.reason(picture.path)
         else:
-            slot.result = f"cannot be read: {error.strerror}"
+            slot.result = f"cannot be read: {error.strerror or error}"
         return 0
     except (DataError, ValueError) as error:  # a truncated archive; a path with a zero byte
         slot.result = f"cannot be read: {error}"
+        return 0
+    except MemoryError:
+        slot.result = "cannot be read: the memory does not suffice"
         return 0
     block.tasks.append(_Task(slot, content, place))
     return len(content)

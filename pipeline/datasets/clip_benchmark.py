@@ -13,12 +13,15 @@ from pipeline.config import ClipBenchmarkSource
 from pipeline.datasets.babel import names_in_languages
 from pipeline.datasets.cells import lines_of
 from pipeline.datasets.concepts import class_concepts
+from pipeline.datasets.plain_files import Inside
 from pipeline.datasets.raw_files import located, read_text
 from pipeline.datasets.samples import Caption, Failure, Label, Sample, Source, split_named
 from pipeline.datasets.tar_samples import TarSample, tar_samples
 from pipeline.errors import DataError, SourceError
 
 _PLACEHOLDER = "{c}"
+_DIGITS = 9
+_MOST_ARCHIVES = 1_000_000
 
 Class = tuple[Label, Sequence[Caption]]
 
@@ -33,21 +36,22 @@ def clip_benchmark(spec: ClipBenchmarkSource) -> Source:
         SourceError: a file of the layout is missing or wrong.
     """
     folder = located(spec.path)
-    kind = read_text(folder / "dataset_type.txt", "classification").strip().lower()
+    inside = Inside(folder, links=spec.links)
+    kind = read_text(folder / "dataset_type.txt", "classification", inside).strip().lower()
     if kind not in ("classification", "retrieval"):
         raise SourceError(f"{folder / 'dataset_type.txt'} holds {kind!r}; expected classification or retrieval.")
-    names = numbered_lines(read_text(folder / "classnames.txt", "")) if kind == "classification" else []
+    names = numbered_lines(read_text(folder / "classnames.txt", "", inside)) if kind == "classification" else []
     if kind == "classification" and not names:
         raise SourceError(f"{folder / 'classnames.txt'} is missing or empty; expected one class per line.")
     classes = named_classes(names)
     if spec.babel is not None:
         more = names_in_languages(located(spec.babel), spec.languages, len(names))
         classes = [(label, [*english, *other]) for (label, english), other in zip(classes, more, strict=True)]
-    archives = [(split, archive) for split in spec.splits for archive in _archives(folder, split)]
-    written = read_text(folder / "zeroshot_classification_templates.txt", "")
+    archives = [(split, archive) for split in spec.splits for archive in _archives(folder, split, inside)]
+    written = read_text(folder / "zeroshot_classification_templates.txt", "", inside)
     templates = [line.replace(_PLACEHOLDER, "{}") for line in numbered_lines(written) if line]
     about = {"path": str(folder), "kind": kind, "classnames": names, "templates": templates, "packages": {}}
-    return Source(str(folder), _samples(archives, classes), about)
+    return Source(str(folder), _samples(archives, classes, inside), about)
 
 
 def named_classes(names: Sequence[str]) -> list[Class]:
@@ -56,18 +60,25 @@ def named_classes(names: Sequence[str]) -> list[Class]:
     return [(Label(concept, name), [Caption(name)]) for concept, name in zip(concepts, names, strict=True)]
 
 
-def _samples(archives: Sequence[tuple[str, Path]], classes: Sequence[Class]) -> Iterator[Sample | Failure]:
+def _samples(
+    archives: Sequence[tuple[str, Path]], classes: Sequence[Class], inside: Inside
+) -> Iterator[Sample | Failure]:
     for split, archive in archives:
+        if reason := inside.wrong_with(archive):
+            raise SourceError(f"{archive} is not read: {reason}.")
         for sample in tar_samples(archive):
             if isinstance(sample, Failure):
                 yield replace(sample, key=f"{split}/{sample.key}")
-                continue
-            key = f"{split}/{archive.name}: {sample.key}"
-            try:
-                labels, captions = _labels_and_captions(sample, classes)
-                yield Sample(sample.key, sample.picture(), captions, labels, split_named(split), sample.problems, key)
-            except DataError as error:
-                yield Failure(key, str(error))
+            else:
+                yield _sample(sample, f"{split}/{archive.name}: {sample.key}", split, classes)
+
+
+def _sample(sample: TarSample, place: str, split: str, classes: Sequence[Class]) -> Sample | Failure:
+    try:
+        labels, captions = _labels_and_captions(sample, classes)
+        return Sample(sample.key, sample.picture(), captions, labels, split_named(split), sample.problems, place)
+    except DataError as error:
+        return Failure(place, str(error))
 
 
 def _labels_and_captions(sample: TarSample, classes: Sequence[Class]) -> tuple[Sequence[Label], Sequence[Caption]]:
@@ -91,7 +102,7 @@ def class_of(sample: TarSample, classes: Sequence[Class]) -> Class:
     if "cls" not in sample.members:
         raise DataError(f"no .cls file with the number of its class; {sample.found()}")
     written = sample.members["cls"].text().strip()
-    if not written.isdecimal() or not written.isascii() or int(written) >= len(classes):
+    if not is_number(written) or int(written) >= len(classes):
         raise DataError(f"class {written[:20]!r}; classnames.txt has the numbers 0 to {len(classes) - 1}")
     label, captions = classes[int(written)]
     if not label.classname:
@@ -99,12 +110,17 @@ def class_of(sample: TarSample, classes: Sequence[Class]) -> Class:
     return label, captions
 
 
-def _archives(folder: Path, split: str) -> list[Path]:
-    written = read_text(folder / split / "nshards.txt", "").strip()
-    if not written.isdecimal() or int(written) < 1:
+def is_number(written: str) -> bool:
+    """Whether a text is a whole number of at most nine digits: of a class, or of archives."""
+    return written.isdecimal() and written.isascii() and len(written.lstrip("0")) <= _DIGITS
+
+
+def _archives(folder: Path, split: str, inside: Inside) -> list[Path]:
+    written = read_text(folder / split / "nshards.txt", "", inside).strip()
+    if not is_number(written) or not 1 <= int(written) <= _MOST_ARCHIVES:
         splits = sorted(path.parent.name for path in folder.glob("*/nshards.txt"))
         raise SourceError(
-            f"{folder / split / 'nshards.txt'} does not hold the number of archives. "
+            f"{folder / split / 'nshards.txt'} does not hold the number of archives, 1 to {_MOST_ARCHIVES:,}. "
             f"Splits found in {folder}: {', '.join(splits) or 'none'}; see `splits` of this data set in params.yaml."
         )
     return [folder / split / f"{number}.tar" for number in range(int(written))]

@@ -1,24 +1,21 @@
 """From the bytes of an image to RGB pixels; imports neither torch nor transformers, so decoding workers start fast."""
 
-import io
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from pipeline.datasets.disguise import seems_to_be, without_text
 from pipeline.datasets.grey import DEEP, eight_bits
 from pipeline.datasets.known import doubt
+from pipeline.datasets.opened import LABEL_MAPS, opened_image
+from pipeline.datasets.plain_files import MAX_PICTURE, read_plain
 from pipeline.datasets.tables import image_id, read_table
 from pipeline.errors import DataError
 from pipeline.work_folder import work_folder
 
 _BACKGROUND = (255, 255, 255, 255)  # behind transparent pixels
-MAX_ASPECT = 100  # longer to shorter side; resizing the shorter one to 224 pixels then makes at most 5 megapixels
 _ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,7 +26,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_READ = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "SGI", "TIFF", "WEBP")
 
 
 def read_bytes(row: Mapping[str, Any], index_folder: Path) -> bytes:
@@ -41,11 +37,9 @@ def read_bytes(row: Mapping[str, Any], index_folder: Path) -> bytes:
     path = index_folder / row["path"]  # an absolute path stays as it is
     length = int(row["length"])
     try:
-        with open(path, "rb") as file:
-            file.seek(int(row["offset"]))
-            content = file.read(length)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        content = read_plain(path, MAX_PICTURE, int(row["offset"]), length)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not content or (length >= 0 and len(content) != length):
         raise DataError(
             f"{path} is too short: expected {max(length, 1)} bytes at {row['offset']}, found {len(content)}"
@@ -62,7 +56,7 @@ def decode_rgb(content: bytes) -> Image.Image:
         DataError: not an image, truncated, so large that decoding it could exhaust memory, or so narrow that resizing
             it could; with a short reason.
     """
-    with _opened(content) as image:
+    with opened_image(content) as image:
         image.load()
         return upright_rgb(image)
 
@@ -76,7 +70,7 @@ def check_image(content: bytes, whole: bool = True) -> tuple[tuple[int, int], st
     Raises:
         DataError: as `decode_rgb`.
     """
-    with _opened(content) as image:
+    with opened_image(content) as image:
         form = (image.format or "image").lower()
         if whole:
             image.load()
@@ -85,49 +79,23 @@ def check_image(content: bytes, whole: bool = True) -> tuple[tuple[int, int], st
         return (image.size[::-1] if turned else image.size), form
 
 
-@contextmanager
-def _opened(content: bytes) -> Iterator[Image.Image]:
-    """The image in `content`, of bounded size; whatever goes wrong inside is a `DataError`."""
-    try:
-        if not content:
-            raise DataError("empty file")
-        with Image.open(io.BytesIO(without_text(content)), formats=_formats()) as image:
-            shorter, longer = sorted(image.size)
-            if Image.MAX_IMAGE_PIXELS and shorter * longer > Image.MAX_IMAGE_PIXELS:
-                raise Image.DecompressionBombError
-            if longer > MAX_ASPECT * max(shorter, 1):
-                raise DataError(f"too narrow ({image.width} x {image.height} pixels; at most {MAX_ASPECT} to 1)")
-            yield image
-    except DataError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise DataError(f"too many pixels (more than {Image.MAX_IMAGE_PIXELS})") from error
-    except UnidentifiedImageError as error:
-        raise DataError(f"not an image of a known format{seems_to_be(content)}") from error
-    except Exception as error:  # decoders raise all sorts of errors on malformed bytes
-        raise DataError(f"damaged image ({error or type(error).__name__})") from error
-
-
 def decode_labels(content: bytes) -> np.ndarray:
     """A label map, an image of one channel: its values (or palette indices), (height, width) int64.
 
+    Formats are those that keep every value: no JPEG. Its size is limited like that of a picture.
+
     Raises:
-        DataError: not an image, damaged, or of several channels.
+        DataError: not an image of these formats, damaged, too large, or of several channels.
     """
     try:
-        with Image.open(io.BytesIO(without_text(content))) as image:
-            if image.mode not in ("P", "L", "1", *DEEP):
-                raise DataError(f"a label map has one channel; this one is of mode {image.mode}")
-            return np.asarray(image).astype(np.int64)
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"the label map cannot be decoded ({error or type(error).__name__})") from error
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    """The formats that are read. Others would run programs (EPS), or accept nearly any bytes as a picture (TGA)."""
-    Image.init()
-    return tuple(name for name in _READ if name in Image.OPEN)
+        with opened_image(content, LABEL_MAPS) as image:
+            mode = image.mode
+            values = np.asarray(image).astype(np.int64) if mode in ("P", "L", "1", *DEEP) else None
+    except DataError as error:
+        raise DataError(f"the label map cannot be read: {error}; expected {', '.join(LABEL_MAPS)}") from error
+    if values is None:
+        raise DataError(f"a label map has one channel; this one is of mode {mode}")
+    return values
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipeline.datasets.plain_files import MAX_LIST
 from pipeline.datasets.raw_files import read_json
 from pipeline.errors import SourceError
 
@@ -12,7 +13,7 @@ def read_descriptions(path: Path) -> dict[str, list[str]]:
     Raises:
         SourceError: the file does not have this form, or a class has no sentence.
     """
-    content = read_json(path)
+    content = read_json(path, limit=MAX_LIST)
     if not isinstance(content, dict) or not content:
         raise SourceError(f"{path}: expected a mapping of class names to lists of sentences.")
     for name, sentences in content.items():

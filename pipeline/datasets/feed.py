@@ -8,7 +8,7 @@ from pipeline.config import RawSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.check import Item, Result, checked
 from pipeline.datasets.known import KnownImages
-from pipeline.datasets.samples import Caption, Failure, Sample, Source, wrong_with_names
+from pipeline.datasets.samples import Caption, Failure, Sample, Source, wrong_with_sample
 from pipeline.datasets.tally import Tally
 from pipeline.errors import SourceError
 from pipeline.languages import language_code
@@ -33,7 +33,8 @@ def feed(source: Source, builder: IndexBuilder, limits: RawSource, known: KnownI
     """
     tally, where, failed = Tally(left_out=source.left_out), source.where, 0
     wanted = map(_named, islice(source.samples, limits.limit or None))
-    for item, result in tqdm(checked(wanted, known, limits.check == "decode"), desc=where, unit="row", mininterval=1):
+    results = checked(wanted, known, limits.check == "decode", source.inside)
+    for item, result in tqdm(results, desc=where, unit="row", mininterval=1):
         tally.read += 1
         reason = _recorded(item, builder) if isinstance(item, Failure) else _fed(item, result, builder)
         if reason is None:
@@ -69,9 +70,7 @@ def _named(item: Item) -> Item:
     """A failure in place of a sample with a name that no table and no file system can hold."""
     if isinstance(item, Failure):
         return item
-    labels = [name for label in item.labels for name in (label.concept, label.classname, label.category)]
-    path = None if item.picture.path is None else str(item.picture.path)
-    reason = wrong_with_names(path, item.key, *labels)
+    reason = wrong_with_sample(item)
     return item if reason is None else Failure(item.place or item.key, reason)
 
 

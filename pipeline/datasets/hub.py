@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import HubSource
+from pipeline.datasets.plain_files import Inside, exists
 from pipeline.datasets.raw_files import located
 from pipeline.datasets.samples import Failure, Sample, Source, split_named
 from pipeline.datasets.table import named_columns, require_columns, sample_of
@@ -24,7 +25,9 @@ def hub(spec: HubSource) -> Source:
     except ImportError as error:
         raise SourceError("source hub needs a package that is not installed: pip install datasets") from error
     local = located(spec.path)
-    path = str(local) if local.exists() else spec.path
+    path, inside = spec.path, None
+    if exists(local):
+        path, inside = str(local), Inside(local, links=spec.links)
     parts = []
     for split in spec.splits:
         try:
@@ -39,7 +42,15 @@ def hub(spec: HubSource) -> Source:
         require_columns(f"{path}, split {split}", list(part.features), spec.columns)
         parts.append((split, _undecoded(part)))
     about: dict[str, Any] = {"path": path, "name": spec.name, "revision": spec.revision, "packages": {}}
-    return Source(path, _samples(parts, spec), about)
+    samples = _samples(parts, spec)
+    return Source(path, samples if inside else map(_in_the_row, samples), about, inside=inside)
+
+
+def _in_the_row(item: Sample | Failure) -> Sample | Failure:
+    """A failure in place of a sample whose row names a file: the hub may not name those of this machine."""
+    if isinstance(item, Failure) or item.picture.path is None:
+        return item
+    return Failure(item.place or item.key, "its row names a file and does not hold the bytes of the picture")
 
 
 def _undecoded(part: Any) -> Any:

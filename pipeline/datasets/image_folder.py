@@ -1,6 +1,8 @@
 """Pictures in folders: the folder is the class, or captions are beside each picture."""
 
+import contextlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,8 +12,10 @@ from pipeline.datasets.babel import names_in_languages
 from pipeline.datasets.cells import lines_of
 from pipeline.datasets.clip_benchmark import Class, named_classes
 from pipeline.datasets.nearest import same_file
-from pipeline.datasets.raw_files import hidden, is_picture, located, read_text, walk
+from pipeline.datasets.plain_files import MAX_TEXT, Inside, is_folder
+from pipeline.datasets.raw_files import is_picture, located, read_text
 from pipeline.datasets.samples import Caption, Failure, Label, Picture, Sample, Source, readable, split_named
+from pipeline.datasets.walk import hidden, walk
 from pipeline.errors import SourceError
 
 
@@ -25,35 +29,51 @@ def image_folder(spec: ImageFolderSource) -> Source:
     if not root.is_dir():
         raise SourceError(f"No folder at {root}. See `path` of this data set in params.yaml.")
     left_out: Counter[str] = Counter()
-    splits, stray = _splits(root)
-    classes = _classes(spec, [root / name for name in splits] or [root]) if spec.labels == "folder" else {}
+    inside = Inside(root, links=spec.links)
+    try:
+        splits, stray = _splits(root, inside)
+        roots = [root / name for name in splits] or [root]
+        classes = _classes(spec, roots, inside) if spec.labels == "folder" else {}
+    except OSError as error:
+        raise SourceError(f"{error.filename or root} cannot be listed: {error.strerror}") from error
     about = {"path": str(root), "classnames": [label.classname for label, _ in classes.values()], "packages": {}}
     if stray:
         about["outside_of_splits"] = stray
-    return Source(str(root), _samples(spec, root, splits, classes, left_out), about, left_out)
+    return Source(str(root), _samples(spec, root, splits, classes, left_out, inside), about, left_out, inside)
 
 
-def _splits(root: Path) -> tuple[list[str], list[str]]:
+def _splits(root: Path, inside: Inside) -> tuple[list[str], list[str]]:
     """The folders at the top that are splits, and the others with pictures; none if the top level is classes.
 
     It is splits if no other folder has a picture, or if there are several different ones (`train` and `val`; a class
     may be called `train`).
     """
-    tops = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not hidden(entry.name))
+    tops = sorted(name for name in _folders(root, inside) if not hidden(name))
     named = [name for name in tops if split_named(name)]
     none: Counter[str] = Counter()
     others = [name for name in tops if name not in named]
     stray = (
-        [name for name in others if any(is_picture(entry.name, none) for entry in walk(root / name))] if named else []
+        [name for name in others if any(is_picture(entry.name, none) for entry in walk(root / name, inside))]
+        if named
+        else []
     )
     if stray and len({split_named(name) for name in named}) < 2:
         return [], []
     return named, stray
 
 
-def _classes(spec: ImageFolderSource, roots: Sequence[Path]) -> dict[str, Class]:
+def _folders(root: Path, inside: Inside) -> list[str]:
+    """The names of the folders in a folder, but of links that lead out."""
+    return [
+        entry.name
+        for entry in root.iterdir()
+        if is_folder(entry) and not (entry.is_symlink() and inside.wrong_with(entry))
+    ]
+
+
+def _classes(spec: ImageFolderSource, roots: Sequence[Path], inside: Inside) -> dict[str, Class]:
     """The class of each folder: its label and its names in all languages."""
-    names_there = {entry.name for root in roots for entry in root.iterdir() if entry.is_dir()}
+    names_there = {name for root in roots for name in _folders(root, inside)}
     folders = sorted(name for name in names_there if not hidden(name) and readable(name) == name)
     written = {} if spec.classnames is None else _names(located(spec.classnames))
     if missing := [folder for folder in folders if written and folder not in written]:
@@ -74,7 +94,7 @@ def _names(path: Path) -> dict[str, str]:
     if path.suffix.lower() == ".json":
         try:
             content = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise SourceError(f"{path} is not valid JSON: {error}") from error
         if not isinstance(content, dict):
             raise SourceError(f"{path}: expected a mapping of folders to names.")
@@ -92,9 +112,15 @@ def _names(path: Path) -> dict[str, str]:
 
 
 def _samples(
-    spec: ImageFolderSource, root: Path, splits: Sequence[str], classes: dict[str, Class], left_out: Counter[str]
+    spec: ImageFolderSource,
+    root: Path,
+    splits: Sequence[str],
+    classes: dict[str, Class],
+    left_out: Counter[str],
+    inside: Inside,
 ) -> Iterator[Sample | Failure]:
-    for path in _pictures(root, spec, left_out):
+    refused: list[Failure] = []
+    for path in _pictures(root, spec, left_out, inside, refused):
         parts = path.relative_to(root).parts
         if splits and parts[0] not in splits:
             yield Failure("/".join(parts), f"outside of the folders that are splits; they are {', '.join(splits)}")
@@ -110,23 +136,45 @@ def _samples(
         if spec.captions == "beside":
             captions, lacks = [], ""
             try:
-                beside = path.with_suffix(".txt")
-                lines = lines_of(read_text(beside if beside.exists() else same_file(beside) or beside))
+                lines = lines_of(read_text(_beside(path), inside=inside, limit=MAX_TEXT))
                 captions = [Caption(line, spec.language) for line in lines if line.strip()]
                 lacks = "" if captions else f"{path.with_suffix('.txt').name} beside it is empty"
             except SourceError as error:
                 lacks = str(error)
         problems = [f"no caption; {lacks}"] if lacks and labels and spec.captions == "beside" else []
         yield Sample("/".join(parts), Picture(path), captions, labels, split, problems, lacks=lacks)
+    yield from refused
 
 
-def _pictures(root: Path, spec: ImageFolderSource, left_out: Counter[str]) -> Iterator[Path]:
-    found = (entry for entry in walk(root, left_out=left_out) if _is_sample(entry.name, spec, left_out))
+def _beside(picture: Path) -> Path:
+    """The text beside a picture, which may be written in another Unicode form."""
+    beside = picture.with_suffix(".txt")
+    if not os.path.lexists(beside):
+        with contextlib.suppress(OSError, ValueError):
+            return same_file(beside) or beside
+    return beside
+
+
+def _pictures(
+    root: Path, spec: ImageFolderSource, left_out: Counter[str], inside: Inside, refused: list[Failure]
+) -> Iterator[Path]:
+    def refuse(path: str, reason: str) -> None:
+        refused.append(Failure(str(Path(path).relative_to(root)), reason))
+
+    found = (entry for entry in walk(root, inside, left_out, refuse) if _is_sample(entry.name, spec, left_out))
     if spec.order == "time":
-        timed = [(entry.stat(follow_symlinks=Path(entry.path).exists()).st_mtime_ns, entry.path) for entry in found]
+        timed = [(_time(entry), entry.path) for entry in found]
         yield from (Path(path) for _, path in sorted(timed))
         return
     yield from (Path(entry.path) for entry in found)
+
+
+def _time(entry: os.DirEntry[str]) -> int:
+    """When a file was written; of a broken link, when the link was; 0 if it has vanished."""
+    for follow in (True, False):
+        with contextlib.suppress(OSError):
+            return entry.stat(follow_symlinks=follow).st_mtime_ns
+    return 0
 
 
 def _is_sample(name: str, spec: ImageFolderSource, left_out: Counter[str]) -> bool:

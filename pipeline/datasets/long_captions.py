@@ -12,9 +12,11 @@ from typing import Any
 
 from pipeline.config import LongCaptionSource
 from pipeline.datasets.cells import is_null, text_of
-from pipeline.datasets.raw_files import hidden, located, pictures_in, read_json, read_text
+from pipeline.datasets.plain_files import MAX_LIST, MAX_TEXT, Inside
+from pipeline.datasets.raw_files import listed, located, pictures_in, read_json, read_text
 from pipeline.datasets.samples import Caption, Failure, Picture, Sample, Source, fields_in, split_named
 from pipeline.datasets.table_rows import rows_of
+from pipeline.datasets.walk import hidden
 from pipeline.errors import DataError, SourceError
 
 _DESCRIPTIONS = "docci_descriptions.jsonlines"
@@ -30,25 +32,27 @@ def long_captions(spec: LongCaptionSource) -> Source:
     """
     root = located(spec.path)
     left_out: Counter[str] = Counter()
-    samples = {"dci": _dci, "docci": _docci, "urban1k": _urban1k}[spec.source](root, spec.roles, left_out)
-    return Source(str(root), samples, {"path": str(root), "roles": list(spec.roles), "packages": {}}, left_out)
+    inside = Inside(root, links=spec.links)
+    samples = {"dci": _dci, "docci": _docci, "urban1k": _urban1k}[spec.source](inside, root, spec.roles, left_out)
+    about = {"path": str(root), "roles": list(spec.roles), "packages": {}}
+    return Source(str(root), samples, about, left_out, inside)
 
 
-def _dci(root: Path, roles: Sequence[str], left_out: Counter[str]) -> Iterator[Sample | Failure]:
+def _dci(inside: Inside, root: Path, roles: Sequence[str], left_out: Counter[str]) -> Iterator[Sample | Failure]:
     inner = root / "densely_captioned_images"
     folder = inner if inner.is_dir() else root
     annotations = folder / "annotations"
     _require(annotations, folder / "photos")
     split_of = {}
     if (folder / "splits.json").is_file():
-        splits = read_json(folder / "splits.json")
+        splits = read_json(folder / "splits.json", inside, MAX_LIST)
         if not isinstance(splits, dict) or not all(isinstance(files, list) for files in splits.values()):
             raise SourceError(f"{folder / 'splits.json'}: expected a mapping of splits to lists of files.")
         split_of = {Path(str(file)).stem: split_named(name) for name, files in splits.items() for file in files}
     for path in _ending(annotations, ".json", left_out):
         entry: Any = {}
         try:
-            entry = read_json(path)
+            entry = read_json(path, inside, MAX_LIST)
             written = [entry[name] for name in ("short_caption", "extra_caption")]
             short, extra = ("" if is_null(value) else text_of(value, "caption").strip() for value in written)
             picture = Picture(folder / "photos" / text_of(entry["image"], "image"))
@@ -62,8 +66,10 @@ def _dci(root: Path, roles: Sequence[str], left_out: Counter[str]) -> Iterator[S
         yield Sample(path.stem, picture, captions, (), split_of.get(path.stem), place=path.name)
 
 
-def _docci(root: Path, roles: Sequence[str], _left_out: Counter[str]) -> Iterator[Sample | Failure]:
+def _docci(inside: Inside, root: Path, roles: Sequence[str], _left_out: Counter[str]) -> Iterator[Sample | Failure]:
     _require(root / _DESCRIPTIONS, root / "images")
+    if reason := inside.wrong_with(root / _DESCRIPTIONS):
+        raise SourceError(f"{root / _DESCRIPTIONS} is not read: {reason}.")
     for row in rows_of(root / _DESCRIPTIONS, ()):
         missing = [name for name in ("image_file", "description") if not isinstance(row.values.get(name), str)]
         if row.reason is not None or missing:
@@ -77,7 +83,7 @@ def _docci(root: Path, roles: Sequence[str], _left_out: Counter[str]) -> Iterato
         yield Sample(name, Picture(root / "images" / name), captions, (), split, place=f"{row.place}: {name}")
 
 
-def _urban1k(root: Path, roles: Sequence[str], left_out: Counter[str]) -> Iterator[Sample | Failure]:
+def _urban1k(inside: Inside, root: Path, roles: Sequence[str], left_out: Counter[str]) -> Iterator[Sample | Failure]:
     inner = root / "Urban1k"
     folder = inner if inner.is_dir() else root
     _require(folder / "caption", folder / "image")
@@ -88,7 +94,7 @@ def _urban1k(root: Path, roles: Sequence[str], left_out: Counter[str]) -> Iterat
             yield Failure(stem, "a caption without a picture" if stem in texts else "a picture without a caption")
             continue
         try:
-            captions = _in_roles(read_text(texts[stem]), roles)
+            captions = _in_roles(read_text(texts[stem], inside=inside, limit=MAX_TEXT), roles)
         except SourceError as error:
             yield Failure(stem, str(error))
             continue
@@ -98,7 +104,7 @@ def _urban1k(root: Path, roles: Sequence[str], left_out: Counter[str]) -> Iterat
 def _ending(folder: Path, ending: str, left_out: Counter[str]) -> list[Path]:
     """The files of a folder with that ending in either case, in natural order; others are counted."""
     found = []
-    for path in folder.iterdir():
+    for path in listed(folder):
         if hidden(path.name):
             left_out["hidden"] += 1
         elif path.suffix.lower() == ending:

@@ -11,6 +11,9 @@ from multiprocessing import get_context
 
 from PIL import Image
 
+from pipeline.datasets.opened import opened_image
+from pipeline.errors import DataError
+
 MARGIN = 0.05  # of the longer side of what is drawn, on each side
 _VISIBLE = 8  # alpha (of 255) below which a pixel counts as empty when trimming
 _WORTH_PROCESSES = 200  # pictures; below it, starting processes takes longer than they save
@@ -34,7 +37,7 @@ def render_all(drawings: Sequence[Drawing], size: int) -> Iterator[bytes | str]:
 def _rendered(drawing: Drawing, size: int) -> bytes | str:
     try:
         return squared(from_svg(drawing, size) if isinstance(drawing, str) else from_raster(drawing), size)
-    except (ValueError, OSError) as error:
+    except (DataError, ValueError) as error:
         return str(error)
 
 
@@ -56,9 +59,9 @@ def from_raster(content: bytes) -> Image.Image:
     """Decode PNG or WebP bytes as RGBA.
 
     Raises:
-        OSError: the bytes are not a picture.
+        DataError: the bytes are not a picture.
     """
-    with Image.open(io.BytesIO(content)) as image:
+    with opened_image(content, ("PNG", "WEBP")) as image:
         return image.convert("RGBA")
 
 

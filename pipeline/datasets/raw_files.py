@@ -1,28 +1,40 @@
 """Raw files as params.yaml names them: paths, globs and braces, and a listing that shows whether any has changed."""
 
+import contextlib
 import glob
 import json
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
 from pipeline.config import DatasetSpec, HubSource
-from pipeline.datasets.samples import readable
+from pipeline.datasets.plain_files import MAX_JSON, MAX_LIST, Inside, Links, exists, is_file, is_folder, read_unpacked
+from pipeline.datasets.samples import Failure, readable
 from pipeline.datasets.tar_samples import PICTURES
+from pipeline.datasets.walk import hidden, walk
 from pipeline.errors import SourceError
 
 _PATHS = ("path", "images", "annotations", "classnames", "babel", "captions", "descriptions")
 _MISSING = "missing"
-_SYSTEM = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Thumbs.db", "desktop.ini")
+_MOST_NAMES = 10_000_000  # that a pattern with braces stands for
 
 
 def located(written: str) -> Path:
-    """The absolute path that params.yaml means; `~` is the user's folder."""
-    return Path(written).expanduser().resolve()
+    """The absolute path that params.yaml means; `~` is the user's folder.
+
+    Raises:
+        SourceError: it is no path, for example since it holds a zero byte.
+    """
+    try:
+        return Path(written).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SourceError(f"{readable(written)!r} in params.yaml is not a path: {error}") from error
 
 
 def shown(written: str | Sequence[str]) -> str:
@@ -30,19 +42,30 @@ def shown(written: str | Sequence[str]) -> str:
     return written if isinstance(written, str) else ", ".join(written)
 
 
-def matching(written: str | Sequence[str]) -> list[Path]:
+def matching(written: str | Sequence[str], links: Links = "inside", refused: list[Failure] | None = None) -> list[Path]:
     """All files that paths, globs (`*`, `**`, `?`, `[ab]`) and braces (`{000..099}.tar`) name, each once.
 
     Patterns keep their order; what a pattern matches is sorted, so that a file whose name sorts last is appended.
 
+    Args:
+        links: whether links that a glob matches may lead out of the folder before its first sign.
+        refused: takes those that do and may not; without it they are left out in silence.
+
     Raises:
         SourceError: a pattern matches no file, or a brace is not closed.
     """
-
-    files: dict[Path, None] = {}
+    files: dict[Path, str | None] = {}
     for pattern in (written,) if isinstance(written, str) else written:
-        files |= dict.fromkeys(file for one in _expanded(pattern) for file in _globbed(one))
-    return list(files)
+        for one in _expanded(pattern):
+            for file, reason in _globbed(one, links):
+                files.setdefault(file, reason)
+    if refused is not None:
+        refused += [Failure(str(file), reason) for file, reason in files.items() if reason is not None]
+    good = [file for file, reason in files.items() if reason is None]
+    if not good:
+        file, reason = next(iter(files.items()))
+        raise SourceError(f"{shown(written)}: {file} is {reason}.")
+    return good
 
 
 def _expanded(pattern: str) -> list[str]:
@@ -50,9 +73,12 @@ def _expanded(pattern: str) -> list[str]:
 
     there, rest = _parted(pattern)
     try:
-        return [str(there / one) for one in braceexpand(rest)] if rest else [str(there)]
+        names = list(islice(braceexpand(rest), _MOST_NAMES + 1)) if rest else [""]
     except ValueError as error:
         raise SourceError(f"{pattern!r} in params.yaml has a brace that is not closed: {error}") from error
+    if len(names) > _MOST_NAMES:
+        raise SourceError(f"{pattern!r} in params.yaml stands for more than {_MOST_NAMES:,} names.")
+    return [str(there / name) for name in names]
 
 
 def _parted(pattern: str) -> tuple[Path, str]:
@@ -62,85 +88,59 @@ def _parted(pattern: str) -> tuple[Path, str]:
     return there, str(path.relative_to(there)) if there != path else ""
 
 
-def _globbed(pattern: str) -> list[Path]:
+def _globbed(pattern: str, links: Links) -> list[tuple[Path, str | None]]:
+    """Files, each with the reason why it is not read, if there is one."""
     path = located(pattern)
-    files = [path] if path.is_file() else []
+    files: list[tuple[Path, str | None]] = [(path, None)] if is_file(path) else []
     there, rest = _parted(pattern)
     if not files and glob.has_magic(rest):
+        inside = Inside(there, links=links)
         names = sorted(glob.glob(f"{glob.escape(str(there))}/{rest}", recursive=True))  # noqa: PTH207
-        files = [Path(name) for name in names if Path(name).is_file()]
+        files = [(Path(name), inside.wrong_with(name)) for name in names if is_file(name)]
     if not files:
         hint = f" It is a folder; write a pattern, such as {path}/*.tar" if path.is_dir() else ""
         raise SourceError(f"No file matches {str(path)!r}.{hint} See this data set in params.yaml.")
     return files
 
 
-def read_text(path: Path, default: str | None = None) -> str:
+def read_text(path: Path, default: str | None = None, inside: Inside | None = None, limit: int = MAX_LIST) -> str:
     """A small file as UTF-8 text, without a byte order mark; `default` if it is not there.
 
+    Args:
+        inside: what it may not lead out of.
+        limit: the most bytes that it may have.
+
     Raises:
-        SourceError: it cannot be read, or is not valid UTF-8.
+        SourceError: it cannot be read, is too large, or is not valid UTF-8.
     """
+    if inside is not None and (reason := inside.wrong_with(path)):
+        raise SourceError(f"{path} is not read: {reason}")
     try:
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")  # no other sign is taken for a line end
+        content = read_unpacked(path, limit)
+        return content.decode("utf-8-sig").replace("\r\n", "\n")  # no other sign is taken for a line end
     except FileNotFoundError as error:
         if default is not None:
             return default
         raise SourceError(f"No file at {path}. See this data set in params.yaml.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise SourceError(f"{path} cannot be read as UTF-8 text: {reason}") from error
+    except MemoryError as error:
+        raise SourceError(f"{path} cannot be read: the memory does not suffice") from error
 
 
-def read_json(path: Path) -> Any:
-    """A file as JSON.
+def read_json(path: Path, inside: Inside | None = None, limit: int = MAX_JSON) -> Any:
+    """A file as JSON; arguments as of `read_text`.
 
     Raises:
-        SourceError: it cannot be read, or is not valid JSON.
+        SourceError: it cannot be read, is too large, or is not valid JSON.
     """
     try:
-        return json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        return json.loads(read_text(path, inside=inside, limit=limit))
+    except (ValueError, RecursionError) as error:  # also a number of more than 4300 digits
         raise SourceError(f"{path} is not valid JSON: {error}") from error
-
-
-def walk(
-    folder: Path, above: frozenset[tuple[int, int]] = frozenset(), left_out: Counter[str] | None = None
-) -> Iterator[os.DirEntry[str]]:
-    """Every file under `folder`: of each folder its files by name, then its subfolders.
-
-    Links are followed, but not in circles. Hidden entries and `__MACOSX`, which holds nothing else, are skipped, and so
-    is whatever is neither file nor folder, such as a pipe; a broken link is listed as a file.
-
-    Args:
-        left_out: counts what is skipped, by reason.
-    """
-    stat = folder.stat()
-    if (stat.st_dev, stat.st_ino) in above:
-        return
-    try:
-        entries = os.scandir(folder)
-    except OSError as error:
-        raise SourceError(f"{folder} cannot be listed: {error.strerror}") from error
-    with entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
-    for entry in listed:
-        if entry.is_dir() or hidden(entry.name):
-            continue
-        if entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists()):
-            yield entry
-        elif left_out is not None:
-            left_out["neither a file nor a folder"] += 1
-    for entry in listed:
-        if hidden(entry.name):
-            if left_out is not None:
-                left_out["hidden"] += sum(len(files) for *_, files in os.walk(entry.path)) if entry.is_dir() else 1
-        elif entry.is_dir():
-            yield from walk(Path(entry.path), above | {(stat.st_dev, stat.st_ino)}, left_out)
-
-
-def hidden(name: str) -> bool:
-    """Whether a file or folder is no part of the data: `._x.jpg`, `.DS_Store`, `__MACOSX`."""
-    return name.startswith(".") or name in _SYSTEM
+    except MemoryError as error:
+        raise SourceError(f"{path} cannot be read: the memory does not suffice") from error
 
 
 def pictures_in(folder: Path, left_out: Counter[str]) -> list[Path]:
@@ -149,11 +149,20 @@ def pictures_in(folder: Path, left_out: Counter[str]) -> list[Path]:
     Raises:
         SourceError: the folder cannot be listed.
     """
+    entries = sorted(entry for entry in listed(folder) if not is_folder(entry))
+    return [entry for entry in entries if is_picture(entry.name, left_out)]
+
+
+def listed(folder: Path) -> list[Path]:
+    """What is in a folder, in no order.
+
+    Raises:
+        SourceError: it cannot be listed.
+    """
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.is_dir())
+        return list(folder.iterdir())
     except OSError as error:
         raise SourceError(f"{folder} cannot be listed: {error.strerror}") from error
-    return [entry for entry in entries if is_picture(entry.name, left_out)]
 
 
 def is_picture(name: str, left_out: Counter[str]) -> bool:
@@ -178,10 +187,11 @@ def listing(spec: DatasetSpec, doubted: Mapping[str, int] | None = None) -> dict
     """
     known = doubted or {}
     digest, files, size = xxhash.xxh3_128(), 0, 0
-    for root in _roots(spec):
-        if not root.exists():
+    links: Links = getattr(spec, "links", "inside")
+    for root in _roots(spec, links):
+        if not exists(root):
             return None
-        for path, stat in _stats(root):
+        for path, stat in _stats(root, links):
             line = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
             if times := known.get(path):
@@ -191,25 +201,31 @@ def listing(spec: DatasetSpec, doubted: Mapping[str, int] | None = None) -> dict
     return {"source": spec.source, "files": files, "bytes": size, "digest": digest.hexdigest()}
 
 
-def _stats(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+def _stats(root: Path, links: Links) -> Iterator[tuple[str, os.stat_result]]:
+    """Path and state of each file; one that vanishes meanwhile is none."""
     if root.is_dir():
-        for entry in walk(root):
-            yield entry.path, entry.stat(follow_symlinks=Path(entry.path).exists())
+        inside = Inside(root, links=links)
+        for entry in walk(root, inside):
+            followed = not entry.is_symlink() or (exists(entry.path) and inside.wrong_with(entry.path) is None)
+            with contextlib.suppress(FileNotFoundError):
+                yield entry.path, entry.stat(follow_symlinks=followed)
     else:
-        yield str(root), root.stat()
+        with contextlib.suppress(FileNotFoundError):
+            yield str(root), root.stat()
 
 
-def _roots(spec: DatasetSpec) -> Iterator[Path]:
+def _roots(spec: DatasetSpec, links: Links) -> Iterator[Path]:
     """The files and folders that an entry of params.yaml names."""
     for name in _PATHS:
         written = getattr(spec, name, None)
         for one in (written,) if isinstance(written, str) else written or ():
-            if name == "captions" or (isinstance(spec, HubSource) and not located(one).exists()):
+            if name == "captions" or (isinstance(spec, HubSource) and not exists(located(one))):
                 continue  # a table inside `path`, or a name on the hub
-            if located(one).exists():
-                yield located(one)
+            path = located(one)
+            if exists(path):
+                yield path
                 continue
             try:
-                yield from matching(one)
+                yield from matching(one, links)
             except SourceError:
                 yield Path(_MISSING)

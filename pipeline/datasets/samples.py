@@ -1,12 +1,15 @@
 """What every source of raw data yields and the builder takes: samples in order, and failures."""
 
-import errno
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.datasets.plain_files import MAX_PICTURE, Inside, read_plain, too_large
+
+MAX_NAME = 4096  # characters of a path (PATH_MAX of Linux), a key, a class or a concept
+MAX_LANGUAGE = 64
 _FIELDS = 20  # that a message lists
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {
@@ -40,16 +43,15 @@ class Picture:
         """The encoded bytes.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: the file cannot be read, is not a regular one, or too large.
         """
         if self.fetch is not None:
-            return self.fetch()
+            content = self.fetch()
+            if len(content) > MAX_PICTURE:
+                raise too_large(len(content), MAX_PICTURE)
+            return content
         assert self.path is not None, "a picture without a path has `fetch`"
-        if self.path.exists() and not self.path.is_file():
-            raise OSError(errno.EINVAL, "not a file")  # a pipe would block, a device might never end
-        with open(self.path, "rb") as file:
-            file.seek(self.offset)
-            return file.read(self.length)
+        return read_plain(self.path, MAX_PICTURE, self.offset, self.length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +107,15 @@ class Failure:
 class Source:
     """A data set as it is read: where it is, its samples, in an order that appending keeps, and its about.json.
 
-    `samples` can be iterated once; meanwhile `left_out` counts what lies beside them, by reason.
+    `samples` can be iterated once; meanwhile `left_out` counts what lies beside them, by reason. The paths of pictures
+    may not lead out of `inside`.
     """
 
     where: str
     samples: Iterable[Sample | Failure]
     about: dict[str, Any] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    inside: Inside | None = None
 
 
 def readable(text: str) -> str:
@@ -135,10 +139,26 @@ def fields_in(value: Any) -> str:
 def wrong_with_names(*names: str | None) -> str | None:
     """Why names, of a file, a class or a picture, cannot be written into an index; None if they can."""
     for name in names:
-        if name is None or (name.isascii() and "\0" not in name):
+        if name is None:
+            continue
+        if len(name) > MAX_NAME:
+            return f"its name has {len(name)} characters; at most {MAX_NAME}"
+        if name.isascii() and "\0" not in name:
             continue
         if "\0" in name:
             return f"its name holds a zero byte ({readable(name)!r})"
         if readable(name) != name:
             return f"its name is not valid UTF-8 ({readable(name)}): rename it"
+    return None
+
+
+def wrong_with_sample(sample: Sample) -> str | None:
+    """Why the names of a sample cannot be written into an index, such as no UTF-8; None if they can."""
+    labels = [name for label in sample.labels for name in (label.concept, label.classname, label.category)]
+    path = None if sample.picture.path is None else str(sample.picture.path)
+    if reason := wrong_with_names(path, sample.key, *labels):
+        return reason
+    for language in {caption.language for caption in sample.captions}:
+        if len(language) > MAX_LANGUAGE or "\0" in language or readable(language) != language:
+            return f"its language is no code ({readable(language[:MAX_LANGUAGE])!r})"
     return None

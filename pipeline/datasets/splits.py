@@ -1,7 +1,6 @@
 """Train, validation and test by concept family, jointly over all data sets: held out means held out everywhere."""
 
 import hashlib
-import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -16,7 +15,7 @@ from pipeline.datasets.families import Concept, find_families
 from pipeline.datasets.samples import SPLITS
 from pipeline.datasets.tables import JOINT_PAIRS, SAMPLES, read_table, write_table
 from pipeline.errors import DataError
-from pipeline.files import write_json
+from pipeline.files import read_object, write_json
 
 log = logging.getLogger(__name__)
 
@@ -212,8 +211,7 @@ def assign(
 
 
 def _about(folder: Path) -> dict[str, Any]:
-    file = folder / "about.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    return read_object(folder / "about.json")
 
 
 def _transferred(

@@ -1,21 +1,33 @@
 """Your own tables: a row is a picture, by path or by bytes, with its captions and labels in the other columns."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Columns, FolderSource, TableSource
 from pipeline.datasets.cells import captions_of, is_null, label_of, labels_of, picture_in_base64, shortened
 from pipeline.datasets.concepts import concept_key
+from pipeline.datasets.plain_files import Inside
 from pipeline.datasets.raw_files import located, matching, shown
-from pipeline.datasets.samples import SPLITS, Caption, Failure, Label, Picture, Sample, Source, fields_in, split_named
+from pipeline.datasets.samples import (
+    MAX_NAME,
+    SPLITS,
+    Caption,
+    Failure,
+    Label,
+    Picture,
+    Sample,
+    Source,
+    fields_in,
+    split_named,
+)
 from pipeline.datasets.table_rows import columns_of, rows_of
 from pipeline.errors import DataError, SourceError
 
 _FOLDER_COLUMNS = ("file", "caption", "language", "concept", "classname", "category", "split")
 _URL = ("http://", "https://", "s3://", "gs://")
 _TELLING = ("caption", "concept", "classname", "category")
-_LONGEST_PATH = 4096  # characters; PATH_MAX of Linux
 
 
 def folder_with_table(spec: FolderSource) -> Source:
@@ -35,6 +47,9 @@ def folder_with_table(spec: FolderSource) -> Source:
             f"No caption table at {path}. It is a CSV with the columns {expected}; see `path` and `captions` of this "
             "data set in params.yaml."
         )
+    inside = Inside(folder, links=spec.links, elsewhere=True)
+    if reason := inside.wrong_with(path):
+        raise SourceError(f"{path} is not read: {reason}.")
     header = columns_of(path)
     if header is not None and (not {"file", "caption"} <= set(header) or set(header) - set(_FOLDER_COLUMNS)):
         raise SourceError(f"{path} has the columns {header}; expected {expected}.")
@@ -42,7 +57,7 @@ def folder_with_table(spec: FolderSource) -> Source:
     require_columns(str(path), header, columns)
     reader = _Reader(folder, columns, "en", None)
     about = {"path": str(folder), "captions": spec.captions, "packages": {}}
-    return Source(str(path), reader.samples([path]), about)
+    return Source(str(path), reader.samples([path]), about, inside=inside)
 
 
 def table(spec: TableSource) -> Source:
@@ -51,12 +66,15 @@ def table(spec: TableSource) -> Source:
     Raises:
         SourceError: a table is missing, of an unknown kind, or lacks a column.
     """
-    files = matching(spec.path)
+    refused: list[Failure] = []
+    files = matching(spec.path, spec.links, refused)
     for file in files:
         require_columns(str(file), columns_of(file), spec.columns)
     root = None if spec.images is None else located(spec.images)
     reader = _Reader(root, spec.columns, spec.language, spec.split)
-    return Source(shown(spec.path), reader.samples(files), {"tables": len(files), "packages": {}})
+    inside = Inside(*([root] if root else (file.parent for file in files)), links=spec.links, elsewhere=True)
+    samples = chain(refused, reader.samples(files))
+    return Source(shown(spec.path), samples, {"tables": len(files), "packages": {}}, inside=inside)
 
 
 def named_columns(columns: Columns) -> dict[str, tuple[str, ...]]:
@@ -182,7 +200,7 @@ def picture_of(written: Any, root: Path) -> Picture:
         raise DataError(f"expected the path or the bytes of a picture, found a {type(written).__name__}")
     if not written or not written.strip():
         raise DataError("no file named")
-    if len(written) > _LONGEST_PATH:
+    if len(written) > MAX_NAME:
         raise DataError(f"a text of {len(written)} characters, not a path: {written[:40]}...")
     if written.lower().startswith(_URL):
         raise DataError("an address, not a file; download the pictures first, for example with img2dataset")
@@ -194,5 +212,5 @@ def picture_of(written: Any, root: Path) -> Picture:
 def _name(written: Any) -> str:
     if isinstance(written, dict):
         written = written.get("path")
-    named = isinstance(written, str) and len(written) <= _LONGEST_PATH and not picture_in_base64(written)
+    named = isinstance(written, str) and len(written) <= MAX_NAME and not picture_in_base64(written)
     return written.strip() if named else ""

@@ -2,26 +2,28 @@
 
 import contextlib
 import csv
-import gzip
+import io
 import json
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.datasets.lines import MAX_LINE, EndlessLine, Lines, LongLine, PlainLines
+from pipeline.datasets.plain_files import open_plain, open_unpacked
 from pipeline.datasets.raw_files import read_json
 from pipeline.errors import SourceError
 
 KINDS = (".csv", ".tsv", ".jsonl", ".jsonlines", ".ndjson", ".json", ".parquet")
 _BATCH = 256  # rows of Parquet in memory at a time; they may hold pictures
-_TRUNCATED = (OSError, EOFError, zlib.error)  # what reading a file raises, compressed or not
+TRUNCATED = (OSError, EOFError, zlib.error)  # what reading a file raises, compressed or not
 _START = 1 << 16  # bytes in which a line of a table ends
-_FIELD = 16 << 20  # characters of a CSV field, bytes of a line of JSON
+_MOST_COLUMNS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         yield from _line_rows(path)
 
 
-def open_text(path: Path) -> TextIO:
+@contextlib.contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
     """The file as text; bytes that are not UTF-8 become lone surrogates, so that their row can be named.
 
     Lines end at line feeds; at carriage returns only where the file begins without any line feed, as old ones do.
@@ -87,20 +90,23 @@ def open_text(path: Path) -> TextIO:
     Raises:
         SourceError: it cannot be opened.
     """
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
     start = b""
-    try:
-        with opener(path, "rb") as file, contextlib.suppress(EOFError, zlib.error):  # rows tell where it is cut short
-            start = file.read(_START)
-        newline = None if b"\r" in start and b"\n" not in start else "\n"
-        return cast(TextIO, opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline=newline))
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+    with _opened(path) as file, contextlib.suppress(*TRUNCATED):  # rows tell where it is cut short
+        start = file.read(_START)
+    newline = None if b"\r" in start and b"\n" not in start else "\n"
+    with _opened(path) as file:
+        yield io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
 
 
-def plain_lines(file: TextIO) -> Iterator[str]:
-    """The lines of a file from `open_text`, each with its line feed; other carriage returns are spaces."""
-    return (line.replace("\r\n", "\n").replace("\r", " ") for line in file)
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a table, unpacked; only what opening it raises is a `SourceError`."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open_unpacked(path))
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+        yield file
 
 
 class _Cells(Iterator[list[str]]):
@@ -112,21 +118,21 @@ class _Cells(Iterator[list[str]]):
     """
 
     def __init__(self, file: TextIO, kind: str) -> None:
-        self._lines = plain_lines(file)
+        self._lines = PlainLines(file)
         self._reader = None if kind == ".tsv" else csv.reader(self._lines, strict=True)
-        self._number, self._columns = 0, 0
+        self._columns = 0
         self.delimiter = "," if self._reader else "\t"
 
     @property
     def line_num(self) -> int:
         """How many lines have been read."""
-        return self._reader.line_num if self._reader else self._number
+        return self._lines.number
 
     def __next__(self) -> list[str]:
+        self._lines.begin_row()
         if self._reader:
             return next(self._reader)
         line = next(self._lines).removesuffix("\n")
-        self._number += 1
         if not line:
             return []
         cells = line.split("\t")
@@ -139,11 +145,13 @@ class _Cells(Iterator[list[str]]):
 
 
 def _header(path: Path, reader: _Cells) -> list[str]:
-    csv.field_size_limit(_FIELD)
+    csv.field_size_limit(MAX_LINE)
     try:
         names = [name.strip() for name in next(reader, [])]
-    except (csv.Error, *_TRUNCATED) as error:
+    except (csv.Error, LongLine, *TRUNCATED) as error:
         raise SourceError(f"{path} cannot be read as a table: {error}") from error
+    if len(names) > _MOST_COLUMNS:
+        raise SourceError(f"{path} has {len(names):,} columns; at most {_MOST_COLUMNS:,} are read.")
     if any(_not_utf8(name) or "\0" in name for name in names):
         raise SourceError(f"{path} is not a UTF-8 table. Convert it, for example with: iconv -t UTF-8")
     return names
@@ -159,11 +167,13 @@ def _csv_rows(path: Path, kind: str) -> Iterator[Row]:
                 cells = next(reader)
             except StopIteration:
                 return
-            except csv.Error as error:  # a quote may stay open over many lines
+            except (csv.Error, LongLine) as error:  # a quote may stay open over many lines
                 lines = f"line {start}" if start >= reader.line_num else f"lines {start} to {reader.line_num}"
                 yield Row(lines, {}, f"cannot be read: {error}")
+                if isinstance(error, EndlessLine):
+                    return
                 continue
-            except _TRUNCATED as error:  # a truncated compressed file
+            except TRUNCATED as error:  # a truncated compressed file
                 yield Row(f"line {reader.line_num}", {}, f"the table is cut short: {error}")
                 return
             if not cells:
@@ -181,20 +191,24 @@ def _csv_rows(path: Path, kind: str) -> Iterator[Row]:
 
 
 def _line_rows(path: Path) -> Iterator[Row]:
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
-    try:
-        with opener(path, "rb") as file:
-            number = 0
-            while line := file.readline(_FIELD):
-                number += 1
-                if not line.endswith(b"\n") and len(line) == _FIELD:
-                    while (rest := file.readline(_FIELD)) and not rest.endswith(b"\n"):
-                        pass
-                    yield Row(f"line {number}", {}, f"longer than {_FIELD} bytes")
-                elif line.strip():
-                    yield _object(line, f"line {number}")
-    except _TRUNCATED as error:
-        raise SourceError(f"{path} cannot be read: {error}") from error
+    with _opened(path) as file:
+        lines = Lines(file, b"\n")
+        while True:
+            lines.begin_row()
+            try:
+                line = next(lines)
+            except StopIteration:
+                return
+            except LongLine as error:
+                yield Row(f"line {lines.number}", {}, f"the line is {error}")
+                if isinstance(error, EndlessLine):
+                    return
+                continue
+            except TRUNCATED as error:
+                yield Row(f"line {lines.number + 1}", {}, f"the table is cut short: {error}")
+                return
+            if line.strip():
+                yield _object(line, f"line {lines.number}")
 
 
 def _object(line: bytes, place: str) -> Row:
@@ -230,21 +244,27 @@ def _json_rows(path: Path) -> Iterator[Row]:
 
 def _parquet(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+        with open_plain(path):  # a pipe or a device is never handed to Arrow
+            return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         raise SourceError(f"{path} cannot be read as Parquet: {error}") from error
 
 
 def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     with _parquet(path) as file:
         number = 0
-        try:
-            for batch in file.iter_batches(batch_size=_BATCH, columns=list(columns)):
-                for place in range(len(batch)):
-                    number += 1
-                    yield Row(f"row {number}", *_values(batch, place))
-        except (pa.ArrowException, OSError) as error:
-            yield Row(f"row {number + 1}", {}, f"the file is damaged from here on: {error}")
+        batches = iter(file.iter_batches(batch_size=_BATCH, columns=list(columns)))
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
+                yield Row(f"row {number + 1}", {}, f"the file is damaged from here on: {error}")
+                return
+            for place in range(len(batch)):
+                number += 1
+                yield Row(f"row {number}", *_values(batch, place))
 
 
 def _values(batch: pa.RecordBatch, row: int) -> tuple[dict[str, Any], str | None]:
@@ -252,6 +272,8 @@ def _values(batch: pa.RecordBatch, row: int) -> tuple[dict[str, Any], str | None
         return {name: batch.column(name)[row].as_py() for name in batch.schema.names}, None
     except UnicodeDecodeError as error:
         return {}, f"the row is not valid UTF-8: {error}"
+    except Exception as error:  # a date beyond the year 9999, a number that is none, an offset that is damaged, ...
+        return {}, f"the row has a value that cannot be read: {type(error).__name__}: {error}"
 
 
 def _not_utf8(text: str) -> bool:

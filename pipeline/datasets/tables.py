@@ -148,11 +148,13 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read the Parquet file at `path`, or only `columns` of it.
 
     Raises:
-        DataError: the file is missing, is not a Parquet file or lacks a column.
+        DataError: the file is missing, is not a Parquet file, is damaged or lacks a column.
     """
     if not path.is_file():
         raise DataError(f"No table at {path}. Run the stage that writes it: dvc repro")
     try:
-        return read_parquet(path, columns)
-    except (pa.ArrowException, OSError) as error:
+        table = read_parquet(path, columns)
+        table.validate(full=True)  # or a text that is no UTF-8 would be an error where it is used
+        return table
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path} cannot be read as a Parquet table ({error}). Delete it and run: dvc repro") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 _KINDS = 200  # reasons told apart; a source of odd data could have one for each row
 _OTHER = "another reason"
+_LOOKED_AT = 1000  # characters of a reason; patterns would take the square of its length
 _NUMBER = (re.compile(r"(?<![\w-])\d+"), "N")  # the 8 of UTF-8 is none
 _VARYING = ((re.compile(r"'[^']*'|\"[^\"]*\""), "..."), (re.compile(r"\S*/\S*"), "..."), _NUMBER)
 
@@ -41,7 +42,7 @@ class Tally:
 
 def kind_of(reason: str) -> str:
     """The reason without what differs between samples: names, numbers, and what stands behind a semicolon."""
-    kind = reason.partition("; ")[0]
+    kind = reason[:_LOOKED_AT].partition("; ")[0]
     if "(it looks like" not in kind:
         kind = kind.partition(" (")[0]
     for pattern, sign in _VARYING:

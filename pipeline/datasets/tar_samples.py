@@ -1,12 +1,15 @@
 """Samples of a webdataset archive: neighbouring members that share a key, read in order and never unpacked."""
 
+import contextlib
+import os
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
+from pipeline.datasets.plain_files import MAX_PICTURE, open_plain, too_large
 from pipeline.datasets.samples import Failure, Picture
 from pipeline.errors import DataError, SourceError
 
@@ -23,6 +26,8 @@ _NOT_FILES = {
     tarfile.FIFOTYPE: "a pipe",
 }
 _CHUNK = 1 << 20  # bytes; a multiple of a block
+_MAX_TEXT = 16 << 20  # bytes of a member that is text
+_MAX_HEADER = 1 << 20  # bytes of a long name, or of what else a header of PAX holds
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,10 @@ class Member:
         """The member as text.
 
         Raises:
-            DataError: it is not valid UTF-8.
+            DataError: it is too large, or not valid UTF-8.
         """
+        if self.length > _MAX_TEXT:
+            raise DataError(f"a text of {self.length:,} bytes; at most {_MAX_TEXT:,}")
         try:
             return self.read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -102,16 +109,20 @@ def tar_samples(archive: Path, left_out: Counter[str] | None = None) -> Iterator
     Raises:
         SourceError: the archive is missing, is not a tar, or is compressed.
     """
-    try:
-        opened = tarfile.open(archive, "r:")  # noqa: SIM115 (closed below, opened here for the error)
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise SourceError(
-            f"{archive} cannot be read as an uncompressed tar: {error}. A compressed archive cannot be read in place: "
-            "unpack it with gunzip."
-        ) from error
-    with opened:
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open_plain(archive))
+        except OSError as error:
+            raise SourceError(f"{archive} cannot be read: {error.strerror or error}.") from error
+        try:
+            opened = stack.enter_context(tarfile.open(fileobj=cast(Any, _Headers(file)), mode="r:"))
+        except Exception as error:  # `tarfile` raises all sorts of errors on malformed headers
+            raise SourceError(
+                f"{archive} cannot be read as an uncompressed tar: {error or type(error).__name__}. A compressed "
+                "archive cannot be read in place: unpack it with gunzip."
+            ) from error
         sample, parts = TarSample("", {}), set[int]()
-        for member in _members(opened, archive, Counter() if left_out is None else left_out):
+        for member in _members(opened, file, archive, Counter() if left_out is None else left_out):
             if isinstance(member, Failure):
                 yield member
                 continue
@@ -132,17 +143,30 @@ def tar_samples(archive: Path, left_out: Counter[str] | None = None) -> Iterator
             yield sample
 
 
+class _Headers:
+    """The file of an archive as `tarfile` reads its headers: one that claims to be huge is damaged."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.tell, self.seek, self.close = file.tell, file.seek, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._file.read(size)
+
+
 def _members(
-    opened: tarfile.TarFile, archive: Path, left_out: Counter[str]
+    opened: tarfile.TarFile, file: BinaryIO, archive: Path, left_out: Counter[str]
 ) -> Iterator[tuple[str, str, Member | None] | Failure]:
     """Key, extension and place of each plain file; None for its place where another archive was appended."""
-    file = opened.fileobj
-    assert file is not None, "an archive that is open for reading has a file"
+    end = os.fstat(file.fileno()).st_size
+    position = 0
     while True:
         try:
             entry = opened.next()
-        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-            yield Failure(archive.name, f"the archive is damaged or cut short: {error}")
+        except Exception as error:  # as above
+            yield Failure(archive.name, f"the archive is damaged or cut short: {error or type(error).__name__}")
             return
         opened.members.clear()  # type: ignore[attr-defined]  # it would grow without bound
         if entry is None:
@@ -152,12 +176,20 @@ def _members(
             appended = _behind(file, opened.offset)
             if appended is None:
                 return
-            opened.offset = appended
+            opened.offset = position = appended
             yield "", "", None
             continue
+        if not position < entry.offset_data <= opened.offset:
+            yield Failure(archive.name, f"the archive is damaged at byte {position}: {entry.size:,} bytes of a member")
+            return
+        position = opened.offset
         if reason := _refused(entry):
             yield Failure(f"{archive.name}: {_shown(entry.name)}", reason)
             continue
+        if entry.isreg() and entry.size > end - entry.offset_data:
+            found = f"'{_shown(entry.name)}' has {max(0, end - entry.offset_data):,} of {entry.size:,} bytes"
+            yield Failure(archive.name, f"the archive is damaged or cut short: {found}")
+            return
         folder, _, name = entry.name.rpartition("/")
         stem, dot, extension = name.partition(".")
         if entry.isreg() and stem and dot:
@@ -202,8 +234,10 @@ def _shown(name: str) -> str:
     return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _reading(file: Any, offset: int, length: int) -> Callable[[], bytes]:
+def _reading(file: BinaryIO, offset: int, length: int) -> Callable[[], bytes]:
     def read() -> bytes:
+        if length > MAX_PICTURE:
+            raise too_large(length, MAX_PICTURE)
         file.seek(offset)
         content: bytes = file.read(length)
         if len(content) != length:

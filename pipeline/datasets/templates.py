@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, DataError
+from pipeline.files import read_object
 
 OPEN_CLIP = {"openai-80": "OPENAI_IMAGENET_TEMPLATES", "openai-7": "SIMPLE_IMAGENET_TEMPLATES"}
 OWN, DESCRIPTIONS = "own", "descriptions"
@@ -96,5 +97,4 @@ def _own(index_folder: Path) -> tuple[str, ...]:
 
 
 def _about(index_folder: Path) -> dict[str, Any]:
-    path = index_folder / _ABOUT
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return read_object(index_folder / _ABOUT)

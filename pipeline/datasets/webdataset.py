@@ -3,7 +3,9 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import WebdatasetSource
 from pipeline.datasets.cells import captions_of
@@ -26,12 +28,14 @@ def webdataset(spec: WebdatasetSource) -> Source:
     for name in spec.captions:
         if not name or name == _JSON:
             raise ConfigError(f"`captions` of {shown(spec.path)} holds {name!r}; write a member (txt) or json.FIELD.")
-    archives = matching(spec.path)
+    refused: list[Failure] = []
+    archives = matching(spec.path, spec.links, refused)
     names = [] if spec.classnames is None else numbered_lines(read_text(located(spec.classnames)))
     classes = named_classes(names)
     about = {"archives": len(archives), "classnames": [label.classname for label, _ in classes], "packages": {}}
     left_out: Counter[str] = Counter()
-    return Source(shown(spec.path), _samples(archives, spec, classes, left_out), about, left_out)
+    samples = chain(refused, _samples(archives, spec, classes, left_out))
+    return Source(shown(spec.path), samples, about, left_out)
 
 
 def _samples(
@@ -70,7 +74,7 @@ def _lacks(sample: TarSample, spec: WebdatasetSource) -> str:
     """What was looked for in vain, and what is there."""
     fields = ""
     if "json" in sample.members and any(name.startswith(_JSON) for name in spec.captions):
-        content = json.loads(sample.members["json"].text())
+        content = _content(sample)
         fields = f"; fields of its .json: {', '.join(sorted(content)[:20])}" if isinstance(content, dict) else ""
     return f"looked for {', '.join(spec.captions)}; {sample.found()}{fields}"
 
@@ -81,9 +85,18 @@ def _texts(sample: TarSample, name: str) -> tuple[list[str], list[str]]:
         return [sample.members[name].text()] if name in sample.members else [], []
     if "json" not in sample.members:
         return [], []
-    try:
-        content = json.loads(sample.members["json"].text())
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"its .json is not valid JSON: {error}") from error
+    content = _content(sample)
     value = content.get(name.removeprefix(_JSON)) if isinstance(content, dict) else None
     return captions_of(value)
+
+
+def _content(sample: TarSample) -> Any:
+    """What the JSON member of a sample holds.
+
+    Raises:
+        DataError: it is not valid JSON.
+    """
+    try:
+        return json.loads(sample.members["json"].text())
+    except (ValueError, RecursionError) as error:  # also a number of more than 4300 digits
+        raise DataError(f"its .json is not valid JSON: {error}") from error

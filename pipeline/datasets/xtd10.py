@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.config import Xtd10Source
 from pipeline.datasets.cells import lines_of
 from pipeline.datasets.nearest import first_there
+from pipeline.datasets.plain_files import Inside
 from pipeline.datasets.raw_files import located, read_text
 from pipeline.datasets.samples import Caption, Picture, Sample, Source
 from pipeline.errors import ConfigError, SourceError
@@ -30,11 +31,12 @@ def xtd10(spec: Xtd10Source) -> Source:
         SourceError: a file is missing, or lists of names and captions differ in length.
     """
     root, images = located(spec.path), located(spec.images)
+    inside = Inside(root, links=spec.links)
     folders = [root / name for name in _FOLDERS if (root / name).is_dir()]
     lists = [folder / _NAMES for folder in folders if (folder / _NAMES).is_file()]
     if not lists:
         raise SourceError(f"No {_NAMES} in {root}; expected a copy of the repository of XTD10, see `path`.")
-    names = _lines(lists[0])
+    names = _lines(lists[0], inside)
     files: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.iterdir()):
@@ -42,12 +44,12 @@ def xtd10(spec: Xtd10Source) -> Source:
                 files.setdefault(_CODES.get(match[1], match[1]), path)
     if unknown := [code for code in spec.languages if code not in files]:
         raise ConfigError(f"`languages` names {unknown}, which {root} lacks; it has: {', '.join(sorted(files))}.")
-    captions = {code: _lines(files[code]) for code in spec.languages or sorted(files)}
+    captions = {code: _lines(files[code], inside) for code in spec.languages or sorted(files)}
     for code, lines in captions.items():
         if len(lines) != len(names):
             raise SourceError(f"{files[code]} has {len(lines)} captions, but {lists[0]} names {len(names)} pictures.")
     about = {"path": str(root), "images": str(images), "languages": list(captions), "packages": {}}
-    return Source(str(root), _samples(names, captions, images), about)
+    return Source(str(root), _samples(names, captions, images), about, inside=Inside(images, links=spec.links))
 
 
 def _samples(names: Sequence[str], captions: Mapping[str, Sequence[str]], images: Path) -> Iterator[Sample]:
@@ -58,5 +60,5 @@ def _samples(names: Sequence[str], captions: Mapping[str, Sequence[str]], images
         yield Sample(name, Picture(path), translations, (), "test", place=f"{_NAMES}, line {row + 1}: {name}")
 
 
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in lines_of(read_text(path).rstrip("\n"))]
+def _lines(path: Path, inside: Inside) -> list[str]:
+    return [line.strip() for line in lines_of(read_text(path, inside=inside).rstrip("\n"))]

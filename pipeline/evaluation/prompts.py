@@ -1,11 +1,11 @@
 """The prompts of zero-shot classes, as the stage `prompts` wrote them."""
 
-import json
 from collections.abc import Sequence
 
 from pipeline.datasets.prompts import ENGLISH
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
+from pipeline.files import read_object
 from pipeline.paths import index_folder
 
 
@@ -43,8 +43,7 @@ class PromptTable:
 
     def described(self, prompt_sets: Sequence[str]) -> str:
         """The number of templates of each set and the first digits of their SHA-256, by data set, as recorded."""
-        about = self._path.with_name("about.json")
-        recorded = json.loads(about.read_text(encoding="utf-8")).get("sets", {}) if about.is_file() else {}
+        recorded = read_object(self._path.with_name("about.json")).get("sets", {})
         parts = []
         for name in prompt_sets:
             datasets: dict[tuple[int, str], list[str]] = {}

@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from pipeline.datasets.decode import decode_rgb, read_bytes
+from pipeline.datasets.opened import opened_image
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
 from pipeline.reporting.inputs import Node
@@ -80,10 +81,10 @@ def class_map(node: Node) -> Image.Image:
         DataError: it is not such a picture.
     """
     try:
-        with Image.open(io.BytesIO(base64.b64decode(node.text(), validate=True))) as image:
+        with opened_image(base64.b64decode(node.text(), validate=True), ("PNG",)) as image:
             image.load()
             return image.convert("L") if image.mode != "L" else image.copy()
-    except (ValueError, OSError, SyntaxError) as error:
+    except (DataError, ValueError) as error:
         raise DataError(f"{node.source} should be a PNG in base64 ({error}). Run: dvc repro") from error
 
 

@@ -13,6 +13,9 @@ from pipeline.config import ReportSettings
 from pipeline.reporting import sections
 from pipeline.reporting.run_data import RunData
 
+_CONTROL = ({*range(0x20), *range(0x7F, 0xA0)} - {0x09, 0x0A}) | {0x202D, 0x202E}  # the last ones turn words around
+_SPELLED_OUT = {code: ascii(chr(code))[1:-1] for code in _CONTROL}  # names from data may hold them
+
 
 def write_report(out: Path, settings: ReportSettings) -> Path:
     """Write out/index.html: one file that asks the network for nothing.
@@ -50,7 +53,7 @@ def write_report(out: Path, settings: ReportSettings) -> Path:
     path = out / "index.html"
     out.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
+    partial.write_text(page.translate(_SPELLED_OUT), encoding="utf-8")
     os.replace(partial, path)
     return path
 

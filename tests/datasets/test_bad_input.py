@@ -127,7 +127,8 @@ def check_size(expected: Outcome, check: str, position: int, pictures: Pictures)
 
 def test_what_is_no_file(pictures: Pictures) -> None:
     reasons = pictures.failures["decode"]
-    assert reasons["folder.png"] == reasons["pipe.png"] == "cannot be read: not a file"
+    assert reasons["folder.png"] == "cannot be read: a folder, not a file"
+    assert reasons["pipe.png"] == "cannot be read: a pipe, not a file"
     for name in ("link.png", "gone.png"):
         assert reasons[name].startswith("no such file; looked for /")
 

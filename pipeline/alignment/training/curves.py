@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.alignment.training.records import EpochRecord
+from pipeline.files import plain_cell
 
 
 class Write(Protocol):
@@ -28,7 +29,7 @@ def curves(path: Path) -> Iterator[Write]:
             if writer is None:
                 writer = csv.DictWriter(file, list(row), lineterminator="\n")
                 writer.writeheader()
-            writer.writerow(row)
+            writer.writerow({key: plain_cell(value) for key, value in row.items()})
             file.flush()
 
         yield write

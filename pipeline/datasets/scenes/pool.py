@@ -1,6 +1,5 @@
 """The cut-outs that scenes are composed of, read from the indexes of data sets."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from PIL import Image
 
 from pipeline.datasets.concepts import concept_name
 from pipeline.datasets.decode import decode_rgb, read_bytes
+from pipeline.datasets.opened import opened_image
 from pipeline.datasets.scenes.names import names
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
@@ -47,9 +47,9 @@ class Piece:
         if self.row["mask"] != "alpha":
             return decode_rgb(content).convert("RGBA")
         try:
-            with Image.open(io.BytesIO(content)) as picture:
+            with opened_image(content) as picture:
                 image = picture.convert("RGBA")
-        except (OSError, SyntaxError, ValueError) as error:
+        except DataError as error:
             raise DataError(f"{self.dataset}: picture {self.image_id} cannot be decoded ({error})") from error
         box = solid(image).nonzero()
         if not len(box[0]):

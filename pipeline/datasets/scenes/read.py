@@ -1,6 +1,5 @@
 """Reads composed scenes: their masks, what each instance is, and their captions."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def read_scenes(folder: Path) -> Scenes:
             instances: np.ndarray = archive["instances"]
     except FileNotFoundError as error:
         raise DataError(f"No masks at {path}. {remedy}") from error
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy, zipfile and zlib raise all sorts of errors on damaged archives
         raise DataError(f"{path} cannot be read as masks ({type(error).__name__}: {error}). {remedy}") from error
     if instances.dtype != np.uint8 or instances.ndim != 3 or len(instances) != len(ids):
         raise DataError(

@@ -11,6 +11,8 @@ from pipeline.config import SegmentationSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.decode import decode_labels, decode_rgb
 from pipeline.datasets.nearest import Missing
+from pipeline.datasets.plain_files import MAX_PICTURE, Inside, read_plain
+from pipeline.datasets.raw_files import located
 from pipeline.datasets.samples import wrong_with_names
 from pipeline.datasets.segmentation.layouts import ClassName, Layout, Sample, read_layout
 from pipeline.datasets.segmentation.windows import window_boxes
@@ -39,10 +41,10 @@ def index_segmentation(spec: SegmentationSource, builder: IndexBuilder, folder: 
     tally = Tally(read=len(samples), left_out=layout.left_out)
     for sample in tqdm(samples, desc=f"{Path(spec.path).name}/{layout.split}", unit="image", mininterval=1):
         try:
-            row = _feed(sample, spec, builder, values, missing)
+            row = _feed(sample, spec, builder, values, layout.inside, missing)
             if row["image_id"] in masks:
                 raise DataError(f"the same picture as {masks[row['image_id']]['key']}")
-        except (DataError, OSError) as error:
+        except DataError as error:
             builder.fail(sample.key, str(error))
             tally.fail(str(error))
             continue
@@ -56,21 +58,24 @@ def index_segmentation(spec: SegmentationSource, builder: IndexBuilder, folder: 
     rows = [vars(named) for named in layout.classes]
     write_table(pa.Table.from_pylist(rows, schema=CLASSES), folder / CLASSES_FILE)
     windows = spec.windows.model_dump() if spec.windows else None
-    path = str(Path(spec.path).expanduser().resolve())
+    path = str(located(spec.path))
     about = {"path": path, "split": layout.split, "windows": windows, "pictures": len(masks), "packages": {}}
     return {**about, "tally": tally.as_dict()}
 
 
 def _feed(
-    sample: Sample, spec: SegmentationSource, builder: IndexBuilder, values: np.ndarray, missing: Missing
+    sample: Sample,
+    spec: SegmentationSource,
+    builder: IndexBuilder,
+    values: np.ndarray,
+    inside: Inside,
+    missing: Missing,
 ) -> dict[str, Any]:
     """Index one picture and return its row of masks.parquet."""
     if reason := wrong_with_names(sample.key, str(sample.picture), str(sample.mask), sample.scene):
         raise DataError(reason)
-    for path, what in ((sample.picture, "picture"), (sample.mask, "label map")):
-        if not path.is_file():
-            raise DataError(missing.reason(path).replace("no such file; looked for", f"no {what} at", 1))
-    content, written = sample.picture.read_bytes(), sample.mask.read_bytes()
+    content = _read(sample.picture, "picture", inside, missing)
+    written = _read(sample.mask, "label map", inside, missing)
     size = decode_rgb(content).size
     labels = decode_labels(written)
     if labels.shape != size[::-1]:
@@ -94,6 +99,23 @@ def _feed(
         "key": sample.key,
         "scene": sample.scene,
     }
+
+
+def _read(path: Path, what: str, inside: Inside, missing: Missing) -> bytes:
+    """The bytes of a picture or a label map.
+
+    Raises:
+        DataError: there is no such file, or it may not be read.
+    """
+    if reason := inside.wrong_with(path):
+        raise DataError(f"the {what} is {reason}")
+    try:
+        return read_plain(path, MAX_PICTURE)
+    except FileNotFoundError as error:
+        reason = missing.reason(path).replace("no such file; looked for", f"no {what} at", 1)
+        raise DataError(reason) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"the {what} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _checked(layout: Layout, where: str) -> np.ndarray:
