@@ -22,6 +22,7 @@ families of all repeats together, and differences are paired by query. Parts are
 
 import argparse
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -34,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.recipe_study.bundle import Bundle
 from benchmarks.recipe_study.fitting import Bench
 from benchmarks.recipe_study.rows import (
+    ALL,
     BASELINE,
     BATCH,
     DEFAULT,
@@ -144,13 +146,10 @@ def table(given: argparse.Namespace, bundle: Bundle) -> None:
             rows += show(
                 few, title, [name for name in (name, DEFAULT, BASELINE) if name in {**whole, name: found}], BASELINE
             )
-    others = [name for name in whole if name != DEFAULT] if DEFAULT in whole else []
-    paired = {f"{DEFAULT} / {name}": tables.versus(DEFAULT, name) for name in others}
-    corrected = holm({what: one["p"] for what, one in paired.items() if "control" not in what})
-    for what, one in paired.items():
-        one["p_holm"] = corrected.get(what)
-        low, high = one["ratio_ci"] or (float("nan"),) * 2
-        print(f"{what}: {one['ratio']:.2f} ({low:.2f}-{high:.2f}), p {one['p']:.4f}, corrected {one['p_holm']}")
+    paired = {}
+    for title, (_, names) in titles(given.development).items():
+        leader = f"{DEFAULT}, {ALL}" if title == "prepared" else DEFAULT
+        paired[title] = versus_others(tables, leader, [name for name in names or whole if name in whole])
     trials = {name: trial_means(found) for name, found in whole.items() if "steps" in found[0]["trials"][0]}
     left_out = [name for name in wanted if name not in parts]
     if left_out:
@@ -163,6 +162,25 @@ def table(given: argparse.Namespace, bundle: Bundle) -> None:
         "rows": rows, "paired": paired, "trials": trials, "left_out": left_out,
     }  # fmt: skip
     write_json(result, OUT / ("recipes_development.json" if given.development else "recipes.json"))
+
+
+def versus_others(tables: Tables, leader: str, names: list[str]) -> dict[str, Any]:
+    """Print `leader` against every other row of its table, with p-values corrected by Holm for their number.
+
+    Controls and other values of the leader itself are no rivals, and not counted.
+    """
+    if leader not in names:
+        return {}
+    found = {name: tables.versus(leader, name) for name in names if name != leader}
+    rivals = [name for name in found if not name.startswith(("control", DEFAULT))]
+    corrected = holm({name: found[name]["p"] for name in rivals})
+    print(f"\n{leader} against others, corrected for {len(rivals)} comparisons")
+    for name, one in found.items():
+        one["p_holm"] = corrected.get(name)
+        low, high = one["ratio_ci"] or (math.nan, math.nan)
+        shown = f"corrected {one['p_holm']:.4f}" if name in corrected else "not corrected"
+        print(f"- {name}: {one['ratio']:.2f} ({low:.2f}-{high:.2f}), p {one['p']:.4f}, {shown}")
+    return found
 
 
 def show(tables: Tables, title: str, names: list[str], baseline: str) -> list[dict[str, Any]]:

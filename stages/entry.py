@@ -1,17 +1,23 @@
 """What every stage shares: Hydra reads params.yaml, a stage gets what it may read, errors become one message."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import load_config
+from pipeline.config.load import DEFAULT_FILE
+from pipeline.config.reading import read_text, require_reasonable
 from pipeline.dvc_lock import keep_or_restore
-from pipeline.errors import PermafrostError
+from pipeline.errors import ConfigError
+from pipeline.failures import reported
 from pipeline.timings import record
 
 
@@ -23,15 +29,19 @@ def run(stage: Callable[[Any], None]) -> None:
 
     @hydra.main(version_base="1.3", config_path=str(Path.cwd()), config_name="params")  # type: ignore[untyped-decorator]
     def main(raw: DictConfig) -> None:
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         item = str(raw.get("item", ""))
-        try:
+        with reported(f"{stage.__name__}@{item}" if item else stage.__name__):
+            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
             if restored := keep_or_restore():
                 logging.getLogger(__name__).warning("%s", restored)
             stage(load_config(raw).settings(stage.__name__, item))
             record(stage.__name__, item)
-        except PermafrostError as error:
-            sys.stderr.write(f"error: {error}\n")
-            sys.exit(1)
 
-    main()
+    with reported(stage.__name__):
+        require_reasonable(read_text(DEFAULT_FILE), str(DEFAULT_FILE))
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # or it prints a traceback of its own
+        try:
+            main()
+        except (HydraException, OmegaConfBaseException) as error:
+            load_config()  # says it better, if the file is to blame
+            raise ConfigError(f"Hydra cannot read the command line: {' '.join(str(error).split())}") from error

@@ -1,6 +1,7 @@
 """What the set-up says where a machine lacks something; pip itself is replaced."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import namedtuple
@@ -89,3 +90,72 @@ def test_a_gpu_machine_takes_the_matching_pair_from_pip(monkeypatch: pytest.Monk
 def test_the_environment_is_made_anew_when_its_inputs_change() -> None:
     assert bootstrap.inputs_digest(True, "cpu") != bootstrap.inputs_digest(False, "cpu")
     assert bootstrap.inputs_digest(True, "cpu") != bootstrap.inputs_digest(True, "cuda")
+
+
+def project(folder: Path, monkeypatch: pytest.MonkeyPatch, settings: str = "[core]\n    analytics = false\n") -> Path:
+    """A copy of the project that is in no Git repository."""
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc" / "config").write_text(settings)
+    monkeypatch.setattr(bootstrap, "ROOT", folder)
+    assert not any((parent / ".git").exists() for parent in folder.parents)
+    return folder
+
+
+def test_a_zip_download_is_told_what_to_type_and_that_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project(tmp_path, monkeypatch)
+    with pytest.raises(SystemExit) as stopped:
+        bootstrap.check_project()
+    assert stopped.value.code == 1
+    message = said(capsys)
+    assert "is not a Git repository, and DVC needs one" in message
+    (typed,) = (part for part in message.split("`") if part.startswith("git "))
+    subprocess.run(typed.split(), cwd=folder, check=True, capture_output=True)
+    bootstrap.check_project()
+    dvc = [sys.executable, "-m", "dvc", "status"]
+    (folder / "dvc.yaml").write_text("stages: {}\n")
+    done = subprocess.run(dvc, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(folder / ".git")
+    done = subprocess.run(dvc, cwd=folder, capture_output=True, text=True)
+    assert "is not a git repository" in done.stderr, "DVC does without now; so may the set-up"
+
+
+@pytest.mark.parametrize("name", ["config", "config.local"])
+def test_without_git_by_dvcs_own_setting(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = project(tmp_path, monkeypatch)
+    (folder / ".dvc" / name).write_text("[core]\n    no_scm = true\n['remote \"a%b\"']\n    url = /x\n")
+    bootstrap.check_project()
+
+
+def test_a_repository_around_the_project_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    project(inner, monkeypatch)
+    (tmp_path / ".git").write_text("gitdir: elsewhere\n")  # of a worktree
+    bootstrap.check_project()
+
+
+def test_a_copy_without_hidden_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(project(tmp_path, monkeypatch) / ".dvc")
+    with pytest.raises(SystemExit):
+        bootstrap.check_project()
+    assert "lacks the files whose names begin with a dot" in said(capsys)
+
+
+@pytest.mark.parametrize(("arguments", "checked"), [([], True), (["--dev"], False)])
+def test_the_set_up_checks_the_project_first(
+    arguments: list[str], checked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(sys, "argv", ["bootstrap", *arguments])
+    monkeypatch.setattr(bootstrap, "MARK", tmp_path / "mark")
+    monkeypatch.setattr(bootstrap, "check_machine", lambda _: None)
+    monkeypatch.setattr(bootstrap, "check_project", lambda: calls.append("project"))
+    monkeypatch.setattr(bootstrap, "inputs_digest", lambda *_: "digest")
+    (tmp_path / "mark").write_text(json.dumps({"True": "digest", "False": "digest"}))
+    bootstrap.main()
+    assert calls == ["project"] * checked

@@ -54,6 +54,7 @@ def _operations(data: AlignmentData, spec: TrainedHead, params: TrainParams) -> 
     batch = next(iter(data.features.epoch(pairs, params.batch_size, torch.Generator().manual_seed(0), 1)))
     with FlopCounterMode(display=False) as counted:
         step(batch, [params.lr], 0, 1)
+    torch.compiler.reset()  # what runs under the counter is never compiled again: later cases would lose fused blocks
     return int(counted.get_total_flops())
 
 

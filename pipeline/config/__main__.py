@@ -1,14 +1,9 @@
 """Validate params.yaml and say what is wrong with it: python -m pipeline.config."""
 
-import sys
-
 from pipeline.config.load import load_config
-from pipeline.errors import PermafrostError
+from pipeline.failures import reported
 
 if __name__ == "__main__":
-    try:
+    with reported("python -m pipeline.config"):
         load_config()
-    except PermafrostError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
-    print("params.yaml is valid")
+        print("params.yaml is valid")

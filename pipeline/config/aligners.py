@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Name, Positive, PositiveFloat, Section
+from pipeline.config.base import Name, PositiveFloat, Section, Width
 from pipeline.config.heads import AnyHead, HeadSpec, IdentityHead
 
 NO_DATA = "none"  # what head identity is fitted to
@@ -198,10 +198,10 @@ class CaptionHeadSpec(_DenseHead):
     """
 
     supervision: Literal["captions"]
-    iterations: Positive = 10
+    iterations: Annotated[int, Field(ge=1, le=100_000)] = 10
     temperature: PositiveFloat = 0.05
     matching: PositiveFloat = 0.03
-    directions: Positive = 128
+    directions: Width = 128
 
 
 AnyDenseHead = Annotated[DenseHeadSpec | CaptionHeadSpec, Field(discriminator="supervision")]

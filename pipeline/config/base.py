@@ -40,11 +40,26 @@ def _is_number(name: str) -> bool:
 
 
 Name = Annotated[str, AfterValidator(valid_name)]
+# Every number has a least and a greatest value, so that a slip of the keyboard is told at once and not by a machine
+# without memory hours later. A test walks all models.
+MOST_SEED = 2**52 - 1  # torch takes 64 bits, and a stage draws with (seed + that of a member) * repeats + repeat
+MOST_SIDE = 8_192  # of a picture, px
+MOST_WIDTH = 65_536  # of a feature vector
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+Repeats = Annotated[int, Field(ge=1, le=1_000)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1, le=1_000_000)]
+NonNegative = Annotated[int, Field(ge=0, le=1_000_000)]
+Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
+Width = Annotated[int, Field(ge=1, le=MOST_WIDTH)]
+Tokens = Annotated[int, Field(ge=1, le=10_000_000)]
+Samples = Annotated[int, Field(ge=1, le=10**12)]
+Limit = Annotated[int, Field(ge=0, le=10**12)]  # 0: none
+Batch = Annotated[int, Field(ge=1, le=2**20)]
+Steps = Annotated[int, Field(ge=0, le=10**9)]
+PositiveFloat = Annotated[float, Field(gt=0, le=1e9)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=1e9)]
 
 
 def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:

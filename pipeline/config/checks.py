@@ -20,6 +20,7 @@ from pipeline.config.explain import reason
 from pipeline.config.heads import TRAINED, FittedHead, IdentityHead
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.params import Params
+from pipeline.config.sizes import size_problems
 from pipeline.config.stores import CLASSNAMES, stored_through
 from pipeline.config.studies import CompareSpec, PredictorsSpec, StudySpec
 from pipeline.config.training import LoadingParams
@@ -42,6 +43,7 @@ def _contradictions(params: Params) -> Iterator[str]:
     lookup = Lookup(params)
     yield from _views(params, lookup)
     yield from _stores(params, lookup)
+    yield from size_problems(params)
     yield from _scenes(params, lookup)
     yield from _curations(params, lookup)
     for name, aligner in params.aligners.items():

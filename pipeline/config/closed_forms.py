@@ -7,11 +7,11 @@ from pydantic import Field, ValidationInfo, model_validator
 from pipeline.config.base import (
     RECORDED,
     NonNegativeValues,
-    Positive,
     PositiveCounts,
     PositiveFloat,
     PositiveValues,
     Section,
+    Width,
 )
 
 Direction = Literal["image-to-text", "text-to-image"]
@@ -30,7 +30,7 @@ class Procrustes(_Form):
     """Orthogonal maps into `embed_dim` dimensions, by default as many as the narrower side has."""
 
     kind: Literal["procrustes"]
-    embed_dim: Positive | None = None
+    embed_dim: Width | None = None
 
 
 class Ridge(_Form):
@@ -48,7 +48,7 @@ class CCA(_Form):
     """
 
     kind: Literal["cca"]
-    embed_dim: Positive | None = None
+    embed_dim: Width | None = None
     shrink: PositiveValues = (0.3,)
     power: NonNegativeValues = (1.0,)
 
@@ -72,7 +72,7 @@ class KernelRidge(_Form):
     kind: Literal["kernel-ridge"]
     direction: Direction = "image-to-text"
     features: Literal["auto", "exact", "fourier", "nystrom"] = "auto"
-    size: Positive = 2048
+    size: Annotated[int, Field(ge=1, le=131_072)] = 2048
     ridge: PositiveValues = (0.3,)
     bandwidth: PositiveValues = (1.0,)
 

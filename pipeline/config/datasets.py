@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import NonNegative, Positive, Section
+from pipeline.config.base import Limit, Section, Share, Side
 
 
 class EmojiSource(Section):
@@ -14,8 +14,8 @@ class EmojiSource(Section):
     styles: Annotated[tuple[Literal["openmoji", "noto", "fluent3d", "twemoji"], ...], Field(min_length=1)]
     languages: Annotated[tuple[str, ...], Field(min_length=1)]
     exclude_groups: tuple[str, ...] = ()
-    size: Positive = 224
-    limit: NonNegative = 0
+    size: Side = 224
+    limit: Limit = 0
 
 
 class StampsSource(Section):
@@ -24,8 +24,8 @@ class StampsSource(Section):
     source: Literal["stamps"]
     languages: Annotated[tuple[str, ...], Field(min_length=1)]
     exclude_categories: tuple[str, ...] = ()
-    size: Positive = 224
-    limit: NonNegative = 0
+    size: Side = 224
+    limit: Limit = 0
     required: bool = False
 
 
@@ -38,7 +38,7 @@ class TextTasksSource(Section):
 
     source: Literal["text-tasks"]
     languages: tuple[str, ...] = ("de", "fr", "ja", "ru")
-    limit: Annotated[int, Field(ge=10)] = 300
+    limit: Annotated[int, Field(ge=10, le=1_000_000)] = 300
 
 
 class Files(Section):
@@ -62,10 +62,10 @@ class RawSource(Files):
     """
 
     transfer: bool = False
-    limit: NonNegative = 0
+    limit: Limit = 0
     check: Literal["decode", "header"] = "decode"
     descriptions: str | None = None
-    max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
+    max_failure_rate: Share = 0.1
 
 
 class FolderSource(RawSource):
@@ -181,9 +181,9 @@ class ClipBenchmarkSource(RawSource):
 class SlidingWindows(Section):
     """Windows of a picture whose short side is resized to `short_side`: squares of `side` pixels, `stride` apart."""
 
-    short_side: Positive = 448
-    side: Positive = 448
-    stride: Positive = 224
+    short_side: Side = 448
+    side: Side = 448
+    stride: Side = 224
 
     @model_validator(mode="after")
     def _inside(self) -> "SlidingWindows":
@@ -206,7 +206,7 @@ class SegmentationSource(Files):
     split: str | None = None
     windows: SlidingWindows | None = SlidingWindows()
     synonyms: bool = False
-    limit: NonNegative = 0
+    limit: Limit = 0
 
 
 class CaptionFileSource(RawSource):

@@ -23,7 +23,7 @@ def require_one_reading(text: str, ours: Any, where: str) -> None:
 
     try:
         dvcs = YAML(typ="safe").load(text) or {}
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # a date that is none, a number of thousands of digits
         raise ConfigError(f"{where} is not valid YAML for DVC: {error}") from error
     if not isinstance(dvcs, dict):
         raise ConfigError(f"{where} should hold named sections; it holds {dvcs!r:.60}.")

@@ -1,8 +1,8 @@
 """`encoders`: frozen backbones, each named as its own library names it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from pipeline.config.base import Section
 
@@ -27,7 +27,7 @@ class EncoderSpec(Section):
     loader: Literal["transformers", "timm", "sentence-transformers", "open_clip"]
     revision: str | None = None
     pooling: Literal["cls", "model", "mean", "last"] = "cls"
-    layers: tuple[int, ...] = (-1,)
+    layers: tuple[Annotated[int, Field(ge=-1_000, le=1_000)], ...] = (-1,)
     prefix: str = ""
     prompt: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, create_model
 
-from pipeline.config.base import Name, NonNegative, Section
+from pipeline.config.base import Name, Section
 from pipeline.config.tasks import TASKS, TaskParams
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class EvaluateParams(Section):
     control: dict[Name, Name] | Name | None = None
     versus: dict[Name, Name] = {}
     showcase: Name | None = None
-    examples: NonNegative = 12
-    bootstrap: Annotated[int, Field(ge=100)] = 2000
+    examples: Annotated[int, Field(ge=0, le=1_000)] = 12
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
     device: str = "auto"
 
     @property

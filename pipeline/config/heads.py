@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from pipeline.config.base import RECORDED, Name, Positive, PositiveFloat, Section
+from pipeline.config.base import RECORDED, Name, Positive, PositiveFloat, Section, Width
 from pipeline.config.closed_forms import FORM_KINDS, ClosedForm
 from pipeline.config.losses import InfoNCELoss, LossSpec
 from pipeline.config.training import LoadingChanges, TrainChanges
@@ -65,7 +65,7 @@ class _OneVector(Section):
 class _Trained(_Fitted):
     """A head that is trained by gradients; `train` changes keys of the section `train` for it."""
 
-    embed_dim: Positive | None = None
+    embed_dim: Width | None = None
     loss: LossSpec = InfoNCELoss()
     train: TrainChanges = TrainChanges()
 

@@ -14,6 +14,7 @@ from pipeline.config.complete import completed
 from pipeline.config.dialects import require_one_reading
 from pipeline.config.explain import explain
 from pipeline.config.params import Params
+from pipeline.config.reading import read_text, require_plain, require_reasonable
 from pipeline.config.settings import settings_of
 from pipeline.config.stage_settings import Settings
 from pipeline.config.stores import StoreEntry
@@ -79,15 +80,12 @@ def load_config(source: DictConfig | Path | None = None) -> Config:
     """
     if not isinstance(source, DictConfig):
         path = source or DEFAULT_FILE
+        text = read_text(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            require_reasonable(text, str(path))
             loaded = OmegaConf.create(text) if text.strip() else OmegaConf.create({})
-        except FileNotFoundError as error:
-            raise ConfigError(f"No {path} here. Run from the root of the project.") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not UTF-8 text: {error}") from error
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error}") from error
+        except ConfigError:
+            raise
         except YAMLError as error:
             raise ConfigError(f"{path} is not valid YAML: {error}") from error
         except OmegaConfBaseException as error:
@@ -96,6 +94,8 @@ def load_config(source: DictConfig | Path | None = None) -> Config:
                 f"{path}: {key}{str(error).splitlines()[0]}. Names must be words, not null, and a value cannot hold "
                 "`${`: nothing is interpolated."
             ) from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, a date that is none
+            raise ConfigError(f"{path} holds a value that cannot be read: {error}") from error
         if not isinstance(loaded, DictConfig):
             raise ConfigError(f"{path} should hold named sections; it holds a {type(loaded).__name__}.")
         require_one_reading(text, OmegaConf.to_container(loaded, resolve=False), str(path))
@@ -111,7 +111,8 @@ def validate(raw: dict[Any, Any]) -> Params:
     Raises:
         ConfigError: as `load_config`.
     """
-    _require_plain(raw)
+    if problem := next(require_plain(raw), None):
+        raise ConfigError(f"params.yaml:\n  {problem}")
     _require_entries(raw)
     raw = completed(raw)
     try:
@@ -122,20 +123,6 @@ def validate(raw: dict[Any, Any]) -> Params:
     if problems:
         raise ConfigError("params.yaml:\n" + "\n".join(f"  {line}" for line in problems))
     return params
-
-
-def _require_plain(value: Any, where: str = "") -> None:
-    """Every key is a string, as DVC needs it in the name of a stage; no text asks for interpolation or is "missing"."""
-    if isinstance(value, dict | list):
-        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            if isinstance(value, dict) and not isinstance(key, str):
-                raise ConfigError(
-                    f"params.yaml:\n  the name {key!r}{f' under `{where}`' if where else ''} is read as a "
-                    f"{type(key).__name__}: write another one, such as `v-{key}`."
-                )
-            _require_plain(inner, f"{where}.{key}" if where else str(key))
-    elif isinstance(value, str) and ("${" in value or value == "???"):
-        raise ConfigError(f"params.yaml:\n  `{where}` is {value!r}: nothing is interpolated; write the value itself.")
 
 
 def _require_entries(raw: dict[str, Any]) -> None:

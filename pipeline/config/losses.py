@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import NonNegativeFloat, Positive, PositiveFloat, Section
+from pipeline.config.base import NonNegativeFloat, Positive, PositiveFloat, Section, Share
 
 
 class StructureTerm(Section):
@@ -15,8 +15,8 @@ class StructureTerm(Section):
 
     weight: PositiveFloat = 1.0
     temperature: PositiveFloat = 0.05
-    levels: Positive = 1
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    levels: Annotated[int, Field(ge=1, le=100)] = 1
+    warmup: Share = 0.1
 
 
 class _Loss(Section):
@@ -53,7 +53,7 @@ class SigmoidLoss(_Loss):
 
     kind: Literal["sigmoid"]
     normalise: Literal["batch", "pairs"] = "pairs"
-    bias: float = -10.0
+    bias: Annotated[float, Field(ge=-1e6, le=1e6)] = -10.0
 
 
 AnyLoss = InfoNCELoss | SigmoidLoss

@@ -3,7 +3,7 @@
 from pydantic import model_validator
 
 from pipeline.config.aligners import AlignerSpec, AnyDenseHead, AutoSpec
-from pipeline.config.base import Name, NonNegative, Section
+from pipeline.config.base import Name, Section, Seed
 from pipeline.config.datasets import DatasetSpec
 from pipeline.config.encoders import EncoderSpec
 from pipeline.config.evaluation import EvaluateParams
@@ -18,7 +18,7 @@ from pipeline.config.views import ViewSpec
 class Params(Section):
     """All of params.yaml, less the `hydra` block. A section that is left out is empty, or has its defaults."""
 
-    seed: NonNegative = 0
+    seed: Seed = 0
     encoders: dict[Name, EncoderSpec] = {}
     views: dict[Name, ViewSpec] = {}
     datasets: dict[Name, DatasetSpec] = {}

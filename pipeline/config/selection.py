@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Fraction, Name, Names, Once, Positive, Section
+from pipeline.config.base import Fraction, Name, Names, Once, Positive, Repeats, Samples, Section
 
 Label = Literal["concept", "category"]
+MOST_SCENE = 4_096  # px; a scene holds a mask for each of its objects
 
 
 class ClassificationSet(Section):
@@ -22,7 +23,7 @@ class SplitsParams(Section):
     `development` is the share of images whose families no repeat ever tests, so that choices can be made on them.
     """
 
-    repeats: Positive = 5
+    repeats: Repeats = 5
     validation: Fraction = 0.1
     test: Fraction = 0.2
     largest_family: Fraction = 0.05
@@ -47,7 +48,7 @@ class ScenesSpec(Section):
     pieces: Names
     use: Literal["evaluation", "training"] = "evaluation"
     count: Positive = 200
-    size: Annotated[int, Field(ge=32)] = 224
+    size: Annotated[int, Field(ge=32, le=MOST_SCENE)] = 224
     objects: tuple[Positive, Positive] = (2, 12)
 
     @model_validator(mode="after")
@@ -82,17 +83,17 @@ class RandomImages(_Curation):
     """`images` of them, in hash order."""
 
     method: Literal["random"]
-    images: Positive
+    images: Samples
 
 
 class PrototypeImages(_Curation):
     """Few-shot concept prototypes retrieve `candidates` each; a balanced assignment keeps `images`."""
 
     method: Literal["prototypes"]
-    images: Positive
+    images: Samples
     concepts: Annotated[tuple[ClassificationSet, ...], Field(min_length=1), Once]
     shots: Positive = 8
-    candidates: Positive = 512
+    candidates: Samples = 512
 
 
 AnyCuration = AllImages | RandomImages | PrototypeImages

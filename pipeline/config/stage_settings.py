@@ -3,7 +3,7 @@
 from pydantic import SerializeAsAny
 
 from pipeline.config.aligners import AnyDenseHead, EvaluatedAligner, FitSpec
-from pipeline.config.base import Section
+from pipeline.config.base import Repeats, Section, Seed
 from pipeline.config.datasets import DatasetSpec
 from pipeline.config.encoders import EncoderSpec
 from pipeline.config.evaluation import EvaluateParams
@@ -52,7 +52,7 @@ class SplitsSettings(Settings):
 
     splits: SplitsParams
     datasets: tuple[str, ...]
-    seed: int
+    seed: Seed
 
 
 class PromptsSettings(Settings):
@@ -74,8 +74,8 @@ class CompareSettings(Settings):
     """Of compare@<comparison>."""
 
     compare: CompareSpec
-    repeats: int
-    seed: int
+    repeats: Repeats
+    seed: Seed
 
 
 class ToySettings(Settings):
@@ -83,8 +83,8 @@ class ToySettings(Settings):
 
     toy: ToySpec
     compare: CompareSpec
-    repeats: int
-    seed: int
+    repeats: Repeats
+    seed: Seed
 
 
 class PredictorsSettings(Settings):
@@ -93,16 +93,16 @@ class PredictorsSettings(Settings):
     predictors: PredictorsSpec
     compare: CompareSpec
     encoders: dict[str, str]
-    repeats: int
-    seed: int
+    repeats: Repeats
+    seed: Seed
 
 
 class CurateSettings(Settings):
     """Of curate@<curation>."""
 
     curation: CurationSpec
-    repeats: int
-    seed: int
+    repeats: Repeats
+    seed: Seed
 
 
 class TrainSettings(Settings):
@@ -111,15 +111,15 @@ class TrainSettings(Settings):
     fit: FitSpec
     train: TrainParams | None
     loading: LoadingParams | None
-    repeats: int
-    seed: int
+    repeats: Repeats
+    seed: Seed
 
 
 class DenseSettings(Settings):
     """Of dense@<dense head>."""
 
     dense_head: AnyDenseHead
-    repeats: int
+    repeats: Repeats
 
 
 class EvaluateSettings(Settings):
@@ -132,8 +132,8 @@ class EvaluateSettings(Settings):
     evaluate: EvaluateParams
     aligners: dict[str, EvaluatedAligner]
     caveats: tuple[str, ...] = ()
-    repeats: int
-    seed: int
+    repeats: Repeats
+    seed: Seed
 
 
 class RunNames(Settings):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Name, NonNegative, Positive, Section
+from pipeline.config.base import Name, Section, Share
 
 Group = Literal["pairs", "scenes", "prompts"]
 CLASSNAMES = "classnames"  # the texts that the stage prompts writes
@@ -60,12 +60,12 @@ class EncodeParams(Section):
     data of some thousand images.
     """
 
-    batch_size: Positive | Literal["auto"] = 16
-    text_batch_size: Positive | Literal["auto"] = 64
-    workers: NonNegative | Literal["auto"] = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = 16
+    text_batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = 64
+    workers: Annotated[int, Field(ge=0, le=1_024)] | Literal["auto"] = "auto"
     decode: Literal["auto", "threads", "processes"] = "auto"
     compile: bool = False
     channels_last: bool = False
-    shard_rows: Positive = 512
+    shard_rows: Annotated[int, Field(ge=1, le=2**24)] = 512
     device: str = "auto"
-    max_failure_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_failure_rate: Share = 0.01

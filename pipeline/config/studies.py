@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Name, Names, Positive, PositiveFloat, Section
+from pipeline.config.base import MOST_WIDTH, Name, Names, Positive, PositiveFloat, Repeats, Section, Width
+
+Noise = Annotated[float, Field(ge=0, le=1_000)]
 
 
 class CompareSpec(Section):
@@ -20,17 +22,17 @@ class CompareSpec(Section):
     texts: Names
     control: Name
     neighbours: Positive = 10
-    permutations: Annotated[int, Field(ge=20)] = 200
+    permutations: Annotated[int, Field(ge=20, le=100_000)] = 200
     choose_by: Literal["probe", "mutual_knn", "cka"] = "probe"
 
 
 class SyntheticToy(Section):
     """The poster's synthetic study: A = T1(Z) + w1 U, B = T2(Z) + w2 U; every pair of noise levels, every seed."""
 
-    samples: Annotated[int, Field(ge=64)] = 1024
-    width: Annotated[int, Field(ge=2)] = 32
-    noise: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=2)] = (0.0, 0.25, 0.5, 0.75, 1.0)
-    seeds: Positive = 3
+    samples: Annotated[int, Field(ge=64, le=1_000_000)] = 1024
+    width: Annotated[int, Field(ge=2, le=MOST_WIDTH)] = 32
+    noise: Annotated[tuple[Noise, ...], Field(min_length=2)] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    seeds: Repeats = 3
 
 
 class StudySpec(Section):
@@ -57,12 +59,12 @@ class ToySpec(StudySpec):
     """
 
     synthetic: SyntheticToy = SyntheticToy()
-    iterations: Positive = 500
-    validate_every: Positive = 5
-    batch_size: Annotated[int, Field(ge=2)] = 256
-    width: Positive = 64
+    iterations: Annotated[int, Field(ge=1, le=10_000_000)] = 500
+    validate_every: Annotated[int, Field(ge=1, le=10_000_000)] = 5
+    batch_size: Annotated[int, Field(ge=2, le=2**20)] = 256
+    width: Width = 64
     lr: PositiveFloat = 1e-3
-    seeds: Positive = 3
+    seeds: Repeats = 3
     device: str = "auto"
 
     @model_validator(mode="after")
@@ -85,6 +87,6 @@ class PredictorsSpec(StudySpec):
 
     text_tasks: Name | None = None
     text_control: Name | None = None
-    samples: Annotated[int, Field(ge=64)] = 4096
+    samples: Annotated[int, Field(ge=64, le=1_000_000)] = 4096
     shrink: PositiveFloat = 1.0
     ridge: PositiveFloat = 0.3

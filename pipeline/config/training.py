@@ -4,7 +4,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, create_model, model_validator
 
-from pipeline.config.base import Name, NonNegative, NonNegativeFloat, Positive, PositiveFloat, Section
+from pipeline.config.base import Batch, Name, NonNegativeFloat, Section, Seed, Steps
+
+LearningRate = Annotated[float, Field(gt=0, le=1_000)]
+Temperature = Annotated[float, Field(gt=0, le=1_000)]
 
 
 class LoadingParams(Section):
@@ -16,8 +19,8 @@ class LoadingParams(Section):
 
     device: str = "auto"
     features: Literal["auto", "device", "host", "stream"] = "auto"
-    shuffle_block: Positive = 128
-    shuffle_buffer_mb: Positive = 256
+    shuffle_block: Batch = 128
+    shuffle_buffer_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 256
 
     def changed(self, changes: "Section") -> Self:
         """These parameters with the keys that `changes` sets.
@@ -35,11 +38,11 @@ class MemberParams(Section):
     `seed` is added to the seed of params.yaml for initialisation and dropout; splits and batches are shared.
     """
 
-    lr: PositiveFloat | None = None
+    lr: LearningRate | None = None
     weight_decay: NonNegativeFloat | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    temperature: PositiveFloat | None = None
-    seed: NonNegative = 0
+    temperature: Temperature | None = None
+    seed: Seed = 0
 
 
 class TrainParams(LoadingParams):
@@ -53,21 +56,21 @@ class TrainParams(LoadingParams):
     own validation split. Every `checkpoint_seconds` all is saved so that a killed run can go on from there (0: not).
     """
 
-    epochs: Positive = 30
-    min_steps: NonNegative = 300
-    batch_size: Annotated[int, Field(ge=2)] = 1024
-    lr: PositiveFloat = 1e-3
-    min_lr: NonNegativeFloat = 1e-5
-    warmup_steps: NonNegative = 20
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 30
+    min_steps: Steps = 300
+    batch_size: Annotated[int, Field(ge=2, le=2**20)] = 1024
+    lr: LearningRate = 1e-3
+    min_lr: Annotated[float, Field(ge=0, le=1_000)] = 1e-5
+    warmup_steps: Steps = 20
     weight_decay: NonNegativeFloat = 0.02
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    temperature: PositiveFloat = 0.07
+    temperature: Temperature = 0.07
     grad_clip: NonNegativeFloat = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
     step: Literal["eager", "compiled", "captured"] = "eager"
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    validate_every: NonNegative = 0
-    patience: NonNegative = 0
+    validate_every: Steps = 0
+    patience: Steps = 0
     checkpoint_seconds: NonNegativeFloat = 60.0
     members: dict[Name, MemberParams] = {}
     member: Name = "best"

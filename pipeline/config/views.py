@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Name, NonNegative, Positive, Section
+from pipeline.config.base import Name, Section, Side, Tokens
 from pipeline.config.encoders import EncoderSpec
 
-Share = Annotated[float, Field(gt=0, le=1)]
+Part = Annotated[float, Field(gt=0, le=1)]
 
 
 class _View(Section):
@@ -44,12 +44,12 @@ class ImageView(_View):
     """
 
     modality: Literal["image"] = "image"
-    resolution: Positive
+    resolution: Side
     fit: Literal["model", "whole"] = "model"
     tier: Literal["cls", "grid", "full"] = "grid"
-    grid: Positive = 3
-    crops: NonNegative = 0
-    crop_scale: tuple[Share, Share] = (0.4, 1.0)
+    grid: Annotated[int, Field(ge=1, le=256)] = 3
+    crops: Annotated[int, Field(ge=0, le=1_000)] = 0
+    crop_scale: tuple[Part, Part] = (0.4, 1.0)
 
     def compared(self, encoder: EncoderSpec) -> dict[str, Any]:
         """See `_View`."""
@@ -98,9 +98,9 @@ class TextView(_View):
 
     modality: Literal["text"] = "text"
     tier: Literal["pooled", "full"] = "pooled"
-    max_tokens: Positive | None = None
-    truncations: tuple[Positive, ...] = ()
-    chunk_tokens: Positive | None = None
+    max_tokens: Tokens | None = None
+    truncations: tuple[Tokens, ...] = ()
+    chunk_tokens: Tokens | None = None
     templates: tuple[str, ...] = ()
     languages: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all"] = ("en",)
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from pipeline.config import EncoderSpec
+from pipeline.encoders.config_files import sound_config
 from pipeline.encoders.dual import is_dual
 from pipeline.encoders.files import copy_checkpoint, other_weights, refuse_pickles
 from pipeline.encoders.manifest import (
@@ -91,6 +92,11 @@ def _check_local(origin: Path, folder: Path) -> None:
 
 
 def _describe(spec: EncoderSpec, folder: Path) -> Description:
+    with sound_config(folder):
+        return _described(spec, folder)
+
+
+def _described(spec: EncoderSpec, folder: Path) -> Description:
     if spec.loader == "timm":
         from pipeline.encoders.timm_tower import describe_timm
 

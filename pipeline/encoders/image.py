@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from pipeline.config import EncoderSpec, ImageView
+from pipeline.encoders.config_files import with_sound_config
 from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
 from pipeline.encoders.named_parts import check_names
@@ -87,6 +88,7 @@ class ImageEncoder:
         return output
 
 
+@with_sound_config
 def load_image_encoder(folder: Path, spec: EncoderSpec, view: ImageView, device: str) -> ImageEncoder:
     """Load an image encoder from its checkpoint folder, in evaluation mode, without touching the network.
 

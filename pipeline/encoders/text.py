@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.config import EncoderSpec, TextView
+from pipeline.encoders.config_files import with_sound_config
 from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
 from pipeline.encoders.named_parts import check_names
@@ -10,6 +11,7 @@ from pipeline.encoders.text_encoder import TextEncoder
 from pipeline.errors import CheckpointError
 
 
+@with_sound_config
 def load_text_encoder(folder: Path, spec: EncoderSpec, view: TextView, device: str) -> TextEncoder:
     """Load a text encoder from its checkpoint folder, in evaluation mode, without touching the network.
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import ConfigError, PermafrostError
+from pipeline.errors import ConfigError
+from pipeline.failures import exit_code
 from pipeline.interop.clip_model import load_clip_model
 from pipeline.torchvision_fix import ensure_torchvision
 
@@ -24,16 +25,16 @@ MODEL_TYPE = "permafrost"
 
 def main(arguments: Sequence[str]) -> int:
     """Run CLIP_benchmark on `arguments`; returns the exit code."""
+    return exit_code("python -m pipeline.interop.clip_benchmark", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    command, given = benchmark_command(), _with_defaults(arguments)
+    before, sys.argv = sys.argv, ["clip_benchmark", *given]
     try:
-        command, given = benchmark_command(), _with_defaults(arguments)
-        before, sys.argv = sys.argv, ["clip_benchmark", *given]
-        try:
-            command.main()
-        finally:
-            sys.argv = before
-    except PermafrostError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+        command.main()
+    finally:
+        sys.argv = before
     return 0
 
 

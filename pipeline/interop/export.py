@@ -20,10 +20,11 @@ from pipeline.config import ClassificationSet
 from pipeline.datasets.caption_pairs import read_caption_pairs
 from pipeline.datasets.decode import ImageTable
 from pipeline.datasets.tables import read_table
-from pipeline.errors import DataError, PermafrostError
+from pipeline.errors import DataError
 from pipeline.evaluation.caption_sets import RetrievalSet
 from pipeline.evaluation.prompts import PromptTable
 from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest
+from pipeline.failures import exit_code
 from pipeline.files import write_json
 from pipeline.paths import index_folder
 
@@ -151,15 +152,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--repeat", type=int, default=0)
     parser.add_argument("--split", default="test")
     given = parser.parse_args(arguments)
-    try:
-        if given.task == "classification":
-            task = ClassificationSet(dataset=given.dataset, label=given.label)
-            count = export_classification(given.out, task, given.prompt_set, given.repeat, given.split)
-        else:
-            count = export_retrieval(given.out, given.dataset, given.repeat, given.split)
-    except PermafrostError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    return exit_code("python -m pipeline.interop.export", lambda: _run(given))
+
+
+def _run(given: argparse.Namespace) -> int:
+    if given.task == "classification":
+        task = ClassificationSet(dataset=given.dataset, label=given.label)
+        count = export_classification(given.out, task, given.prompt_set, given.repeat, given.split)
+    else:
+        count = export_retrieval(given.out, given.dataset, given.repeat, given.split)
     print(f"{count} images in {given.out}")
     return 0
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import load_config
-from pipeline.errors import ConfigError, DataError, PermafrostError
+from pipeline.errors import ConfigError, DataError
+from pipeline.failures import reported
 from pipeline.paths import RESULTS
 
 # the columns of the paper's table, and the folders in which CLIP_benchmark publishes them where it does
@@ -165,7 +166,5 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with reported("python -m pipeline.interop.zero_shot_sets"):
         _main()
-    except PermafrostError as error:
-        sys.exit(f"error: {error}")

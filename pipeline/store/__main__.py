@@ -5,7 +5,8 @@ import logging
 import sys
 from pathlib import Path
 
-from pipeline.errors import PermafrostError, StoreError
+from pipeline.errors import StoreError
+from pipeline.failures import exit_code
 from pipeline.features.verify import verify
 from pipeline.store.collect import collect_cache, collect_scratch
 from pipeline.store.deep import ROWS, repair_deep, verify_deep
@@ -20,13 +21,13 @@ SCOPES = ("workspace", "all-branches", "all-tags", "all-commits", "all-experimen
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 if all is well, 1 if a store is damaged or something failed."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     given = _parser().parse_args(arguments)
-    try:
-        return int(given.run(given))
-    except PermafrostError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    return exit_code("python -m pipeline.store", lambda: _run(given))
+
+
+def _run(given: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    return int(given.run(given))
 
 
 def _parser() -> argparse.ArgumentParser:
