@@ -205,7 +205,7 @@ def _behind_dvc(trial: Trial, outcome: Outcome, name: str) -> None:
     wrong = trial.finish("dvc", "repro")
     if wrong:
         outcome.how = "named by repro"
-        if "Traceback" in trial.said():
+        if traced(trial.said()):
             outcome.failed = "a traceback"
         return
     differing = trial.differences()

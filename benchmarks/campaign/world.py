@@ -197,17 +197,17 @@ class Trial:
             return file.read().decode("utf-8", "replace")
 
     def finish(self, *command: str) -> str:
-        """Run a command as a user does after a crash: the check of params.yaml that `make repro` begins with, then it.
+        """Run a command as a user does after a crash; before `dvc repro`, what `make repro` begins with.
 
         Returns:
             "" or what is wrong.
         """
-        if command[0] == "dvc":
-            code, said = self.run("pipeline.config")
+        before = [("pipeline.config",), ("pipeline.dvc_lock",)] if command[0] == "dvc" else []
+        for one in (*before, command):
+            code, said = self.run(*one)
             if code:
-                return f"`python -m pipeline.config` ends with {code}: {last(said)}"
-        code, said = self.run(*command)
-        return f"`{' '.join(command)}` ends with {code}: {last(said)}" if code else ""
+                return f"`{' '.join(one)}` ends with {code}: {last(said)}"
+        return ""
 
     def reset(self, stage: Stage, *, cache: bool = False, scratch: bool = False) -> None:
         """Forget what a stage wrote; in DVC's cache and in the work folder too, if wished."""
@@ -266,8 +266,8 @@ class Trial:
 
 
 def traced(said: str) -> bool:
-    """Whether Python's own account of an error is in what was said."""
-    return "Traceback (most recent call last)" in said
+    """Whether Python's own account of an error is in what was said, or a message for an error that nobody foresaw."""
+    return "Traceback (most recent call last)" in said or "This is a fault of the program" in said
 
 
 def last(said: str, lines: int = 6) -> str:
