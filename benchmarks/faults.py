@@ -1,7 +1,7 @@
 """What the project survives: kills, flipped bits, full disks, two processes at once, replaced inputs.
 
     python benchmarks/faults.py [--kinds store kills flips full pairs replaced] [--kills 200] [--flips 300] [--full 40]
-        [--pairs 20] [--replaced 12] [--seed 0] [--workers 1] [--resume JOURNAL]
+        [--pairs 20] [--replaced 10] [--seed 0] [--workers 1] [--resume JOURNAL]
 
 `store` is a synthetic encode alone: SIGKILLs at random moments, each rerun until done, whose bytes must be those of an
 undisturbed run; and single bits flipped in random files of a store, each of which must be found and named, and be
@@ -48,7 +48,7 @@ from pipeline.paths import WORK_VARIABLE
 from pipeline.store.repair import rewrite
 
 OUT = Path(__file__).resolve().parent / "results" / "faults.json"
-COUNTS = {"kills": 200, "flips": 300, "full": 40, "pairs": 20, "replaced": 12}
+COUNTS = {"kills": 200, "flips": 300, "full": 40, "pairs": 20, "replaced": 10}
 FINGERPRINT = Fingerprint({"weights": "synthetic"})
 PLAN = Plan(tuple(f"id{number}" for number in range(90)), 16)
 PHASES = ("starting", "encoding rows", "writing a shard", "publishing", "writing the manifest")

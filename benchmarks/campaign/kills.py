@@ -20,7 +20,7 @@ def kill(trial: Trial, outcome: Outcome, rng: np.random.Generator) -> None:
     kinds = sorted({stage.kind for stage in stages})
     kind = kinds[outcome.number % len(kinds)]
     stage = pick(rng, [one for one in stages if one.kind == kind])
-    whole = bool(rng.random() < 0.45)
+    whole = bool(rng.random() < 0.3)
     number = int(rng.choice([int(one) for one in SIGNALS], p=WEIGHTS))
     outcome.what |= {
         "group": "dvc repro" if whole else stage.kind,

@@ -87,3 +87,26 @@ def table(found: dict[str, Any]) -> str:
         )
         lines += [f"    {line}" for line in one["last"].splitlines()]
     return "\n".join(lines)
+
+
+TITLES = {
+    "kills": "kills and signals",
+    "flips": "flipped bits",
+    "full": "full disks",
+    "pairs": "two at once",
+    "replaced": "replaced inputs",
+}
+
+
+def pages_tables(found: dict[str, Any]) -> str:
+    """The tables of docs/reliability.md: all kinds, then flips by kind of file."""
+    lines = ["| | tried | held | failed | how they ended |", "|---|---:|---:|---:|---|"]
+    for kind, title in TITLES.items():
+        one = found["kinds"][kind]
+        how = ", ".join(f"{number} {name}" for name, number in sorted(one["how"].items(), key=lambda item: -item[1]))
+        lines.append(f"| {title} | {one['tried']} | {one['held']} | {one['failed']} | {how} |")
+    lines += ["", "| a bit in | tried | how they ended |", "|---|---:|---|"]
+    for group, counts in found["kinds"]["flips"]["groups"].items():
+        how = ", ".join(f"{number} {name}" for name, number in sorted(counts.items(), key=lambda item: -item[1]))
+        lines.append(f"| {group} | {sum(counts.values())} | {how} |")
+    return "\n".join(lines)
