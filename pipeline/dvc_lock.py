@@ -110,7 +110,7 @@ def keep_or_restore() -> str:
             return _restore(content, why, place)
         except OSError as error:
             raise DamagedLock(
-                f"{LOCK.absolute()} was cut short ({why}), and the last whole one, {place}, cannot be put in its place: "
+                f"{LOCK.absolute()} was cut short ({why}), and the last whole one, {place}, cannot take its place: "
                 f"{error.strerror or error}. Make room on the disk, then run: {RESTORE}"
             ) from error
 
@@ -129,8 +129,8 @@ def _restore(content: bytes, why: str, place: Path) -> str:
         write_whole(LOCK, whole)
         done = f"It was replaced by {whence}"
     return (
-        f"{LOCK} was cut short, as when DVC is killed or the disk is full while it writes it: {why}. {done}; the cut one "
-        f"is {damaged}. What ran since comes from DVC's run cache, without running again."
+        f"{LOCK} was cut short, as when DVC is killed or the disk is full while it writes it: {why}. {done}; the cut "
+        f"one is {damaged}. What ran since comes from DVC's run cache, without running again."
     )
 
 
@@ -217,7 +217,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def _known_to_git() -> bool:
-    """Whether the lock as it is now was ever committed or staged, on any branch, so that a checkout may have brought it."""
+    """Whether the lock as it is now was ever committed or staged, so that a checkout may have brought it."""
     name = _git("hash-object", "--", str(LOCK))
     return name is not None and _git("cat-file", "-e", name.decode("ascii").strip()) is not None
 
@@ -233,7 +233,7 @@ def _git(*arguments: str) -> bytes | None:
 
 @contextmanager
 def _alone(root: Path) -> Iterator[bool]:
-    """Hold DVC's own lock, without which it does not write dvc.lock; gives False if another DVC kept it all the time."""
+    """Hold DVC's own lock, without which it does not write dvc.lock; gives False if another DVC keeps it."""
     path = root / ".dvc" / "tmp" / "lock"
     if not path.parent.is_dir():  # no DVC ever ran here
         yield True

@@ -1,5 +1,6 @@
 """The memory of known pictures: what it says is dropped when a hash proves it wrong, and indexing does without it."""
 
+import errno
 import logging
 import os
 import shutil
@@ -163,11 +164,9 @@ def test_a_memory_on_a_disk_that_is_read_only(
     tmp_path: Path, work: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object, **__: object) -> None:
-        raise OSError(30, "Read-only file system")
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(
-        known.Path, "mkdir", lambda self, **_: refused() if self == work else os.makedirs(self, exist_ok=True)
-    )
+    monkeypatch.setattr(known.sqlite3, "connect", refused)
     without_memory(tmp_path, work, caplog)
 
 
