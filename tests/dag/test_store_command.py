@@ -116,3 +116,55 @@ def test_a_store_that_no_stage_writes(copied: Project) -> None:
     code, said = store(copied, "repair", "data/features/pairs/eye/nothing")
     assert code == 1
     assert "No stage in dvc.lock writes data/features/pairs/eye/nothing" in said
+
+
+def a_head(project: Project) -> Path:
+    return next(iter(sorted((project.folder / "data" / "models").glob("*/**/*.safetensors"))))
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_an_output_that_is_no_store(copied: Project, linked: bool) -> None:
+    """A flipped bit is in DVC's cache too where both are one file: then the stage runs again."""
+    code, said = store(copied, "verify")
+    assert code == 0, said
+    assert "outputs beside the stores are as dvc.lock has them" in said
+    path = a_head(copied)
+    before = path.read_bytes()
+    model = path.relative_to(copied.folder).parts[2]
+    assert path.stat().st_nlink > 1
+    if not linked:
+        state, kept = path.stat(), path.with_name("kept")
+        kept.write_bytes(before)
+        kept.chmod(0o444)
+        os.utime(kept, ns=(state.st_atime_ns, state.st_mtime_ns))
+        kept.replace(path)
+        copied.status()
+    flip(path, len(before) // 2)
+    assert "up to date" in copied.status(), "DVC does not see it"
+    code, said = store(copied, "verify", f"data/models/{model}")
+    assert code == 1
+    assert f"{path.name}: changed" in said
+    code, said = store(copied, "repair", f"data/models/{model}")
+    assert code == 0, said
+    assert ("repaired by dvc repro" if linked else "repaired by dvc checkout") in said
+    assert path.read_bytes() == before
+    assert store(copied, "verify")[0] == 0
+    assert "up to date" in copied.status()
+
+
+def test_a_lock_that_was_cut(copied: Project) -> None:
+    lock = copied.folder / "dvc.lock"
+    whole = lock.read_bytes()
+    ends = [number + 1 for number in range(len(whole) - 3) if whole[number : number + 3] == b"\n  "]
+    stages = [end for end in ends if whole[end + 2 : end + 3] != b" "]
+    copied.run("python", "-m", "pipeline.dvc_lock")
+    for cut in (b"", whole[: len(whole) // 2], whole[: stages[len(stages) // 2]]):
+        lock.write_bytes(cut)
+        assert "was cut short" in copied.run("python", "-m", "pipeline.dvc_lock")
+        assert lock.read_bytes() == whole
+        assert "up to date" in copied.status()
+    lock.write_bytes(whole[: stages[len(stages) // 2]])  # which DVC takes for a lock of fewer stages
+    mark = len(copied.journal())
+    copied.repro()
+    assert lock.read_bytes() == whole
+    assert not copied.passes(mark), "nothing is encoded again"
