@@ -64,6 +64,9 @@ def plain_cell(value: Any) -> Any:
     """A value for a CSV that people open: a text that would be a formula, such as `=1+1`, begins with a quote.
 
     Spreadsheets take a text that begins with `=`, `+`, `-`, `@`, a tab or a line end for one, and show a quote in front
-    of it as none. Numbers stay as they are.
+    of it as none. A carriage return, which would end the row for some readers, is a space. Numbers stay as they are.
     """
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    plain = value.replace("\r\n", "\n").replace("\r", " ") if "\r" in value else value
+    return f"'{plain}" if value.startswith(_FORMULA) else plain

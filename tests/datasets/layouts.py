@@ -105,6 +105,17 @@ def beside(root: Path) -> list[Row]:
     return [row("a.jpg", "A red kite.", "A toy in the sky."), row("deep/b.webp", "A caf\u00e9")]
 
 
+def linked(root: Path) -> list[Row]:
+    """A folder of links into another one."""
+    elsewhere = root.with_name("disk2")
+    rows = beside(elsewhere)
+    root.mkdir(parents=True)
+    (root / "a.txt").symlink_to(elsewhere / "a.txt")
+    (root / "a.jpg").symlink_to(elsewhere / "a.jpg")
+    (root / "deep").symlink_to(elsewhere / "deep")
+    return rows
+
+
 def classes(root: Path) -> list[Row]:
     for number, name in enumerate(("train/great_ape/0.jpg", "train/saw/1.jpg", "val/saw/2.jpg")):
         write(root / name, photo(number))
@@ -422,6 +433,7 @@ def urban1k(root: Path) -> list[Row]:
 LAYOUTS: dict[str, Callable[[Path], list[Row]]] = {
     "mine": mine,
     "beside": beside,
+    "linked": linked,
     "classes": classes,
     "imagenet-folder": imagenet_folder,
     "csv": csv_table,
