@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +19,8 @@ from typing import Any
 
 import yaml
 
-from pipeline.errors import DamagedLock, PermafrostError
+from pipeline.errors import DamagedLock
+from pipeline.failures import exit_code
 from pipeline.plain_files import write_whole
 from pipeline.work_folder import repository
 
@@ -254,12 +254,11 @@ def _alone(root: Path) -> Iterator[bool]:
 
 def main() -> int:
     """Put the copy back where the lock is cut; returns the exit code."""
-    try:
-        done = keep_or_restore()
-    except (PermafrostError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    if done:
+    return exit_code(RESTORE, _main)
+
+
+def _main() -> int:
+    if done := keep_or_restore():
         print(done)
     return 0
 

@@ -69,7 +69,7 @@ def full_disk(error: BaseException) -> str | None:
         number = one.errno if isinstance(one, OSError) else None
         told = number is None and any(sign in str(one).lower() for sign in _FULL)
         if number in (errno.ENOSPC, errno.EDQUOT) or told:
-            path = getattr(one, "filename", None) or _path_near(one)
+            path = getattr(one, "filename2", None) or getattr(one, "filename", None) or _path_near(one)  # the target
             what = f" to write {shown(path)}" if path else ""
             return (
                 f"No space is left{what} ({_said(one)}). Free: {_room(path)}. Make room, for example with `python -m "

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import platform
+import select
 import signal
 import sys
 import tempfile
@@ -136,7 +137,9 @@ def _reports() -> Path:
 
     folder = work_folder() / "failures"
     folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted(folder.glob("*.txt"))[: -_KEPT_REPORTS + 1]:
+    if folder.is_symlink():  # in a shared work folder it may lead to the files of somebody else
+        raise OSError(f"{folder} is a link")
+    for path in sorted(folder.glob(f"{'[0-9]' * 8}-{'[0-9]' * 6}-*.txt"))[: -_KEPT_REPORTS + 1]:
         path.unlink(missing_ok=True)
     return folder
 
@@ -145,9 +148,9 @@ def _nobody_reads(error: BaseException) -> bool:
     """Whether the reader of a pipe behind stdout has gone, as `head` does; nothing more can be said there."""
     if not isinstance(error, OSError) or error.errno != errno.EPIPE:
         return False
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    out, watch = sys.stdout.fileno(), select.poll()
+    watch.register(out, 0)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out)  # Python writes there once more at its end
+    return gone

@@ -12,6 +12,7 @@ from pipeline.datasets.samples import Caption, Failure, Sample, Source, wrong_wi
 from pipeline.datasets.tally import Tally
 from pipeline.errors import SourceError
 from pipeline.languages import language_code
+from pipeline.terminal import shown
 
 MAX_CHARACTERS = 100_000  # of a caption; anything longer is a whole file by mistake
 EARLY = 1000  # samples before which a source is not abandoned
@@ -34,7 +35,7 @@ def feed(source: Source, builder: IndexBuilder, limits: RawSource, known: KnownI
     tally, where, failed = Tally(left_out=source.left_out), source.where, 0
     wanted = map(_named, islice(source.samples, limits.limit or None))
     results = checked(wanted, known, limits.check == "decode", source.inside)
-    for item, result in tqdm(results, desc=where, unit="row", mininterval=1):
+    for item, result in tqdm(results, desc=shown(where), unit="row", mininterval=1):
         tally.read += 1
         reason = _recorded(item, builder) if isinstance(item, Failure) else _fed(item, result, builder)
         if reason is None:

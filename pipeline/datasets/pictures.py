@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -30,7 +31,9 @@ def render_all(drawings: Sequence[Drawing], size: int) -> Iterator[bytes | str]:
     if workers == 1 or len(drawings) < _WORTH_PROCESSES:
         yield from map(partial(_rendered, size=size), drawings)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    ignored = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started these
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=signal.signal, initargs=ignored) as pool:
         yield from pool.map(_rendered, drawings, repeat(size), chunksize=16)
 
 

@@ -15,6 +15,7 @@ from pipeline.features.layout import recorded_shard_path
 from pipeline.features.manifest import MANIFEST, FileRecord, checksum, read_manifest
 from pipeline.features.reader import ROWS_FILE
 from pipeline.parquet import read_parquet
+from pipeline.terminal import shown
 
 _THREADS = min(4, os.cpu_count() or 1)  # the checksum releases Python's lock
 
@@ -93,7 +94,9 @@ def verify(folder: Path) -> Verified:
     read = sum((folder / name).stat().st_size for name in expected if name in present)
     with (
         ThreadPoolExecutor(_THREADS) as pool,
-        tqdm(total=read, desc=folder.as_posix(), unit="B", unit_scale=True, leave=False, mininterval=1.0) as progress,
+        tqdm(
+            total=read, desc=shown(folder.as_posix()), unit="B", unit_scale=True, leave=False, mininterval=1.0
+        ) as progress,
     ):
         for (name, record), kind in zip(
             expected.items(), pool.map(lambda item: _state(folder / item[0], item[1]), expected.items()), strict=True

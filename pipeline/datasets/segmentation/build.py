@@ -19,6 +19,7 @@ from pipeline.datasets.segmentation.windows import window_boxes
 from pipeline.datasets.tables import CLASSES, MASKS, image_id, write_table
 from pipeline.datasets.tally import Tally
 from pipeline.errors import DataError, SourceError
+from pipeline.terminal import shown
 
 MASKS_FILE = "masks.parquet"
 CLASSES_FILE = "classes.parquet"
@@ -39,7 +40,7 @@ def index_segmentation(spec: SegmentationSource, builder: IndexBuilder, folder: 
     samples = layout.samples[: spec.limit or None]
     missing = Missing()
     tally = Tally(read=len(samples), left_out=layout.left_out)
-    for sample in tqdm(samples, desc=f"{Path(spec.path).name}/{layout.split}", unit="image", mininterval=1):
+    for sample in tqdm(samples, desc=shown(f"{Path(spec.path).name}/{layout.split}"), unit="image", mininterval=1):
         try:
             row = _feed(sample, spec, builder, values, layout.inside, missing)
             if row["image_id"] in masks:

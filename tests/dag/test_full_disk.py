@@ -1,0 +1,83 @@
+"""Each stage on a file system that is too small for what it writes: one message that names the place, and exit code 1.
+
+The small file system is mounted in a namespace of the stage's own, so that it is gone with the process.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.dag.project import Project
+
+pytestmark = pytest.mark.dag
+
+MOUNT = 'mount -t tmpfs -o "size=$0" none "$1" && shift && exec "$@"'
+STAGES = [
+    ("settings", "", "data/settings", "4k"),
+    ("checkpoint", "eye", "data/checkpoints", "16k"),
+    ("index", "mine", "data/index/pairs", "8k"),
+    ("scenes", "composed", "data/index/scenes", "8k"),
+    ("splits", "", "data/splits", "4k"),
+    ("prompts", "", "data/index/prompts", "4k"),
+    ("encode", "mine-eye", "data/features/pairs", "16k"),
+    ("encode", "mine-eye", ".dvc/permafrost", "64k"),
+    ("curate", "all", "data/curation", "4k"),
+    ("compare", "mine", "data/compare", "4k"),
+    ("train", "default", "data/models", "4k"),
+    ("dense", "eye", "data/dense", "4k"),
+    ("evaluate", "retrieval", "data/results", "4k"),
+    ("accounting", "", "data/accounting", "4k"),
+    ("report", "", "data/report", "16k"),
+]
+
+
+def small(size: str, folder: Path, *command: str) -> list[str]:
+    """The command with a file system of that size in place of the folder."""
+    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNT, size, str(folder), *command]
+
+
+@pytest.fixture(scope="module")
+def mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("mount")
+    if shutil.which("unshare") is None or subprocess.run(small("4k", folder, "true"), capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a file system in a namespace")
+
+
+def stage(project: Project, size: str, folder: str, name: str, item: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: the server of commands is outside of the namespace."""
+    arguments = [sys.executable, "-m", f"stages.{name}", *([f"+item={item}"] if item else [])]
+    return project.attempt(*small(size, project.folder / folder, *arguments))
+
+
+@pytest.mark.usefixtures("mounts")
+@pytest.mark.parametrize(("name", "item", "folder", "size"), STAGES)
+def test_a_disk_that_is_too_small(project: Project, name: str, item: str, folder: str, size: str) -> None:
+    done = stage(project, size, folder, name, item)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    assert errors[0].startswith("error: No space is left")
+    assert "run the same command again" in errors[0]
+    if (name, folder) != ("encode", "data/features/pairs"):  # it names its scratch, which is kept
+        assert folder in errors[0]
+        assert " 0.0 MB at " in errors[0]
+
+
+@pytest.mark.usefixtures("mounts")
+@pytest.mark.parametrize(("name", "item", "folder", "size"), [STAGES[4], STAGES[10], STAGES[14]])
+def test_a_disk_that_is_read_only(project: Project, name: str, item: str, folder: str, size: str) -> None:
+    done = stage(project, f"{size},ro", folder, name, item)
+    assert done.returncode == 1
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert folder in error
+    assert "[EROFS]. Its file system is mounted read-only" in error
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_of_it_is_left(project: Project) -> None:
+    """What failed in its own namespace has changed nothing of the project."""
+    assert project.status() == "up to date"
