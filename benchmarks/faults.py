@@ -284,17 +284,18 @@ def over_stages(given: argparse.Namespace, counts: dict[str, int]) -> dict[str, 
     todo = [one for one in in_turns(counts) if one not in done]
     until = time.time() + given.minutes * 60
     context = multiprocessing.get_context("fork")
-    parts = [
-        context.Process(
-            target=campaign,
-            args=(folder / f"world{part}", journal, todo[part :: given.workers], given.seed, until, commit()),
-        )
-        for part in range(given.workers)
-    ]
-    for part in parts:
-        part.start()
-    for part in parts:
-        part.join()
+    alone = [one for one in todo if one[0] == "replaced"]  # they change raw files, which all workers share
+    together = [one for one in todo if one not in alone]
+    for phase in ([together[part :: given.workers] for part in range(given.workers)], [alone]):
+        parts = [
+            context.Process(target=campaign, args=(folder, part, journal, share, given.seed, until, commit()))
+            for part, share in enumerate(phase)
+            if share
+        ]
+        for process in parts:
+            process.start()
+        for process in parts:
+            process.join()
     asked = set(in_turns(counts))
     found = summary(one for one in journal.read() if one.seed == given.seed and (one.kind, one.number) in asked)
     print(table(found))

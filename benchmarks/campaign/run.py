@@ -1,10 +1,9 @@
 """Runs trials one after another, each from its own seed, so that any of them can be run again alone."""
 
-import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +55,8 @@ def in_turns(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
 
 
 def campaign(
-    folder: Path,
+    home: Path,
+    worker: int,
     journal: Journal,
     todo: Iterable[tuple[str, int]],
     seed: int,
@@ -64,7 +64,7 @@ def campaign(
     code: str = "",
 ) -> None:
     """Run trials and note them, with a line for each; nothing more is begun after `until` (seconds of the epoch)."""
-    with opened(folder) as world:
+    with opened(home, worker) as world:
         for kind, number in todo:
             if time.time() > until:
                 return
@@ -76,12 +76,3 @@ def campaign(
                 f"{kind} {number} [{outcome.what.get('group', '')}] {about}: {state} ({outcome.seconds:.1f} s)",
                 flush=True,
             )
-
-
-@contextmanager
-def folder_removed(folder: Path) -> Iterator[Path]:
-    """The folder, deleted after the block."""
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

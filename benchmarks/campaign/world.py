@@ -1,6 +1,7 @@
 """The small project that every trial gets a copy of, and how what a trial leaves is compared with it."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -52,8 +53,9 @@ class World:
     """A finished small project, and a server that runs commands in copies of it.
 
     Attributes:
-        folder: of everything.
+        folder: of the copies and logs.
         commands: the folder with `python` and `dvc` for the PATH.
+        base: the finished project; never changed.
         raw: the folder of pictures and encoders.
         stages: by name, in an order in which they can run.
         replaced: digests of what an undisturbed run leaves with another input, by what is replaced.
@@ -61,14 +63,10 @@ class World:
 
     folder: Path
     commands: Path
+    base: Path
     raw: Path
     stages: dict[str, Stage] = field(default_factory=dict)
     replaced: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    @property
-    def base(self) -> Path:
-        """The finished project; never changed."""
-        return self.folder / "base"
 
     @property
     def project(self) -> Path:
@@ -79,7 +77,7 @@ class World:
     def around(cls, project: Project, folder: Path) -> "World":
         """A world in `folder` around a finished project, with guesses for what was not measured."""
         assert Project.commands is not None
-        world = cls(folder, Project.commands, project.outside)
+        world = cls(folder, Project.commands, folder / "base", project.outside)
         folder.mkdir(parents=True)
         subprocess.run(["cp", "-a", str(project.folder), str(world.base)], check=True)
         world.stages = {name: _stage(name, entry) for name, entry in lock_of(world.base).items()}
@@ -104,28 +102,31 @@ class World:
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[World]:
-    """The world in `folder`, made if it is not there."""
+def opened(home: Path, worker: int = 0) -> Iterator[World]:
+    """The world of one worker, around the project in `home`, which the first to come makes."""
+    folder = home / f"worker{worker}"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "bin", ignore_errors=True)
     os.environ["OMP_NUM_THREADS"] = "1"
     with zygote.commands(folder / "bin", Project(folder, folder, set()).environment()) as commands:
         Project.commands = commands
         try:
-            world = World(folder, commands, folder / "raw")
-            if not (folder / "made").is_file():
-                _make(world)
-            world.stages = _stages(world)
+            world = World(folder, commands, home / "base", home / "raw")
+            with open(home / "lock", "w", encoding="utf-8") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not world.base.is_dir():
+                    _make(world, home / "counts.jsonl")
+            world.stages = _stages(world, home / "counts.jsonl")
             yield world
         finally:
             Project.commands = None
 
 
-def _make(world: World) -> None:
-    """Start the project with its raw files inside of it, and run it once."""
-    for folder in (world.base, world.project, world.raw):
+def _make(world: World, counts: Path) -> None:
+    """Start the project and run it once, with a line for each process in `counts`."""
+    for folder in (world.project, world.raw):
         shutil.rmtree(folder, ignore_errors=True)
-    (world.folder / "counts.jsonl").unlink(missing_ok=True)
+    counts.unlink(missing_ok=True)
     for name, seed in (("eye-a", 0), ("eye-b", 1)):
         tiny.write_image_checkpoint(world.raw / name, seed)
     tiny.write_text_checkpoint(world.raw / "words-a", 3)
@@ -135,16 +136,14 @@ def _make(world: World) -> None:
     params = tiny.tiny_params(world.raw, ROWS)
     params["train"] |= {"epochs": 6, "checkpoint_seconds": 0.001}  # each validated step leaves a checkpoint
     project = Project.started(world.project, world.raw, params)
-    count = {"count": str(world.folder / "counts.jsonl")}
-    project.run("dvc", "repro", **world.environment(world.project, count))
+    project.run("dvc", "repro", **world.environment(world.project, {"count": str(counts)}))
     project.commit("first run")
     shutil.rmtree(f"{world.project}.site")
     world.project.rename(world.base)
-    (world.folder / "made").touch()
 
 
-def _stages(world: World) -> dict[str, Stage]:
-    counted = [json.loads(line) for line in (world.folder / "counts.jsonl").read_text().splitlines()]
+def _stages(world: World, counted_in: Path) -> dict[str, Stage]:
+    counted = [json.loads(line) for line in counted_in.read_text().splitlines()]
     counts = {line["program"].removesuffix(" "): line for line in counted}
     stages = {name: _stage(name, entry) for name, entry in lock_of(world.base).items()}
     for name, stage in stages.items():
