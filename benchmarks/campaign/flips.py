@@ -111,7 +111,7 @@ def _output(trial: Trial, outcome: Outcome, name: str, rng: np.random.Generator)
         if not _named(trial.world, name, said):
             outcome.failed, outcome.last = "verify does not name the file", last(said, 12)
             return
-        if rng.random() < 0.4:
+        if rng.random() < 0.1:
             _repaired(trial, outcome)
         return
     readers = [stage for stage in trial.world.stages.values() if any(_below(name, dep) for dep in stage.deps)]

@@ -44,7 +44,7 @@ def full(trial: Trial, outcome: Outcome, rng: np.random.Generator) -> None:
     stages = list(trial.world.stages.values())
     kinds = sorted({stage.kind for stage in stages})
     stage = pick(rng, [one for one in stages if one.kind == kinds[outcome.number % len(kinds)]])
-    whole = bool(rng.random() < 0.4)
+    whole = bool(rng.random() < 0.25)
     forgotten = [stage, *(pick(rng, stages) for _ in range(3))] if whole else [stage]
     size = sum(allocated(trial.folder / out) for one in forgotten for out in one.outs)
     for one in forgotten:
