@@ -1,12 +1,15 @@
-"""What a store survives: killed encodes and flipped bits.
+"""What the project survives: kills, flipped bits, full disks, two processes at once, replaced inputs.
 
-    python benchmarks/faults.py [--kills 50] [--flips 200] [--seed 0]
+    python benchmarks/faults.py [--kinds store kills flips full pairs replaced] [--kills 200] [--flips 300] [--full 40]
+        [--pairs 20] [--replaced 10] [--seed 0] [--workers 1] [--resume JOURNAL]
 
-- SIGKILLs at random moments of an encode, each rerun until done: the bytes must be those of an undisturbed run.
-- Single bits flipped in random files of a store: each must be found and named, and repaired by encoding no more rows
-  than those of the damaged shard, none where metadata was hit; the bytes must be the old ones, and scratch intact too.
+`store` is a synthetic encode alone: SIGKILLs at random moments, each rerun until done, whose bytes must be those of an
+undisturbed run; and single bits flipped in random files of a store, each of which must be found and named, and be
+repaired by encoding no more rows than those of the damaged shard, none where metadata was hit.
 
-Prints both tables and writes benchmarks/results/faults.json. Stops at the first fault that was not survived.
+The other kinds are trials over every stage of a small project (`benchmarks/campaign`), each from a seed of its own.
+Prints what was tried, what held and what did not, with every failure, and writes benchmarks/results/faults.json. Full
+disks are small file systems in memory, which only root may mount. With a journal a campaign that was stopped goes on.
 """
 
 import argparse
@@ -14,7 +17,10 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -28,6 +34,8 @@ from unittest.mock import patch
 import numpy as np
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from pipeline.accounting.machine import describe_machine
 from pipeline.encoding import run
 from pipeline.encoding.plan import Plan
@@ -40,6 +48,7 @@ from pipeline.paths import WORK_VARIABLE
 from pipeline.store.repair import rewrite
 
 OUT = Path(__file__).resolve().parent / "results" / "faults.json"
+COUNTS = {"kills": 200, "flips": 300, "full": 40, "pairs": 20, "replaced": 10}
 FINGERPRINT = Fingerprint({"weights": "synthetic"})
 PLAN = Plan(tuple(f"id{number}" for number in range(90)), 16)
 PHASES = ("starting", "encoding rows", "writing a shard", "publishing", "writing the manifest")
@@ -237,19 +246,18 @@ def flips(folder: Path, count: int, generator: np.random.Generator) -> dict[str,
     }
 
 
-def main() -> None:
-    """Run, print, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--flips", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+def store_alone(kill_count: int, flip_count: int, seed: int) -> dict[str, Any]:
+    """Both trials of the synthetic store, printed.
+
+    Raises:
+        AssertionError: a fault was not survived.
+    """
     os.environ["TQDM_DISABLE"] = "1"
     logging.getLogger("pipeline").setLevel(logging.ERROR)
-    generator = np.random.default_rng(arguments.seed)
+    generator = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as temporary:
-        killed = kills(Path(temporary) / "kills", arguments.kills, generator)
-        flipped = flips(Path(temporary) / "flips", arguments.flips, generator)
+        killed = kills(Path(temporary) / "kills", kill_count, generator)
+        flipped = flips(Path(temporary) / "flips", flip_count, generator)
     print(
         f"{killed['kills']} SIGKILLs in {killed['series']} encodes (at most {killed['runs_per_series']} runs each): "
         "all ended in the bytes of an undisturbed run"
@@ -262,9 +270,69 @@ def main() -> None:
     )
     for kind in ("payload", "metadata"):
         print(f"  {flipped[kind]:4d} in {kind}: {flipped['rows_encoded_again'][kind]} rows encoded again")
+    return {"kills": killed, "flips": flipped}
+
+
+def over_stages(given: argparse.Namespace, counts: dict[str, int]) -> dict[str, Any]:
+    """The campaign over the small project; returns its summary."""
+    from benchmarks.campaign.results import Journal, summary, table
+    from benchmarks.campaign.run import campaign, in_turns
+
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="faults-"))
+    journal = Journal(given.resume or folder / "trials.jsonl")
+    done = {(one.kind, one.number) for one in journal.read() if one.seed == given.seed}
+    todo = [one for one in in_turns(counts) if one not in done]
+    until = time.time() + given.minutes * 60
+    context = multiprocessing.get_context("fork")
+    alone = [one for one in todo if one[0] == "replaced"]  # they change raw files, which all workers share
+    together = [one for one in todo if one not in alone]
+    for phase in ([together[part :: given.workers] for part in range(given.workers)], [alone]):
+        parts = [
+            context.Process(target=campaign, args=(folder, part, journal, share, given.seed, until, commit()))
+            for part, share in enumerate(phase)
+            if share
+        ]
+        for process in parts:
+            process.start()
+        for process in parts:
+            process.join()
+    asked = set(in_turns(counts))
+    found = summary(one for one in journal.read() if one.seed == given.seed and (one.kind, one.number) in asked)
+    print(table(found))
+    if given.folder is None and not found["failures"]:
+        shutil.rmtree(folder)
+    return found
+
+
+def commit() -> str:
+    """The commit of this code, "" outside of a clone."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=OUT.parent, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def main() -> None:
+    """Run, print, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kinds", nargs="+", choices=("store", *COUNTS), default=["store", *COUNTS])
+    for name, count in COUNTS.items():
+        parser.add_argument(f"--{name}", type=int, default=count, help=f"trials of this kind ({count})")
+    parser.add_argument("--store-kills", type=int, default=50)
+    parser.add_argument("--store-flips", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="trials at a time")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no trial after so many")
+    parser.add_argument("--resume", type=Path, help="a file that notes each trial; those in it are not run again")
+    parser.add_argument("--folder", type=Path, help="where projects and logs lie, and stay")
+    given = parser.parse_args()
+    found: dict[str, Any] = json.loads(OUT.read_text(encoding="utf-8")) if OUT.is_file() else {}
+    found |= {"machine": describe_machine(), "seed": given.seed, "commit": commit()}
+    if "store" in given.kinds:
+        found |= store_alone(given.store_kills, given.store_flips, given.seed)
+    counts = {name: getattr(given, name) for name in COUNTS if name in given.kinds}
+    if counts:
+        found["stages"] = over_stages(given, counts)
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    found = {"machine": describe_machine(), "seed": arguments.seed, "kills": killed, "flips": flipped}
-    OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    OUT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

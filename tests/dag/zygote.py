@@ -4,6 +4,9 @@ The DAG of a toy project is a hundred processes that import for seconds and work
 stages.x` and `dvc` reach, through a shim on the PATH, a server that holds the libraries, and none of this project's own
 modules. It forks, and the child runs the module as `python -m` would: in the folder, with the environment and on the
 files of its caller.
+
+With `ZYGOTE_GROUP` in the environment, the child joins the process group of its caller, so that a signal to the group
+reaches it as it would reach a child of the caller. With `ZYGOTE_FIRST`, the file of that name runs before the module.
 """
 
 import array
@@ -21,8 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,16 +72,70 @@ LIBRARIES = [
     "dvc.commands.repro",
     "dvc_data",
 ]
-SHIM = """import array, json, os, socket, struct, sys
+JOIN = "ZYGOTE_GROUP"
+FIRST = "ZYGOTE_FIRST"
+SHIM = """import array, json, os, signal, socket, struct, sys
+if {join!r} in os.environ:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 link = socket.socket(socket.AF_UNIX)
 link.connect({address!r})
-request = json.dumps([{prefix!r} + sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+request = json.dumps([{prefix!r} + sys.argv[1:], os.getcwd(), dict(os.environ), os.getpgrp()]).encode()
 files = array.array("i", [0, 1, 2])
 link.sendmsg([struct.pack("!I", len(request))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
 link.sendall(request)
+link.recv(4)
 answer = link.recv(4)
 sys.exit(struct.unpack("!i", answer)[0] if len(answer) == 4 else 137)
 """
+
+
+class Running:
+    """A module of the server's that runs in a process group of its own, as a command typed at a terminal does.
+
+    Attributes:
+        pid: of the process and of its group.
+    """
+
+    def __init__(
+        self, address: Path, command: Sequence[str], folder: Path, environment: dict[str, str], log: Path
+    ) -> None:
+        """Start `python -m <command>` in `folder`; what it says is added to `log`."""
+        self._link = socket.socket(socket.AF_UNIX)
+        self._link.connect(str(address))
+        request = json.dumps([["-m", *command], str(folder), environment, 0]).encode()
+        with open(os.devnull, "rb") as nothing, open(log, "ab") as said:
+            files = array.array("i", [nothing.fileno(), said.fileno(), said.fileno()])
+            self._link.sendmsg([struct.pack("!I", len(request))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+            self._link.sendall(request)
+            self.pid: int = struct.unpack("!i", self._link.recv(4))[0]
+        self.code: int | None = None
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """The exit code, -9 for any process that a signal ended; None if it still runs after these seconds."""
+        if self.code is None:
+            self._link.settimeout(seconds)
+            try:
+                answer = self._link.recv(4)
+            except (TimeoutError, BlockingIOError):
+                return None
+            except ConnectionResetError:
+                answer = b""
+            self.code = struct.unpack("!i", answer)[0] if len(answer) == 4 else -signal.SIGKILL
+            self._link.close()
+        return self.code
+
+    def signal(self, number: int, *, group: bool = True) -> None:
+        """Send a signal to the group, or to the process alone; one that is gone takes it in silence."""
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill the whole group and return when nobody is left in it."""
+        with contextlib.suppress(ProcessLookupError):
+            while True:
+                os.killpg(self.pid, signal.SIGKILL)
+                time.sleep(0.002)
 
 
 @contextlib.contextmanager
@@ -91,8 +147,8 @@ def commands(folder: Path, environment: dict[str, str]) -> Iterator[Path]:
     folder.mkdir(parents=True)
     address = str(folder / "socket")
     interpreter = sys.executable
-    (folder / "fork").write_text(SHIM.format(address=address, prefix=["-m"]))
-    (folder / "fork-dvc").write_text(SHIM.format(address=address, prefix=["-m", "dvc"]))
+    (folder / "fork").write_text(SHIM.format(address=address, join=JOIN, prefix=["-m"]))
+    (folder / "fork-dvc").write_text(SHIM.format(address=address, join=JOIN, prefix=["-m", "dvc"]))
     (folder / "python").write_text(
         f'#!/bin/sh\nif [ "$1" = -m ] && [ -z "$PYTHONPATH" ]; then\n'
         f'shift; exec "{interpreter}" -IS "{folder}/fork" "$@"\nfi\n'
@@ -150,6 +206,20 @@ def _fix_torchvision() -> None:
     module.ensure_torchvision()
 
 
+def _join(group: int, link: socket.socket) -> None:
+    """Become a member of the caller's group, or of a new one, unless the caller has been killed meanwhile."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        os.setpgid(0, group)
+        link.setblocking(False)
+        if link.recv(1, socket.MSG_PEEK) == b"":
+            os._exit(137)
+    except BlockingIOError:
+        link.setblocking(True)
+    except OSError:
+        os._exit(137)
+
+
 def _answer(link: socket.socket) -> None:
     """Run the module that was asked for, and end with its exit code."""
     size = struct.calcsize("!I")
@@ -158,10 +228,15 @@ def _answer(link: socket.socket) -> None:
     content = b""
     while len(content) < struct.unpack("!I", header)[0]:
         content += link.recv(1 << 20)
-    (_, module, *arguments), folder, environment = json.loads(content)
+    (_, module, *arguments), folder, environment, group = json.loads(content)
+    if JOIN in environment:
+        _join(group, link)
+    link.sendall(struct.pack("!i", os.getpid()))
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (the server's own may be of another kind)
+    sys.stderr = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -169,13 +244,15 @@ def _answer(link: socket.socket) -> None:
     sys.argv = [module, *arguments]
     code = 0
     try:
+        if FIRST in environment:
+            exec(compile(Path(environment[FIRST]).read_bytes(), environment[FIRST], "exec"), {"__name__": "first"})
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
             sys.stderr.write(end.code + "\n")
     except BaseException:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         code = 1
     with contextlib.suppress(BaseException):
         threading._shutdown()  # type: ignore[attr-defined]
