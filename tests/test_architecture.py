@@ -29,6 +29,7 @@ ROOMS = [
     "predictors",
     "reporting",
     "store",
+    "commands",
 ]
 FACADE = "pipeline"  # pipeline/__init__.py, which offers the `Aligner` of `inference`
 MODEL_LIBRARIES = {"transformers", "timm", "sentence_transformers", "open_clip"}

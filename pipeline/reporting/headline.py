@@ -1,0 +1,106 @@
+"""The dozen figures that `dvc metrics show` and `dvc exp show` print, and the plot of them."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import ReportSettings
+from pipeline.files import write_csv, write_json
+from pipeline.reporting.inputs import Node
+from pipeline.reporting.leads import Lead, Leads
+from pipeline.reporting.names import key_of
+from pipeline.reporting.run_data import RunData
+
+FIGURES = 12
+COLUMNS = ("figure", "row", "value", "ci_low", "ci_high")
+_SHORT = (
+    (re.compile(r"^([it]2[it])_recall@(\d+)$"), r"\1@\2"),
+    (re.compile(r"^(\w+)_(?:mean_per_class|top1)_accuracy$"), r"\1"),
+)
+
+
+def write_headline(settings: ReportSettings, metrics: Path, plot: Path) -> None:
+    """Write the showcase's headline figures as JSON, and the same with its control and chance as CSV.
+
+    The JSON is flat enough for one line of a terminal: a figure for each measure that the report leads with, at most a
+    dozen with what sums them up (how many are above chance, how many beat the control), and chance beside each where
+    there are few.
+
+    Args:
+        metrics: the JSON file, `{data set: {figure: value}}`.
+        plot: the CSV file, a row for each figure and each of showcase, control, what it is compared with, and chance.
+
+    Raises:
+        DataError: a result is damaged.
+    """
+    run = RunData(settings)
+    found = Leads(run)
+    leads = [lead for lead in found.leads if settings.showcase in lead.rows]
+    names = _named(leads)
+    write_json(_figures(leads, names, found, settings), metrics)
+    write_csv(_points(leads, names, settings), COLUMNS, plot)
+
+
+def _figures(
+    leads: list[Lead], names: dict[str, tuple[str, str]], found: Leads, settings: ReportSettings
+) -> dict[str, Any]:
+    showcase = str(settings.showcase)
+    control = settings.controls.get(showcase)
+    rows = [(names[_place(lead)], lead.rows[showcase]) for lead in leads]
+    verdicts = [found.verdict(node) for lead in leads for node in lead.differences
+                if (node["aligner"].text(), node["versus"].text()) == (showcase, control)]  # fmt: skip
+    summed = {"above chance": sum(_above_chance(row) for _, row in rows)}
+    summed |= {"beat control": verdicts.count(1)} if verdicts else {}
+    with_chance = 2 * len(rows) + len(summed) <= FIGURES
+    figures: dict[str, Any] = {}
+    for (dataset, name), row in rows[: FIGURES - len(summed)]:
+        figures.setdefault(dataset, {})[name] = round(row["value"].number(), 4)
+        if with_chance:
+            figures[dataset][f"{name} chance"] = round(row["chance"].number(), 4)
+    return figures | (summed if rows else {})
+
+
+def _points(leads: list[Lead], names: dict[str, tuple[str, str]], settings: ReportSettings) -> list[dict[str, Any]]:
+    showcase = str(settings.showcase)
+    points: list[dict[str, Any]] = []
+    for lead in leads:
+        figure = " ".join(names[_place(lead)])
+        pairs = [(node["aligner"].text(), node["versus"].text()) for node in lead.differences]
+        others = [versus for aligner, versus in pairs if aligner == showcase and versus in lead.rows]
+        for name in dict.fromkeys((showcase, *others)):
+            row = lead.rows[name]
+            ends = [end.number() for end in row["ci"]] if row.get("ci") is not None else [None, None]
+            points.append(dict(zip(COLUMNS, (figure, name, row["value"].number(), *ends), strict=True)))
+        chance = lead.rows[showcase]["chance"].number()
+        points.append(dict(zip(COLUMNS, (figure, "chance", chance, None, None), strict=True)))
+    return points
+
+
+def _above_chance(row: Node) -> bool:
+    ends = row.get("ci")
+    return ends is not None and ends[0].number() > row["chance"].number()
+
+
+def _place(lead: Lead) -> str:
+    return next(iter(lead.rows.values())).source
+
+
+def _named(leads: list[Lead]) -> dict[str, tuple[str, str]]:
+    """Data set and short name of each figure; names that would fall together stay whole."""
+    short = {_place(lead): (lead.key[0], _short(lead)) for lead in leads}
+    many = {name for name, count in Counter(short.values()).items() if count > 1}
+    return {
+        _place(lead): (lead.key[0], "_".join(part for part in lead.key[1:] if part))
+        if short[_place(lead)] in many
+        else short[_place(lead)]
+        for lead in leads
+    }
+
+
+def _short(lead: Lead) -> str:
+    _, name, _, code, tokens = key_of(next(iter(lead.rows.values())))
+    for pattern, words in _SHORT:
+        name = pattern.sub(words, name)
+    other = "" if code in ("", "en") else "others" if code == "average" else code
+    return " ".join(part for part in (name, other, tokens) if part)
