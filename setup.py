@@ -1,9 +1,10 @@
 """What the wheel holds: the folder `pipeline` under an import name of its own, `permafrost`.
 
-The names of this project's folders are generic, and other distributions install packages of the same names. So a wheel has
-one package, `permafrost`: the files of `pipeline`, in which the dotted name `pipeline` reads `permafrost`. An editable
-installation, which is what a clone has, keeps `pipeline` and `stages` as they are and adds `permafrost.py`, a second name
-for the same modules. Either way `from permafrost import Aligner` works. docs/decisions.md compares the alternatives.
+The names of this project's folders are generic, and other distributions install packages of the same names. So a wheel
+has one package, `permafrost`: the files of `pipeline`, in which the dotted name `pipeline` reads `permafrost`. An
+editable installation, which is what a clone has, keeps `pipeline` and `stages` as they are and adds `permafrost.py`, a
+second name for the same modules. Either way `from permafrost import Aligner` works. docs/decisions.md compares the
+alternatives.
 """
 
 import re

@@ -13,6 +13,8 @@ from pipeline.reporting.names import key_of
 from pipeline.reporting.run_data import RunData
 
 FIGURES = 12
+WIDTH = 200  # characters of the line that `dvc metrics show` prints
+_GAP = 4  # between its columns
 COLUMNS = ("figure", "row", "value", "ci_low", "ci_high")
 _SHORT = (
     (re.compile(r"^([it]2[it])_recall@(\d+)$"), r"\1@\2"),
@@ -23,9 +25,9 @@ _SHORT = (
 def write_headline(settings: ReportSettings, metrics: Path, plot: Path) -> None:
     """Write the showcase's headline figures as JSON, and the same with its control and chance as CSV.
 
-    The JSON is flat enough for one line of a terminal: a figure for each measure that the report leads with, at most a
-    dozen with what sums them up (how many are above chance, how many beat the control), and chance beside each where
-    there are few.
+    The JSON fits a line of a wide terminal: measures that the report leads with, the first of each task before the
+    second of any, at most a dozen with how many of all of them are above chance and beat the control. Where there are
+    few, chance is beside each.
 
     Args:
         metrics: the JSON file, `{data set: {figure: value}}`.
@@ -47,17 +49,21 @@ def _figures(
 ) -> dict[str, Any]:
     showcase = str(settings.showcase)
     control = settings.controls.get(showcase)
-    rows = [(names[_place(lead)], lead.rows[showcase]) for lead in leads]
+    rows = [(names[_place(lead)], lead.rows[showcase]) for lead in _by_turns(leads)]
     verdicts = [found.verdict(node) for lead in leads for node in lead.differences
                 if (node["aligner"].text(), node["versus"].text()) == (showcase, control)]  # fmt: skip
-    summed = {"above chance": sum(_above_chance(row) for _, row in rows)}
-    summed |= {"beat control": verdicts.count(1)} if verdicts else {}
+    summed = {"> chance": sum(_above_chance(row) for _, row in rows)}
+    summed |= {"> control": verdicts.count(1)} if verdicts else {}
     with_chance = 2 * len(rows) + len(summed) <= FIGURES
     figures: dict[str, Any] = {}
+    width = sum(len(name) + _GAP for name in ("data/headline.json", *summed))
     for (dataset, name), row in rows[: FIGURES - len(summed)]:
-        figures.setdefault(dataset, {})[name] = round(row["value"].number(), 4)
-        if with_chance:
-            figures[dataset][f"{name} chance"] = round(row["chance"].number(), 4)
+        entries = {name: row["value"].number()}
+        entries |= {f"{name} chance": row["chance"].number()} if with_chance else {}
+        width += sum(len(f"{dataset}.{entry}") + _GAP for entry in entries)
+        if width > WIDTH:
+            break
+        figures.setdefault(dataset, {}).update({entry: round(value, 4) for entry, value in entries.items()})
     return figures | (summed if rows else {})
 
 
@@ -75,6 +81,16 @@ def _points(leads: list[Lead], names: dict[str, tuple[str, str]], settings: Repo
         chance = lead.rows[showcase]["chance"].number()
         points.append(dict(zip(COLUMNS, (figure, "chance", chance, None, None), strict=True)))
     return points
+
+
+def _by_turns(leads: list[Lead]) -> list[Lead]:
+    """The first of each task, then the second of each, and so on."""
+    turns = Counter[str]()
+    turn = []
+    for place, lead in enumerate(leads):
+        turn.append((turns[lead.task], place))
+        turns[lead.task] += 1
+    return [leads[place] for _, place in sorted(turn)]
 
 
 def _above_chance(row: Node) -> bool:

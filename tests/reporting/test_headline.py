@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from pipeline.reporting import write_headline
-from pipeline.reporting.headline import FIGURES
+from pipeline.reporting.headline import FIGURES, WIDTH
 from tests.reporting.small import ROOT, SmallProject, difference, one_aligner, row, with_control
 
 
@@ -24,7 +24,7 @@ def test_a_small_project_has_chance_beside_each_figure(project: SmallProject) ->
     figures, points = written(project, one_aligner())
     assert figures == {
         "mine": {"t2i@10": 0.5, "t2i@10 chance": 0.1, "i2t@10": 0.15, "i2t@10 chance": 0.1},
-        "above chance": 1,
+        "> chance": 1,
     }
     assert [(point["figure"], point["row"], point["value"]) for point in points] == [
         ("mine t2i@10", "plain", "0.5"),
@@ -39,8 +39,10 @@ def test_a_large_one_has_a_dozen_and_says_how_many_beat_the_control(project: Sma
     rows = tuple(row(who, dataset=name) for name in sets for who in ("plain", "blind"))
     project.evaluated("retrieval", rows, tuple(difference("plain", "blind", dataset=name) for name in sets))
     figures, points = written(project, with_control())
-    assert figures["above chance"] == figures["beat control"] == 20
-    assert sum(len(entry) for entry in figures.values() if isinstance(entry, dict)) == FIGURES - 2
+    assert figures["> chance"] == figures["> control"] == 20
+    names = [f"{name}.{key}" for name, entry in figures.items() if isinstance(entry, dict) for key in entry]
+    assert 6 <= len(names) <= FIGURES - 2
+    assert sum(len(name) + 4 for name in ("data/headline.json", "> chance", "> control", *names)) <= WIDTH
     assert {point["row"] for point in points} == {"plain", "blind", "chance"}
 
 
