@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from pipeline import __version__
-from pipeline.commands import compare, doctor, export, init, inspect, use, verify
+from pipeline.commands import compare, doctor, export, import_npy, init, inspect, use, verify
 from pipeline.commands.adder import Run
 from pipeline.commands.console import Console
 from pipeline.errors import PermafrostError
 
-COMMANDS = (init, doctor, use, inspect, verify, export, compare)
+COMMANDS = (init, doctor, use, inspect, verify, import_npy, export, compare)
 _ABOUT = """Frozen encoders, encoded once, aligned many times.
 
 a first hour with pictures of your own, in a clone:

@@ -143,6 +143,8 @@ def test_a_pooler_that_nothing_uses_may_lack_and_nothing_is_said(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = without(saved("truncated", tmp_path), "pooler")
+    capfd.readouterr()
+    caplog.clear()
     load_text_encoder(folder, entry(folder), TextView(encoder="x"), "cpu")
     said = "".join(capfd.readouterr()) + caplog.text
     assert "newly initialized" not in said
