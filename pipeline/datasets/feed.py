@@ -2,8 +2,6 @@
 
 from itertools import islice
 
-from tqdm import tqdm
-
 from pipeline.config import RawSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.check import Item, Result, checked
@@ -12,6 +10,7 @@ from pipeline.datasets.samples import Caption, Failure, Sample, Source, wrong_wi
 from pipeline.datasets.tally import Tally
 from pipeline.errors import SourceError
 from pipeline.languages import language_code
+from pipeline.progress import tqdm
 
 MAX_CHARACTERS = 100_000  # of a caption; anything longer is a whole file by mistake
 EARLY = 1000  # samples before which a source is not abandoned

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from tqdm import tqdm
 
 from pipeline.datasets.raw_files import is_picture, walk
 from pipeline.datasets.table_rows import columns_of, rows_of
@@ -22,6 +21,7 @@ from pipeline.errors import DataError
 from pipeline.inference.found import FoundItem
 from pipeline.inference.search import Hit, best_rows
 from pipeline.parquet import read_parquet
+from pipeline.progress import tqdm
 
 if TYPE_CHECKING:
     from pipeline.inference.model import Aligner

@@ -92,9 +92,8 @@ def import_npy(
          "modality": modality, "width": width, "stored_dtype": dtype},
         {"model": f"{IMPORTED}: {model.strip()}", "source": IMPORTED, "files": [str(file) for file in files]},
     )  # fmt: skip
-    rows = _Rows(
-        arrays, first, ArraySpec(*(("cls", (1, width)) if modality == "image" else ("pooled", (width,))), dtype)
-    )
+    spec = ArraySpec("cls", (1, width), dtype) if modality == "image" else ArraySpec("pooled", (width,), dtype)
+    rows = _Rows(arrays, first, spec)
     job = StoreEncoder(out.name, fingerprint, lambda: rows, 1.0)
     work_folder().mkdir(parents=True, exist_ok=True)
     # apart from the scratch of encoders, where rows are known by fingerprint and id: here neither says what a value is
@@ -122,7 +121,7 @@ class _Rows:
             parts = np.searchsorted(self._starts, rows, side="right") - 1
             for part in np.unique(parts):
                 values[parts == part] = self._arrays[part][rows[parts == part] - self._starts[part]]
-            finite: list[bool] = np.isfinite(values).all(axis=1).tolist()
+            finite = np.asarray(np.isfinite(values).all(axis=1))
             reasons = [None if good else NOT_FINITE for good in finite]
             yield Batch(
                 list(range(start, start + len(rows))), {spec.name: values.reshape(-1, *spec.row_shape)}, list(reasons)
