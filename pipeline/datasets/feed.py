@@ -46,6 +46,7 @@ def feed(source: Source, builder: IndexBuilder, limits: RawSource, known: KnownI
         raise SourceError(
             f"{where}: none of {tally.read} samples could be indexed."
             + (f" First reasons: {builder.first_failures()}." if failed else "")
+            + _where_paths_start(limits, builder)
             + _others(tally)
         )
     if failed > limits.max_failure_rate * max(tally.read, SMALL):
@@ -78,8 +79,16 @@ def _stop(where: str, failed: int, of: str, limits: RawSource, builder: IndexBui
     raise SourceError(
         f"{where}: {failed} of {of} cannot be indexed, more than max_failure_rate = {limits.max_failure_rate:g} of "
         f"this data set allows. First reasons: {builder.first_failures(5)}. Fix the source, or raise max_failure_rate "
-        "in params.yaml."
+        f"in params.yaml.{_where_paths_start(limits, builder)}"
     )
+
+
+def _where_paths_start(limits: RawSource, builder: IndexBuilder) -> str:
+    """A hint for tables whose pictures lie in another folder."""
+    unset = "images" in type(limits).model_fields and getattr(limits, "images", None) is None
+    if not unset or "no such file" not in builder.first_failures(5):
+        return ""
+    return " Relative paths start at the folder of the table; name another one in `images` of this data set."
 
 
 def _fed(sample: Sample, result: Result | None, builder: IndexBuilder) -> str | None:

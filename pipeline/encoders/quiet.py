@@ -34,9 +34,13 @@ def quiet_loading() -> Iterator[list[str]]:
 
     taken, logger = _Taken(), logging.getLogger("transformers.modeling_utils")
     logger.addFilter(taken)
+    other = logging.getLogger("sentence_transformers")  # says at level INFO that it loads
+    level = other.level
+    other.setLevel(max(level, logging.WARNING))
     before = set_tqdm_hook(lambda factory, args, options: factory(*args, **{**options, "disable": True}))
     try:
         yield taken.missing
     finally:
         set_tqdm_hook(before)
         logger.removeFilter(taken)
+        other.setLevel(level)
