@@ -2,8 +2,6 @@
 
 from itertools import islice
 
-from tqdm import tqdm
-
 from pipeline.config import RawSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.check import Item, Result, checked
@@ -12,6 +10,7 @@ from pipeline.datasets.samples import Caption, Failure, Sample, Source, wrong_wi
 from pipeline.datasets.tally import Tally
 from pipeline.errors import SourceError
 from pipeline.languages import language_code
+from pipeline.progress import tqdm
 from pipeline.terminal import shown
 
 MAX_CHARACTERS = 100_000  # of a caption; anything longer is a whole file by mistake
@@ -51,6 +50,7 @@ def feed(source: Source, builder: IndexBuilder, limits: RawSource, known: KnownI
         raise SourceError(
             f"{where}: none of {samples} samples could be indexed."
             + (f" First reasons: {builder.first_failures()}." if failed else "")
+            + _where_paths_start(limits, builder)
             + _others(tally)
         )
     if failed > limits.max_failure_rate * max(samples, SMALL):
@@ -81,8 +81,16 @@ def _stop(where: str, failed: int, of: str, limits: RawSource, builder: IndexBui
     raise SourceError(
         f"{where}: {failed} of {of} cannot be indexed, more than max_failure_rate = {limits.max_failure_rate:g} of "
         f"this data set allows. First reasons: {builder.first_failures(5)}. Fix the source, or raise max_failure_rate "
-        "in params.yaml."
+        f"in params.yaml.{_where_paths_start(limits, builder)}"
     )
+
+
+def _where_paths_start(limits: RawSource, builder: IndexBuilder) -> str:
+    """A hint for tables whose pictures lie in another folder."""
+    unset = "images" in type(limits).model_fields and getattr(limits, "images", None) is None
+    if not unset or "no such file" not in builder.first_failures(5):
+        return ""
+    return " Relative paths start at the folder of the table; name another one in `images` of this data set."
 
 
 def _fed(sample: Sample, result: Result | None, builder: IndexBuilder) -> str | None:

@@ -43,6 +43,8 @@ def folder_with_table(spec: FolderSource) -> Source:
     folder = located(spec.path)
     path = folder / spec.captions
     expected = f"file,caption and optionally {','.join(_FOLDER_COLUMNS[2:])}"
+    if not folder.is_dir():
+        raise SourceError(f"No folder at {folder}. See `path` of this data set in params.yaml.")
     if not path.is_file():
         raise SourceError(
             f"No caption table at {path}. It is a CSV with the columns {expected}; see `path` and `captions` of this "

@@ -12,6 +12,7 @@ from pipeline.encoders.hf_weights import SMALLER
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.memory import explain_out_of_memory
 from pipeline.encoders.precision import mixed_precision
+from pipeline.encoders.quiet import quiet_loading
 from pipeline.encoders.sentence_input import UNLIMITED, SentenceInput
 from pipeline.encoders.text_encoder import TextBatch, TokenFeatures
 from pipeline.encoders.text_limits import token_limit
@@ -155,7 +156,7 @@ def _load(folder: Path, trust_remote_code: bool, dtype: torch.dtype, device: str
     if not (folder / "modules.json").is_file():
         raise CheckpointError(f"{folder}: expected modules.json of sentence-transformers; use `loader: transformers`")
     try:
-        with explain_out_of_memory(folder.name, SMALLER):
+        with explain_out_of_memory(folder.name, SMALLER), quiet_loading() as missing:
             model = SentenceTransformer(
                 str(folder),
                 device=device,
@@ -167,6 +168,8 @@ def _load(folder: Path, trust_remote_code: bool, dtype: torch.dtype, device: str
         raise CheckpointError(
             f"sentence-transformers cannot load {folder}: {' '.join(str(error).split())[:400]}"
         ) from error
+    if lacking := [name for name in missing if "pooler" not in name]:  # which sentence-transformers does not use
+        raise CheckpointError(f"{folder} lacks weights that its architecture has: {', '.join(lacking[:4])}")
     return model if hasattr(model[0], "auto_model") else model.to(dtype)
 
 

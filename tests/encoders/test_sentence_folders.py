@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import BoW, Pooling, StaticEmbedding
@@ -149,3 +150,35 @@ def test_other_folders_are_named(tmp_path: Path) -> None:
     bow = SentenceTransformer(modules=[BoW(vocab=["a", "cat"])], device="cpu")
     with pytest.raises(CheckpointError, match="here: its first module is a BoW; .* are supported"):
         SentenceInput(bow, "here")
+
+
+def without(name: str, tmp_path: Path) -> Path:
+    """A folder with those weights left out whose name has `name` in it."""
+    folder = tmp_path / "truncated"
+    FOLDERS["truncated"](folder).save_pretrained(str(folder))
+    file = next(folder.rglob("model.safetensors"))
+    weights = load_file(file)
+    kept = {key: value for key, value in weights.items() if name not in key}
+    assert len(kept) < len(weights)
+    save_file(kept, file, {"format": "pt"})
+    return folder
+
+
+def test_a_pooler_that_nothing_uses_may_lack_and_nothing_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = without("pooler", tmp_path)
+    capfd.readouterr()
+    caplog.clear()
+    materialise(entry(folder), tmp_path / "made")
+    load_text_encoder(tmp_path / "made", entry(folder), TextView(encoder="x"), "cpu")
+    said = "".join(capfd.readouterr()) + caplog.text
+    assert "newly initialized" not in said
+    assert "Loading weights" not in said
+
+
+def test_weights_that_lack_are_an_error_not_a_report(tmp_path: Path) -> None:
+    folder = without("layer.0.attention", tmp_path)
+    with pytest.raises(CheckpointError, match=r"lacks weights that its architecture has: .*layer\.0\.attention"):
+        materialise(entry(folder), tmp_path / "made")
+        load_text_encoder(tmp_path / "made", entry(folder), TextView(encoder="x"), "cpu")

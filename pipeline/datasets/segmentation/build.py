@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from pipeline.config import SegmentationSource
 from pipeline.datasets.builder import IndexBuilder
@@ -19,6 +18,7 @@ from pipeline.datasets.segmentation.windows import window_boxes
 from pipeline.datasets.tables import CLASSES, MASKS, image_id, write_table
 from pipeline.datasets.tally import Tally
 from pipeline.errors import DataError, SourceError
+from pipeline.progress import tqdm
 from pipeline.terminal import shown
 
 MASKS_FILE = "masks.parquet"
