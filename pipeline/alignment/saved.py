@@ -9,22 +9,24 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.empty import empty_head
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.identity import Identity
+from pipeline.alignment.sealed_weights import DamagedWeights, load_weights, save_weights
 from pipeline.config import RECORDED, AnyHead, FitSpec
 from pipeline.errors import ModelError
 from pipeline.files import write_json
+from pipeline.plain import read_regular
 
 FORMAT = 4
 CONFIG_FILE = "config.json"
 HEADS_FILE = "heads.safetensors"
 _CHUNK_ROWS = 4096
+_MOST = 1 << 26  # bytes of config.json
+_WIDEST = 1 << 20  # features of a vector; memory for a head is taken by its widths
 
 
 VIEWS_CHOICE = "views"  # no form has this name where a comparison chooses the views
@@ -96,7 +98,7 @@ class HeadConfig:
         """
         path = folder / CONFIG_FILE
         try:
-            raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            raw: dict[str, Any] = json.loads(read_regular(path, _MOST))
             if raw["format"] != FORMAT:
                 raise ModelError(
                     f"{path} has format {raw['format']}; this version reads format {FORMAT}. Fit it again: dvc repro"
@@ -104,14 +106,23 @@ class HeadConfig:
             sequences = {name: tuple(raw[name]) for name in ("data", "seeds", "best_epochs")}
             config = cls(**{**raw, **sequences})
             _ = config.kind, *(config.fingerprints[side]["digest"] for side in config.views)
+            _require_widths(config.widths | {"embed_dim": config.embed_dim})
         except FileNotFoundError as error:
             raise ModelError(f"No fitted aligner at {folder}. Fit it with: dvc repro") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(
                 f"{path} does not describe an aligner of this project ({type(error).__name__}: {error}). "
                 "Fit it again with: dvc repro"
             ) from error
         return config
+
+
+def _require_widths(widths: dict[str, Any]) -> None:
+    for name, width in widths.items():
+        if not isinstance(width, int) or isinstance(width, bool) or not 0 < width <= _WIDEST:
+            raise ValueError(f"widths: {name} is {width!r}, expected a whole number from 1 to {_WIDEST}")
 
 
 def head_entry(head: AnyHead) -> dict[str, Any]:
@@ -128,8 +139,8 @@ def save_heads(head: Head, folder: Path, repeat: int) -> None:
     """Write the weights of one repeat."""
     path = heads_path(folder, repeat)
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.cpu().clone().contiguous() for name, value in head.state_dict().items()}
-    save_file(weights, path)  # clones, since members of an ensemble may share maps
+    weights = {name: value.cpu().clone() for name, value in head.state_dict().items()}
+    save_weights(weights, path)  # clones, since members of an ensemble may share maps
 
 
 class ProjectionHeads:
@@ -156,13 +167,15 @@ class ProjectionHeads:
             return cls(config, Identity(_own_scale(config)), torch.device(device))
         head = _head_of(config, folder)
         path = heads_path(folder, repeat)
-        if not path.is_file():
+        try:
+            head.load_state_dict(load_weights(path)[0])
+        except FileNotFoundError as error:
             raise ModelError(
                 f"{folder} holds {config.repeats} repeats; there are no heads at {path}. Train it with: dvc repro"
-            )
-        try:
-            head.load_state_dict(load_file(path))
-        except (SafetensorError, RuntimeError) as error:
+            ) from error
+        except DamagedWeights as error:
+            raise ModelError(f"{error}. {again_from(folder)}") from error
+        except RuntimeError as error:
             raise ModelError(
                 f"{path} does not fit {folder / CONFIG_FILE}: {error}. Train it again: dvc repro"
             ) from error
@@ -272,6 +285,11 @@ def _head_of(config: HeadConfig, folder: Path) -> Head:
             f"({error.errors(include_url=False)[0]['msg']}). Fit it again with: dvc repro"
         ) from error
     return empty_head(fit.head, config.widths["image"], config.widths["text"], config.embed_dim, config.choices)
+
+
+def again_from(folder: Path) -> str:
+    """For a message: what to do about a damaged head. A plain `dvc repro` goes by times, and sees no damage."""
+    return f"In its project, make it again with: python -m pipeline.store repair {folder}; elsewhere, fetch it again."
 
 
 def _own_scale(config: HeadConfig) -> float:

@@ -28,7 +28,9 @@ def hub(spec: HubSource) -> Source:
     parts = []
     for split in spec.splits:
         try:
-            part = datasets.load_dataset(path, spec.name, split=split, streaming=True, revision=spec.revision)
+            part = datasets.load_dataset(
+                path, spec.name, split=split, streaming=True, revision=spec.revision, trust_remote_code=False
+            )
             part = part if part.features is not None else part._resolve_features()
         except Exception as error:  # it raises its own, pyarrow's, the hub's and the network's
             raise SourceError(

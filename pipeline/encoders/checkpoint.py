@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.config import EncoderSpec
 from pipeline.encoders.dual import is_dual
-from pipeline.encoders.files import check_shards, copy_checkpoint, other_weights, refuse_pickles
+from pipeline.encoders.files import copy_checkpoint, other_weights, refuse_pickles
 from pipeline.encoders.manifest import (
     FORMAT_VERSION,
     Description,
@@ -15,7 +15,9 @@ from pipeline.encoders.manifest import (
     read_manifest,
     write_manifest,
 )
+from pipeline.encoders.named_parts import check_names
 from pipeline.errors import CheckpointError
+from pipeline.plain import is_folder
 
 __all__ = ["Manifest", "materialise", "read_manifest"]
 
@@ -54,7 +56,7 @@ def materialise(spec: EncoderSpec, folder: Path) -> Manifest:
         from pipeline.encoders.embedded import convert
 
         revision = convert(spec, folder)
-    check_shards(folder)
+    check_names(folder, spec.loader, spec.trust_remote_code)
     description = _describe(spec, folder)
     files = hash_files(folder)
     manifest = Manifest(
@@ -74,7 +76,7 @@ def materialise(spec: EncoderSpec, folder: Path) -> Manifest:
 
 
 def _check_local(origin: Path, folder: Path) -> None:
-    if not origin.is_dir():
+    if not is_folder(origin):
         raise CheckpointError(
             f"encoders.{folder.name}.model names the folder {origin}, which does not exist (looked from {Path.cwd()}); "
             "correct the path in params.yaml."

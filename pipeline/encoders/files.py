@@ -1,15 +1,20 @@
 """Which files belong to a checkpoint: weights as safetensors, configuration and tokenizer. Never a pickle.
 
-Loading a pickle runs whatever code it holds, so checkpoints that exist only as one are refused.
+Loading a pickle runs whatever code it holds, so checkpoints that exist only as one are refused. Only regular files are
+copied, and none that a link brings in from elsewhere.
 """
 
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from pipeline.errors import CheckpointError
+from pipeline.plain import open_regular
 
 KEPT = ("*.safetensors", "*.json", "*.txt", "*.model")
 SKIPPED_FOLDERS = ("onnx", "openvino", ".cache", ".git")
@@ -21,6 +26,9 @@ _CONVERT = (
     "save_file({name: tensor.clone() for name, tensor in weights.items()}, sys.argv[1], metadata={'format': 'pt'})\" "
 )
 _SHARD = re.compile(r"-\d+-of-\d+$")
+_PIECE = 8 << 20
+_MOST_HEADER = 100 << 20  # bytes; the limit of safetensors itself
+_MOST_OTHER = 1 << 30  # bytes of a file that holds no weights; vocabularies of a million words have 50 MB
 
 
 def kept_patterns(trust_remote_code: bool) -> tuple[str, ...]:
@@ -46,16 +54,85 @@ def copy_checkpoint(
 
     Args:
         left_out: POSIX paths of files that are not needed.
+
+    Raises:
+        CheckpointError: a file is a link to somewhere else, no regular file, of another size than its header says, too
+            large, cannot be read, or does not fit on the disk.
     """
+    wanted = []
     for path in sorted(origin.rglob("*")):
         inside = path.relative_to(origin)
-        if inside.as_posix() in left_out:
-            continue
         kept = any(inside.match(pattern) for pattern in kept_patterns(trust_remote_code))
-        if path.is_file() and kept and not set(inside.parts[:-1]) & set(SKIPPED_FOLDERS):
-            target = folder / inside
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+        skipped = inside.as_posix() in left_out or set(inside.parts[:-1]) & set(SKIPPED_FOLDERS)
+        if kept and not skipped and not (path.is_dir() and not path.is_symlink()):
+            wanted.append(inside)
+    try:
+        for inside in wanted:
+            _require_inside(origin, inside)
+        sizes = {inside: _size(origin / inside) for inside in wanted}
+        if (needed := sum(sizes.values())) > (free := shutil.disk_usage(folder).free):
+            raise OSError(errno.ENOSPC, f"{needed / 1e9:.2f} GB are to be copied, {free / 1e9:.2f} GB are free")
+        for inside, size in sizes.items():
+            (folder / inside).parent.mkdir(parents=True, exist_ok=True)
+            _copy(origin / inside, folder / inside, size)
+    except OSError as error:
+        raise CheckpointError(f"{origin} cannot be copied to {folder}: {error}") from error
+
+
+def _require_inside(origin: Path, inside: Path) -> None:
+    """Check that a file lies in the folder named, whatever links there are on the way.
+
+    The cache of Hugging Face keeps files as links into `blobs`, beside the folder of their commit.
+    """
+    allowed = [origin.resolve()]
+    if origin.resolve().parent.name == "snapshots":
+        allowed.append(origin.resolve().parents[1] / "blobs")
+    found = Path(os.path.realpath(origin / inside))
+    if not any(found.is_relative_to(folder) for folder in allowed):
+        raise CheckpointError(
+            f"{origin / inside} is a link to {found}, outside of the folder that is named as a model. If you want that "
+            f"file in it, make a copy without links and name that: cp -rL {origin} FOLDER"
+        )
+
+
+def _size(path: Path) -> int:
+    """Bytes of a regular file, within reason: a file with holes may claim any size."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if path.suffix != ".safetensors":
+            if size > _MOST_OTHER:
+                raise CheckpointError(
+                    f"{path} has {size:,} bytes; files of a model other than its weights have at most {_MOST_OTHER:,}."
+                )
+            return size
+        expected = _size_by_header(file.read(8), file)
+    if expected != size:
+        raise CheckpointError(
+            f"{path} has {size:,} bytes, which does not fit its header "
+            f"({'no header of safetensors' if expected is None else f'{expected:,} bytes'}); fetch it again."
+        )
+    return size
+
+
+def _size_by_header(start: bytes, file: BinaryIO) -> int | None:
+    """The size of a safetensors file: 8 bytes for the length of its header, the header, and all tensors."""
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > _MOST_HEADER:
+        return None
+    try:
+        tensors = [value for name, value in json.loads(file.read(length)).items() if name != "__metadata__"]
+        return 8 + length + max((int(tensor["data_offsets"][1]) for tensor in tensors), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        return None
+
+
+def _copy(source: Path, target: Path, size: int) -> None:
+    with open_regular(source) as read, open(target, "xb") as write:
+        while size and (piece := read.read(min(_PIECE, size))):
+            write.write(piece)
+            size -= len(piece)
+        if size:
+            raise OSError(errno.EIO, "the file became shorter while it was copied", str(source))
 
 
 def refuse_pickles(names: Iterable[str], where: str, first: str = "") -> None:
@@ -86,16 +163,3 @@ def refuse_pickles(names: Iterable[str], where: str, first: str = "") -> None:
         )
     if not converted:
         raise CheckpointError(f"{where}: expected weights in a *.safetensors file, found none.")
-
-
-def check_shards(folder: Path) -> None:
-    """Check that every shard named by a safetensors index is there.
-
-    Raises:
-        CheckpointError: a shard is missing.
-    """
-    for index in sorted(folder.rglob("*.safetensors.index.json")):
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        missing = sorted(shard for shard in shards if not (index.parent / shard).is_file())
-        if missing:
-            raise CheckpointError(f"{index} names {len(shards)} shards, but these are missing: {', '.join(missing)}")

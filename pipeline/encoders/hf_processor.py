@@ -25,7 +25,7 @@ class Processor:
         from transformers import AutoImageProcessor
 
         try:
-            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{folder}: expected a usable preprocessor_config.json: {error}") from error
         self._class = type(processor).__name__
@@ -37,11 +37,15 @@ class Processor:
             self._resize = {key: round(value * self.resolution / side) for key, value in self._resize.items()}
             self._crop = dict.fromkeys(self._crop, self.resolution)
             scaled = {"size": self._resize} | ({"crop_size": self._crop} if self._crop else {})
-            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, **scaled)
+            processor = AutoImageProcessor.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, **scaled
+            )
         if whole:
             self._resize, self._crop = {"height": self.resolution, "width": self.resolution}, {}
             uncropped = {"size": self._resize, "do_resize": True, "do_center_crop": False}
-            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, **uncropped)
+            processor = AutoImageProcessor.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, **uncropped
+            )
         self._processor = processor
 
     def __call__(self, image: Image.Image) -> torch.Tensor:

@@ -41,6 +41,7 @@ def load_weights(
                 folder,
                 dtype=getattr(torch, spec.dtype),
                 local_files_only=True,
+                trust_remote_code=spec.trust_remote_code,
                 use_safetensors=True,
                 output_loading_info=True,
                 **options,

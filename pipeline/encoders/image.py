@@ -11,6 +11,7 @@ import torch
 from pipeline.config import EncoderSpec, ImageView
 from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
+from pipeline.encoders.named_parts import check_names
 from pipeline.encoders.precision import compile_blocks, mixed_precision, use_channels_last
 from pipeline.encoders.tower import Tokens, Tower
 from pipeline.errors import CheckpointError
@@ -100,9 +101,11 @@ def load_image_encoder(folder: Path, spec: EncoderSpec, view: ImageView, device:
         device: for PyTorch, for example "cpu" or "cuda:0".
 
     Raises:
-        CheckpointError: the folder is unfinished, or lacks what was asked for; the message lists what it has.
+        CheckpointError: the folder is unfinished, does not hold what its manifest lists, or lacks what was asked for;
+            the message lists what it has.
     """
     manifest = manifest_for(folder, spec.loader, "image")
+    check_names(folder, spec.loader, spec.trust_remote_code)
     ensure_torchvision()
     whole = view.fit == "whole"
     if whole and (spec.loader == "open_clip" or is_dual(folder, spec)):

@@ -130,6 +130,8 @@ def _create(folder: Path, dtype: str, device: str) -> Any:
     options: dict[str, Any] = {}
     if text_model is not None:
         options["text_cfg"] = config["text_cfg"] | {"hf_model_name": str(text_model), "hf_model_pretrained": False}
+    if config.get("vision_cfg", {}).get("timm_model_pretrained"):  # it would be downloaded, and overwritten
+        options["vision_cfg"] = config["vision_cfg"] | {"timm_model_pretrained": False}
     if not list(folder.glob("*.safetensors")):  # open_clip would take a pickle
         raise CheckpointError(f"{folder}: expected open_clip_model.safetensors, found no *.safetensors")
     try:
@@ -148,12 +150,13 @@ def _tokenizer(folder: Path) -> Any:
     text = read_config(folder)["model_cfg"]["text_cfg"]
     try:
         if not (folder / TOKENIZER).is_dir():
-            return library.get_tokenizer(f"local-dir:{folder}")
+            of_transformers = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
+            return library.get_tokenizer(f"local-dir:{folder}", **of_transformers)
         return library.tokenizer.HFTokenizer(
             str(folder / TOKENIZER),
             context_length=text.get("context_length", library.tokenizer.DEFAULT_CONTEXT_LENGTH),
             tokenizer_mode=text.get("tokenizer_mode"),
-            **(text.get("tokenizer_kwargs") or {}),
+            **((text.get("tokenizer_kwargs") or {}) | {"trust_remote_code": False}),
         )
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, ImportError) as error:
         raise CheckpointError(f"open_clip cannot load the tokenizer of {folder}: {error}") from error

@@ -6,15 +6,18 @@ network. The weights of the tower are in open_clip's own file.
 """
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pipeline.encoders.hub import cached_snapshot
+from pipeline.encoders.named_parts import load_json
 from pipeline.errors import CheckpointError
 from pipeline.torchvision_fix import ensure_torchvision
 
+_log = logging.getLogger(__name__)
 CONFIG = "open_clip_config.json"
 TEXT_MODEL = "text_model"
 TOKENIZER = "tokenizer"
@@ -46,21 +49,25 @@ def read_config(folder: Path) -> dict[str, Any]:
         CheckpointError: the file is missing or damaged, or asks to run code of a checkpoint.
     """
     path = folder / CONFIG
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        text = config["model_cfg"]["text_cfg"]
-    except FileNotFoundError:
+    if not path.is_file():
         raise CheckpointError(
             f"{folder}: expected {CONFIG}, which a folder of open_clip has. Name a repository without one as "
             "architecture:tag (see open_clip.list_pretrained()); transformers' own CLIP and SigLIP folders need "
             "`loader: transformers`"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
+        )
+    try:
+        config: dict[str, Any] = load_json(path)
+        text, vision = config["model_cfg"]["text_cfg"], config["model_cfg"].get("vision_cfg") or {}
+        kwargs, backbone = text.get("tokenizer_kwargs") or {}, str(vision.get("timm_model_name", ""))
+        trusting = bool(kwargs.get("trust_remote_code"))
+    except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: expected a model_cfg with a text_cfg ({type(error).__name__}: {error})"
         ) from error
-    if (text.get("tokenizer_kwargs") or {}).get("trust_remote_code"):
+    if trusting:
         raise CheckpointError(f"{path} asks for a tokenizer with code of its own, which is not run; remove that key")
+    if ":" in backbone:  # timm's way to name a repository of the hub, or a folder
+        raise CheckpointError(f"{path}: timm_model_name is {backbone!r}; expected an architecture of timm itself")
     return config
 
 
@@ -131,11 +138,13 @@ def fetch_parts(folder: Path, repository: str, config: dict[str, Any] | None) ->
 
 
 def _fetch(name: str, target: Path, patterns: tuple[str, ...]) -> None:
+    """Fetch some files of a repository that the checkpoint names, not the user: without the user's token."""
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError, HTTPError
 
+    _log.info("%s: %s of %s are fetched, which its configuration names", target.parent, ", ".join(patterns), name)
     try:
-        huggingface_hub.snapshot_download(name, local_dir=target, allow_patterns=list(patterns))
+        huggingface_hub.snapshot_download(name, local_dir=target, allow_patterns=list(patterns), token=False)
     except (OSError, HTTPError, HFValidationError) as error:
         cached = cached_snapshot(name, None)
         found = [path for p in patterns for path in (cached.glob(p) if cached else ()) if path.is_file()]
@@ -146,6 +155,7 @@ def _fetch(name: str, target: Path, patterns: tuple[str, ...]) -> None:
             return
         raise CheckpointError(
             f"Could not fetch {', '.join(patterns)} of {name}, which the text tower needs: {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}"
+            f"{' '.join(str(error).split())[:300]}. It was asked for without your token, since you did not name it; "
+            f"if it is gated or private, fetch it into the cache: hf download {name} {' '.join(patterns)}"
         ) from error
     shutil.rmtree(target / ".cache", ignore_errors=True)  # it holds time stamps

@@ -5,6 +5,7 @@ from pathlib import Path
 from pipeline.config import EncoderSpec, TextView
 from pipeline.encoders.dual import check_described, is_dual
 from pipeline.encoders.manifest import manifest_for
+from pipeline.encoders.named_parts import check_names
 from pipeline.encoders.text_encoder import TextEncoder
 from pipeline.errors import CheckpointError
 
@@ -24,9 +25,11 @@ def load_text_encoder(folder: Path, spec: EncoderSpec, view: TextView, device: s
         device: for PyTorch, for example "cpu" or "cuda:0".
 
     Raises:
-        CheckpointError: the folder is unfinished, or lacks what was asked for; the message lists what it has.
+        CheckpointError: the folder is unfinished, does not hold what its manifest lists, or lacks what was asked for;
+            the message lists what it has.
     """
     manifest = manifest_for(folder, spec.loader, "text")
+    check_names(folder, spec.loader, spec.trust_remote_code)
     if set(spec.layers) != {-1}:
         raise CheckpointError(f"{folder.name}: texts are encoded from the last layer, found layers {list(spec.layers)}")
     if spec.loader == "open_clip":

@@ -151,10 +151,9 @@ def _parts(folder: Path, trust_remote_code: bool) -> tuple[Any, Any]:
     ensure_torchvision()
     from transformers import AutoConfig, AutoTokenizer
 
-    options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     try:
-        config = AutoConfig.from_pretrained(folder, **options)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise CheckpointError(
             f"transformers cannot load configuration and tokenizer of {folder}: {' '.join(str(error).split())[:400]}"
@@ -210,7 +209,6 @@ def _load(folder: Path, config: Any, spec: EncoderSpec, device: str) -> Any:
         device,
         unused=lambda key: not own_pooling and key.startswith(_POOLERS),
         wanted=" for pooling model" * own_pooling,
-        **({} if config.model_type in _TOWERS else {"trust_remote_code": spec.trust_remote_code}),
     )
     if own_pooling and config.model_type not in _TOWERS and getattr(model, "pooler", None) is None:
         raise CheckpointError(

@@ -10,13 +10,16 @@ from typing import Any
 
 from pipeline.config import AnyView, EncoderSpec
 from pipeline.encoders.checkpoint import materialise
-from pipeline.encoders.manifest import MANIFEST, Manifest, read_manifest
+from pipeline.encoders.hub import repository
+from pipeline.encoders.manifest import CHECKPOINTS, MANIFEST, Manifest, read_manifest
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.errors import CheckpointError, FingerprintMismatch
 from pipeline.features.fingerprint import differing_fields
+from pipeline.plain import is_folder
 from pipeline.work_folder import work_folder
 
 log = logging.getLogger(__name__)
+_FRESH = "fresh"  # in a folder of its own: what a recorded model is called never becomes a path
 
 
 def find_checkpoint(weights: str, encoder: EncoderSpec, folders: Sequence[Path]) -> Path | None:
@@ -35,29 +38,47 @@ def find_checkpoint(weights: str, encoder: EncoderSpec, folders: Sequence[Path])
 
 
 def obtain_checkpoint(
-    fingerprint: dict[str, Any], encoder: EncoderSpec, view: AnyView, folders: Sequence[Path], where: str
+    fingerprint: dict[str, Any],
+    encoder: EncoderSpec,
+    view: AnyView,
+    folders: Sequence[Path],
+    where: str,
+    *,
+    trusted: Sequence[str] = (),
+    project: Path = Path(),
 ) -> Path:
     """The checkpoint folder whose features have this fingerprint.
 
-    It is looked for in `folders` and among those made earlier; else it is made from its recorded source.
+    It is looked for in `folders` and among those made earlier; else it is made from its recorded source, if that is a
+    package or `trusted`.
 
     Args:
         fingerprint: as `Fingerprint.as_dict` gives it.
         where: who asks, for the message.
+        trusted: repositories of the hub, and local folders, that may be read.
+        project: where relative paths of local encoders start.
 
     Raises:
-        CheckpointError: the source cannot be reached or is damaged.
+        CheckpointError: the source is not trusted, cannot be reached or is damaged.
         FingerprintMismatch: weights, preprocessing or this version's way of encoding are others; lists the fields.
     """
     weights = str(fingerprint["compared"]["weights"])
     folder = find_checkpoint(weights, encoder, folders)
     if folder is None:
-        made = work_folder() / "checkpoints"
+        made = work_folder() / CHECKPOINTS
         folder = find_checkpoint(weights, encoder, [made])
         if folder is None:
-            folder = _make(weights, encoder, made, folders, where)
+            _require_trust(encoder, trusted, folders, where)
+            folder = _make(weights, _located(encoder, project), made, folders, where)
     _require(fingerprint, fingerprint_of(read_manifest(folder), encoder, view).as_dict(), folder, where)
     return folder
+
+
+def _located(encoder: EncoderSpec, project: Path) -> EncoderSpec:
+    """The encoder; one that a path inside the project names gets its full path."""
+    if encoder.source == "local" and is_folder(project / encoder.model):
+        return encoder.model_copy(update={"model": str(project / encoder.model)})
+    return encoder
 
 
 def _make(weights: str, encoder: EncoderSpec, made: Path, looked: Sequence[Path], where: str) -> Path:
@@ -65,7 +86,7 @@ def _make(weights: str, encoder: EncoderSpec, made: Path, looked: Sequence[Path]
     made.mkdir(parents=True, exist_ok=True)
     log.info("%s: encoder %s is made again from its source (%s)", where, encoder.model, encoder.source)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=made))
-    fresh = partial / Path(encoder.model).name
+    fresh = partial / _FRESH
     try:
         manifest = materialise(encoder, fresh)
         target = made / f"{manifest.weights_sha256}-{manifest.modality}"
@@ -74,12 +95,41 @@ def _make(weights: str, encoder: EncoderSpec, made: Path, looked: Sequence[Path]
         return target
     except CheckpointError as error:
         raise CheckpointError(
-            f"{where} needs the encoder {encoder.model} (source {encoder.source}, files {weights[:12]}). None of these "
-            f"folders holds it: {', '.join(map(str, looked))}; and it cannot be made again: {error} If you have its "
-            "checkpoint elsewhere, pass the folder above it as checkpoints=."
+            f"{_needed(encoder, weights, looked, where)}; and it cannot be made again: {error} {_ELSEWHERE}"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+_ELSEWHERE = "If you have its checkpoint elsewhere, pass the folder above it as checkpoints=."
+
+
+def _needed(encoder: EncoderSpec, weights: str, looked: Sequence[Path], where: str) -> str:
+    return (
+        f"{where} needs the encoder {encoder.model!r} (source {encoder.source}, files {weights[:12]!r}). None of these "
+        f"folders holds it: {', '.join(map(str, looked))}"
+    )
+
+
+def _require_trust(encoder: EncoderSpec, trusted: Sequence[str], looked: Sequence[Path], where: str) -> None:
+    """Check that the user named the source: the folder of an aligner may come from anybody, and may name anything.
+
+    Asking the hub for a repository sends it the user's token; copying a folder brings its files into another one.
+    """
+    if encoder.source == "embedded":
+        return  # one of a fixed list of packages, whose files are pinned by digest
+    names = {encoder.model}
+    if encoder.source == "hub":
+        names |= {repository(encoder), encoder.model.removeprefix("hf-hub:")}
+        what = f"the repository {repository(encoder)!r} of the Hugging Face hub has not been asked for it"
+    else:
+        what = f"the folder {encoder.model!r} has not been read for it"
+    if not names & set(trusted):
+        raise CheckpointError(
+            f"{_needed(encoder, encoder.revision or 'of any revision', looked, where)}; and {what}, since only the "
+            f"aligner's own config.json names it. If you trust it, say so: Aligner.from_pretrained(..., "
+            f"trust=[{encoder.model!r}]). {_ELSEWHERE}"
+        )
 
 
 def _require(recorded: dict[str, Any], current: dict[str, Any], folder: Path, where: str) -> None:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from pipeline.alignment.data.inputs import TextInput
-from pipeline.config import EncodeParams, EncoderSpec, ImageView, TextView
+from pipeline.config import EncodeParams, ImageView, TextView
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
 from pipeline.encoders.text import load_text_encoder
 from pipeline.encoders.text_encoder import TextEncoder
@@ -38,6 +38,7 @@ class FrozenEncoders:
         where: the aligner, for messages.
         folders: what may hold checkpoint folders, looked through in this order.
         project: where relative paths of local encoders start.
+        trusted: repositories and folders from which encoders may be made again.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class FrozenEncoders:
         project: Path,
         device: str,
         trust_remote_code: bool,
+        trusted: Sequence[str] = (),
     ) -> None:
         self._fingerprints, self._where = fingerprints, where
         self._folders, self._project, self._device = tuple(folders), project, device
+        self._trusted = tuple(trusted)
         self._specs = {
             side: recorded_specs(fingerprint, f"the {side} view of {where}", trust_remote_code)
             for side, fingerprint in fingerprints.items()
@@ -185,7 +188,13 @@ class FrozenEncoders:
         if side not in self._checkpoints:
             encoder, view = self._specs[side]
             self._checkpoints[side] = obtain_checkpoint(
-                self._fingerprints[side], self._located(encoder), view, self._folders, self._where
+                self._fingerprints[side],
+                encoder,
+                view,
+                self._folders,
+                self._where,
+                trusted=self._trusted,
+                project=self._project,
             )
         return self._checkpoints[side]
 
@@ -196,12 +205,6 @@ class FrozenEncoders:
             self._image = {key: value for key, value in self._image.items() if key == kept}  # and the one now loaded
             self._image[view.resolution] = load_image_encoder(self.checkpoint("image"), encoder, view, self._device)
         return self._image[view.resolution]
-
-    def _located(self, encoder: EncoderSpec) -> EncoderSpec:
-        """The encoder; one that a path inside the project names gets its full path."""
-        if encoder.source == "local" and (self._project / encoder.model).is_dir():
-            return encoder.model_copy(update={"model": str(self._project / encoder.model)})
-        return encoder
 
 
 def _require_batch(pixels: Any, shape: tuple[int, ...]) -> None:

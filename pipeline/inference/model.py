@@ -65,6 +65,7 @@ class Aligner(Placement):
         device: str = "auto",
         trust_remote_code: bool = False,
         checkpoints: str | Path | None = None,
+        trust: str | Sequence[str] = (),
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
@@ -77,14 +78,16 @@ class Aligner(Placement):
         """Load an aligner from a folder such as data/models/default, or from the Hugging Face hub.
 
         An encoder is looked for in `checkpoints`, in data/checkpoints of the project that the folder belongs to, in
-        ./data/checkpoints and among those made earlier; else it is made from its recorded source. Either way it must
-        give the features that the heads were fitted to.
+        ./data/checkpoints and among those made earlier; else it is made from its recorded source, a package or what
+        `trust` names, and kept for the next time. Either way it must give the features that the heads were fitted to.
 
         Args:
             revision: branch, tag or commit on the hub.
             repeat: which heads; each repeat was fitted with another split and seed.
             trust_remote_code: whether an encoder's own Python code may run.
             checkpoints: a folder that holds checkpoint folders.
+            trust: repositories of the hub, and local folders, from which encoders may be made again. The folder of an
+                aligner can name any; without your word none is asked, and the error says which would have been.
             token, cache_dir, local_files_only: as of `huggingface_hub`, where `name` is on the hub.
             dtype: "float16" or "bfloat16" to compute the encoders in it; vectors then differ in the third digit from
                 those of a store. Heads stay in float32.
@@ -111,6 +114,7 @@ class Aligner(Placement):
             data.parent,
             chosen,
             trust_remote_code,
+            [trust] if isinstance(trust, str) else trust,
         )
         if dtype not in (None, "auto"):
             encoders = encoders.placed(None, dtype_name(dtype))

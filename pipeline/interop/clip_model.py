@@ -56,12 +56,12 @@ def untokenize(tokens: Tensor) -> list[str]:
 
 
 def load_clip_model(
-    name: str, repeat: int = 0, device: str = "auto"
+    name: str, repeat: int = 0, device: str = "auto", trust: str | Sequence[str] = ()
 ) -> tuple[ClipModel, Callable[[Image.Image], Tensor], Callable[[str | Sequence[str]], Tensor]]:
     """Model, transform and tokenizer of an aligner, in the order in which open_clip and CLIP_benchmark give them.
 
     Args:
-        name, repeat, device: as for `Aligner.from_pretrained`, with the same errors.
+        name, repeat, device, trust: as for `Aligner.from_pretrained`, with the same errors.
     """
-    model = ClipModel(Aligner.from_pretrained(name, repeat=repeat, device=device)).eval()
+    model = ClipModel(Aligner.from_pretrained(name, repeat=repeat, device=device, trust=trust)).eval()
     return model, model.transform, tokenize

@@ -8,8 +8,10 @@ from pathlib import Path
 from pipeline.errors import PermafrostError, StoreError
 from pipeline.features.verify import verify
 from pipeline.store.collect import collect_cache, collect_scratch
+from pipeline.store.deep import ROWS, repair_deep, verify_deep
 from pipeline.store.listing import Scratch, bytes_of, describe, scratch_shards, stores, unnamed
 from pipeline.store.needs import needs_of
+from pipeline.store.outputs import is_other_output, remake
 from pipeline.store.repair import repair_all
 
 _REPAIR_COMMAND = "python -m pipeline.store repair"
@@ -38,6 +40,12 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("stores", nargs="*", type=Path, help="folders of stores; all below data/features if none")
         command.set_defaults(run=run)
+        if run is not _ls:
+            text = "encode some rows of each store again, and compare" + ("; if they differ, all" * (run is _repair))
+            command.add_argument("--deep", action="store_true", help=text)
+            command.add_argument(
+                "--rows", type=int, default=ROWS, help=f"how many rows of each store; {ROWS} if not given"
+            )
     gc = commands.add_parser("gc", help="free what no store needs, in scratch and in DVC's cache")
     gc.add_argument("--yes", action="store_true", help="do it; without this, only report what would be freed")
     for scope in SCOPES:
@@ -102,12 +110,23 @@ def _verify(given: argparse.Namespace) -> int:
         print(f"{folder}: {state}, {result.files} files, {result.bytes / 1e6:.1f} MB read{note}")
         for damage in result.damages:
             print(f"    {damage}")
+    if given.deep:
+        bad += verify_deep(_chosen(given), given.rows)
     if bad:
         print(f"{bad} stores are damaged or cannot be checked. Repair them with: python -m pipeline.store repair")
     return int(bad > 0)
 
 
 def _repair(given: argparse.Namespace) -> int:
+    others = [folder for folder in given.stores if is_other_output(folder)]
+    for folder in others:
+        remade = remake(folder)
+        print(f"{folder}: {'made again' if remade.needed else 'intact, also in the cache of DVC'}")
+        for name in remade.damaged:
+            print(f"    was {name}: not as recorded")
+    if given.stores and len(others) == len(given.stores):
+        return 0
+    given.stores = [folder for folder in given.stores if folder not in others]
     for folder, done in repair_all(_chosen(given)):
         if not done.needed:
             print(f"{folder}: intact, also in scratch and in DVC's cache")
@@ -119,7 +138,7 @@ def _repair(given: argparse.Namespace) -> int:
             print(
                 "    its bytes differ from those first written: other hardware or libraries; run dvc repro for the rest"
             )
-    return 0
+    return repair_deep(_chosen(given), given.rows) if given.deep else 0
 
 
 def _gc(given: argparse.Namespace) -> int:

@@ -94,7 +94,7 @@ def repair(folder: Path) -> Repaired:
             "All its rows are encoded again. To lose only the damaged shards, call pipeline.store.repair.rewrite("
             "folder, write) from Python, where `write` encodes it."
         )
-    return rewrite(folder, lambda: _run_stage(stage), stage)
+    return rewrite(folder, lambda: run_stage(stage), stage)
 
 
 def rewrite(folder: Path, write: Callable[[], object], stage: str | None = None) -> Repaired:
@@ -172,7 +172,7 @@ def _scratch_named(folder: Path) -> str:
     return ", ".join(str(scratch / digest) for digest in sorted(digests)) or f"the folder in {scratch} is not known"
 
 
-def _run_stage(stage: str) -> None:
+def run_stage(stage: str) -> None:
     """Force one stage to run and have DVC commit its output."""
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage]
     binaries = str(Path(sys.executable).parent)

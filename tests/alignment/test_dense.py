@@ -127,6 +127,12 @@ def test_what_is_missing() -> None:
     with pytest.raises(ValueError, match="3 wide; the dense head takes 8"):
         fit_dense_head("own", SPEC, REPEATS)
         DenseHead.from_folder("own", 0).embed_patches(np.zeros((2, 3)))
+    weights = Path("data/dense/own/repeat_0.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-200] ^= 4
+    weights.write_bytes(content)
+    with pytest.raises(ModelError, match=r"repeat_0\.safetensors is damaged.*pipeline\.store repair data/dense/own"):
+        DenseHead.from_folder("own", 0)
 
 
 def test_without_training_scenes_there_is_no_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

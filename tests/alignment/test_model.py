@@ -1,9 +1,11 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads.base import parameter_count
@@ -88,8 +90,47 @@ def test_what_does_not_fit_is_refused(saved: tuple[Path, FreezeAlign]) -> None:
     with pytest.raises(ModelError, match=r"No fitted aligner.*dvc repro"):
         HeadConfig.read(folder / "absent")
     heads_path(folder, 0).write_bytes(b"\x80\x04 not safetensors")
-    with pytest.raises(ModelError, match="does not fit"):
+    with pytest.raises(ModelError, match=r"heads\.safetensors cannot be read.*pipeline\.store repair"):
         ProjectionHeads.from_folder(folder)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_flipped_bit_in_a_head_is_never_read_as_a_weight(saved: tuple[Path, FreezeAlign], seed: int) -> None:
+    folder, head = saved
+    path = heads_path(folder, 0)
+    content = bytearray(path.read_bytes())
+    generator = np.random.default_rng(seed)
+    start = 8 + int.from_bytes(content[:8], "little") if seed % 2 else 0  # in the weights, or anywhere
+    content[generator.integers(start, len(content))] ^= 1 << int(generator.integers(8))
+    path.write_bytes(content)
+    try:
+        loaded = ProjectionHeads.from_folder(folder)
+    except ModelError as error:
+        assert str(path) in str(error)  # noqa: PT017
+        return
+    assert start == 0, "a flipped weight must be refused"
+    for name, value in loaded._head.state_dict().items():
+        assert torch.equal(value, head.state_dict()[name]), name
+
+
+def test_the_same_weights_give_the_same_bytes_and_those_without_a_checksum_are_read(
+    saved: tuple[Path, FreezeAlign],
+) -> None:
+    folder, head = saved
+    path = heads_path(folder, 0)
+    before = path.read_bytes()
+    save_heads(head, folder, 0)
+    assert path.read_bytes() == before
+    save_file(head.state_dict(), path)  # as earlier versions did
+    ProjectionHeads.from_folder(folder)
+
+
+def test_a_head_that_is_a_pipe_is_not_waited_for(saved: tuple[Path, FreezeAlign]) -> None:
+    path = heads_path(saved[0], 0)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ModelError, match="is not a regular file"):
+        ProjectionHeads.from_folder(saved[0])
 
 
 @pytest.mark.parametrize("change", [{"format": 1}, {"surprise": 1}, {"seeds": None}])

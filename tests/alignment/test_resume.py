@@ -20,6 +20,7 @@ from pipeline.alignment.training.records import TrainedRepeat
 from pipeline.alignment.training.resume import Checkpoint, forget, training_folder
 from pipeline.alignment.training.trainer import train_members
 from pipeline.config import TrainParams
+from pipeline.errors import ModelError
 from pipeline.paths import MODELS, WORK_VARIABLE
 from tests.alignment.planted import HEAD, PARAMS, changed, planted, streamed
 from tests.alignment.specs import fit_of, settings_of
@@ -121,7 +122,53 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogC
     path.write_bytes(path.read_bytes()[:-50])
     with caplog.at_level(logging.WARNING):
         same(train(planted(), PARAMS, Checkpoint(path, 60.0)), train(planted(), PARAMS))
-    assert "cannot be read and is not used" in caplog.text
+    assert f"The checkpoint {path} of the training is not used, and removed" in caplog.text
+
+
+def flip(path: Path, byte: int, bit: int = 6) -> None:
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 1 << bit
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
+def test_a_flipped_bit_in_a_checkpoint_is_found_and_the_one_before_is_taken(
+    place: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class KilledTwice(KilledAt):
+        def due(self) -> bool:
+            return super().due() or self.step == 4
+
+    path, expected = tmp_path / "state", train(planted(), PARAMS)
+    with pytest.raises(Killed):
+        train(planted(), PARAMS, KilledTwice(path, 8, 9))
+    flip(path, int(path.stat().st_size * place))
+    counting = KilledAt(path, 10**6, 10**6)
+    with caplog.at_level(logging.WARNING):
+        same(train(planted(), PARAMS, counting), expected)
+    assert counting.step == STEPS - 4, "the checkpoint after step 4 is taken, not the damaged one after step 8"
+    assert f"The checkpoint {path} of the training is not used, and removed" in caplog.text
+
+
+def test_a_flipped_bit_in_the_plain_values_of_a_checkpoint_is_found(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "state", 60.0)
+    checkpoint.write({"epoch": 123456, "weights": torch.ones(3)})
+    flip(checkpoint.path, checkpoint.path.read_bytes().index(b"123456") + 3, bit=0)
+    assert checkpoint.read() is None
+    assert not checkpoint.path.exists()
+
+
+def test_a_training_that_diverges_after_resuming_starts_again_from_the_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    with pytest.raises(Killed):
+        train(planted(), PARAMS, KilledAt(path, 5, 5))
+    state = Checkpoint(path, 60.0).read()
+    assert state is not None
+    next(iter(state["updater"]["heads"][0].values())).fill_(float("nan"))
+    Checkpoint(path, 60.0).write(state)  # whole, with a valid checksum
+    with pytest.raises(ModelError, match=r"resumed from .*state, which is removed.*run it again.*: lower train\.lr"):
+        train(planted(), PARAMS, Checkpoint(path, 60.0))
+    same(train(planted(), PARAMS, Checkpoint(path, 60.0)), train(planted(), PARAMS))
 
 
 def test_a_full_disk_does_not_end_the_training(
@@ -130,7 +177,7 @@ def test_a_full_disk_does_not_end_the_training(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(resume, "save_file", full)
+    monkeypatch.setattr(resume, "save_weights", full)
     with caplog.at_level(logging.WARNING):
         same(train(planted(), PARAMS, Checkpoint(tmp_path / "state", 1e-9)), train(planted(), PARAMS))
     assert "No space left on device" in caplog.text

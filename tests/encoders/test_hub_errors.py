@@ -118,9 +118,15 @@ def test_weights_of_another_architecture(eye: Path, tmp_path: Path) -> None:
 def test_a_damaged_file(eye: Path, tmp_path: Path) -> None:
     content = (eye / "model.safetensors").read_bytes()
     (eye / "model.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match="does not fit its header .*fetch it again"):
+        materialise(spec("image", "transformers", str(eye)), tmp_path / "made")
+
+
+def test_weights_of_another_model(eye: Path, tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(3)}, eye / "model.safetensors", metadata={"format": "pt"})
     entry = spec("image", "transformers", str(eye))
     materialise(entry, tmp_path / "made")
-    with pytest.raises(CheckpointError, match="do not load into Dinov2Model"):
+    with pytest.raises(CheckpointError, match="lacks weights that Dinov2Model needs"):
         load_image_encoder(tmp_path / "made", entry, view(resolution=28), "cpu")
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from pipeline.config import TextView
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import load_image_encoder
-from pipeline.encoders.manifest import MANIFEST
+from pipeline.encoders.manifest import read_manifest, write_manifest
 from pipeline.encoders.text import load_text_encoder
 from pipeline.errors import CheckpointError
 from tests.encoders.conftest import picture, spec, view
@@ -133,7 +134,8 @@ def test_texts_of_a_siglip2_of_fixed_size_are_lower_cased(tmp_path: Path, monkey
         expected = model.get_text_features(**batch).pooler_output.numpy()
     np.testing.assert_allclose(encoder.encode(["A Red KITE"]).numpy(), expected, atol=1e-5)
     assert encoder.lengths(["A Red KITE"]) == [3]
-    described = (tmp_path / "text" / MANIFEST).read_text()
-    (tmp_path / "text" / MANIFEST).write_text(described.replace('"lower_case": true', '"lower_case": false'))
+    described = read_manifest(tmp_path / "text")
+    earlier = replace(described, preprocessing=dict(described.preprocessing) | {"lower_case": False})
+    write_manifest(tmp_path / "text", earlier)
     with pytest.raises(CheckpointError, match="did not lower-case its texts.*dvc repro -f checkpoint@text"):
         load_text_encoder(tmp_path / "text", one, TextView(encoder="x"), "cpu")

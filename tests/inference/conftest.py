@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ class Project:
         return FeatureStore.open(self.root / "data/features/pairs" / view / "mine")
 
 
-def aligner(project: Project, local_tokens: str = "grid", **options: str) -> Aligner:
+def aligner(project: Project, local_tokens: str = "grid", **options: Any) -> Aligner:
     return Aligner.from_pretrained(project.model(local_tokens), device="cpu", **options)
 
 

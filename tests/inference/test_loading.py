@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -13,7 +14,7 @@ from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 
 from pipeline import Aligner
 from pipeline.config import load_config
-from pipeline.encoders.manifest import Manifest
+from pipeline.encoders.manifest import Manifest, read_manifest, write_manifest
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.errors import CheckpointError, FingerprintMismatch, ModelError
 from pipeline.inference.recorded import recorded_specs
@@ -66,8 +67,11 @@ def test_encoders_are_made_again_from_their_source_where_no_checkpoint_is_left(
 ) -> None:
     expected = aligner(project).encode_image(project.pictures)
     shutil.rmtree(copied.root / "data/checkpoints")
-    found = aligner(copied).encode_image(copied.pictures)
-    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(CheckpointError, match=r"needs the encoder .*eye.*has not been read.*trust=\['.*eye'\]"):
+        aligner(copied).encode_image(copied.pictures)
+    assert not (tmp_path / "fresh-work").exists()
+    trusted = aligner(copied, trust=[str(project.root / "eye")])
+    np.testing.assert_array_equal(trusted.encode_image(copied.pictures), expected)
     (made,) = (tmp_path / "fresh-work/checkpoints").iterdir()  # the text encoder was not asked for
     before = made.stat().st_ino
     aligner(copied).encode_image(copied.pictures[0])
@@ -80,8 +84,8 @@ def test_an_encoder_that_cannot_be_had_is_named(copied: Project, tmp_path: Path)
     content = json.loads(path.read_text())
     content["fingerprints"]["text"]["described"]["model"] = "gone/words"
     path.write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match=r"grid' needs the encoder gone/words.*pass the folder above it as"):
-        aligner(copied).encode_text("a guitar")
+    with pytest.raises(CheckpointError, match=r"grid' needs the encoder 'gone/words'.*pass the folder above it as"):
+        aligner(copied, trust="gone/words").encode_text("a guitar")
     assert not list((tmp_path / "fresh-work/checkpoints").iterdir()), "nothing half made is left"
     assert aligner(copied, checkpoints=str(tmp_path / "kept")).encode_text("a guitar").shape == (1, 12)
 
@@ -95,13 +99,14 @@ def test_other_weights_are_refused_with_the_fields_that_differ(copied: Project) 
     edit(processor, image_mean=[0.1, 0.1, 0.1])
     try:
         with pytest.raises(FingerprintMismatch, match=r"trained on features of another encoder(?s:.*)weights: found"):
-            aligner(copied).encode_image(copied.pictures[0])
+            aligner(copied, trust=[str(source)]).encode_image(copied.pictures[0])
     finally:
         processor.write_text(kept)
 
 
 def test_other_preprocessing_of_the_same_weights_is_refused(copied: Project) -> None:
-    edit(copied.root / "data/checkpoints/eye/permafrost.json", preprocessing={"mean": [0, 0, 0]})
+    eye = copied.root / "data/checkpoints/eye"
+    write_manifest(eye, replace(read_manifest(eye), preprocessing={"mean": [0, 0, 0]}))
     with pytest.raises(FingerprintMismatch, match=r"preprocessing: found '(?s:.*)checkpoints="):
         aligner(copied).encode_image(copied.pictures[0])
 

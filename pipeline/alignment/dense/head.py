@@ -10,21 +10,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from pipeline.alignment.closed_form.linear import solve_lifted
 from pipeline.alignment.closed_form.usable import require_spread
-from pipeline.alignment.saved import HeadConfig
+from pipeline.alignment.saved import HeadConfig, again_from
+from pipeline.alignment.sealed_weights import DamagedWeights, load_weights, save_weights
 from pipeline.errors import ModelError
 from pipeline.features.fingerprint import require_same_encoder
 from pipeline.files import write_json
 from pipeline.paths import DENSE_HEADS
+from pipeline.plain import read_regular
 
 FORMAT = 1
 OTHER_IMAGES = ("resolution", "fit", "tier", "grid")  # in which a dense view may differ from that of training
 CONFIG_FILE = "config.json"
 _CHUNK_VALUES = 1 << 24
+_MOST = 1 << 26  # bytes of config.json
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class DenseHead:
         """Write the weights of one repeat, and config.json."""
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {"image_mean": self.image_mean, "text_mean": self.text_mean, "weight": self.weight}
-        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, _path(folder, repeat))
+        save_weights({name: torch.from_numpy(value) for name, value in arrays.items()}, _path(folder, repeat))
         config = {"format": FORMAT, "scale": self.scale, "fingerprints": self.fingerprints}
         write_json(config, folder / CONFIG_FILE)
 
@@ -121,13 +122,16 @@ class DenseHead:
         folder = root / name
         again = f"Fit it again with: dvc repro dense@{name}"
         try:
-            config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+            config = json.loads(read_regular(folder / CONFIG_FILE, _MOST))
             if config["format"] != FORMAT:
                 raise ModelError(f"{folder} has format {config['format']}; this version reads format {FORMAT}. {again}")
-            return cls(**load_file(_path(folder, repeat)), scale=config["scale"], fingerprints=config["fingerprints"])
+            arrays = {key: value.numpy() for key, value in load_weights(_path(folder, repeat))[0].items()}
+            return cls(**arrays, scale=config["scale"], fingerprints=config["fingerprints"])
         except FileNotFoundError as error:
             raise ModelError(f"No dense head at {folder} for repeat {repeat}. {again}") from error
-        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        except DamagedWeights as error:
+            raise ModelError(f"{error}. {again_from(folder)}") from error
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelError(f"{folder} is not a dense head ({type(error).__name__}: {error}). {again}") from error
 
 

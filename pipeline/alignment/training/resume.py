@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.sealed_weights import DamagedWeights, load_weights, save_weights
 from pipeline.config import TrainedHead, TrainParams
 from pipeline.work_folder import work_folder
 
@@ -35,7 +35,7 @@ _NO_MATTER = {"checkpoint_seconds", "device", "features", "member"}  # what beca
 
 @dataclass
 class Checkpoint:
-    """The state of one repeat in one safetensors file, which is replaced as a whole.
+    """The state of one repeat in one safetensors file, which is replaced as a whole; the one before it is kept.
 
     Attributes:
         path: of the file.
@@ -61,7 +61,9 @@ class Checkpoint:
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial, metadata={"values": values})
+            save_weights(tensors, partial, values)
+            if self.path.exists():
+                os.replace(self.path, self._before)
             os.replace(partial, self.path)
         except (OSError, SafetensorError) as error:
             log.warning("No checkpoint of the training could be written to %s: %s", self.path, error)
@@ -69,16 +71,36 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def read(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-        """The last state, with its tensors on `device`; None if there is no file, or, with a warning, a damaged one."""
-        try:
-            with safe_open(self.path, framework="pt", device=str(device)) as file:
-                state: dict[str, Any] = _join(json.loads(file.metadata()["values"]), file.get_tensor)
-                return state
-        except FileNotFoundError:
-            return None
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("The checkpoint %s cannot be read and is not used: %s", self.path, error)
-            return None
+        """The last state, with its tensors on `device`; None if there is none.
+
+        A damaged file is named in a warning and removed, and the one before it is read.
+        """
+        for path in (self.path, self._before):
+            try:
+                return _read(path, device)
+            except FileNotFoundError:
+                continue
+            except (DamagedWeights, ValueError, KeyError, TypeError) as error:
+                log.warning("The checkpoint %s of the training is not used, and removed: %s", path, error)
+                path.unlink(missing_ok=True)
+        return None
+
+    def remove(self) -> bool:
+        """Remove what there is, so that the next run starts from the beginning; whether there was anything."""
+        found = [path for path in (self.path, self._before) if path.exists()]
+        for path in found:
+            path.unlink(missing_ok=True)
+        return bool(found)
+
+    @property
+    def _before(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.before")
+
+
+def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
+    tensors, values = load_weights(path)
+    state: dict[str, Any] = _join(json.loads(values or ""), lambda name: tensors[name].to(device))
+    return state
 
 
 def _split(state: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -137,6 +137,7 @@ class _Training:
         self._window = MetricWindow()
         self._order = torch.Generator().manual_seed(seed)
         self._order_state = self._order.get_state()  # at the beginning of the current epoch
+        self._resumed = False
         self._epoch, self._batches_done, self._samples_seen = 1, 0, 0  # batches of the current epoch, samples of all
 
     def run(self) -> list[TrainedRepeat]:
@@ -229,9 +230,13 @@ class _Training:
             f"learning rates of up to {state.member.params.lr:g}."
         )
         if len(self._members) == 1 or not any(other.history or not other.finished for other in self._members):
-            raise ModelError(
-                f"{message} Lower train.lr or train.grad_clip, or raise train.warmup_steps in params.yaml."
-            )
+            advice = "Lower train.lr or train.grad_clip, or raise train.warmup_steps in params.yaml."
+            if self._checkpoint is not None and self._checkpoint.remove() and self._resumed:
+                advice = (
+                    f"It had resumed from {self._checkpoint.path}, which is removed: run it again, and it starts from "
+                    f"the beginning. If it ends like this again: {advice[0].lower()}{advice[1:]}"
+                )
+            raise ModelError(f"{message} {advice}")
         log.warning("%s It is left out from here on", message)
 
     def state_dict(self) -> dict[str, Any]:
@@ -265,6 +270,7 @@ class _Training:
         if state is None:
             return
         self.load_state_dict(state)
+        self._resumed = True
         for member in self._members:
             for record in member.history:
                 self._on_record(member.member, record)

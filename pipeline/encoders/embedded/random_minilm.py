@@ -26,7 +26,9 @@ def convert(folder: Path) -> str:
     minilm.convert(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        weights = BertModel(BertConfig.from_pretrained(folder)).state_dict()
+        weights = BertModel(
+            BertConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        ).state_dict()
     contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
     save_file(contiguous, folder / "model.safetensors", metadata={"format": "pt"})
     return f"seed-{SEED}"
