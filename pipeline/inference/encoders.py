@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from pipeline.alignment.data.inputs import TextInput
-from pipeline.config import EncodeParams, ImageView, TextView
+from pipeline.config import EncodeParams, EncoderSpec, ImageView, TextView
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
 from pipeline.encoders.text import load_text_encoder
 from pipeline.encoders.text_encoder import TextEncoder

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.errors import DataError
 from pipeline.inference.encode import Encode
 from pipeline.inference.mixed import MODALITIES, is_single
 
@@ -32,8 +33,35 @@ REFUSED = {
     "load": "use Aligner.from_pretrained",
     "save_to_hub": "use push_to_hub",
     "merge": "aligners of other encoders or heads have no weights in common to average",
+    "default_huggingface_organization": "names on the hub are whole, owner/name",
     "model_card_data_class": "the card is written from the run; see save_pretrained",
 }  # fmt: skip
+
+
+ARGUMENTS = {
+    "modules": "an aligner is made of a fitted folder",
+    "use_auth_token": "use token",
+    "cache_folder": "use cache_dir",
+    "model_kwargs": "use dtype and device_map; the rest is part of the encoder's fingerprint",
+    "processor_kwargs": "preprocessing is part of the encoder's fingerprint",
+    "config_kwargs": "the configuration is part of the encoder's fingerprint",
+    "model_card_data": "the card is written from the run",
+    "backend": "use export_onnx",
+    "similarity_fn_name": "it is always cosine, which heads are fitted for",
+}
+
+
+def refuse_arguments(given: dict[str, object]) -> None:
+    """Refuse arguments that sentence-transformers takes where it loads a model, each with what to do instead.
+
+    Raises:
+        DataError: there is one.
+        TypeError: there is one that sentence-transformers does not know either.
+    """
+    for name in given:
+        if name not in ARGUMENTS:
+            raise TypeError(f"from_pretrained() got an unexpected keyword argument {name!r}")
+        raise DataError(f"Aligner.from_pretrained takes no {name}: {ARGUMENTS[name]}.")
 
 
 class Evaluations:
@@ -56,6 +84,8 @@ class Habits(Encode):
         model_card_data: where an evaluator leaves its metrics.
     """
 
+    SUPPORTED_SIMILARITY_FN_NAMES = ("cosine",)
+    model_type = "Aligner"
     model_card_data: Evaluations
 
     @property

@@ -19,7 +19,7 @@ from pipeline.features import FeatureStore
 from pipeline.inference.classify import Label, best_labels, named_classes, probabilities, template_list
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.folder import aligner_folder
-from pipeline.inference.habits import Evaluations
+from pipeline.inference.habits import Evaluations, refuse_arguments
 from pipeline.inference.inputs import ImageLike, image_list, is_image, text_list, whole_number
 from pipeline.inference.kept import Kept
 from pipeline.inference.placement import Placement, dtype_name, mapped_device
@@ -47,11 +47,12 @@ class Aligner(Placement):
         self._heads, self._encoders = heads, encoders
         self.prompts, self.default_prompt_name, self.truncate_dim = {}, None, None
         self.model_card_data = Evaluations()
+        self._folder = None
         self._kept_classes: Kept[np.ndarray] = Kept(_MOST_CLASSES, lambda vectors: vectors.nbytes)
         self._kept_rows: Kept[list[Block]] = Kept(_MOST_ROWS, lambda blocks: sum(v.nbytes for _, v in blocks))
 
     def __reduce__(self) -> tuple[type["Aligner"], tuple[object, ...], dict[str, object]]:
-        state = {name: getattr(self, name) for name in ("prompts", "default_prompt_name", "truncate_dim")}
+        state = {name: getattr(self, name) for name in ("prompts", "default_prompt_name", "truncate_dim", "_folder")}
         return type(self), (self._heads, self._encoders, self.repeat), state
 
     @classmethod
@@ -74,6 +75,7 @@ class Aligner(Placement):
         prompts: dict[str, str] | None = None,
         default_prompt_name: str | None = None,
         truncate_dim: int | None = None,
+        **others: object,
     ) -> "Aligner":
         """Load an aligner from a folder such as data/models/default, or from the Hugging Face hub.
 
@@ -99,6 +101,7 @@ class Aligner(Placement):
             ConfigError: this machine lacks the device.
             DataError: `repeat` is not a whole number of at least 0, or another argument is impossible.
         """
+        refuse_arguments(others)
         repeat = whole_number(repeat, "repeat", 0)
         hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
         folder = aligner_folder(name, revision, **hub)
@@ -119,6 +122,7 @@ class Aligner(Placement):
         if dtype not in (None, "auto"):
             encoders = encoders.placed(None, dtype_name(dtype))
         aligner = cls(heads, encoders, repeat)
+        aligner._folder = folder
         aligner.prompts, aligner.default_prompt_name = dict(prompts or {}), default_prompt_name
         if default_prompt_name is not None:
             aligner._resolve_prompt(None, default_prompt_name)
