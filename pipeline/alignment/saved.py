@@ -182,6 +182,11 @@ class ProjectionHeads:
         return cls(config, head, torch.device(device))
 
     @property
+    def head(self) -> Head:
+        """The network of both sides, in evaluation mode."""
+        return self._head
+
+    @property
     def device(self) -> torch.device:
         """Where they compute."""
         return self._device

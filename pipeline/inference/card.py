@@ -6,13 +6,13 @@ A figure without a file behind it is left out, so the card of a folder that was 
 import json
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData, metadata_load, try_to_load_from_cache
 
-from pipeline import __version__
 from pipeline.alignment import HeadConfig
 from pipeline.errors import DataError
 from pipeline.evaluation.results import Row, TaskResult
@@ -26,7 +26,12 @@ _TAGS = ["permafrost", "sentence-similarity", "feature-extraction", "image-text"
 
 
 def card_text(
-    config: HeadConfig, folder: Path, name: str, repeat: int, evaluations: Mapping[str, Mapping[str, float]]
+    config: HeadConfig,
+    folder: Path,
+    name: str,
+    repeat: int,
+    evaluations: Mapping[str, Mapping[str, float]],
+    library: str = "permafrost",
 ) -> str:
     """The text of README.md, front matter included.
 
@@ -35,12 +40,13 @@ def card_text(
         name: what a user loads, a hub name or a folder.
         repeat: the heads that a user gets.
         evaluations: what evaluators of sentence-transformers found, by evaluator.
+        library: that loads what the card is of: "permafrost" or "sentence-transformers".
     """
     data = folder.resolve().parent.parent
     rows = list(_headlines(data / "results", config.aligner))
     data_of = ModelCardData(
         language=_languages(config, data),
-        library_name="permafrost",
+        library_name=library,
         tags=_TAGS,
         base_model=_hub_models(config) or None,
         model_name=config.aligner,
@@ -49,8 +55,8 @@ def card_text(
     parts = [
         f"---\n{data_of.to_yaml()}\n---",
         f"# {_cell(config.aligner)}",
-        _introduction(config),
-        "## Use\n" + _usage(config, name, repeat),
+        _introduction(config, library),
+        "## Use\n" + (_usage(config, name, repeat) if library == "permafrost" else _stock_usage(name)),
         "## Encoders\n" + _table(["", "model", "source", "revision", "licence", "weights"], _encoders(config, data)),
         "## Data\n" + _data(config, data),
         "## Recipe\n" + _recipe(config),
@@ -65,11 +71,17 @@ def card_text(
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
-def _introduction(config: HeadConfig) -> str:
+def _introduction(config: HeadConfig, library: str) -> str:
+    if library != "permafrost":
+        kept = "This folder holds all of it, as modules of sentence-transformers (6 or later); keep it in float32."
+    else:
+        kept = (
+            "The encoders are not part of this folder; they are fetched from their own source and checked against the "
+            "fingerprints in `config.json`."
+        )
     return (
         f"Pictures and texts in one space of {config.embed_dim} dimensions: two frozen encoders and a head of kind "
-        f"`{_cell(config.kind)}` between them, {config.parameters:,} fitted scalars. The encoders are not part of this "
-        "folder; they are fetched from their own source and checked against the fingerprints in `config.json`."
+        f"`{_cell(config.kind)}` between them, {config.parameters:,} fitted scalars. {kept}"
     )
 
 
@@ -84,6 +96,19 @@ def _usage(config: HeadConfig, name: str, repeat: int) -> str:
         'vectors = model.encode(["a red kite", "kite.jpg"])  # texts and paths of pictures\n'
         "print(model.similarity(vectors[:1], vectors[1:]))\n"
         'print(model.classify("kite.jpg", ["kite", "dog"]))\n'
+        "```"
+    )
+
+
+def _stock_usage(name: str) -> str:
+    return (
+        "```python\n"
+        "from PIL import Image\n"
+        "from sentence_transformers import SentenceTransformer\n\n"
+        f"model = SentenceTransformer({name!r})\n"
+        'texts = model.encode([{"text": "a red kite"}, {"text": "soup"}])\n'
+        'pictures = model.encode([Image.open("kite.jpg").convert("RGB")])\n'
+        "print(model.similarity(texts, pictures))\n"
         "```"
     )
 
@@ -205,7 +230,8 @@ def _cost(config: HeadConfig, folder: Path, data: Path) -> str:
 
 
 def _versions(config: HeadConfig) -> str:
-    here = [f"permafrost {__version__}", f"Python {platform.python_version()}"]
+    own = import_module(__name__.partition(".")[0]).__version__  # the package imports this room, so not at the top
+    here = [f"permafrost {own}", f"Python {platform.python_version()}"]
     for package in _PACKAGES:
         try:
             here.append(f"{package} {version(package)}")

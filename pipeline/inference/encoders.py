@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from pipeline.alignment.data.inputs import TextInput
-from pipeline.config import EncodeParams, EncoderSpec, ImageView, TextView
+from pipeline.config import AnyView, EncodeParams, EncoderSpec, ImageView, TextView
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
 from pipeline.encoders.text import load_text_encoder
 from pipeline.encoders.text_encoder import TextEncoder
@@ -59,6 +59,7 @@ class FrozenEncoders:
             for side, fingerprint in fingerprints.items()
         }
         self._dtype: str | None = None
+        self._unrounded = False
         self._checkpoints: dict[str, Path] = {}
         self._image: dict[int | None, ImageEncoder] = {}
         self._text: TextEncoder | None = None
@@ -80,6 +81,24 @@ class FrozenEncoders:
         other._dtype = dtype or self._dtype
         return other
 
+    def exact(self) -> "FrozenEncoders":
+        """The same encoders in float32, with features as they leave them and not rounded as a store has them."""
+        other = self.placed(None, "float32")
+        other._unrounded = True
+        return other
+
+    def recorded(self, side: str) -> tuple[EncoderSpec, AnyView]:
+        """The encoder and the view of one side."""
+        return self._specs[side]
+
+    def image_encoder(self) -> ImageEncoder:
+        """The image encoder at the recorded resolution; errors as `image_features`."""
+        return self._image_encoder(self.image_view)
+
+    def text_encoder(self) -> TextEncoder:
+        """The text encoder; errors as `text_features`."""
+        return self._text_encoder()
+
     @property
     def dtype(self) -> str:
         """What the image encoder computes in."""
@@ -100,7 +119,7 @@ class FrozenEncoders:
         view = self._specs["image"][1]
         if not isinstance(view, ImageView):
             raise ModelError(f"{self._where} records a view of texts for its images. Fit it again with: dvc repro")
-        return view
+        return view.model_copy(update={"dtype": "float32"}) if self._unrounded else view
 
     @property
     def text_view(self) -> TextView:
@@ -108,7 +127,7 @@ class FrozenEncoders:
         view = self._specs["text"][1]
         if not isinstance(view, TextView):
             raise ModelError(f"{self._where} records a view of images for its texts. Fit it again with: dvc repro")
-        return view
+        return view.model_copy(update={"dtype": "float32"}) if self._unrounded else view
 
     def preprocessing(self, side: str) -> dict[str, Any]:
         """The recorded preprocessing of the encoder."""

@@ -9,13 +9,13 @@ from pipeline.alignment import ProjectionHeads
 from pipeline.device import choose_device
 from pipeline.errors import DataError
 from pipeline.inference.encoders import FrozenEncoders
+from pipeline.inference.export import Export
 from pipeline.inference.kept import Kept
-from pipeline.inference.publish import Publish
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class Placement(Publish):
+class Placement(Export):
     """`to` and its kin. Encoders move by being loaded again when they are next needed."""
 
     _heads: ProjectionHeads

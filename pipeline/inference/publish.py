@@ -131,12 +131,12 @@ class Publish(Habits):
             ) from error
         return str((done.pr_url if create_pr else None) or done.commit_url)
 
-    def _card(self, source: Path, name: str) -> str:
+    def _card(self, source: Path, name: str, library: str = "permafrost") -> str:
         kept = source / CARD_FILE
         has_run = (source.resolve().parent.parent / "index").is_dir()
-        if kept.is_file() and not has_run and not self.model_card_data.metrics:
+        if library == "permafrost" and kept.is_file() and not has_run and not self.model_card_data.metrics:
             return kept.read_text(encoding="utf-8")
-        return card_text(self.config, source, name, self.repeat, self.model_card_data.metrics)
+        return card_text(self.config, source, name, self.repeat, self.model_card_data.metrics, library)
 
     def _source(self) -> Path:
         if self._folder is None or not (self._folder / CONFIG_FILE).is_file():
