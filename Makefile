@@ -1,12 +1,16 @@
-# make repro: set-up, then the whole DAG.   make test: set-up, linters, types, tests.
+# make repro: set-up, then the whole DAG.   make test: set-up, linters, types, tests.   make explore: a page over the result.
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: repro test setup setup-dev lint clean
+.PHONY: repro test explore setup setup-dev lint clean
 
 repro: setup
 	"$(BIN)/python" -m pipeline.config
+	"$(BIN)/python" -m pipeline.dvc_lock
 	PATH="$(BIN):$$PATH" dvc repro
+
+explore: setup
+	"$(BIN)/python" -m pipeline.explorer --open
 
 test: setup-dev lint
 	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest

@@ -195,8 +195,8 @@ class Run:
         from transformers import AutoModel, AutoTokenizer
 
         dtype = getattr(torch, self.work.spec.dtype)
-        model = AutoModel.from_pretrained(self.checkpoint, dtype=dtype).eval().to(self.device)
-        tokenizer = AutoTokenizer.from_pretrained(self.checkpoint)
+        model = AutoModel.from_pretrained(self.checkpoint, dtype=dtype, trust_remote_code=False).eval().to(self.device)
+        tokenizer = AutoTokenizer.from_pretrained(self.checkpoint, trust_remote_code=False)
 
         @torch.inference_mode()
         def embed(texts: list[str]) -> np.ndarray:
@@ -214,9 +214,9 @@ class Run:
         from PIL import Image
         from transformers import AutoImageProcessor, AutoModel
 
-        processor = AutoImageProcessor.from_pretrained(self.checkpoint)
+        processor = AutoImageProcessor.from_pretrained(self.checkpoint, trust_remote_code=False)
         dtype = getattr(torch, self.work.spec.dtype)
-        model = AutoModel.from_pretrained(self.checkpoint, dtype=dtype).eval().to(self.device)
+        model = AutoModel.from_pretrained(self.checkpoint, dtype=dtype, trust_remote_code=False).eval().to(self.device)
         paths = sorted((self.folder / "pictures").glob("*.jpg"))
 
         @torch.inference_mode()
@@ -235,7 +235,9 @@ class Run:
         from sentence_transformers import SentenceTransformer
 
         dtype = {"dtype": self.work.spec.dtype}
-        model = SentenceTransformer(str(self.checkpoint), device=self.device, model_kwargs=dtype)
+        model = SentenceTransformer(
+            str(self.checkpoint), device=self.device, model_kwargs=dtype, trust_remote_code=False
+        )
         return lambda rows: np.asarray(
             model.encode(self.texts[:rows], batch_size=self.work.batch_size, show_progress_bar=False), dtype=np.float32
         )
@@ -362,8 +364,11 @@ def text_flops(folder: Path, work: Work, index: Path) -> float:
     assert run.index == index
     from transformers import AutoConfig, AutoTokenizer
 
-    config = AutoConfig.from_pretrained(run.checkpoint)
-    lengths = [len(ids) for ids in AutoTokenizer.from_pretrained(run.checkpoint)(run.texts)["input_ids"]]
+    config = AutoConfig.from_pretrained(run.checkpoint, trust_remote_code=False)
+    lengths = [
+        len(ids)
+        for ids in AutoTokenizer.from_pretrained(run.checkpoint, trust_remote_code=False)(run.texts)["input_ids"]
+    ]
     per_text = [transformer_flops(length, config.hidden_size, config.num_hidden_layers) for length in lengths]
     return statistics.fmean(per_text)
 

@@ -125,7 +125,7 @@ def hugging_face(folder: Path, kind: str, pattern: str) -> int:
     import datasets
 
     files = [str(path) for path in sorted(folder.glob(pattern))]
-    part = datasets.load_dataset(kind, data_files=files, split="train", streaming=True)
+    part = datasets.load_dataset(kind, data_files=files, split="train", streaming=True, trust_remote_code=False)
     for name, feature in (part.features or {}).items():
         if isinstance(feature, datasets.Image):
             part = part.cast_column(name, datasets.Image(decode=False))

@@ -52,7 +52,7 @@ RUNS = {
 
 def spaces(folder: Path, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """The first rows of the stored spaces, mapped."""
-    x, y = (np.load(folder / f"{side}.npy", mmap_mode="r") for side in "xy")
+    x, y = (np.load(folder / f"{side}.npy", mmap_mode="r", allow_pickle=False) for side in "xy")
     return x[:rows], y[:rows]
 
 

@@ -131,7 +131,7 @@ def main() -> None:
     create_environment()
     pip("--upgrade", "pip")
     install_torch(kind)
-    extras = "embedded,dev" if dev else "embedded"
+    extras = "embedded,explore,dev" if dev else "embedded,explore"
     pip("--constraint", str(ROOT / "constraints.txt"), "--editable", f"{ROOT}[{extras}]")
     pip("--no-deps", *EMBEDDED)
     if shutil.which("npm") is None:

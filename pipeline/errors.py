@@ -25,6 +25,14 @@ class NewerStore(StoreError):
     """A feature store is intact, but was written by a newer version than this one."""
 
 
+class WorkFolderError(StoreError):
+    """The work folder holds a link, a pipe or a folder where Permafrost keeps a file."""
+
+
+class DamagedLock(StoreError):
+    """dvc.lock is cut short, not valid, or in the middle of a merge."""
+
+
 class FingerprintMismatch(StoreError):
     """A store does not hold the requested features."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from pipeline.plain_files import append_line
 from pipeline.work_folder import work_folder
 
 JOURNAL = "timings.jsonl"
@@ -26,7 +27,6 @@ def journal_path() -> Path:
 def record(stage: str, item: str) -> None:
     """Append how long this process has been running (s, start of Python included) and its peak memory (bytes)."""
     path = journal_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
     name = f"{stage}@{item}" if item else stage
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     line = {
@@ -35,8 +35,7 @@ def record(stage: str, item: str) -> None:
         "peak_bytes": peak if sys.platform == "darwin" else peak * 1024,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line, sort_keys=True) + "\n")
+    append_line(path, json.dumps(line, sort_keys=True))
 
 
 def last_timings() -> dict[str, dict[str, float | str]]:

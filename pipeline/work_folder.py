@@ -8,7 +8,7 @@ from pipeline.paths import WORK_VARIABLE
 
 def cache_folder() -> Path | None:
     """DVC's cache folder for the repository of the working directory, or None outside a DVC repository."""
-    root = _repository()
+    root = repository()
     if root is None:
         return None
     from dvc.config import Config
@@ -28,7 +28,7 @@ def work_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "permafrost"
 
 
-def _repository() -> Path | None:
+def repository() -> Path | None:
     """The root of the DVC repository, found as DVC finds it, without the third of a second that importing it takes."""
     here = Path.cwd()
     for folder in (here, *here.parents):

@@ -1,13 +1,11 @@
 """Encode one data set through one view: python -m stages.encode +item=STORE"""
 
 import logging
-from pathlib import Path
 
 from pipeline.config import EncodeSettings
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.modalities import plan_and_loader
-from pipeline.encoding.recover import recover_previous
 from pipeline.encoding.run import StoreEncoder
 from pipeline.paths import checkpoint_folder, encode_stage, index_folder, store_folder
 from stages.entry import run
@@ -23,10 +21,7 @@ def encode(settings: EncodeSettings) -> None:
     plan, load = plan_and_loader(settings, checkpoint, index_folder(store.group, store.dataset))
     fingerprint = fingerprint_of(read_manifest(checkpoint), settings.encoder, settings.view)
     job = StoreEncoder(item, fingerprint, load, settings.encode.max_failure_rate)
-    recovered = recover_previous(encode_stage(store.group, item), Path(out), job.scratch, fingerprint)
-    if recovered:
-        log.info("%s: %d shards restored from the DVC cache", item, recovered)
-    done = job.run(plan, out)
+    done = job.run(plan, out, encode_stage(store.group, item))
     log.info(
         "%s: %d rows (%d encoded in %d passes, %d known, %d failed), %.1f MB, %.1f s",
         item,

@@ -10,6 +10,7 @@ import hydra
 from omegaconf import DictConfig
 
 from pipeline.config import load_config
+from pipeline.dvc_lock import keep_or_restore
 from pipeline.errors import PermafrostError
 from pipeline.timings import record
 
@@ -25,6 +26,8 @@ def run(stage: Callable[[Any], None]) -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         item = str(raw.get("item", ""))
         try:
+            if restored := keep_or_restore():
+                logging.getLogger(__name__).warning("%s", restored)
             stage(load_config(raw).settings(stage.__name__, item))
             record(stage.__name__, item)
         except PermafrostError as error:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from pipeline.config import ListingSettings
 from pipeline.config.leftovers import leftovers
+from pipeline.datasets.known import doubted
 from pipeline.datasets.raw_files import listing as listing_of
 from pipeline.files import write_json
 from pipeline.paths import DATA, FOLDERS, LISTINGS, listing_file
+from pipeline.work_folder import work_folder
 from stages.entry import run
 
 log = logging.getLogger(__name__)
@@ -26,9 +28,10 @@ def listing(settings: ListingSettings) -> None:
     """
     for folder in FOLDERS:  # a dependency must be there, although nothing in params.yaml may fill it
         folder.mkdir(parents=True, exist_ok=True)
+    changed_unseen = doubted(work_folder())
     for name, spec in settings.datasets.items():
         path = listing_file(name)
-        found = listing_of(spec)
+        found = listing_of(spec, changed_unseen)
         if found is None and (path.is_file() or _restored(path)):
             log.warning("%s: its raw files are not here; its index stays as it is", name)
         elif not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != found:

@@ -4,6 +4,7 @@ import sys
 
 from pipeline.config import load_config
 from pipeline.config.written import write_settings
+from pipeline.dvc_lock import keep_or_restore
 from pipeline.errors import PermafrostError
 from pipeline.paths import SETTINGS
 
@@ -11,6 +12,8 @@ from pipeline.paths import SETTINGS
 def main() -> None:
     """Write data/settings/<stage>/<item>.json."""
     try:
+        if restored := keep_or_restore():
+            print(restored)
         params = load_config().params
     except PermafrostError as error:
         sys.stderr.write(f"error: {error}\n")

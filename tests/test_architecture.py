@@ -25,6 +25,7 @@ ROOMS = [
     "evaluation",
     "inference",
     "interop",
+    "explorer",
     "accounting",
     "predictors",
     "reporting",

@@ -25,7 +25,7 @@ def clone(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("repro", ["python -m pipeline.config", "dvc repro"]),
+        ("repro", ["python -m pipeline.config", "python -m pipeline.dvc_lock", "dvc repro"]),
         ("test", ["ruff check .", "ruff format --check .", "mypy", "python -m pytest"]),
     ],
 )

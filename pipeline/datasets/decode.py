@@ -12,8 +12,10 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.datasets.disguise import seems_to_be, without_text
 from pipeline.datasets.grey import DEEP, eight_bits
+from pipeline.datasets.known import doubt
 from pipeline.datasets.tables import image_id, read_table
 from pipeline.errors import DataError
+from pipeline.work_folder import work_folder
 
 _BACKGROUND = (255, 255, 255, 255)  # behind transparent pixels
 MAX_ASPECT = 100  # longer to shorter side; resizing the shorter one to 224 pixels then makes at most 5 megapixels
@@ -200,6 +202,7 @@ class ImageTable:
         content = read_bytes(row, self._folder)
         indexed = row["parent_id"] or row["image_id"]  # for a window, the picture it is cut from
         if Path(row["path"]).is_absolute() and image_id(content) != indexed:
+            doubt(work_folder(), Path(row["path"]), int(row["offset"]), int(row["length"]))
             raise DataError(f"{row['path']} has changed since it was indexed; run: dvc repro")
         picture = decode_rgb(content)
         return picture if row["parent_id"] is None else _window(picture, row)

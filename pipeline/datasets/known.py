@@ -1,12 +1,18 @@
 """Results of earlier checks of raw files, so that an unchanged file is not read again.
 
 They are kept in SQLite beside DVC's cache, since indexes are deleted before their stage runs again. A file counts as
-unchanged if its path, size and modification time are; losing these results costs only time.
+unchanged if its path, size and modification time are; losing these results costs only time. So whatever is wrong with
+the memory (another process holds it, its folder cannot be written, its path is too long for SQLite), indexing goes on
+without it.
+
+A file that changed although its size and time did not shows where it is encoded, by its hash. Then its results are
+dropped and it is noted as doubted, which changes its line in the listing of raw files, so that `dvc repro` indexes it.
 """
 
 import contextlib
 import hashlib
 import logging
+import os
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -21,9 +27,15 @@ log = logging.getLogger(__name__)
 FILE = "known-images.sqlite"
 _MIN_AGE = 2.0  # seconds; a file modified more recently may change again within the resolution of its time stamp
 _VERSION = 2  # increase it when the check rejects other images than before
+_PATIENCE = 10.0  # seconds for which another process is waited for
 _TOGETHER = 2000  # rows written in one transaction
-_COLUMNS = "place BLOB PRIMARY KEY, id BLOB, width INT, height INT, form TEXT"
-_TABLE = f"CREATE TABLE IF NOT EXISTS images ({_COLUMNS}) WITHOUT ROWID"
+_CHECKS = ("decode", "header")
+_REPLACED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)  # other errors say nothing against the content
+_BESIDE = ("", "-wal", "-shm", "-journal")  # the files of a database, by what is added to its name
+_TABLES = (
+    "images (place BLOB PRIMARY KEY, id BLOB, width INT, height INT, form TEXT) WITHOUT ROWID",
+    "doubted (path BLOB PRIMARY KEY, times INT) WITHOUT ROWID",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +62,18 @@ class KnownImages:
     def __enter__(self) -> Self:
         if self._path is None:
             return self
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._database = _opened(self._path)
+            self._database = _opened_or_replaced(self._path)
             self._empty = not self._database.execute("SELECT EXISTS (SELECT 1 FROM images)").fetchone()[0]
-        except sqlite3.DatabaseError as error:
-            log.warning("%s is damaged (%s) and is replaced; images are read again", self._path, error)
-            self._path.unlink(missing_ok=True)
-            self._database = _opened(self._path)
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._database is not None:
-            self._write()
-            self._database.close()
-            self._database = None
+        self._write()
+        self._close()
 
     def place(self, picture: Picture) -> bytes | None:
         """A key of the picture's file, size, modification time and range; None if modified just now."""
@@ -75,21 +82,19 @@ class KnownImages:
         if self._stats is None or self._stats[0] != picture.path:
             self._stats = (picture.path, _unchanging_stat(picture.path))
         stats = self._stats[1]
-        if stats is None:
-            return None
-        place = (_VERSION, self._check, picture.path, *stats, picture.offset, picture.length)
-        written = "\0".join(map(str, place))
-        return hashlib.blake2b(written.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+        return None if stats is None else _place(self._check, picture.path, stats, picture.offset, picture.length)
 
     def get(self, place: bytes | None) -> Checked | None:
         """The result stored for that place."""
         if place is None or self._database is None or self._empty:
             return None
-        with contextlib.suppress(sqlite3.Error):
+        try:
             row = self._database.execute("SELECT id, width, height, form FROM images WHERE place = ?", (place,))
-            if result := row.fetchone():
-                return Checked(result[0].hex(), (result[1], result[2]), result[3])
-        return None
+            result = row.fetchone()
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return None
+        return None if result is None else Checked(result[0].hex(), (result[1], result[2]), result[3])
 
     def put(self, place: bytes | None, checked: Checked) -> None:
         """Store the result for that place."""
@@ -100,25 +105,98 @@ class KnownImages:
             self._write()
 
     def _write(self) -> None:
-        assert self._database is not None
-        with contextlib.suppress(sqlite3.Error):  # if another process holds the lock for long, files are read again
-            self._database.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)", self._waiting)
-            self._database.commit()
+        if self._database is not None and self._waiting:
+            try:
+                self._database.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)", self._waiting)
+                self._database.commit()
+            except sqlite3.Error as error:
+                self._give_up(error)
         self._waiting = []
+
+    def _give_up(self, error: Exception) -> None:
+        """Go on without the memory: an error that waited for its lock would be waited for again at every picture."""
+        log.warning("%s is not used (%s); images are read, and will be read again in the next run", self._path, error)
+        self._close()
+
+    def _close(self) -> None:
+        if self._database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.close()
+            self._database = None
+
+
+def doubt(folder: Path, path: Path, offset: int, length: int) -> None:
+    """Forget the results for a file whose content is not what its size and modification time promised.
+
+    Args:
+        folder: where the results are kept.
+        path, offset, length: of the picture, as images.parquet has them.
+    """
+    stats = _unchanging_stat(path, 0.0)
+    places = [] if stats is None else [(_place(check, path, stats, offset, length),) for check in _CHECKS]
+    try:
+        with contextlib.closing(_opened_or_replaced(folder / FILE)) as database:
+            database.executemany("DELETE FROM images WHERE place = ?", places)
+            database.execute(
+                "INSERT INTO doubted VALUES (?, 1) ON CONFLICT (path) DO UPDATE SET times = times + 1",
+                (os.fsencode(path),),
+            )
+            database.commit()
+    except (OSError, sqlite3.Error) as error:
+        log.warning("%s: that %s has changed cannot be noted (%s)", folder / FILE, path, error)
+
+
+def doubted(folder: Path) -> dict[str, int]:
+    """How often `doubt` was called for a file, by its path; those that never were are left out."""
+    if not (folder / FILE).is_file():
+        return {}
+    try:
+        with contextlib.closing(_opened(folder / FILE)) as database:
+            return {os.fsdecode(path): times for path, times in database.execute("SELECT path, times FROM doubted")}
+    except (OSError, sqlite3.Error) as error:
+        log.warning("%s cannot be read (%s); which files changed unnoticed is not known", folder / FILE, error)
+        return {}
+
+
+def _place(check: str, path: Path, stats: tuple[int, int], offset: int, length: int) -> bytes:
+    written = "\0".join(map(str, (_VERSION, check, path, *stats, offset, length)))
+    return hashlib.blake2b(written.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def _opened_or_replaced(path: Path) -> sqlite3.Connection:
+    """The database at `path`; one whose content is damaged is replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _opened(path)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) not in _REPLACED:
+            raise
+        log.warning("%s is damaged (%s) and is replaced; images are read again", path, error)
+        for ending in _BESIDE:
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+        return _opened(path)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=10)
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    database.execute(_TABLE)
+    for ending in _BESIDE:
+        if path.with_name(path.name + ending).is_symlink():
+            raise OSError(f"{path.name}{ending} is a link")
+    database = sqlite3.connect(path, timeout=_PATIENCE)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        for table in _TABLES:
+            database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+    except sqlite3.Error:
+        database.close()
+        raise
     return database
 
 
-def _unchanging_stat(path: Path) -> tuple[int, int] | None:
-    """Size and modification time in nanoseconds; None for a file that is missing or was modified just now."""
+def _unchanging_stat(path: Path, age: float = _MIN_AGE) -> tuple[int, int] | None:
+    """Size and modification time in nanoseconds; None for a file that is missing or younger than `age` seconds."""
     try:
         stat = path.stat()
     except (OSError, ValueError):  # a path with a zero byte
         return None
-    return None if time.time() - stat.st_mtime < _MIN_AGE else (stat.st_size, stat.st_mtime_ns)
+    return None if time.time() - stat.st_mtime < age else (stat.st_size, stat.st_mtime_ns)

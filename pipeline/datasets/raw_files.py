@@ -4,7 +4,7 @@ import glob
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,11 +168,15 @@ def is_picture(name: str, left_out: Counter[str]) -> bool:
     return False
 
 
-def listing(spec: DatasetSpec) -> dict[str, Any] | None:
+def listing(spec: DatasetSpec, doubted: Mapping[str, int] | None = None) -> dict[str, Any] | None:
     """Number, bytes and digest of the raw files of a data set: of their paths, sizes and modification times.
 
     No file is opened. None if they are not on this machine; a data set without raw files has an empty listing.
+
+    Args:
+        doubted: how often files turned out to have changed although size and time had not, by path.
     """
+    known = doubted or {}
     digest, files, size = xxhash.xxh3_128(), 0, 0
     for root in _roots(spec):
         if not root.exists():
@@ -180,6 +184,8 @@ def listing(spec: DatasetSpec) -> dict[str, Any] | None:
         for path, stat in _stats(root):
             line = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
+            if times := known.get(path):
+                digest.update(f"changed unseen {times} times\n".encode())
             files += 1
             size += stat.st_size
     return {"source": spec.source, "files": files, "bytes": size, "digest": digest.hexdigest()}

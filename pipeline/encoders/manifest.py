@@ -150,7 +150,11 @@ def damages_of(folder: Path, manifest: Manifest) -> list[str]:
     """
     found = hash_files(folder)
     changed = [f"{name} is changed" for name in found if found[name] != manifest.files.get(name, found[name])]
-    foreign = [f"{name} is not listed, so nothing vouches for it" for name in found if name not in manifest.files]
+    foreign = [
+        f"{name} is not listed, so nothing vouches for it: move it elsewhere, or delete it"
+        for name in found
+        if name not in manifest.files
+    ]
     return [*changed, *(f"{name!r} is missing" for name in manifest.files if name not in found), *foreign]
 
 

@@ -6,7 +6,6 @@ size found is therefore kept for the encoder, its view and the device, and recor
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from pipeline.encoders.memory import is_out_of_memory
 from pipeline.encoding.workers import OrderedWorkers
 from pipeline.errors import CheckpointError
 from pipeline.features.fingerprint import digest_of
+from pipeline.plain_files import write_whole
 from pipeline.work_folder import work_folder
 
 log = logging.getLogger(__name__)
@@ -57,9 +57,7 @@ def find_batch_size(subject: dict[str, Any], device: str, run: Callable[[int], N
     size = _fastest(_SIZES.get(kind, _SIZES["cpu"]), run if kind != "cpu" else _on_one_core(run))
     log.info("batch size %d found for %s on %s", size, subject.get("model", "the encoder"), name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    partial.write_text(json.dumps(_read(path) | {key: size}, indent=1, sort_keys=True), encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, json.dumps(_read(path) | {key: size}, indent=1, sort_keys=True).encode("utf-8"))
     return size
 
 

@@ -5,7 +5,6 @@ holds it, even on a machine that only pulled it.
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from pipeline.features.dvc_cache import cached_output
 from pipeline.features.fingerprint import Fingerprint
 from pipeline.features.layout import recorded_shard_path
 from pipeline.features.reader import ROWS_FILE
+from pipeline.features.replace import remove
 from pipeline.features.scratch import link
 from pipeline.features.shards import ScratchShard, ShardRecord, describe
 from pipeline.parquet import read_parquet
@@ -55,11 +55,15 @@ def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerpr
         sources = {name: files.get(path) for name, path in paths[number].items()}
         if ScratchShard.find(target) is not None or not all(sources.values()):
             continue
-        shutil.rmtree(target, ignore_errors=True)
+        remove(target)
         target.mkdir(parents=True)
-        for name, source in sources.items():
-            assert source is not None
-            link(source, target / name)
+        try:
+            for name, source in sources.items():
+                assert source is not None
+                link(source, target / name)
+        except FileNotFoundError:  # DVC's cache was tidied up meanwhile
+            remove(target)
+            continue
         record = ShardRecord(shard["key"], shard["rows"], attributes["shard_rows"], shard["xxh3_128"])
         describe(target, record, rows)
         recovered += 1

@@ -1,10 +1,10 @@
 """The arrays that an encoder produces, kept in the scratch folder so that a fully cached run need not load it."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from pipeline.features.sealed import seal, unseal
+from pipeline.plain_files import write_whole
 
 LAYOUT = "layout.json"
 
@@ -24,7 +24,4 @@ def recall(scratch: Path) -> dict[str, Any] | None:
 
 def remember(scratch: Path, content: dict[str, Any]) -> None:
     """Write `content` (JSON; the order of its keys is kept) into the scratch folder, whole or not at all."""
-    path = scratch / LAYOUT
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(seal(content))
-    os.replace(partial, path)
+    write_whole(scratch / LAYOUT, seal(content))

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from pipeline.encoding.assembly import ShardRows
 from pipeline.encoding.plan import Plan, require_space
 from pipeline.encoding.protocol import PrefetchingRowEncoder, RaggedRowEncoder, RowEncoder
+from pipeline.encoding.recover import recover_previous
 from pipeline.encoding.remembered import recall, remember
 from pipeline.encoding.rowcache import RowCache
 from pipeline.errors import SourceError
@@ -24,6 +25,7 @@ from pipeline.features.publish import publish
 from pipeline.features.quantised import stored_rows, stored_specs
 from pipeline.features.scratch import exclusive, explain_full_disk, scratch_folder
 from pipeline.features.shards import ScratchShard, ShardWriter, shard_key
+from pipeline.plain_files import append_line
 
 log = logging.getLogger(__name__)
 JOURNAL = "journal.jsonl"
@@ -77,8 +79,11 @@ class StoreEncoder:
         self._reasons: list[str] = []
         self.summary = EncodeSummary(name, fingerprint.digest)
 
-    def run(self, plan: Plan, out: Path) -> EncodeSummary:
+    def run(self, plan: Plan, out: Path, stage: str | None = None) -> EncodeSummary:
         """Write the store at `out`.
+
+        Args:
+            stage: of DVC, whose earlier output may hold shards that the scratch folder has lost.
 
         Raises:
             StoreError: no space, at the start or later; a value that does not fit; or another encode of the same
@@ -87,6 +92,8 @@ class StoreEncoder:
         """
         started = time.monotonic()
         with explain_full_disk(), exclusive(self.scratch):
+            if stage and (recovered := recover_previous(stage, out, self.scratch, self.fingerprint)):
+                log.info("%s: %d shards restored from the DVC cache", self.name, recovered)
             made, notes = self._layout()
             specs = stored_specs(made)
             plan = Plan(plan.ids, bounded_shard_rows(specs, plan.shard_rows))
@@ -213,8 +220,7 @@ class StoreEncoder:
             )
 
     def _write_journal(self) -> None:
-        with open(self.scratch.parent / JOURNAL, "a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(self.summary), sort_keys=True) + "\n")
+        append_line(self.scratch.parent / JOURNAL, json.dumps(asdict(self.summary), sort_keys=True))
 
 
 def _uncached(ids: Sequence[str], cache: RowCache) -> list[str]:

@@ -4,10 +4,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from pipeline.dvc_lock import locked_stages
 from pipeline.work_folder import cache_folder
 
 _PIECE = 8 << 20
@@ -27,11 +25,16 @@ class CacheObject:
 
     def intact(self) -> bool:
         """Whether its content still has the MD5 it is named by; reads all of it."""
-        running = hashlib.md5(usedforsecurity=False)
-        with open(self.path, "rb") as file:
-            while piece := file.read(_PIECE):
-                running.update(piece)
-        return running.hexdigest() == self.md5
+        return md5_of(self.path) == self.md5
+
+
+def md5_of(path: Path) -> str:
+    """MD5 of a file in hex, by which DVC names it."""
+    running = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            running.update(piece)
+    return running.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,6 @@ class CachedOutput:
 
     listing: CacheObject
     files: dict[str, CacheObject]
-
-
-def locked_stages() -> dict[str, Any]:
-    """The stages of dvc.lock in the working directory; none without one."""
-    path = Path("dvc.lock")
-    lock: dict[str, Any] = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
-    stages: dict[str, Any] = lock.get("stages", {})
-    return stages
 
 
 def stage_of(out: Path) -> str | None:
@@ -73,7 +68,7 @@ def cached_output(stage: str, out: Path) -> CachedOutput | None:
     objects = cache / "files" / "md5"
     listing = CacheObject(objects / digest[:2] / digest[2:], digest.removesuffix(".dir"))
     files = {}
-    if listing.present:
+    if listing.present and digest.endswith(".dir"):
         try:
             for entry in json.loads(listing.path.read_text(encoding="utf-8")):
                 md5 = str(entry["md5"])

@@ -16,6 +16,7 @@ import google_crc32c
 import numpy as np
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
+from zarr.storage import MemoryStore
 
 ABSENT = np.uint64(2**64 - 1)
 _TARGET_CHUNK_BYTES = 1 << 20
@@ -155,7 +156,8 @@ def create_group(
     Args:
         tokens: per ragged array, how many tokens each shard holds.
     """
-    group = zarr.create_group(store=str(folder), attributes=attributes, overwrite=False)
+    files: dict[str, Any] = {}  # Zarr writes into memory, as it needs hard links to write metadata into a folder
+    group = zarr.create_group(store=MemoryStore(files), attributes=attributes, overwrite=False)
     for spec in specs:
         if not spec.ragged:
             _create_array(group, spec.name, spec, rows, spec.chunk_rows(shard_rows), shard_rows)
@@ -164,6 +166,11 @@ def create_group(
         for number, count in enumerate((tokens or {})[spec.name]):
             chunk, chunks = spec.chunking(shard_rows, count)
             _create_array(shards, str(number), spec, count, chunk, chunk * chunks)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "xb") as file:
+            file.write(content.to_bytes())
 
 
 def _create_array(group: zarr.Group, name: str, spec: ArraySpec, rows: int, chunk: int, shard: int) -> None:

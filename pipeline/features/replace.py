@@ -23,10 +23,10 @@ def replace_folder(new: Path, target: Path) -> None:
     old = new
     if not _exchanged(new, target):
         old = target.with_name(f".{target.name}.replaced")
-        _remove(old)
+        remove(old)
         os.replace(target, old)
         os.replace(new, target)
-    _remove(old)
+    remove(old)
 
 
 def _exchanged(first: Path, second: Path) -> bool:
@@ -35,7 +35,8 @@ def _exchanged(first: Path, second: Path) -> bool:
     return rename is not None and rename(*names, _EXCHANGE) == 0
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a folder with all it holds, a file, or a link but not what it leads to; errors of folders are ignored."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -17,9 +17,11 @@ from pathlib import Path
 
 from pipeline.errors import StoreError
 from pipeline.paths import WORK_VARIABLE
+from pipeline.plain_files import open_plain
 from pipeline.work_folder import work_folder
 
 log = logging.getLogger(__name__)
+_DIGITS = 20  # of the number of a process
 
 
 def scratch_folder(fingerprint_digest: str) -> Path:
@@ -33,22 +35,37 @@ def exclusive(folder: Path) -> Iterator[None]:
 
     Raises:
         StoreError: another process holds it.
+        WorkFolderError: its lock is a link.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
+    with claimed(folder) as holder:
+        if holder is not None:
             raise StoreError(
                 f"Another encode (process {holder}) is writing these features in {folder}. "
                 "Wait for it to end; its shards will be reused."
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+            )
         yield
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[str | None]:
+    """Claim the exclusive right of `exclusive`; gives None, or the process that holds it, `unknown` if it left no word.
+
+    Raises:
+        WorkFolderError: its lock is a link.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(open_plain(folder / "lock", os.O_RDWR | os.O_CREAT), "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = file.read(_DIGITS).decode("ascii", "replace").strip()
+            yield holder if holder.isdigit() else "unknown"
+            return
+        if os.fstat(file.fileno()).st_nlink == 1:  # under a second name it may be somebody's file
+            file.truncate(0)
+            file.write(str(os.getpid()).encode("ascii"))
+            file.flush()
+        yield None
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from pipeline.errors import StoreError
 from pipeline.features.layout import ArraySpec, contiguous_chunks, fsync_folder, index_bytes
 from pipeline.features.manifest import checksum
 from pipeline.features.ragged import LENGTH, token_positions
+from pipeline.features.replace import remove
 from pipeline.parquet import read_parquet
 
 VALID = ArraySpec("valid", (), "bool")
@@ -85,7 +86,7 @@ class ShardWriter:
         self._handed_over = False
 
     def __enter__(self) -> "ShardWriter":
-        shutil.rmtree(self._partial, ignore_errors=True)
+        remove(self._partial)
         self._partial.mkdir(parents=True)
         for spec in self._specs:
             self._files[spec.name] = open(self._partial / spec.name, "wb")
@@ -187,7 +188,7 @@ class ShardWriter:
         record = ShardRecord(self._final.name, self._written, self._shard_rows, sums)
         table = row_list(self._ids, self._reasons)
         record = describe(self._partial, record, table)
-        shutil.rmtree(self._final, ignore_errors=True)
+        remove(self._final)
         os.replace(self._partial, self._final)
         fsync_folder(self._final.parent)
         return ScratchShard(self._final, record, table)

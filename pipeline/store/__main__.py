@@ -1,17 +1,22 @@
-"""python -m pipeline.store ls|verify|repair|gc, at the root of the project."""
+"""python -m pipeline.store ls|verify|repair|gc, at the root of the project (ls and verify of named stores anywhere)."""
 
 import argparse
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.dvc_lock import keep_or_restore, require_whole
 from pipeline.errors import PermafrostError, StoreError
+from pipeline.features.dvc_cache import stage_of
 from pipeline.features.verify import verify
 from pipeline.store.collect import collect_cache, collect_scratch
 from pipeline.store.deep import ROWS, repair_deep, verify_deep
 from pipeline.store.listing import Scratch, bytes_of, describe, scratch_shards, stores, unnamed
+from pipeline.store.locked import Output, all_stores, is_store, locked_outputs, require_project
+from pipeline.store.mend import mend, others
 from pipeline.store.needs import needs_of
-from pipeline.store.outputs import is_other_output, remake
+from pipeline.store.outputs import compare, compare_store
 from pipeline.store.repair import repair_all
 
 _REPAIR_COMMAND = "python -m pipeline.store repair"
@@ -34,18 +39,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="ls|verify|repair|gc")
     for name, run, text in (
         ("ls", _ls, "what is stored, how large, by which encoder"),
-        ("verify", _verify, "read every file and compare its checksum"),
-        ("repair", _repair, "repair damaged stores, in scratch and DVC's cache too"),
+        ("verify", _verify, "read every file and compare its checksum, and every output of the DAG with dvc.lock"),
+        ("repair", _repair, "repair damaged stores and other outputs, in scratch and DVC's cache too"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("stores", nargs="*", type=Path, help="folders of stores; all below data/features if none")
+        command.add_argument("stores", nargs="*", type=Path, help="folders; all stores and outputs if none")
         command.set_defaults(run=run)
         if run is not _ls:
-            text = "encode some rows of each store again, and compare" + ("; if they differ, all" * (run is _repair))
+            more = ", and all where these differ" if run is _repair else ""
+            text = f"also encode some rows of each store again and compare{more}"
             command.add_argument("--deep", action="store_true", help=text)
-            command.add_argument(
-                "--rows", type=int, default=ROWS, help=f"how many rows of each store; {ROWS} if not given"
-            )
+            command.add_argument("--rows", type=int, default=ROWS, help=f"of each store, {ROWS} if not given")
     gc = commands.add_parser("gc", help="free what no store needs, in scratch and in DVC's cache")
     gc.add_argument("--yes", action="store_true", help="do it; without this, only report what would be freed")
     for scope in SCOPES:
@@ -55,12 +59,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chosen(given: argparse.Namespace) -> list[Path]:
-    return [Path(folder) for folder in given.stores] or list(stores())
+    """The stores that were named, or all that are here or in dvc.lock.
+
+    Raises:
+        StoreError: none was named, and this is not the root of a project.
+        DamagedLock: none was named, and dvc.lock cannot be used.
+    """
+    if given.stores:
+        return [Path(folder) for folder in given.stores]
+    require_project()
+    require_whole()
+    return all_stores()
 
 
 def _ls(given: argparse.Namespace) -> int:
     listed = [describe(folder) for folder in _chosen(given)]
     for one in listed:
+        if not one.folder.exists():
+            print(f"{one.folder}  gone: {_gone(one.folder)}")
+            continue
         metadata = "metadata intact" if one.summed else "no manifest, metadata not checked"
         state = "cannot be opened" if one.problem else f"{metadata}, shards not checked (verify reads them)"
         print(f"{one.folder}  {one.bytes / 1e6:.1f} MB, {state}")
@@ -95,9 +112,52 @@ def _ls_scratch(shards: list[Scratch]) -> None:
         )
 
 
+def _gone(folder: Path) -> str:
+    stage = stage_of(folder)
+    if stage is None:
+        return "there is no such folder, and dvc.lock lists none"
+    return f"dvc.lock lists it. Bring it back with: dvc checkout {stage}, or: dvc repro {stage}"
+
+
 def _verify(given: argparse.Namespace) -> int:
+    chosen = _chosen(given)
+    recorded = {output.path: output for output in locked_outputs()} if Path("dvc.yaml").is_file() else {}
+    named = [recorded.pop(path) for path in given.stores if path in recorded and not is_store(path)]
+    bad = _verify_stores([path for path in chosen if path not in {output.path for output in named}], recorded)
+    if bad:
+        print(f"{bad} stores are damaged or cannot be checked. Repair them with: {_REPAIR_COMMAND}")
+    bad_outputs = _verify_outputs(named if given.stores else others(chosen))
+    if bad_outputs:
+        print(f"{bad_outputs} outputs are not as dvc.lock has them. Repair them with: {_REPAIR_COMMAND}")
+    wrong = verify_deep(filter(is_store, chosen), given.rows) if given.deep else 0
+    return int(bad + bad_outputs + wrong > 0)
+
+
+def _verify_outputs(outputs: list[Output]) -> int:
+    """Compare outputs that are no stores with dvc.lock; returns how many differ."""
+    compared = [compare(output) for output in outputs]
+    for one in compared:
+        if not one.same:
+            print(f"{one.output.path}: {one.problem} ({one.output.stage})")
+            for damage in one.damages:
+                print(f"    {damage}")
+    bad = sum(not one.same for one in compared)
+    if compared:
+        print(
+            f"{len(compared) - bad} outputs beside the stores are as dvc.lock has them, "
+            f"{sum(one.bytes for one in compared) / 1e6:.1f} MB read"
+        )
+    return bad
+
+
+def _verify_stores(folders: list[Path], recorded: Mapping[Path, Output]) -> int:
+    """Verify stores and compare intact ones with dvc.lock; returns how many are not well."""
     bad = 0
-    for folder in _chosen(given):
+    for folder in folders:
+        if not folder.exists():
+            bad += 1
+            print(f"{folder}: gone\n    {_gone(folder)}")
+            continue
         try:
             result = verify(folder)
         except StoreError as error:
@@ -110,24 +170,39 @@ def _verify(given: argparse.Namespace) -> int:
         print(f"{folder}: {state}, {result.files} files, {result.bytes / 1e6:.1f} MB read{note}")
         for damage in result.damages:
             print(f"    {damage}")
-    if given.deep:
-        bad += verify_deep(_chosen(given), given.rows)
-    if bad:
-        print(f"{bad} stores are damaged or cannot be checked. Repair them with: python -m pipeline.store repair")
-    return int(bad > 0)
+        if result.intact and folder in recorded:
+            compared = compare_store(recorded[folder])
+            bad += not compared.same
+            if not compared.same:
+                print(f"    but dvc.lock has another: {compared.problem}")
+    return bad
 
 
 def _repair(given: argparse.Namespace) -> int:
-    others = [folder for folder in given.stores if is_other_output(folder)]
-    for folder in others:
-        remade = remake(folder)
-        print(f"{folder}: {'made again' if remade.needed else 'intact, also in the cache of DVC'}")
-        for name in remade.damaged:
-            print(f"    was {name}: not as recorded")
-    if given.stores and len(others) == len(given.stores):
-        return 0
-    given.stores = [folder for folder in given.stores if folder not in others]
-    for folder, done in repair_all(_chosen(given)):
+    require_project()
+    if restored := keep_or_restore():
+        print(restored)
+    chosen = _chosen(given)
+    outputs = [output for output in locked_outputs() if output.path in given.stores and not is_store(output.path)]
+    named = {output.path for output in outputs}
+    _repair_stores([path for path in chosen if path not in named])
+    _repair_outputs(outputs if given.stores else others(chosen))
+    return repair_deep(filter(is_store, chosen), given.rows) if given.deep else 0
+
+
+def _repair_outputs(outputs: list[Output]) -> None:
+    done = [mend(output) for output in outputs]
+    for one in done:
+        if one.how:
+            print(f"{one.before.output.path}: repaired by {one.how}; {len(one.cache)} cache objects replaced")
+            for damage in one.before.damages:
+                print(f"    was {damage}")
+    if intact := sum(not one.how for one in done):
+        print(f"{intact} outputs beside the stores: as dvc.lock has them, also in DVC's cache")
+
+
+def _repair_stores(folders: list[Path]) -> None:
+    for folder, done in repair_all(folders):
         if not done.needed:
             print(f"{folder}: intact, also in scratch and in DVC's cache")
             continue
@@ -138,10 +213,11 @@ def _repair(given: argparse.Namespace) -> int:
             print(
                 "    its bytes differ from those first written: other hardware or libraries; run dvc repro for the rest"
             )
-    return repair_deep(_chosen(given), given.rows) if given.deep else 0
 
 
 def _gc(given: argparse.Namespace) -> int:
+    require_project()
+    require_whole()
     scope = [f"--{name}" for name in SCOPES if getattr(given, name.replace("-", "_"))] or ["--workspace"]
     summary = collect_cache(scope, dry=not given.yes)
     print(f"DVC's cache ({' '.join(scope)}): {summary or 'nothing to free'}")
@@ -151,6 +227,8 @@ def _gc(given: argparse.Namespace) -> int:
         f"scratch: {done.bytes / 1e6:.1f} MB {verb} ({len(done.shards)} shards, {len(done.partial)} of killed runs); "
         f"{done.kept} shards stay"
     )
+    for folder, process in done.held:
+        print(f"{folder}: process {process} is encoding these features, so all of them stay")
     for folder in done.wary:
         print(
             f"{folder}: its list of shards cannot be trusted, so all shards of its fingerprint stay. "

@@ -26,7 +26,7 @@ from pipeline.features.quantised import served_rows
 from pipeline.features.ragged import LENGTH
 from pipeline.features.scratch import exclusive, scratch_folder
 from pipeline.paths import checkpoint_folder, index_folder, store_folder
-from pipeline.store.repair import run_stage
+from pipeline.store.run_dvc import run_dvc
 
 ROWS = 64
 # of a token's vector, relative to its length: what batches, threads and other hardware may change
@@ -152,7 +152,7 @@ def encode_all_again(folder: Path, rows: int = ROWS) -> Compared:
         if cached := cached_output(stage, folder):
             for entry in (*cached.files.values(), cached.listing):
                 entry.path.unlink(missing_ok=True)
-    run_stage(stage)
+    run_dvc("repro", "--force", "--single-item", stage)
     done = encode_again(folder, rows)
     if done.wrong:
         raise StoreError(
@@ -179,9 +179,7 @@ def verify_deep(folders: Iterable[Path], rows: int) -> int:
         for identifier, reason in list(done.unreadable.items())[:5]:
             print(f"    {identifier!r} could not be encoded again: {reason}")
         if done.wrong:
-            print(
-                f"    Its files are what was written, but that is wrong. Encode all of it again with: {_COMMAND} {folder}"
-            )
+            print(f"    Its files are what was written, but that is wrong. Encode it again with: {_COMMAND} {folder}")
     return bad
 
 

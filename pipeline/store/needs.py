@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import StoreError
 from pipeline.features import FeatureStore
+from pipeline.features.dvc_cache import CachedOutput
 from pipeline.features.fingerprint import digest_of
 from pipeline.features.manifest import read_manifest
 
@@ -40,6 +41,22 @@ def needs_of(folder: Path) -> Needs:
     except Exception:  # damaged files raise many errors, and none of them may cost the store its shards
         pass
     return Needs(folder, frozenset(digest[:32] for digest in _digests(folder)))
+
+
+def needs_of_cached(folder: Path, cached: CachedOutput | None) -> Needs | None:
+    """What the store that DVC last recorded at `folder` needs, by its copy in DVC's cache; None if that does not tell.
+
+    A stage that runs has no output: DVC removes the old one first.
+    """
+    try:
+        metadata = cached.files["zarr.json"] if cached is not None else None
+        if metadata is None or not metadata.intact():
+            return None
+        attributes = json.loads(metadata.path.read_bytes())["attributes"]
+        keys = frozenset(str(shard["key"]) for shard in attributes["shards"])
+        return Needs(folder, frozenset([str(attributes["fingerprint"]["digest"])[:32]]), keys)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _digests(folder: Path) -> Iterator[str]:

@@ -7,9 +7,6 @@ damaged copies are removed, and the encode stage is forced to run: it reuses int
 
 import json
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +15,12 @@ from pipeline.errors import StoreError
 from pipeline.features.dvc_cache import stage_of
 from pipeline.features.fingerprint import FORMAT_VERSION, format_of
 from pipeline.features.manifest import Manifest, read_manifest
-from pipeline.features.scratch import scratch_folder
+from pipeline.features.scratch import exclusive, scratch_folder
 from pipeline.features.verify import Damage, Verified, verify
 from pipeline.store.clean import clean_cache, clean_scratch
 from pipeline.store.listing import stores
 from pipeline.store.needs import needs_of
+from pipeline.store.run_dvc import run_dvc
 from pipeline.work_folder import work_folder
 
 log = logging.getLogger(__name__)
@@ -94,7 +92,7 @@ def repair(folder: Path) -> Repaired:
             "All its rows are encoded again. To lose only the damaged shards, call pipeline.store.repair.rewrite("
             "folder, write) from Python, where `write` encodes it."
         )
-    return rewrite(folder, lambda: run_stage(stage), stage)
+    return rewrite(folder, lambda: run_dvc("repro", "--force", "--single-item", stage), stage)
 
 
 def rewrite(folder: Path, write: Callable[[], object], stage: str | None = None) -> Repaired:
@@ -105,7 +103,8 @@ def rewrite(folder: Path, write: Callable[[], object], stage: str | None = None)
         stage: the stage in dvc.lock that writes the store; None if DVC does not list it.
 
     Raises:
-        StoreError: it holds foreign files, which would be lost, or is still damaged afterwards.
+        StoreError: it holds foreign files, which would be lost, or its features are being encoded by another process,
+            or it is still damaged afterwards.
     """
     before = _verified(folder)
     damages = () if before is None else before.damages
@@ -116,7 +115,10 @@ def rewrite(folder: Path, write: Callable[[], object], stage: str | None = None)
             "them, and repair again."
         )
     manifest = _manifest(folder)
-    removed = [key for scratch in _scratch_folders(folder, manifest) for key in clean_scratch(scratch)]
+    removed = []
+    for scratch in _scratch_folders(folder, manifest):
+        with exclusive(scratch):
+            removed += clean_scratch(scratch)
     objects = [] if stage is None else clean_cache(stage, folder)
     upgrade = before is not None and (not before.summed or _of_other_format(folder))
     if not (damages or removed or objects or upgrade or before is None):
@@ -170,13 +172,3 @@ def _scratch_named(folder: Path) -> str:
     digests = needs_of(folder).fingerprints
     scratch = work_folder() / "scratch"
     return ", ".join(str(scratch / digest) for digest in sorted(digests)) or f"the folder in {scratch} is not known"
-
-
-def run_stage(stage: str) -> None:
-    """Force one stage to run and have DVC commit its output."""
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage]
-    binaries = str(Path(sys.executable).parent)
-    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
-    done = subprocess.run(command, env=environment, check=False)
-    if done.returncode:
-        raise StoreError(f"`{' '.join(command[1:])}` failed with exit code {done.returncode}; see its message above.")

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import FreezeAlignHead, KernelRidge
+from pipeline.config import FreezeAlignHead
 from pipeline.config.load import validate
 from tests.config.pages import blocks, merged
 
-ENCODERS, SMALL = blocks("README.md")
+(ENCODERS,) = blocks("README.md")
 PASTED = {
     f"{page}, block {number}": block
     for page in (
@@ -19,6 +19,7 @@ PASTED = {
         "docs/clip_benchmark.md",
         "docs/similarity.md",
         "docs/why_cka.md",
+        "docs/params.md",
     )
     for number, block in enumerate(blocks(page))
 }
@@ -27,14 +28,6 @@ PASTED = {
 @pytest.mark.parametrize("block", [ENCODERS, *PASTED.values()], ids=["README.md, encoders", *PASTED])
 def test_a_block_to_paste(block: dict[str, Any]) -> None:
     validate(merged(block))
-
-
-def test_the_small_project_of_the_readme_is_whole_and_names_one_task() -> None:
-    params = validate(SMALL)
-    assert set(params.evaluate.named) == {"retrieval"}
-    head = params.aligners["default"].head
-    assert isinstance(head.forms["kernel-ridge"], KernelRidge)  # type: ignore[union-attr]
-    assert SMALL.keys() == blocks("docs/small_projects.md")[0].keys()
 
 
 def test_the_keys_that_the_readme_sweeps_are_there() -> None:
@@ -47,3 +40,12 @@ def test_a_head_on_tokens_is_one_of_projectors() -> None:
     head = validate(merged(blocks("docs/store.md")[0])).aligners["tokens"].head
     assert isinstance(head, FreezeAlignHead)
     assert head.text_tokens == "full"
+
+
+def test_the_papers_model_is_a_whole_project() -> None:
+    (project,) = blocks("docs/paper.md")
+    params = validate(project)
+    head = params.aligners["arl"].head
+    assert isinstance(head, FreezeAlignHead)
+    multilingual = {"catalogue": "paraphrase-multilingual-mpnet-base-v2", "autocast": "bfloat16"}
+    validate({**project, "encoders": {**project["encoders"], "roberta": multilingual}})

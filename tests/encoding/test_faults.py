@@ -158,6 +158,29 @@ def test_scratch_on_another_file_system(
     assert verify(tmp_path / "copied" / "store").intact
 
 
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL])
+def test_a_file_system_without_hard_links(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As exFAT, some network shares and some containers have none: also libraries must do without them."""
+    faults.encode(tmp_path / "linked")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    _warn_of_copies.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        done = faults.encode(tmp_path / "copied")
+    assert done.encoded == done.rows == 90
+    assert caplog.text.count("their file system has no hard links, so shards are stored twice") == 1
+    assert faults.contents(tmp_path / "copied" / "store") == faults.contents(tmp_path / "linked" / "store")
+    faults.flip(tmp_path / "copied" / "store" / "cls" / "c" / "0" / "0" / "0", 5, 5)
+    mended = rewrite(tmp_path / "copied" / "store", lambda: faults.encode(tmp_path / "copied"))
+    assert mended.scratch == (), "the copy in scratch was intact"
+    assert verify(tmp_path / "copied" / "store").intact
+
+
 def test_a_foreign_file_is_named_and_not_deleted(tmp_path: Path) -> None:
     faults.encode(tmp_path)
     mine = tmp_path / "store" / "cls" / "notes.txt"

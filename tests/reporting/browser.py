@@ -209,7 +209,10 @@ def _playwright_executable() -> str | None:
 
 if __name__ == "__main__":
     try:
+        from tests.reporting.axe import script
+
         print(f"browser for the tests: {install().path}")
+        script()
     except PermafrostError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from None

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from tests.reporting.axe import findings
 from tests.reporting.browser import launched, screens
 
 WINDOWS = ((1280, "light"), (400, "dark"))
@@ -57,7 +58,9 @@ def check_in_browser(page_file: Path, titles: Iterable[str], images: int) -> Non
     """
     with launched() as browser:
         for width, scheme in WINDOWS:
-            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            context = browser.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
+            )
             page = context.new_page()
             complaints: list[str] = []
             asked: list[str] = []
@@ -77,6 +80,7 @@ def check_in_browser(page_file: Path, titles: Iterable[str], images: int) -> Non
             overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert overflow <= 0, f"the page is {overflow} px wider than a window of {width} px"
             _check_screens(page, width)
+            assert findings(page) == []
             context.close()
 
 

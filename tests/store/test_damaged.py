@@ -24,6 +24,7 @@ ONE, OTHER = (Fingerprint({"weights": name}, {"model": f"model-{name}"}) for nam
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The scratch folder of a project with a store of `ONE` (3 shards) and one of `OTHER` (2 shards)."""
     monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text("stages: {}")
     monkeypatch.setenv(WORK_VARIABLE, str(tmp_path / "work"))
     monkeypatch.setattr("pipeline.store.__main__.collect_cache", lambda *_, **__: "")
     for fingerprint, name, rows in ((ONE, "one", 20), (OTHER, "other", 16)):
