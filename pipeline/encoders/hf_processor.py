@@ -64,6 +64,10 @@ class Processor:
         pixels: torch.Tensor = self._processor(images=image, return_tensors="pt", **whole)["pixel_values"][0]
         return pixels
 
+    def save(self, folder: Path) -> None:
+        """Write preprocessor_config.json, with the sizes in use."""
+        self._processor.save_pretrained(folder)
+
     def describe(self) -> dict[str, Any]:
         """What determines the pixels, for the manifest."""
         processor = self._processor
