@@ -99,10 +99,12 @@ _TRIED = (
 
 
 def _pictures(path: Path) -> Iterator[Path]:
-    from pipeline.datasets.raw_files import is_picture, walk
+    from pipeline.datasets.plain_files import Inside
+    from pipeline.datasets.raw_files import is_picture
+    from pipeline.datasets.walk import walk
 
     ignored: Counter[str] = Counter()
-    return (Path(entry.path) for entry in walk(path) if is_picture(entry.name, ignored))
+    return (Path(entry.path) for entry in walk(path, Inside(path)) if is_picture(entry.name, ignored))
 
 
 def _pictures_alone(path: Path, pictures: list[Path]) -> Found:

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.datasets.raw_files import is_picture, walk
+from pipeline.datasets.plain_files import Inside
+from pipeline.datasets.raw_files import is_picture
 from pipeline.datasets.table_rows import columns_of, rows_of
+from pipeline.datasets.walk import walk
 from pipeline.errors import DataError
 from pipeline.inference.found import FoundItem
 from pipeline.inference.search import Hit, best_rows
@@ -34,7 +36,7 @@ _BLOCK = 65536  # rows that are multiplied at a time
 def pictures_below(folder: Path) -> list[Path]:
     """The pictures in a folder and its subfolders, by name."""
     ignored: Counter[str] = Counter()
-    return [Path(entry.path) for entry in walk(folder) if is_picture(entry.name, ignored)]
+    return [Path(entry.path) for entry in walk(folder, Inside(folder)) if is_picture(entry.name, ignored)]
 
 
 @dataclass(frozen=True)
