@@ -37,9 +37,10 @@ class SentenceInput:
             try:
                 module = module.sub_modules[module._resolve_route(task=None, modality="text")][0]
             except (ValueError, KeyError) as error:
+                found = ", ".join(taking or module.sub_modules)
                 raise CheckpointError(
-                    f"{where}: its Router has several routes for texts ({', '.join(taking or module.sub_modules)}); set "
-                    "default_route in its router_config.json"
+                    f"{where}: its Router has several routes for texts ({found}); set default_route in its "
+                    "router_config.json"
                 ) from error
         if not isinstance(module, (Transformer, StaticEmbedding)):
             raise CheckpointError(
