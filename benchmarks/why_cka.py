@@ -68,10 +68,10 @@ def main() -> None:
                 print(line(name, *pair))
         lost = found.get((real, scope, "cka"), {}).get("regret_chance")
         print(f"\nA random choice loses {lost:.3f}.")
-    others = {scope for _, scope, _ in found} - SCOPES.keys()
-    for (points, scope, key), row in found.items():
-        if scope in others:
-            print(f"{scope}, {points}, {key}: {span(row['spearman'], row['ci'])}, p {row['p']}")
+    for row in result["correlations"]:
+        if row["scope"] not in SCOPES:
+            what = f"{row['scope']} of {row['image']}, {row['points']}, {row['predictor']}"
+            print(f"{what}: {span(row['spearman'], row['ci'])}, p {row['p']}")
     images, texts = result["params"]["images"], result["params"]["texts"]
     last: dict[tuple[str, str], dict[str, Any]] = {}
     for point in result["points"]:

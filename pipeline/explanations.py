@@ -127,8 +127,11 @@ def _of_text(error: BaseException) -> str | None:
 def _nested(error: BaseException) -> str | None:
     if not isinstance(error, RecursionError):
         return None
+    readers = ("json", "yaml", "ruamel")  # a recursion of our own is a fault of the program
+    files = [Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)]
+    reading = "JSON" in str(error) or any(part in readers for parts in files for part in parts)
     path = _path_near(error)
-    if path is None:
+    if path is None or not reading:
         return None
     return f"{shown(path)} is nested too deeply to be read: {_REPLACE}"
 

@@ -57,6 +57,8 @@ DENSE_HEADS = DATA / "dense"
 RESULTS = DATA / "results"
 ACCOUNTING = DATA / "accounting"
 REPORT = DATA / "report"
+HEADLINE = DATA / "headline.json"  # what `dvc metrics show` prints
+HEADLINE_PLOT = DATA / "headline.csv"
 FOLDERS = (
     DATA / "checkpoints",
     *(DATA / "index" / group for group in ("pairs", "scenes", "prompts")),

@@ -210,6 +210,13 @@ def test_files_that_a_library_cannot_read_are_named(
     assert "run `dvc repro`" in message
 
 
+def test_a_recursion_of_our_own_is_no_nested_file(tmp_path: Path) -> None:
+    def endless(path: Path) -> None:
+        endless(path)
+
+    assert message_of(raised(lambda: endless(tmp_path))) is None
+
+
 def test_a_missing_package_and_a_missing_module_of_our_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert "make setup" in said(raised(lambda: __import__("no_such_package")), capsys)
     assert message_of(ModuleNotFoundError("No module named 'pipeline.x'", name="pipeline.x")) is None

@@ -4,21 +4,24 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
-from pipeline.config import TableSource
+from pipeline.config import EmojiSource, TableSource, TextView
+from pipeline.config.prompts import Translation
+from pipeline.config.tasks import SceneLabels, SegmentationBenchmark
 from pipeline.datasets.index import build_index
 from pipeline.datasets.tables import read_table, write_table
 from pipeline.encoding.plan import text_plan
-from pipeline.languages import language_code, language_lines
+from pipeline.languages import NAMES, among, known_dialect, known_language, language_code, language_lines
 from tests.datasets.layouts import photo, write
 
 CODES: dict[str, str | None] = {
     **dict.fromkeys(("en", "EN", "eng", "en-US", "en_GB", "en-Latn", "English", " en ", "en_US.UTF-8"), "en"),
-    **dict.fromkeys(("de", "ger", "deu", "de-AT", "DE"), "de"),
+    **dict.fromkeys(("de", "ger", "deu", "de-AT", "DE", "German", "german "), "de"),
     **dict.fromkeys(("zh", "zh-CN", "zh-Hans", "zh_hans_sg"), "zh"),
     **dict.fromkeys(("zh-TW", "zh-Hant", "zh-HK"), "zh-Hant"),
     **{"pt-BR": "pt", "iw": "he", "sr": "sr", "sr-Latn": "sr-Latn", "bg-Latn": "bg-Latn", "es-419": "es", "no": "no"},
-    **dict.fromkeys(("German", "jp", "xx", "nolang", "", "e n", "123", "-", "C", "\ud800", "und-Latn"), None),
+    **dict.fromkeys(("Deutsch", "jp", "xx", "nolang", "", "e n", "123", "-", "C", "\ud800", "und-Latn"), None),
 }
 
 
@@ -61,3 +64,44 @@ def test_the_languages_of_a_view(languages: tuple[str, ...], expected: list[str]
     rows = [{"text_id": text, "text": text, "language": code} for text, code in (("a", "en"), ("b", "de"), ("c", "fr"))]
     write_table(pa.Table.from_pylist(rows), tmp_path / "texts.parquet")
     assert list(text_plan(tmp_path, languages, 8)[1]) == expected
+
+
+def test_names_are_codes_that_are_their_own() -> None:
+    from langcodes import Language
+
+    for code in NAMES.values():
+        assert Language.get(code).is_valid()
+        assert language_code(code) == code == known_language(f" {code.upper()} ")
+
+
+def test_params_name_languages_in_any_form() -> None:
+    assert TextView(encoder="x", languages=("EN", "deu", "pt_BR", "zh-TW", "German")).only == (
+        *("en", "de", "pt", "zh-Hant", "de"),
+    )
+    assert TextView(encoder="x", languages="all").only == ()
+    assert SceneLabels(dataset="a", label="category", languages=("Japanese", "rus")).languages == ("ja", "ru")
+    benchmark = SegmentationBenchmark(dataset="a", views={"x": "y"}, prompt_set="single", languages=("en-US", "fr_CA"))
+    assert benchmark.languages == ("en", "fr")
+    translation = {"dataset": "a", "label": "category", "names": {"cat": "Katze"}}
+    assert Translation(language="ger", **translation).language == "de"
+    with pytest.raises(ValidationError, match="English names come from the data set"):
+        Translation(language="English", **translation)
+    assert TableSource(source="table", path="x", language="Spanish").language == "es"
+    emoji = {"source": "emoji", "styles": ("noto",), "languages": ("pt_PT", "German", "zh-Hant", "deu")}
+    assert EmojiSource.model_validate(emoji, strict=False).languages == ("pt-PT", "de", "zh-Hant", "de")
+    assert [known_dialect(code) for code in ("es_419", "iw", "en", "de_DE.UTF-8")] == ["es-419", "he", "en", "de-DE"]
+
+
+@pytest.mark.parametrize(
+    ("written", "near"), [("Germn", "german"), ("englsh", "english"), ("Portugese", "portuguese"), ("jp", "")]
+)
+def test_unknown_languages_of_params_are_named_with_similar_ones(written: str, near: str) -> None:
+    with pytest.raises(ValidationError, match=f"'{written}' is no language; .*{near}"):
+        TextView(encoder="x", languages=("en", written))
+
+
+def test_the_code_that_a_data_set_uses_is_found() -> None:
+    codes = ["de", "pt", "zh_tw", "xx", "en-us", "en-gb"]
+    wanted = {"DE": "de", "deu": "de", "German": "de", "pt-BR": "pt", "zh-TW": "zh_tw", "zh-Hant": "zh_tw", "XX": "xx"}
+    assert {written: among(written, codes) for written in wanted} == wanted
+    assert (among("en-US", codes), among("en", codes), among("fr", codes)) == ("en-us", None, None)

@@ -1,5 +1,6 @@
 """A trained aligner on disk: `config.json` and one safetensors file of heads per repeat. Nothing is pickled."""
 
+import copy
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -179,6 +180,20 @@ class ProjectionHeads:
                 f"{path} does not fit {folder / CONFIG_FILE}: {error}. Train it again: dvc repro"
             ) from error
         return cls(config, head, torch.device(device))
+
+    @property
+    def head(self) -> Head:
+        """The network of both sides, in evaluation mode."""
+        return self._head
+
+    @property
+    def device(self) -> torch.device:
+        """Where they compute."""
+        return self._device
+
+    def on(self, device: torch.device | str) -> "ProjectionHeads":
+        """A copy of these heads on another device."""
+        return ProjectionHeads(self.config, copy.deepcopy(self._head), torch.device(device))
 
     @property
     def logit_scale(self) -> float:

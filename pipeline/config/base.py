@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipeline.languages import known_dialect, known_language
+
 LONGEST_NAME = 100  # file systems stop at 255 bytes, and DVC and this project add to a name
 RECORDED = {"recorded": True}  # context in which an entry is validated that was written out with its defaults
 _ALLOWED = "abcdefghijklmnopqrstuvwxyz0123456789._-"
@@ -48,6 +50,8 @@ MOST_WIDTH = 65_536  # of a feature vector
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Repeats = Annotated[int, Field(ge=1, le=1_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Language = Annotated[str, AfterValidator(known_language)]
+Dialect = Annotated[str, AfterValidator(known_dialect)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]
 NonNegative = Annotated[int, Field(ge=0, le=1_000_000)]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Limit, Section, Share, Side
+from pipeline.config.base import Dialect, Language, Limit, Section, Share, Side
 
 
 class EmojiSource(Section):
@@ -12,7 +12,7 @@ class EmojiSource(Section):
 
     source: Literal["emoji"]
     styles: Annotated[tuple[Literal["openmoji", "noto", "fluent3d", "twemoji"], ...], Field(min_length=1)]
-    languages: Annotated[tuple[str, ...], Field(min_length=1)]
+    languages: Annotated[tuple[Dialect, ...], Field(min_length=1)]
     exclude_groups: tuple[str, ...] = ()
     size: Side = 224
     limit: Limit = 0
@@ -22,7 +22,7 @@ class StampsSource(Section):
     """Tux Paint stamps: photographs and drawings cut out exactly, with captions in many languages."""
 
     source: Literal["stamps"]
-    languages: Annotated[tuple[str, ...], Field(min_length=1)]
+    languages: Annotated[tuple[Dialect, ...], Field(min_length=1)]
     exclude_categories: tuple[str, ...] = ()
     size: Side = 224
     limit: Limit = 0
@@ -37,7 +37,7 @@ class TextTasksSource(Section):
     """
 
     source: Literal["text-tasks"]
-    languages: tuple[str, ...] = ("de", "fr", "ja", "ru")
+    languages: tuple[Dialect, ...] = ("de", "fr", "ja", "ru")
     limit: Annotated[int, Field(ge=10, le=1_000_000)] = 300
 
 
@@ -88,7 +88,7 @@ class ImageFolderSource(RawSource):
     path: str
     labels: Literal["folder", "none"] = "folder"
     captions: Literal["beside", "none"] = "none"
-    language: str = "en"
+    language: Language = "en"
     classnames: str | None = None
     babel: str | None = None
     languages: tuple[str, ...] = ()
@@ -128,7 +128,7 @@ class TableSource(RawSource):
     path: str | tuple[str, ...]
     images: str | None = None
     columns: Columns = Columns()
-    language: str = "en"
+    language: Language = "en"
     split: Literal["train", "validation", "test"] | None = None
 
 
@@ -141,7 +141,7 @@ class HubSource(RawSource):
     revision: str | None = None
     splits: Annotated[tuple[str, ...], Field(min_length=1)] = ("train",)
     columns: Columns = Columns()
-    language: str = "en"
+    language: Language = "en"
 
 
 class WebdatasetSource(RawSource):
@@ -155,7 +155,7 @@ class WebdatasetSource(RawSource):
     path: str | tuple[str, ...]
     captions: tuple[str, ...] = ("txt",)
     classnames: str | None = None
-    language: str = "en"
+    language: Language = "en"
     split: Literal["train", "validation", "test"] | None = None
 
 

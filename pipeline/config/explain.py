@@ -22,8 +22,11 @@ def explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
     """
     found = [(as_written([str(part) for part in e["loc"]], raw), e) for e in error.errors(include_url=False)]
     wrong: dict[str, list[ErrorDetails]] = {}
+    unread = {tuple(at[:-1]) for at, e in found if e["type"] == "extra_forbidden" and _means_catalogue(at)}
     for location, problem in found:
         key = ".".join(location)
+        if problem["type"] == "missing" and tuple(location[:-1]) in unread:
+            continue  # the catalogue would have given it
         if problem["type"] == "extra_forbidden":
             yield _unknown_key(location, raw)
         elif problem["type"] == "missing" and location and location[-1].isdigit():
@@ -102,8 +105,17 @@ def _is_type(part: str) -> bool:
     return part in ("str", "int", "float", "bool", "constrained-int") or ("[" in part and part != "[key]")
 
 
+def _means_catalogue(location: list[str]) -> bool:
+    """Whether the key is a mistyped `catalogue` of an encoder."""
+    *parents, word = location
+    return parents[:1] == ["encoders"] and "`catalogue`" in suggestion(word, [*EncoderSpec.model_fields, "catalogue"])
+
+
 def _unknown_key(location: list[str], raw: dict[str, Any]) -> str:
     *parents, word = location
+    if parents == ["stores"] and isinstance(_value_at(parents, raw).get(word), dict):
+        groups = "pairs (of data sets), scenes or prompts"
+        return f"`stores.{word}` stands under no group; write `stores.pairs.{word}`. The groups are {groups}."
     key, where = ".".join(location), ".".join(parents)
     annotation = _annotation_at(parents, raw)
     entry = _value_at(parents, raw)

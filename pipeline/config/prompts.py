@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Name, Section
+from pipeline.config.base import Language, Name, Section
 from pipeline.config.selection import ClassificationSet, Label
 
 NamedTemplates = Literal["openai-80", "openai-7", "own", "descriptions"]
@@ -16,7 +16,7 @@ class Translation(Section):
 
     dataset: Name
     label: Label
-    language: Annotated[str, Field(min_length=1)]
+    language: Language
     names: Annotated[dict[str, Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -4,19 +4,23 @@ Its file maps a language in capitals to two lists, numbers of classes and their 
 thousand classes. Numbers are those of ImageNet, which are those of CLIP_benchmark's `imagenet1k` and of sorted folders.
 """
 
+import logging
 import operator
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.datasets.cells import text_of
+from pipeline.datasets.cells import is_null, text_of
 from pipeline.datasets.plain_files import MAX_LIST
 from pipeline.datasets.raw_files import read_json
 from pipeline.datasets.samples import Caption
 from pipeline.errors import ConfigError, DataError, SourceError
+from pipeline.languages import among
+
+log = logging.getLogger(__name__)
 
 
 def names_in_languages(path: Path, languages: Sequence[str], classes: int) -> list[list[Caption]]:
-    """For each of the `classes` its names, as captions.
+    """For each of the `classes` its names, as captions. Names that are null are left out, with a warning of how many.
 
     Args:
         languages: ISO codes; all available ones if empty. English is skipped: the data set has its own names.
@@ -29,10 +33,11 @@ def names_in_languages(path: Path, languages: Sequence[str], classes: int) -> li
     if not isinstance(content, dict):
         raise SourceError(f"{path}: expected a mapping of languages, found a {type(content).__name__}.")
     by_language = {str(code).lower(): entry for code, entry in content.items()}
-    if unknown := [code for code in languages if code.lower() not in by_language]:
+    meant = {code: among(code, by_language) for code in languages}
+    if unknown := [code for code, found in meant.items() if found is None]:
         raise ConfigError(f"`languages` names {unknown}, which {path} lacks; it has: {', '.join(sorted(by_language))}.")
     names: list[list[Caption]] = [[] for _ in range(classes)]
-    for code in [code.lower() for code in languages] or sorted(by_language):
+    for code in [code for code in meant.values() if code] or sorted(by_language):
         if code == "en":
             continue
         try:
@@ -40,9 +45,12 @@ def names_in_languages(path: Path, languages: Sequence[str], classes: int) -> li
             pairs = [
                 (operator.index(number), text_of(word, f"the name of class {number}"))
                 for number, word in zip(numbers, words, strict=True)
+                if not is_null(word)
             ]
         except (TypeError, ValueError, DataError) as error:
             raise SourceError(f"{path}: {code} should have a list of numbers and one of names: {error}.") from error
+        if len(pairs) < len(words):
+            log.warning("%s: %d names of classes in %s are null and left out", path, len(words) - len(pairs), code)
         for number, word in pairs:
             if not 0 <= number < classes:
                 raise SourceError(f"{path}: {code} names class {number}, but the data set has 0 to {classes - 1}.")

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.config import CaptionFileSource
 from pipeline.datasets.cells import captions_of, text_of
+from pipeline.datasets.json_names import Repeated, repeated_in
 from pipeline.datasets.lines import EndlessLine, LongLine, PlainLines
 from pipeline.datasets.nearest import first_there
 from pipeline.datasets.plain_files import Inside
@@ -39,7 +40,10 @@ def caption_files(spec: CaptionFileSource) -> Source:
     files = matching(spec.annotations, spec.links, refused)
     about = {"annotations": [str(file) for file in files], "images": str(folder), "packages": {}}
     samples = chain(refused, _samples(files, folder, spec.split))
-    return Source(shown(spec.annotations), samples, about, inside=Inside(folder, links=spec.links))
+    inside = Inside(folder, links=spec.links)
+    return Source(
+        shown(spec.annotations), samples, about, inside=inside, unit="lines, or images and annotations of JSON,"
+    )
 
 
 def _samples(files: list[Path], folder: Path, split: str | None) -> Iterator[Sample | Failure]:
@@ -47,7 +51,9 @@ def _samples(files: list[Path], folder: Path, split: str | None) -> Iterator[Sam
         if file.suffix.lower() != ".json":
             yield from _lines(file, folder, split)
             continue
-        content = read_json(file)
+        content = read_json(file, entries=True)
+        if isinstance(content, Repeated):
+            raise SourceError(f"{file}: {repeated_in(content)}; keep one each.")
         if not isinstance(content, dict) or not isinstance(content.get("images"), list):
             raise SourceError(
                 f"{file}: expected Karpathy's or COCO's JSON, with a list of `images`{fields_in(content)}."
@@ -61,6 +67,9 @@ def _samples(files: list[Path], folder: Path, split: str | None) -> Iterator[Sam
 def _karpathy(content: Mapping[str, Any], file: Path, folder: Path, split: str | None) -> Iterator[Sample | Failure]:
     for number, image in enumerate(content["images"]):
         place = f"{file.name}, image {number}"
+        if reason := repeated_in(image):
+            yield Failure(place, reason)
+            continue
         try:
             name = text_of(image["filename"], "filename")
             inside, written = (text_of(image.get(field) or "", field) for field in ("filepath", "split"))
@@ -84,6 +93,9 @@ def _karpathy(content: Mapping[str, Any], file: Path, folder: Path, split: str |
 def _official(content: Mapping[str, Any], file: Path, folder: Path, split: str | None) -> Iterator[Sample | Failure]:
     captions: dict[Any, list[Caption]] = defaultdict(list)
     for number, entry in enumerate(content["annotations"]):
+        if reason := repeated_in(entry):
+            yield Failure(f"{file.name}, annotation {number}", reason)
+            continue
         try:
             captions[entry["image_id"]].append(Caption(text_of(entry["caption"], "caption")))
         except (KeyError, TypeError) as error:
@@ -97,6 +109,9 @@ def _official(content: Mapping[str, Any], file: Path, folder: Path, split: str |
     seen = set()
     for number, image in enumerate(content["images"]):
         place = f"{file.name}, image {number}"
+        if reason := repeated_in(image):
+            yield Failure(place, reason)
+            continue
         try:
             identity, name = image["id"], text_of(image["file_name"], "file_name")
             again = identity in seen
@@ -111,9 +126,11 @@ def _official(content: Mapping[str, Any], file: Path, folder: Path, split: str |
         seen.add(identity)
         inside = _COCO_NAME.search(name) or named
         path = first_there(folder / name, *([folder / inside[0] / name] if inside else []))
-        yield Sample(name, Picture(path), captions.pop(identity, []), (), file_split, place=f"{place}: {name}")
-    for identity in captions:
-        yield Failure(f"{file.name}, image id {identity}", "captions of an image that is not listed")
+        texts = captions.pop(identity, [])
+        units = 1 + len(texts)
+        yield Sample(name, Picture(path), texts, (), file_split, place=f"{place}: {name}", units=units)
+    for identity, texts in captions.items():
+        yield Failure(f"{file.name}, image id {identity}", "captions of an image that is not listed", len(texts))
 
 
 def _lines(file: Path, folder: Path, split: str | None) -> Iterator[Sample | Failure]:
@@ -126,7 +143,8 @@ def _lines(file: Path, folder: Path, split: str | None) -> Iterator[Sample | Fai
                 continue
             entries = list(group)
             captions = [Caption(caption) for _, caption, _ in entries]
-            yield Sample(name, Picture(folder / name), captions, (), split, place=f"{entries[0][2]}: {name}")
+            place, units = f"{entries[0][2]}: {name}", len(entries)
+            yield Sample(name, Picture(folder / name), captions, (), split, place=place, units=units)
 
 
 def _parsed(lines: PlainLines, form: re.Pattern[str], where: str) -> Iterator[tuple[str | None, str, str]]:

@@ -1,7 +1,7 @@
 """Reads, identifies and decodes pictures, once each, with a thread per core, a block of samples ahead of the index."""
 
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.datasets.decode import check_image
 from pipeline.datasets.known import Checked, KnownImages
-from pipeline.datasets.nearest import Missing, same_file
+from pipeline.datasets.nearest import Missing, may_be_another, rewritten, same_file
 from pipeline.datasets.plain_files import Inside
 from pipeline.datasets.samples import Failure, Picture, Sample
 from pipeline.datasets.tables import image_id
@@ -45,32 +45,38 @@ class _Block:
 
 
 def checked(
-    items: Iterable[Item], known: KnownImages, whole: bool, inside: Inside | None = None
+    items: Iterable[Item],
+    known: KnownImages,
+    whole: bool,
+    inside: Inside | None = None,
+    others: Counter[str] | None = None,
 ) -> Iterator[tuple[Item, Result | None]]:
     """Each item in order, with the result for its picture; None for a failure.
 
     Args:
         whole: decode pictures completely; else read only their headers.
         inside: what pictures with a path may not lead out of.
+        others: counts paths that are read otherwise than they are written, see `rewritten`.
     """
+    others = Counter() if others is None else others
     workers = os.cpu_count() or 1
     before = _Block()
     with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
-        for block in _blocks(items, known, inside):
+        for block in _blocks(items, known, inside, others):
             _begin(block, pool, workers, whole)
             yield from _end(before, known)
             before = block
         yield from _end(before, known)
 
 
-def _blocks(items: Iterable[Item], known: KnownImages, inside: Inside | None) -> Iterator[_Block]:
+def _blocks(items: Iterable[Item], known: KnownImages, inside: Inside | None, others: Counter[str]) -> Iterator[_Block]:
     """Items in blocks; pictures without a cached result have been read."""
     recent: OrderedDict[_Place, _Slot] = OrderedDict()
     block, held, missing = _Block(), 0, Missing()
     for item in items:
         slot = _Slot()
         if isinstance(item, Sample):
-            item = _existing(item)
+            item = _existing(item, inside, others)
             place = None if item.picture.path is None else (item.picture.path, item.picture.offset, item.picture.length)
             if place is not None and place in recent:
                 slot = recent[place]
@@ -87,13 +93,18 @@ def _blocks(items: Iterable[Item], known: KnownImages, inside: Inside | None) ->
     yield block
 
 
-def _existing(item: Sample) -> Sample:
-    """The sample with the path that exists, where it is written in another Unicode form."""
+def _existing(item: Sample, inside: Inside | None, others: Counter[str]) -> Sample:
+    """The sample with the path that exists, where it is written in another Unicode form or for another system."""
     path = item.picture.path
-    if path is None or item.picture.fetch is not None or str(path).isascii() or os.path.lexists(path):
+    if path is None or item.picture.fetch is not None or not may_be_another(path):
         return item
     try:
+        if os.path.lexists(path):
+            return item
         there = same_file(path)
+        if there is None and (found := rewritten(path)) and not (inside and inside.wrong_with(found[0])):
+            there = found[0]
+            others[f"paths: {found[1]}"] += 1
     except (OSError, ValueError):
         return item
     return item if there is None else replace(item, picture=replace(item.picture, path=there))

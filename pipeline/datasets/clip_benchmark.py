@@ -5,6 +5,7 @@ The layout is that of its `build_wds_dataset` (PyPI clip-benchmark 1.6): `nshard
 `.txt` with one caption per line, for retrieval.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,9 @@ def clip_benchmark(spec: ClipBenchmarkSource) -> Source:
     written = read_text(folder / "zeroshot_classification_templates.txt", "", inside)
     templates = [line.replace(_PLACEHOLDER, "{}") for line in numbered_lines(written) if line]
     about = {"path": str(folder), "kind": kind, "classnames": names, "templates": templates, "packages": {}}
-    return Source(str(folder), _samples(archives, classes, inside), about)
+    left_out: Counter[str] = Counter()
+    samples = _samples(archives, classes, inside, left_out)
+    return Source(str(folder), samples, about, left_out, unit="members of tars")
 
 
 def named_classes(names: Sequence[str]) -> list[Class]:
@@ -61,12 +64,12 @@ def named_classes(names: Sequence[str]) -> list[Class]:
 
 
 def _samples(
-    archives: Sequence[tuple[str, Path]], classes: Sequence[Class], inside: Inside
+    archives: Sequence[tuple[str, Path]], classes: Sequence[Class], inside: Inside, left_out: Counter[str]
 ) -> Iterator[Sample | Failure]:
     for split, archive in archives:
         if reason := inside.wrong_with(archive):
             raise SourceError(f"{archive} is not read: {reason}.")
-        for sample in tar_samples(archive):
+        for sample in tar_samples(archive, left_out):
             if isinstance(sample, Failure):
                 yield replace(sample, key=f"{split}/{sample.key}")
             else:
@@ -76,9 +79,10 @@ def _samples(
 def _sample(sample: TarSample, place: str, split: str, classes: Sequence[Class]) -> Sample | Failure:
     try:
         labels, captions = _labels_and_captions(sample, classes)
-        return Sample(sample.key, sample.picture(), captions, labels, split_named(split), sample.problems, place)
+        picture = sample.picture()
     except DataError as error:
-        return Failure(place, str(error))
+        return Failure(place, str(error), sample.files)
+    return Sample(sample.key, picture, captions, labels, split_named(split), sample.problems, place, units=sample.files)
 
 
 def _labels_and_captions(sample: TarSample, classes: Sequence[Class]) -> tuple[Sequence[Label], Sequence[Caption]]:

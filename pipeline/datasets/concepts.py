@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pipeline.datasets.words import ARTICLES
 
@@ -14,6 +14,7 @@ _ABBREVIATION = re.compile(  # with a full stop that ends no sentence: initials,
     r"(?:(?<=[\s.(-])|^)([^\W\d_]|ste?|dr|mrs?|ms|mt|ft|jr|sr|prof|rev|sgt|capt|lt|vs|cf|spp?|ssp|subsp|var)\.(?=\s)",
     re.IGNORECASE,
 )
+_TOLD_APART = 1 << 20  # names of a table
 _EDGES = " \t'‘’.,;:!?…–—-"
 
 
@@ -52,8 +53,40 @@ def concept_key(name: str) -> str:
 
     The whole name counts, unlike in a caption: "E. coli" and "E. faecalis", or "crane (bird)" and "crane", are two.
     """
+    return _folded(_cased(name))
+
+
+def _cased(name: str) -> str:
     text = _QUOTE.sub("", unicodedata.normalize("NFC", name))
-    return _folded(_without_article(text) or name.strip())
+    return _without_article(text) or name.strip()
+
+
+class CasedConcepts:
+    """Concept keys of a table in which letter case tells concepts apart: "Cardigan", the dog, and "cardigan".
+
+    A name has the key that data sets share; where others of the table differ from it in letter case alone, each is
+    taken as it is written, as in `class_concepts`. Behind an article, capitals are those of a sentence: "A Cat" is cat.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        written: dict[str, str] = {}
+        self._several: set[str] = set()
+        for name in names:
+            cased, key = _cased_and_key(name)
+            if cased != written.get(key, cased):
+                self._several.add(key)
+            elif len(written) < _TOLD_APART:
+                written[key] = cased
+
+    def key(self, name: str) -> str:
+        """The concept key of a name."""
+        cased, key = _cased_and_key(name)
+        return cased if key in self._several else key
+
+
+def _cased_and_key(name: str) -> tuple[str, str]:
+    cased, key = _cased(name), concept_key(name)
+    return (key if name.strip(_EDGES).partition(" ")[0].lower() in ARTICLES else cased), key
 
 
 def _folded(name: str) -> str:

@@ -1,10 +1,11 @@
 """From the bytes of an image to RGB pixels; imports neither torch nor transformers, so decoding workers start fast."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from pipeline.datasets.grey import DEEP, eight_bits
@@ -159,6 +160,10 @@ class ImageTable:
         row: dict[str, Any] = self._table.slice(position, 1).to_pylist()[0]
         return row
 
+    def rows(self, positions: Sequence[int]) -> pa.Table:
+        """The rows of some images, in that order."""
+        return self._table.take(pa.array(positions, pa.int64()))
+
     def load(self, position: int) -> Image.Image:
         """Image number `position` as RGB; a window is its box of the parent, resized to its own size.
 
@@ -166,14 +171,18 @@ class ImageTable:
             DataError: it cannot be read or decoded, a raw file is no longer what was indexed, or the box reaches beyond
                 the parent.
         """
-        row = self.row(position)
-        content = read_bytes(row, self._folder)
-        indexed = row["parent_id"] or row["image_id"]  # for a window, the picture it is cut from
-        if Path(row["path"]).is_absolute() and image_id(content) != indexed:
-            doubt(work_folder(), Path(row["path"]), int(row["offset"]), int(row["length"]))
-            raise DataError(f"{row['path']} has changed since it was indexed; run: dvc repro")
-        picture = decode_rgb(content)
-        return picture if row["parent_id"] is None else _window(picture, row)
+        return load_row(self.row(position), self._folder)
+
+
+def load_row(row: Mapping[str, Any], index_folder: Path) -> Image.Image:
+    """The image of one row of images.parquet (all columns that `ImageTable` reads); errors as `ImageTable.load`."""
+    content = read_bytes(row, index_folder)
+    indexed = row["parent_id"] or row["image_id"]  # for a window, the picture it is cut from
+    if Path(row["path"]).is_absolute() and image_id(content) != indexed:
+        doubt(work_folder(), Path(row["path"]), int(row["offset"]), int(row["length"]))
+        raise DataError(f"{row['path']} has changed since it was indexed; run: dvc repro")
+    picture = decode_rgb(content)
+    return picture if row["parent_id"] is None else _window(picture, row)
 
 
 def _window(parent: Image.Image, row: Mapping[str, Any]) -> Image.Image:

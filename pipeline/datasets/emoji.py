@@ -4,14 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from pipeline.config import EmojiSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.concepts import concept_key
 from pipeline.datasets.emoji_packages import EmojiPackages
 from pipeline.datasets.pictures import render_all
 from pipeline.errors import ConfigError, SourceError
+from pipeline.progress import tqdm
 
 
 def index_emoji(spec: EmojiSource, builder: IndexBuilder, downloads: Path) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from itertools import islice
 
-from tqdm import tqdm
-
 from pipeline.config import RawSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.check import Item, Result, checked
@@ -12,6 +10,7 @@ from pipeline.datasets.samples import Caption, Failure, Sample, Source, wrong_wi
 from pipeline.datasets.tally import Tally
 from pipeline.errors import SourceError
 from pipeline.languages import language_code
+from pipeline.progress import tqdm
 from pipeline.terminal import shown
 
 MAX_CHARACTERS = 100_000  # of a caption; anything longer is a whole file by mistake
@@ -32,27 +31,30 @@ def feed(source: Source, builder: IndexBuilder, limits: RawSource, known: KnownI
     Raises:
         SourceError: more samples failed than the limits allow, or none is good; the first reasons are named.
     """
-    tally, where, failed = Tally(left_out=source.left_out), source.where, 0
+    tally, where, failed = Tally(left_out=source.left_out, unit=source.unit), source.where, 0
+    samples = 0
     wanted = map(_named, islice(source.samples, limits.limit or None))
-    results = checked(wanted, known, limits.check == "decode", source.inside)
+    results = checked(wanted, known, limits.check == "decode", source.inside, tally.rewritten)
     for item, result in tqdm(results, desc=shown(where), unit="row", mininterval=1):
-        tally.read += 1
+        samples += 1
+        tally.read += item.units
         reason = _recorded(item, builder) if isinstance(item, Failure) else _fed(item, result, builder)
         if reason is None:
-            tally.used += 1
+            tally.used += item.units
             continue
-        tally.fail(reason)
+        tally.fail(reason, item.units)
         failed += 1
-        if failed > limits.max_failure_rate * max(tally.read, EARLY):
-            _stop(where, failed, f"{tally.read} samples so far", limits, builder)
+        if failed > limits.max_failure_rate * max(samples, EARLY):
+            _stop(where, failed, f"{samples} samples so far", limits, builder)
     if not tally.used:
         raise SourceError(
-            f"{where}: none of {tally.read} samples could be indexed."
+            f"{where}: none of {samples} samples could be indexed."
             + (f" First reasons: {builder.first_failures()}." if failed else "")
+            + _where_paths_start(limits, builder)
             + _others(tally)
         )
-    if failed > limits.max_failure_rate * max(tally.read, SMALL):
-        _stop(where, failed, f"{tally.read} samples", limits, builder)
+    if failed > limits.max_failure_rate * max(samples, SMALL):
+        _stop(where, failed, f"{samples} samples", limits, builder)
     return tally
 
 
@@ -72,15 +74,23 @@ def _named(item: Item) -> Item:
     if isinstance(item, Failure):
         return item
     reason = wrong_with_sample(item)
-    return item if reason is None else Failure(item.place or item.key, reason)
+    return item if reason is None else Failure(item.place or item.key, reason, item.units)
 
 
 def _stop(where: str, failed: int, of: str, limits: RawSource, builder: IndexBuilder) -> None:
     raise SourceError(
         f"{where}: {failed} of {of} cannot be indexed, more than max_failure_rate = {limits.max_failure_rate:g} of "
         f"this data set allows. First reasons: {builder.first_failures(5)}. Fix the source, or raise max_failure_rate "
-        "in params.yaml."
+        f"in params.yaml.{_where_paths_start(limits, builder)}"
     )
+
+
+def _where_paths_start(limits: RawSource, builder: IndexBuilder) -> str:
+    """A hint for tables whose pictures lie in another folder."""
+    unset = "images" in type(limits).model_fields and getattr(limits, "images", None) is None
+    if not unset or "no such file" not in builder.first_failures(5):
+        return ""
+    return " Relative paths start at the folder of the table; name another one in `images` of this data set."
 
 
 def _fed(sample: Sample, result: Result | None, builder: IndexBuilder) -> str | None:

@@ -25,6 +25,12 @@ def hub(spec: HubSource) -> Source:
     except ImportError as error:
         raise SourceError("source hub needs a package that is not installed: pip install datasets") from error
     local = located(spec.path)
+    if any((local / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        raise SourceError(
+            f"{local} is what `save_to_disk` of the package datasets writes, which it does not stream. Write it as "
+            f"Parquet and use source table: load_from_disk({str(local)!r}).to_parquet('data.parquet'), of a "
+            "DatasetDict split by split."
+        )
     path, inside = spec.path, None
     if exists(local):
         path, inside = str(local), Inside(local, links=spec.links)
@@ -43,7 +49,7 @@ def hub(spec: HubSource) -> Source:
         parts.append((split, _undecoded(part)))
     about: dict[str, Any] = {"path": path, "name": spec.name, "revision": spec.revision, "packages": {}}
     samples = _samples(parts, spec)
-    return Source(path, samples if inside else map(_in_the_row, samples), about, inside=inside)
+    return Source(path, samples if inside else map(_in_the_row, samples), about, inside=inside, unit="rows")
 
 
 def _in_the_row(item: Sample | Failure) -> Sample | Failure:

@@ -1,7 +1,6 @@
 """Pictures in folders: the folder is the class, or captions are beside each picture."""
 
 import contextlib
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from pipeline.config import ImageFolderSource
 from pipeline.datasets.babel import names_in_languages
 from pipeline.datasets.cells import lines_of
 from pipeline.datasets.clip_benchmark import Class, named_classes
+from pipeline.datasets.json_names import distinct
 from pipeline.datasets.nearest import same_file
 from pipeline.datasets.plain_files import MAX_TEXT, Inside, is_folder
 from pipeline.datasets.raw_files import is_picture, located, read_text
@@ -93,7 +93,7 @@ def _names(path: Path) -> dict[str, str]:
     text = read_text(path)
     if path.suffix.lower() == ".json":
         try:
-            content = json.loads(text)
+            content = distinct(text)
         except (ValueError, RecursionError) as error:
             raise SourceError(f"{path} is not valid JSON: {error}") from error
         if not isinstance(content, dict):

@@ -20,6 +20,7 @@ from pipeline.datasets.walk import hidden
 from pipeline.errors import DataError, SourceError
 
 _DESCRIPTIONS = "docci_descriptions.jsonlines"
+_UNITS = {"dci": "files of annotations", "docci": "rows", "urban1k": "files"}
 
 
 def long_captions(spec: LongCaptionSource) -> Source:
@@ -35,7 +36,7 @@ def long_captions(spec: LongCaptionSource) -> Source:
     inside = Inside(root, links=spec.links)
     samples = {"dci": _dci, "docci": _docci, "urban1k": _urban1k}[spec.source](inside, root, spec.roles, left_out)
     about = {"path": str(root), "roles": list(spec.roles), "packages": {}}
-    return Source(str(root), samples, about, left_out, inside)
+    return Source(str(root), samples, about, left_out, inside, _UNITS[spec.source])
 
 
 def _dci(inside: Inside, root: Path, roles: Sequence[str], left_out: Counter[str]) -> Iterator[Sample | Failure]:
@@ -87,8 +88,11 @@ def _urban1k(inside: Inside, root: Path, roles: Sequence[str], left_out: Counter
     inner = root / "Urban1k"
     folder = inner if inner.is_dir() else root
     _require(folder / "caption", folder / "image")
-    pictures = {path.stem: path for path in pictures_in(folder / "image", left_out)}
-    texts = {path.stem: path for path in _ending(folder / "caption", ".txt", left_out)}
+    found = pictures_in(folder / "image", left_out)
+    written = _ending(folder / "caption", ".txt", left_out)
+    pictures, texts = ({path.stem: path for path in reversed(paths)} for paths in (found, written))
+    if again := len(found) + len(written) - len(pictures) - len(texts):
+        left_out["another file of the same name and another ending"] += again
     for stem in sorted(pictures.keys() | texts.keys(), key=_natural):
         if stem not in pictures or stem not in texts:
             yield Failure(stem, "a caption without a picture" if stem in texts else "a picture without a caption")
@@ -96,9 +100,9 @@ def _urban1k(inside: Inside, root: Path, roles: Sequence[str], left_out: Counter
         try:
             captions = _in_roles(read_text(texts[stem], inside=inside, limit=MAX_TEXT), roles)
         except SourceError as error:
-            yield Failure(stem, str(error))
+            yield Failure(stem, str(error), 2)
             continue
-        yield Sample(stem, Picture(pictures[stem]), captions, (), "test")
+        yield Sample(stem, Picture(pictures[stem]), captions, (), "test", units=2)
 
 
 def _ending(folder: Path, ending: str, left_out: Counter[str]) -> list[Path]:

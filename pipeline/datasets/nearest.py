@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote
 
+BACKSLASHES, ADDRESS = "backslashes are no separators here", "written as in an address"
+_SIGNS = ("\\", "%", "file:/")
 _NEAR = 0.8  # of difflib's ratio; below it a name is not like another
 _EXPLAINED = 100  # of an index; the others are of the same kind as a rule
 _COMPARED = 20_000  # names of a folder that are compared one by one
@@ -26,6 +28,23 @@ def same_file(path: Path) -> Path | None:
             return None
         found /= name
     return found if found.is_file() else None
+
+
+def may_be_another(path: Path) -> bool:
+    """Whether `same_file` or `rewritten` could find the file of a path that does not exist, told without the disk."""
+    return not str(path).isascii() or any(sign in str(path) for sign in _SIGNS)
+
+
+def rewritten(path: Path) -> tuple[Path, str] | None:
+    """The one file that a path means which is written for another system or as an address, and what sets it apart.
+
+    Backslashes, `%20` and `file://` are read so where the path as it is written does not exist. None if no reading
+    exists, or several do.
+    """
+    if not any(sign in str(path) for sign in _SIGNS):
+        return None
+    there = {other: how for other, how in reversed(_rewritten(path)) if other != path and other.is_file()}
+    return next(iter(there.items())) if len(there) == 1 else None
 
 
 def first_there(*paths: Path) -> Path:
@@ -76,12 +95,14 @@ def _hint(path: Path) -> str:
 def _rewritten(path: Path) -> list[tuple[Path, str]]:
     """Paths that may have been meant, and what sets them apart."""
     written = str(path)
+    slashes = written.replace("\\", "/")
     found = [
-        (Path(written.replace("\\", "/")), "backslashes are no separators here"),
-        (Path(unquote(written)), "written as in an address"),
+        (Path(slashes), BACKSLASHES),
+        (Path(unquote(written)), ADDRESS),
+        (Path(unquote(slashes)), f"{BACKSLASHES}, {ADDRESS}"),
     ]
-    if "file:/" in written:
-        bare = "/" + written.rpartition("file:")[2].lstrip("/")
+    if "file:/" in slashes:
+        bare = "/" + slashes.rpartition("file:")[2].lstrip("/")
         found += [(Path(bare), "without file://"), (Path(unquote(bare)), "without file://")]
     return found
 

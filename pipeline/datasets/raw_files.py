@@ -1,19 +1,20 @@
 """Raw files as params.yaml names them: paths, globs and braces, and a listing that shows whether any has changed."""
 
 import contextlib
+import fnmatch
 import glob
-import json
 import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import xxhash
 
 from pipeline.config import DatasetSpec, HubSource
+from pipeline.datasets.json_names import distinct, parsed
 from pipeline.datasets.plain_files import MAX_JSON, MAX_LIST, Inside, Links, exists, is_file, is_folder, read_unpacked
 from pipeline.datasets.samples import Failure, readable
 from pipeline.datasets.tar_samples import PICTURES
@@ -95,12 +96,35 @@ def _globbed(pattern: str, links: Links) -> list[tuple[Path, str | None]]:
     there, rest = _parted(pattern)
     if not files and glob.has_magic(rest):
         inside = Inside(there, links=links)
-        names = sorted(glob.glob(f"{glob.escape(str(there))}/{rest}", recursive=True))  # noqa: PTH207
+        patterns = rest.split("/")
+        if "**" in patterns:
+            return _found_below(there, patterns, inside) or _no_file(path)
+        names = sorted(glob.glob(f"{glob.escape(str(there))}/{rest}"))  # noqa: PTH207
         files = [(Path(name), inside.wrong_with(name)) for name in names if is_file(name)]
-    if not files:
-        hint = f" It is a folder; write a pattern, such as {path}/*.tar" if path.is_dir() else ""
-        raise SourceError(f"No file matches {str(path)!r}.{hint} See this data set in params.yaml.")
-    return files
+    return files or _no_file(path)
+
+
+def _no_file(path: Path) -> NoReturn:
+    hint = f" It is a folder; write a pattern, such as {path}/*.tar" if is_folder(path) else ""
+    raise SourceError(f"No file matches {str(path)!r}.{hint} See this data set in params.yaml.")
+
+
+def _found_below(folder: Path, patterns: Sequence[str], inside: Inside) -> list[tuple[Path, str | None]]:
+    """As `_globbed`, for patterns with `**`; unlike `glob` it neither follows links out nor in circles."""
+    refused: list[tuple[Path, str | None]] = []
+    entries = walk(folder, inside, refuse=lambda path, reason: refused.append((Path(path), reason)))
+    paths = [Path(entry.path) for entry in entries]
+    matched = sorted(str(path) for path in paths if _matches(path.relative_to(folder).parts, patterns))
+    return [(Path(name), inside.wrong_with(name)) for name in matched if is_file(name)] + refused
+
+
+def _matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether the parts of a path are as patterns say; `**` stands for any number of them."""
+    if not patterns:
+        return not parts
+    if patterns[0] == "**":
+        return any(_matches(parts[start:], patterns[1:]) for start in range(len(parts) + 1)) or len(patterns) == 1
+    return bool(parts) and fnmatch.fnmatchcase(parts[0], patterns[0]) and _matches(parts[1:], patterns[1:])
 
 
 def read_text(path: Path, default: str | None = None, inside: Inside | None = None, limit: int = MAX_LIST) -> str:
@@ -129,14 +153,18 @@ def read_text(path: Path, default: str | None = None, inside: Inside | None = No
         raise SourceError(f"{path} cannot be read: the memory does not suffice") from error
 
 
-def read_json(path: Path, inside: Inside | None = None, limit: int = MAX_JSON) -> Any:
+def read_json(path: Path, inside: Inside | None = None, limit: int = MAX_JSON, entries: bool = False) -> Any:
     """A file as JSON; arguments as of `read_text`.
 
+    Args:
+        entries: names that stand several times in an object are left to the caller, see `repeated_in`.
+
     Raises:
-        SourceError: it cannot be read, is too large, or is not valid JSON.
+        SourceError: it cannot be read, is too large, is not valid JSON, or names something twice.
     """
     try:
-        return json.loads(read_text(path, inside=inside, limit=limit))
+        text = read_text(path, inside=inside, limit=limit)
+        return parsed(text)[0] if entries else distinct(text)
     except (ValueError, RecursionError) as error:  # also a number of more than 4300 digits
         raise SourceError(f"{path} is not valid JSON: {error}") from error
     except MemoryError as error:

@@ -83,6 +83,7 @@ class Sample:
         problems: defects despite which it can be used; each is listed among the failures.
         place: where it comes from, for the failures; empty if the key tells.
         lacks: why it has neither caption nor label, and what is there instead; for the failures.
+        units: how many of its source's `unit` it is made of.
     """
 
     key: str
@@ -93,6 +94,7 @@ class Sample:
     problems: Sequence[str] = ()
     place: str = ""
     lacks: str = ""
+    units: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Failure:
 
     key: str
     reason: str
+    units: int = 1
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Source:
     """A data set as it is read: where it is, its samples, in an order that appending keeps, and its about.json.
 
     `samples` can be iterated once; meanwhile `left_out` counts what lies beside them, by reason. The paths of pictures
-    may not lead out of `inside`.
+    may not lead out of `inside`. `unit` is what both count: files, rows, members of tars.
     """
 
     where: str
@@ -116,6 +119,7 @@ class Source:
     about: dict[str, Any] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     inside: Inside | None = None
+    unit: str = "files"
 
 
 def readable(text: str) -> str:

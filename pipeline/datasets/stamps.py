@@ -6,14 +6,13 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tqdm import tqdm
-
 from pipeline.config import StampsSource
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.concepts import caption_key, concept_name
 from pipeline.datasets.packages import STAMPS, Unavailable, deb_members, fetch
 from pipeline.datasets.pictures import Drawing, render_all
 from pipeline.errors import ConfigError, SourceError
+from pipeline.progress import tqdm
 
 log = logging.getLogger(__name__)
 

@@ -1,13 +1,14 @@
 """Your own tables: a row is a picture, by path or by bytes, with its captions and labels in the other columns."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Columns, FolderSource, TableSource
 from pipeline.datasets.cells import captions_of, is_null, label_of, labels_of, picture_in_base64, shortened
-from pipeline.datasets.concepts import concept_key
+from pipeline.datasets.concepts import CasedConcepts, concept_key
 from pipeline.datasets.plain_files import Inside
 from pipeline.datasets.raw_files import located, matching, shown
 from pipeline.datasets.samples import (
@@ -42,6 +43,8 @@ def folder_with_table(spec: FolderSource) -> Source:
     folder = located(spec.path)
     path = folder / spec.captions
     expected = f"file,caption and optionally {','.join(_FOLDER_COLUMNS[2:])}"
+    if not folder.is_dir():
+        raise SourceError(f"No folder at {folder}. See `path` of this data set in params.yaml.")
     if not path.is_file():
         raise SourceError(
             f"No caption table at {path}. It is a CSV with the columns {expected}; see `path` and `captions` of this "
@@ -57,7 +60,7 @@ def folder_with_table(spec: FolderSource) -> Source:
     require_columns(str(path), header, columns)
     reader = _Reader(folder, columns, "en", None)
     about = {"path": str(folder), "captions": spec.captions, "packages": {}}
-    return Source(str(path), reader.samples([path]), about, inside=inside)
+    return Source(str(path), reader.samples([path]), about, inside=inside, unit="rows")
 
 
 def table(spec: TableSource) -> Source:
@@ -74,7 +77,7 @@ def table(spec: TableSource) -> Source:
     reader = _Reader(root, spec.columns, spec.language, spec.split)
     inside = Inside(*([root] if root else (file.parent for file in files)), links=spec.links, elsewhere=True)
     samples = chain(refused, reader.samples(files))
-    return Source(shown(spec.path), samples, {"tables": len(files), "packages": {}}, inside=inside)
+    return Source(shown(spec.path), samples, {"tables": len(files), "packages": {}}, inside=inside, unit="rows")
 
 
 def named_columns(columns: Columns) -> dict[str, tuple[str, ...]]:
@@ -108,6 +111,7 @@ class _Reader:
 
     def samples(self, files: Sequence[Path]) -> Iterator[Sample | Failure]:
         wanted = list(dict.fromkeys(name for names in self._columns.values() for name in names))
+        concept = CasedConcepts(self._concepts(files)).key
         for file in files:
             prefix = f"{file.name}, " if len(files) > 1 else ""
             try:
@@ -117,10 +121,24 @@ class _Reader:
                         yield Failure(place, row.reason)
                     else:
                         yield sample_of(
-                            row.values, self._columns, place, self._root or file.parent, self._language, self._split
+                            row.values,
+                            self._columns,
+                            place,
+                            self._root or file.parent,
+                            self._language,
+                            self._split,
+                            concept,
                         )
             except SourceError as error:
                 yield Failure(file.name, str(error))
+
+    def _concepts(self, files: Sequence[Path]) -> Iterator[str]:
+        """All concepts that are named, in a pass over the column alone; what is wrong with a row is said later."""
+        for file in files if "concept" in self._columns else ():
+            with suppress(SourceError):
+                for row in rows_of(file, self._columns["concept"]):
+                    with suppress(DataError):
+                        yield from labels_of(row.values.get(self._columns["concept"][0]), "concept")
 
 
 def sample_of(
@@ -130,6 +148,7 @@ def sample_of(
     root: Path,
     language: str,
     split: str | None,
+    concept: Callable[[str], str] = concept_key,
 ) -> Sample | Failure:
     """One row as a sample.
 
@@ -139,6 +158,7 @@ def sample_of(
         place: where the row comes from.
         root: where relative paths start.
         language, split: of rows that do not name their own.
+        concept: the key of a name of a concept.
     """
     cells = {name: values.get(of[0]) for name, of in columns.items()}
     key, written = cells.get("key"), cells["image"]
@@ -155,7 +175,7 @@ def sample_of(
         split_cell, code = (label_of(cells.get(name), name) for name in ("split", "language"))
         if split_cell and split_named(split_cell) is None:
             raise DataError(f"split is {shortened(split_cell)!r}; it may be {', '.join(SPLITS)} or empty")
-        labels = _labels(cells)
+        labels = _labels(cells, concept)
         if problems and not texts and not labels:
             raise DataError("; ".join(problems))
     except DataError as error:
@@ -169,7 +189,7 @@ def sample_of(
     return Sample(shown or place, picture, captions, labels, own_split, problems, place, lacks)
 
 
-def _labels(cells: Mapping[str, Any]) -> list[Label]:
+def _labels(cells: Mapping[str, Any], concept: Callable[[str], str]) -> list[Label]:
     """The labels of a row: one, or several where `concept` or `classname` is a list."""
     concepts, names = (labels_of(cells.get(name), name) for name in ("concept", "classname"))
     category = label_of(cells.get("category"), "category").lower() or None
@@ -180,7 +200,7 @@ def _labels(cells: Mapping[str, Any]) -> list[Label]:
     if not concepts:
         name = names[0] if names else None
         return [Label(None, name, category)] if name or category else []
-    return [Label(concept_key(c), name, category) for c, name in zip(concepts, names or concepts, strict=True)]
+    return [Label(concept(c), name, category) for c, name in zip(concepts, names or concepts, strict=True)]
 
 
 def picture_of(written: Any, root: Path) -> Picture:

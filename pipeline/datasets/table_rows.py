@@ -3,9 +3,7 @@
 import contextlib
 import csv
 import io
-import json
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, BinaryIO, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.datasets.json_names import parsed, repeated_in
 from pipeline.datasets.lines import MAX_LINE, EndlessLine, Lines, LongLine, PlainLines
 from pipeline.datasets.plain_files import open_plain, open_unpacked
 from pipeline.datasets.raw_files import read_json
@@ -213,33 +212,24 @@ def _line_rows(path: Path) -> Iterator[Row]:
 
 def _object(line: bytes, place: str) -> Row:
     try:
-        content = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_distinct)
+        content = parsed(line.decode("utf-8-sig"))[0]
     except UnicodeDecodeError as error:
         return Row(place, {}, f"the line is not valid UTF-8: {error}")
     except (ValueError, RecursionError) as error:
         return Row(place, {}, f"the line is not valid JSON: {error}")
     if not isinstance(content, dict):
         return Row(place, {}, f"expected an object {{...}}, found a {type(content).__name__}")
-    return Row(place, content)
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        names = Counter(name for name, _ in pairs)
-        raise ValueError(f"it has several {[name for name, count in names.items() if count > 1]}")
-    return entries
+    return Row(place, content, repeated_in(content))
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    content = read_json(path)
+    content = read_json(path, entries=True)
     if not isinstance(content, list):
         raise SourceError(f"{path}: expected a list of objects, found a {type(content).__name__}.")
     for number, entry in enumerate(content, start=1):
         good = isinstance(entry, dict)
-        yield Row(
-            f"row {number}", entry if good else {}, None if good else f"expected an object, not {type(entry).__name__}"
-        )
+        reason = repeated_in(entry) if good else f"expected an object, not {type(entry).__name__}"
+        yield Row(f"row {number}", entry if good else {}, reason)
 
 
 def _parquet(path: Path) -> pq.ParquetFile:

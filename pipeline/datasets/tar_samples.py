@@ -18,6 +18,8 @@ PICTURES = (
     *("jpe", "jfif", "jif", "j2k", "jpx", "jpf", "dib", "ppm", "pgm", "pbm", "pnm", "ico", "pcx", "mpo", "apng", "sgi"),
     *("heic", "heif", "jxl"),  # pictures that are not read; they become failures, with the reason
 )
+_APART = "files of this key stand apart in the archive: write them side by side (tar --sort=name)"
+_REMEMBERED = 1 << 20  # keys of an archive
 _NOT_FILES = {
     tarfile.SYMTYPE: "a symbolic link",
     tarfile.LNKTYPE: "a hard link",
@@ -60,7 +62,7 @@ class Member:
             raise DataError(f"text is not valid UTF-8: {error}") from error
 
 
-@dataclass(frozen=True)
+@dataclass
 class TarSample:
     """All files of one key.
 
@@ -68,13 +70,15 @@ class TarSample:
         key: path inside the archive up to the first dot of its last part, as webdataset splits it.
         members: by what follows that dot, in lower case.
         problems: members that were ignored.
-        again: whether files of this key stand elsewhere in the archive, apart from these.
+        again: whether files of this key stood before in the archive, apart from these.
+        files: how many members it is made of, ignored ones included.
     """
 
     key: str
     members: dict[str, Member]
     problems: list[str] = field(default_factory=list)
     again: bool = False
+    files: int = 0
 
     def picture(self) -> Picture:
         """The picture of the sample; of several, the first by `PICTURES`. `key.input.jpg` is one if it is alone.
@@ -92,8 +96,7 @@ class TarSample:
 
     def found(self) -> str:
         """What there is, for messages."""
-        apart = "; files of this key stand apart in the archive: write them side by side (tar --sort=name)"
-        return f"its files are {', '.join(f'.{name}' for name in self.members)}{apart if self.again else ''}"
+        return f"its files are {', '.join(f'.{name}' for name in self.members)}{f'; {_APART}' if self.again else ''}"
 
 
 def tar_samples(archive: Path, left_out: Counter[str] | None = None) -> Iterator[TarSample | Failure]:
@@ -102,6 +105,9 @@ def tar_samples(archive: Path, left_out: Counter[str] | None = None) -> Iterator
     Nothing is extracted. Links, devices and names that lead out of the archive are failures; folders and files
     without an extension are skipped. A truncated archive is a failure after its complete samples. An archive that was
     appended by `cat` is read as well.
+
+    As in the library webdataset, the files of a sample stand side by side. Files of a key that stood before are a
+    sample of their own that says so in `found` and `problems`; a million keys of an archive are remembered for that.
 
     Args:
         left_out: counts the files that are skipped, by reason.
@@ -121,7 +127,7 @@ def tar_samples(archive: Path, left_out: Counter[str] | None = None) -> Iterator
                 f"{archive} cannot be read as an uncompressed tar: {error or type(error).__name__}. A compressed "
                 "archive cannot be read in place: unpack it with gunzip."
             ) from error
-        sample, parts = TarSample("", {}), set[int]()
+        sample, before = TarSample("", {}), set[int]()
         for member in _members(opened, file, archive, Counter() if left_out is None else left_out):
             if isinstance(member, Failure):
                 yield member
@@ -130,11 +136,14 @@ def tar_samples(archive: Path, left_out: Counter[str] | None = None) -> Iterator
             if key != sample.key or content is None:
                 if sample.members:
                     yield sample
-                    if len(sample.members) == 1:  # perhaps a part; whole samples need no memory
-                        parts.add(hash(sample.key))
-                sample = TarSample(key, {}, again=hash(key) in parts)
+                    if len(before) < _REMEMBERED:
+                        before.add(hash(sample.key))
+                again = hash(key) in before
+                sample = TarSample(key, {}, [_APART] if again else [], again)
             if content is None:
+                before.clear()  # archives that were joined may number their samples alike
                 continue
+            sample.files += 1
             if extension in sample.members:
                 sample.problems.append(f"a second file .{extension}; the first is taken")
             else:

@@ -1,6 +1,5 @@
 """Tars of a webdataset, as img2dataset and webdataset's own writers make them; read in place, never unpacked."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -10,6 +9,7 @@ from typing import Any
 from pipeline.config import WebdatasetSource
 from pipeline.datasets.cells import captions_of
 from pipeline.datasets.clip_benchmark import Class, class_of, named_classes, numbered_lines
+from pipeline.datasets.json_names import distinct
 from pipeline.datasets.raw_files import located, matching, read_text, shown
 from pipeline.datasets.samples import Caption, Failure, Sample, Source
 from pipeline.datasets.tar_samples import TarSample, tar_samples
@@ -35,7 +35,7 @@ def webdataset(spec: WebdatasetSource) -> Source:
     about = {"archives": len(archives), "classnames": [label.classname for label, _ in classes], "packages": {}}
     left_out: Counter[str] = Counter()
     samples = chain(refused, _samples(archives, spec, classes, left_out))
-    return Source(shown(spec.path), samples, about, left_out)
+    return Source(shown(spec.path), samples, about, left_out, unit="members of tars")
 
 
 def _samples(
@@ -65,9 +65,10 @@ def _sample(sample: TarSample, archive: Path, spec: WebdatasetSource, classes: S
         elif not captions and len(problems) > len(sample.problems):
             raise DataError("; ".join(problems))
     except DataError as error:
-        return Failure(place, str(error))
+        return Failure(place, str(error), sample.files)
     lacks = "" if captions or labels else _lacks(sample, spec)
-    return Sample(f"{archive.stem}/{sample.key}", picture, captions, labels, spec.split, problems, place, lacks)
+    key = f"{archive.stem}/{sample.key}"
+    return Sample(key, picture, captions, labels, spec.split, problems, place, lacks, sample.files)
 
 
 def _lacks(sample: TarSample, spec: WebdatasetSource) -> str:
@@ -97,6 +98,6 @@ def _content(sample: TarSample) -> Any:
         DataError: it is not valid JSON.
     """
     try:
-        return json.loads(sample.members["json"].text())
+        return distinct(sample.members["json"].text())
     except (ValueError, RecursionError) as error:  # also a number of more than 4300 digits
         raise DataError(f"its .json is not valid JSON: {error}") from error

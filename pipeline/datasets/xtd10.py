@@ -15,6 +15,7 @@ from pipeline.datasets.plain_files import Inside
 from pipeline.datasets.raw_files import located, read_text
 from pipeline.datasets.samples import Caption, Picture, Sample, Source
 from pipeline.errors import ConfigError, SourceError
+from pipeline.languages import among
 
 _FOLDERS = ("", "XTD10", "MIC", "STAIR")
 _NAMES = "test_image_names.txt"
@@ -42,14 +43,18 @@ def xtd10(spec: Xtd10Source) -> Source:
         for path in sorted(folder.iterdir()):
             if match := _CAPTIONS.fullmatch(path.name):
                 files.setdefault(_CODES.get(match[1], match[1]), path)
-    if unknown := [code for code in spec.languages if code not in files]:
+    meant = {code: among(code, files) for code in spec.languages}
+    if unknown := [code for code, found in meant.items() if found is None]:
         raise ConfigError(f"`languages` names {unknown}, which {root} lacks; it has: {', '.join(sorted(files))}.")
-    captions = {code: _lines(files[code], inside) for code in spec.languages or sorted(files)}
+    captions = {
+        code: _lines(files[code], inside) for code in [code for code in meant.values() if code] or sorted(files)
+    }
     for code, lines in captions.items():
         if len(lines) != len(names):
             raise SourceError(f"{files[code]} has {len(lines)} captions, but {lists[0]} names {len(names)} pictures.")
     about = {"path": str(root), "images": str(images), "languages": list(captions), "packages": {}}
-    return Source(str(root), _samples(names, captions, images), about, inside=Inside(images, links=spec.links))
+    inside = Inside(images, links=spec.links)
+    return Source(str(root), _samples(names, captions, images), about, inside=inside, unit=f"lines of {_NAMES}")
 
 
 def _samples(names: Sequence[str], captions: Mapping[str, Sequence[str]], images: Path) -> Iterator[Sample]:

@@ -53,6 +53,21 @@ class Processor:
         pixels: torch.Tensor = self._processor(images=image, return_tensors="pt")["pixel_values"][0]
         return pixels
 
+    @property
+    def normalises(self) -> bool:
+        """Whether it ends by rescaling 8-bit values or normalising them."""
+        return bool(self._processor.do_rescale or self._processor.do_normalize)
+
+    def codes(self, image: Image.Image) -> torch.Tensor:
+        """An RGB image as it is before rescaling and normalisation, (3, resolution, resolution), uint8 in most."""
+        whole = {"do_rescale": False, "do_normalize": False}
+        pixels: torch.Tensor = self._processor(images=image, return_tensors="pt", **whole)["pixel_values"][0]
+        return pixels
+
+    def save(self, folder: Path) -> None:
+        """Write preprocessor_config.json, with the sizes in use."""
+        self._processor.save_pretrained(folder)
+
     def describe(self) -> dict[str, Any]:
         """What determines the pixels, for the manifest."""
         processor = self._processor

@@ -8,6 +8,7 @@ import torch
 
 from pipeline.config import EncoderSpec
 from pipeline.encoders.memory import explain_out_of_memory, is_out_of_memory
+from pipeline.encoders.quiet import quiet_loading
 from pipeline.errors import CheckpointError
 
 SMALLER = "choose a smaller model, `dtype: bfloat16`, or a device with more memory"
@@ -37,15 +38,16 @@ def load_weights(
 
     with explain_out_of_memory(f"{folder.name} ({model_class.__name__})", SMALLER):
         try:
-            model, report = model_class.from_pretrained(
-                folder,
-                dtype=getattr(torch, spec.dtype),
-                local_files_only=True,
-                trust_remote_code=spec.trust_remote_code,
-                use_safetensors=True,
-                output_loading_info=True,
-                **options,
-            )
+            with quiet_loading():
+                model, report = model_class.from_pretrained(
+                    folder,
+                    dtype=getattr(torch, spec.dtype),
+                    local_files_only=True,
+                    trust_remote_code=spec.trust_remote_code,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                    **options,
+                )
         except (OSError, RuntimeError, ValueError, KeyError, ImportError, SafetensorError) as error:
             if is_out_of_memory(error):
                 raise

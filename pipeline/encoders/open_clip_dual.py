@@ -14,7 +14,7 @@ from pipeline.encoders.manifest import Description
 from pipeline.encoders.memory import explain_out_of_memory
 from pipeline.encoders.open_clip_parts import TOKENIZER, import_open_clip, read_config, text_model_folder
 from pipeline.encoders.precision import mixed_precision
-from pipeline.encoders.text_encoder import TokenFeatures
+from pipeline.encoders.text_encoder import TextBatch, TokenFeatures
 from pipeline.encoders.text_limits import token_limit
 from pipeline.errors import CheckpointError
 
@@ -102,17 +102,21 @@ class OpenClipText:
         with self._lock:
             return [len(row) for row in inner(cleaned, truncation=True, max_length=self.max_tokens)["input_ids"]]
 
-    @torch.inference_mode()
-    def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
+    def prepare(self, texts: list[str], max_tokens: int | None = None) -> TextBatch:
         """See `TextEncoder`."""
-        ids = self._tokenize(texts, min(max_tokens or self.max_tokens, self.max_tokens))
+        return TextBatch(self._tokenize(texts, min(max_tokens or self.max_tokens, self.max_tokens)))
+
+    @torch.inference_mode()
+    def encode(self, texts: list[str] | TextBatch, max_tokens: int | None = None) -> torch.Tensor:
+        """See `TextEncoder`."""
+        batch = texts if isinstance(texts, TextBatch) else self.prepare(texts, max_tokens)
         with mixed_precision(self.device, self._autocast):
-            features: torch.Tensor = self._model.encode_text(ids.to(self.device))
+            features: torch.Tensor = self._model.encode_text(batch.inputs.to(self.device))
         return features.float()
 
-    def encode_tokens(self, texts: list[str]) -> TokenFeatures:
+    def encode_tokens(self, texts: list[str] | TextBatch) -> TokenFeatures:
         """See `TextEncoder`; a view that asks for it is refused when it is loaded."""
-        raise NotImplementedError(f"a dual encoder gives one vector per text, asked for tokens of {len(texts)}")
+        raise NotImplementedError("a dual encoder gives one vector per text and no tokens")
 
     def _tokenize(self, texts: list[str], limit: int) -> torch.Tensor:
         """Ids (B, context length); the model has positions for exactly that many, so cut texts are padded to it."""

@@ -20,7 +20,7 @@ class SentenceInput:
         name: class of its network.
 
     Raises:
-        CheckpointError: a Router has no route for texts without a task, or the module is of another kind.
+        CheckpointError: a Router has several routes for texts and none by default, or the module is of another kind.
     """
 
     def __init__(self, model: Any, where: str) -> None:
@@ -29,12 +29,17 @@ class SentenceInput:
 
         module = model[0]
         if isinstance(module, Router):
+            taking = [
+                name for name, route in module.sub_modules.items() if "text" in getattr(route[0], "modalities", ())
+            ]
+            if module.default_route is None and len(taking) == 1:  # the others take pictures or sounds
+                module.default_route = taking[0]
             try:
                 module = module.sub_modules[module._resolve_route(task=None, modality="text")][0]
             except (ValueError, KeyError) as error:
                 raise CheckpointError(
-                    f"{where}: its Router has no route for texts without a task ({', '.join(module.sub_modules)}); set "
-                    "default_route in its router_config.json"
+                    f"{where}: its Router has several routes for texts ({', '.join(taking or module.sub_modules)}); "
+                    "set default_route in its router_config.json"
                 ) from error
         if not isinstance(module, (Transformer, StaticEmbedding)):
             raise CheckpointError(
@@ -51,6 +56,11 @@ class SentenceInput:
             self.positions = positions(network.config.get_text_config())
             self.hidden = getattr(network.config, "hidden_size", None)  # a dual encoder has none of its own
             self.name = type(network).__name__
+
+    @property
+    def tokenizer(self) -> Any:
+        """Of the module, as its library holds it."""
+        return self._module.tokenizer
 
     @property
     def limit(self) -> int | None:

@@ -7,12 +7,14 @@ from typing import Any
 import torch
 
 from pipeline.config import EncoderSpec, TextView
+from pipeline.encoders.batch_tokens import BatchTokens
 from pipeline.encoders.hf_weights import SMALLER
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.memory import explain_out_of_memory
 from pipeline.encoders.precision import mixed_precision
+from pipeline.encoders.quiet import quiet_loading
 from pipeline.encoders.sentence_input import UNLIMITED, SentenceInput
-from pipeline.encoders.text_encoder import TokenFeatures
+from pipeline.encoders.text_encoder import TextBatch, TokenFeatures
 from pipeline.encoders.text_limits import token_limit
 from pipeline.errors import CheckpointError
 from pipeline.torchvision_fix import ensure_torchvision
@@ -79,34 +81,49 @@ class SentenceText:
         self._prompt = _prompt(self._model, spec, folder.name)
         self._autocast = spec.autocast
         self._lock = Lock()
+        self._tokens = None
+        if first.cuts:
+            self._tokens = BatchTokens.proven(first.tokenizer, self._preprocessed, self.max_tokens, self._prompt or "")
 
     def lengths(self, texts: list[str]) -> list[int]:
         """See `TextEncoder`."""
-        prefixed = [(self._prompt or self._prefix) + text for text in texts]
         with self._lock:
-            return self._first.counts(prefixed, self.max_tokens)
+            if self._tokens is not None:
+                return self._tokens.counts([self._prefix + text for text in texts], self.max_tokens)
+            return self._first.counts([(self._prompt or self._prefix) + text for text in texts], self.max_tokens)
+
+    def prepare(self, texts: list[str], max_tokens: int | None = None) -> TextBatch:
+        """See `TextEncoder`."""
+        limit = min(max_tokens or self.max_tokens, self.max_tokens)
+        prefixed = [self._prefix + text for text in texts]
+        with self._lock:  # the tokenizer reads the limit from the model and is not thread-safe
+            return TextBatch((self._tokens or self._preprocessed)(prefixed, limit))
 
     @torch.inference_mode()
-    def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
+    def encode(self, texts: list[str] | TextBatch, max_tokens: int | None = None) -> torch.Tensor:
         """See `TextEncoder`."""
         embeddings: torch.Tensor = self._forward(texts, max_tokens)["sentence_embedding"]
         return embeddings.float()
 
     @torch.inference_mode()
-    def encode_tokens(self, texts: list[str]) -> TokenFeatures:
+    def encode_tokens(self, texts: list[str] | TextBatch) -> TokenFeatures:
         """See `TextEncoder`."""
         out = self._forward(texts)
         return TokenFeatures(
             out["sentence_embedding"].float(), out["token_embeddings"].float(), out["attention_mask"].bool()
         )
 
-    def _forward(self, texts: list[str], max_tokens: int | None = None) -> dict[str, torch.Tensor]:
-        with self._lock:  # the tokenizer reads the limit from the model and is not thread-safe
-            self._first.cut_at(min(max_tokens or self.max_tokens, self.max_tokens))
-            features = self._model.preprocess([self._prefix + text for text in texts], prompt=self._prompt)
-            self._first.cut_at(self.max_tokens)
+    def _preprocessed(self, texts: list[str], limit: int) -> Any:
+        self._first.cut_at(limit)
+        features = self._model.preprocess(texts, prompt=self._prompt)
+        self._first.cut_at(self.max_tokens)
+        return features
+
+    def _forward(self, texts: list[str] | TextBatch, max_tokens: int | None = None) -> dict[str, torch.Tensor]:
+        batch = texts if isinstance(texts, TextBatch) else self.prepare(texts, max_tokens)
         on_device = {
-            key: value.to(self.device) if isinstance(value, torch.Tensor) else value for key, value in features.items()
+            key: value.to(self.device) if isinstance(value, torch.Tensor) else value
+            for key, value in batch.inputs.items()
         }
         with mixed_precision(self.device, self._autocast):
             out: dict[str, torch.Tensor] = self._model(on_device)
@@ -139,7 +156,7 @@ def _load(folder: Path, trust_remote_code: bool, dtype: torch.dtype, device: str
     if not (folder / "modules.json").is_file():
         raise CheckpointError(f"{folder}: expected modules.json of sentence-transformers; use `loader: transformers`")
     try:
-        with explain_out_of_memory(folder.name, SMALLER):
+        with explain_out_of_memory(folder.name, SMALLER), quiet_loading() as missing:
             model = SentenceTransformer(
                 str(folder),
                 device=device,
@@ -151,6 +168,8 @@ def _load(folder: Path, trust_remote_code: bool, dtype: torch.dtype, device: str
         raise CheckpointError(
             f"sentence-transformers cannot load {folder}: {' '.join(str(error).split())[:400]}"
         ) from error
+    if lacking := [name for name in missing if "pooler" not in name]:  # which sentence-transformers does not use
+        raise CheckpointError(f"{folder} lacks weights that its architecture has: {', '.join(lacking[:4])}")
     return model if hasattr(model[0], "auto_model") else model.to(dtype)
 
 

@@ -4,7 +4,7 @@ Shapes: B texts, T tokens, D features, H features of a token.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -22,6 +22,17 @@ class TokenFeatures:
     pooled: torch.Tensor
     tokens: torch.Tensor
     mask: torch.Tensor
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Texts as a model takes them, made by `TextEncoder.prepare`.
+
+    Attributes:
+        inputs: in the memory of the host, in the form of the encoder's library.
+    """
+
+    inputs: Any
 
 
 class TextEncoder(Protocol):
@@ -47,14 +58,18 @@ class TextEncoder(Protocol):
         """Number of tokens of each text after truncation, prefix and special tokens included."""
         ...
 
-    def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
-        """Encode one batch -> (B, D) float32. Texts of similar length in one batch waste little on padding.
+    def prepare(self, texts: list[str], max_tokens: int | None = None) -> TextBatch:
+        """Tokenise one batch, all that needs no device. Texts of similar length waste little on padding.
 
         Args:
             max_tokens: truncate the texts here, special tokens included, if that is below the encoder's limit.
         """
         ...
 
-    def encode_tokens(self, texts: list[str]) -> TokenFeatures:
+    def encode(self, texts: list[str] | TextBatch, max_tokens: int | None = None) -> torch.Tensor:
+        """Encode one batch -> (B, D) float32; arguments as `prepare`, whose result it also takes."""
+        ...
+
+    def encode_tokens(self, texts: list[str] | TextBatch) -> TokenFeatures:
         """Encode one batch, keeping every token of the last hidden state."""
         ...

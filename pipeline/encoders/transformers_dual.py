@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from pipeline.config import EncoderSpec, ImageView, TextView
+from pipeline.encoders.batch_tokens import BatchTokens
 from pipeline.encoders.dual import check_text_view, check_view, dual_class
 from pipeline.encoders.dual_tower import DualTower
 from pipeline.encoders.hf_processor import Processor
 from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.precision import mixed_precision
-from pipeline.encoders.text_encoder import TokenFeatures
+from pipeline.encoders.text_encoder import TextBatch, TokenFeatures
 from pipeline.encoders.text_limits import default_limit, positions, token_limit
 from pipeline.encoders.token_counts import token_counts
 from pipeline.errors import CheckpointError
@@ -106,23 +107,33 @@ class DualText:
         self._autocast = spec.autocast
         self._prefix = spec.prefix
         self._lock = Lock()
+        length = self._full if self._padding == "max_length" else None
+        self._tokens = BatchTokens.proven(self._tokenizer, self._padded, self.max_tokens, length=length)
 
     def lengths(self, texts: list[str]) -> list[int]:
         """See `TextEncoder`."""
         with self._lock:
+            if self._tokens is not None:
+                return self._tokens.counts(self._prefixed(texts), self.max_tokens)
             return token_counts(self._tokenizer, self._prefixed(texts), self.max_tokens)
 
-    @torch.inference_mode()
-    def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
+    def prepare(self, texts: list[str], max_tokens: int | None = None) -> TextBatch:
         """See `TextEncoder`."""
+        limit = min(max_tokens or self.max_tokens, self.max_tokens)
         with self._lock:
-            batch = self._padded(self._prefixed(texts), min(max_tokens or self.max_tokens, self.max_tokens))
-        with mixed_precision(self.device, self._autocast):
-            return _features(self._model.get_text_features(**batch.to(self.device))).float()
+            return TextBatch((self._tokens or self._padded)(self._prefixed(texts), limit))
 
-    def encode_tokens(self, texts: list[str]) -> TokenFeatures:
+    @torch.inference_mode()
+    def encode(self, texts: list[str] | TextBatch, max_tokens: int | None = None) -> torch.Tensor:
+        """See `TextEncoder`."""
+        prepared = texts if isinstance(texts, TextBatch) else self.prepare(texts, max_tokens)
+        batch = {key: value.to(self.device) for key, value in prepared.inputs.items()}
+        with mixed_precision(self.device, self._autocast):
+            return _features(self._model.get_text_features(**batch)).float()
+
+    def encode_tokens(self, texts: list[str] | TextBatch) -> TokenFeatures:
         """See `TextEncoder`; a view that asks for it is refused when it is loaded."""
-        raise NotImplementedError(f"a dual encoder gives one vector per text, asked for tokens of {len(texts)}")
+        raise NotImplementedError("a dual encoder gives one vector per text and no tokens")
 
     def _padded(self, texts: list[str], limit: int) -> Any:
         if self._padding == "max_length" and limit < self._full:  # cut here, padded to the length it was trained at

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from pipeline.config import EncoderSpec
+from pipeline.encoders.batch_tokens import BatchTokens
 from pipeline.encoders.dual import DUAL_CLASSES, dual_class
 from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.precision import mixed_precision
-from pipeline.encoders.text_encoder import TokenFeatures
+from pipeline.encoders.text_encoder import TextBatch, TokenFeatures
 from pipeline.encoders.text_limits import default_limit, positions, token_limit
 from pipeline.encoders.token_counts import token_counts
 from pipeline.errors import CheckpointError
@@ -87,24 +88,34 @@ class TransformersText:
         self._prefix = spec.prefix
         self._autocast = spec.autocast
         self._lock = Lock()
+        self._tokens = BatchTokens.proven(self._tokenizer, self._tokenised, self.max_tokens, length=self._full)
 
     def lengths(self, texts: list[str]) -> list[int]:
         """See `TextEncoder`."""
         with self._lock:
+            if self._tokens is not None:
+                return self._tokens.counts(self._prefixed(texts), self.max_tokens)
             return token_counts(self._tokenizer, self._prefixed(texts), self.max_tokens)
 
+    def prepare(self, texts: list[str], max_tokens: int | None = None) -> TextBatch:
+        """See `TextEncoder`."""
+        limit = min(max_tokens or self.max_tokens, self.max_tokens)
+        with self._lock:  # fast tokenizers are not thread-safe
+            return TextBatch((self._tokens or self._tokenised)(self._prefixed(texts), limit))
+
     @torch.inference_mode()
-    def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
+    def encode(self, texts: list[str] | TextBatch, max_tokens: int | None = None) -> torch.Tensor:
         """See `TextEncoder`."""
         return self._forward(texts, max_tokens).pooled
 
     @torch.inference_mode()
-    def encode_tokens(self, texts: list[str]) -> TokenFeatures:
+    def encode_tokens(self, texts: list[str] | TextBatch) -> TokenFeatures:
         """See `TextEncoder`."""
         return self._forward(texts)
 
-    def _forward(self, texts: list[str], max_tokens: int | None = None) -> TokenFeatures:
-        batch = self._batch(texts, min(max_tokens or self.max_tokens, self.max_tokens)).to(self.device)
+    def _forward(self, texts: list[str] | TextBatch, max_tokens: int | None = None) -> TokenFeatures:
+        prepared = texts if isinstance(texts, TextBatch) else self.prepare(texts, max_tokens)
+        batch = {key: value.to(self.device) for key, value in prepared.inputs.items()}
         with mixed_precision(self.device, self._autocast):
             output = self._model(**batch)
         hidden = output.last_hidden_state.float()
@@ -112,17 +123,13 @@ class TransformersText:
         pooled = output.pooler_output.float() if self._pooling == "model" else pool(hidden, mask, self._pooling)
         return TokenFeatures(pooled, hidden, mask.bool())
 
-    def _batch(self, texts: list[str], limit: int) -> Any:
+    def _tokenised(self, texts: list[str], limit: int) -> Any:
+        cutting: dict[str, Any] = {"truncation": True, "max_length": limit}
         if not self._full:
-            return self._tokenize(texts, limit, padding=True, return_tensors="pt", return_attention_mask=True)
-        cut = self._tokenize(texts, limit)  # cut here, padded to the length it was trained at
-        with self._lock:
-            options = {"padding": "max_length", "max_length": self._full, "return_attention_mask": False}
-            return self._tokenizer.pad({"input_ids": cut["input_ids"]}, return_tensors="pt", **options)
-
-    def _tokenize(self, texts: list[str], limit: int, **options: Any) -> Any:
-        with self._lock:  # fast tokenizers are not thread-safe
-            return self._tokenizer(self._prefixed(texts), truncation=True, max_length=limit, **options)
+            return self._tokenizer(texts, padding=True, return_tensors="pt", return_attention_mask=True, **cutting)
+        cut = self._tokenizer(texts, **cutting)  # cut here, padded to the length it was trained at
+        options = {"padding": "max_length", "max_length": self._full, "return_attention_mask": False}
+        return self._tokenizer.pad({"input_ids": cut["input_ids"]}, return_tensors="pt", **options)
 
     def _prefixed(self, texts: list[str]) -> list[str]:
         return [self._prefix + text for text in texts]

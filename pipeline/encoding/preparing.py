@@ -4,6 +4,9 @@ Threads of one process get in each other's way: on 16 cores they prepared 29 pic
 prepares some 260 (JPEGs of 500 x 375 px). Pillow and NumPy copy pixels while they hold Python's lock, and all threads
 share one address space, which every large buffer changes twice. That does not matter where a backbone takes most of the
 time, on a CPU; a GPU waits for it.
+
+A process gets the rows of the index that a batch needs and opens no index: it may hold millions of ids. What comes back
+is 8-bit where the preprocessing allows it (`PixelBytes`).
 """
 
 import multiprocessing
@@ -14,14 +17,17 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import torch
 from PIL import Image
 
 from pipeline.config import ImageView
-from pipeline.datasets.decode import ImageTable
+from pipeline.datasets.decode import ImageTable, load_row
 from pipeline.encoding.crops import crops
 from pipeline.encoding.workers import one_core
 from pipeline.errors import DataError
@@ -29,8 +35,29 @@ from pipeline.errors import DataError
 Prepared = torch.Tensor | str  # (3, H, W) float32, with crops (1 + N, 3, H, W); or why there is none
 
 
+@dataclass(frozen=True)
+class PreparedBatch:
+    """Images as an encoder takes them.
+
+    Attributes:
+        pixels: (n, 3, H, W), with crops (n, 1 + N, 3, H, W), of the n that can be read; empty if n is 0. float32, or
+            uint8 codes of a `PixelBytes`.
+        reasons: per image that was asked for, why it cannot be read, or None.
+    """
+
+    pixels: torch.Tensor
+    reasons: list[str | None]
+
+    @classmethod
+    def of(cls, prepared: Sequence[Prepared]) -> "PreparedBatch":
+        """Stack what could be read."""
+        readable = [item for item in prepared if isinstance(item, torch.Tensor)]
+        pixels = torch.stack(readable) if readable else torch.empty(0)
+        return cls(pixels, [None if isinstance(item, torch.Tensor) else item for item in prepared])
+
+
 class IndexedImages:
-    """The images of an index, by id. It can be pickled, and is opened again where it arrives.
+    """The images of an index, by id.
 
     Attributes:
         ids: in the order of the index.
@@ -46,8 +73,29 @@ class IndexedImages:
         """An image as RGB; errors as `ImageTable.load`."""
         return self._table.load(self._position[identifier])
 
-    def __reduce__(self) -> tuple[type["IndexedImages"], tuple[Path]]:
-        return IndexedImages, (self._index,)
+    def rows(self, ids: Sequence[str]) -> pa.Table:
+        """What a `RowImages` needs to load these images."""
+        return self._table.rows([self._position[identifier] for identifier in ids])
+
+    def without_index(self) -> "RowImages":
+        """What loads the same images from their `rows`."""
+        return RowImages(self._index)
+
+
+class RowImages:
+    """Images of an index by id, of those rows that were brought last."""
+
+    def __init__(self, index: Path) -> None:
+        self._index = index
+        self._rows: dict[str, dict[str, Any]] = {}
+
+    def bring(self, ids: Sequence[str], rows: pa.Table) -> None:
+        """Take the rows of the next images in place of the former ones."""
+        self._rows = dict(zip(ids, rows.to_pylist(), strict=True))
+
+    def __call__(self, identifier: str) -> Image.Image:
+        """An image as RGB; errors as `ImageTable.load`."""
+        return load_row(self._rows[identifier], self._index)
 
 
 class Preparation:
@@ -55,22 +103,26 @@ class Preparation:
 
     Args:
         load: an id -> an RGB image.
-        preprocess: an RGB image -> (3, H, W) float32.
+        preprocess: an RGB image -> (3, H, W), float32 or codes of a `PixelBytes`.
         view: its crops are prepared too.
     """
 
     def __init__(
         self, load: Callable[[str], Image.Image], preprocess: Callable[[Image.Image], torch.Tensor], view: ImageView
     ) -> None:
-        self._load, self._preprocess, self._view = load, preprocess, view
+        self.load, self._preprocess, self._view = load, preprocess, view
 
-    def __call__(self, ids: Sequence[str]) -> list[Prepared]:
-        """Each image, or the reason why it cannot be read."""
-        return [self._prepared(identifier) for identifier in ids]
+    def __call__(self, ids: Sequence[str]) -> PreparedBatch:
+        """The images, and the reasons why some cannot be read."""
+        return PreparedBatch.of([self._prepared(identifier) for identifier in ids])
+
+    def loading(self, load: Callable[[str], Image.Image]) -> "Preparation":
+        """The same from another loader."""
+        return Preparation(load, self._preprocess, self._view)
 
     def _prepared(self, identifier: str) -> Prepared:
         try:
-            image = self._load(identifier)
+            image = self.load(identifier)
             pixels: torch.Tensor = self._preprocess(image)
             if not self._view.crops:
                 return pixels
@@ -88,11 +140,15 @@ class PreparationProcesses:
     The processes start at the first call, and end with this one, also if it is killed.
 
     Args:
-        preparation: with a loader and a preprocessing that can be pickled.
+        preparation: with a preprocessing that can be pickled and a loader that can be, or `IndexedImages`.
         workers: number of processes.
     """
 
     def __init__(self, preparation: Preparation, workers: int) -> None:
+        self._rows: Callable[[Sequence[str]], pa.Table] | None = None
+        if isinstance(preparation.load, IndexedImages):
+            self._rows = preparation.load.rows
+            preparation = preparation.loading(preparation.load.without_index())
         self._pool = ProcessPoolExecutor(
             workers,
             mp_context=multiprocessing.get_context("spawn"),
@@ -100,22 +156,21 @@ class PreparationProcesses:
             initargs=(pickle.dumps(preparation),),
         )
 
-    def __call__(self, ids: Sequence[str]) -> list[Prepared]:
+    def __call__(self, ids: Sequence[str]) -> PreparedBatch:
         """As `Preparation`, called from several threads at once.
 
         Raises:
             DataError: a process has ended before its time.
         """
         try:
-            pixels, reasons = self._pool.submit(_prepare, tuple(ids)).result()
+            rows = None if self._rows is None else self._rows(ids)
+            return self._pool.submit(_prepare, tuple(ids), rows).result()
         except BrokenProcessPool as error:
             raise DataError(
                 "A process that decodes images has ended, most often because memory was short, or shared memory "
                 "(/dev/shm) in a container. Lower encode.workers or encode.batch_size in params.yaml, or set "
                 "encode.decode: threads."
             ) from error
-        whole = iter(pixels)
-        return [next(whole) if reason is None else reason for reason in reasons]
 
 
 _preparation: Preparation | None = None  # of a process that prepares images
@@ -135,10 +190,10 @@ def _begin(pickled: bytes) -> None:
     _preparation = pickle.loads(pickled)  # made by the parent, never read from anywhere
 
 
-def _prepare(ids: tuple[str, ...]) -> tuple[torch.Tensor, list[str | None]]:
+def _prepare(ids: tuple[str, ...], rows: pa.Table | None) -> PreparedBatch:
     """The images that can be read as one tensor, which goes back as shared memory, and per id why it cannot be."""
     assert _preparation is not None
-    prepared = _preparation(ids)
-    readable = [item for item in prepared if isinstance(item, torch.Tensor)]
-    pixels = torch.stack(readable) if readable else torch.empty(0)
-    return pixels, [None if isinstance(item, torch.Tensor) else item for item in prepared]
+    if rows is not None:
+        assert isinstance(_preparation.load, RowImages)
+        _preparation.load.bring(ids, rows)
+    return _preparation(ids)

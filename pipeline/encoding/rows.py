@@ -9,13 +9,14 @@ from PIL import Image
 from pipeline.config import EncodeParams, ImageView, TextView
 from pipeline.encoders.image import ImageEncoder
 from pipeline.encoders.memory import explain_out_of_memory
-from pipeline.encoders.text_encoder import TextEncoder
+from pipeline.encoders.pixel_bytes import PixelBytes
+from pipeline.encoders.text_encoder import TextBatch, TextEncoder
 from pipeline.encoding.batch_size import resolved_batch_size
 from pipeline.encoding.chunks import chunks
-from pipeline.encoding.preparing import Preparation, PreparationProcesses, Prepared
+from pipeline.encoding.preparing import Preparation, PreparationProcesses, Prepared, PreparedBatch
 from pipeline.encoding.protocol import Batch
 from pipeline.encoding.regions import region_means
-from pipeline.encoding.workers import DeviceSlots, OrderedWorkers, count_workers, stacked, to_host
+from pipeline.encoding.workers import DeviceSlots, OrderedWorkers, count_workers, pinned, to_host
 from pipeline.errors import CheckpointError
 from pipeline.features import ArraySpec
 from pipeline.features.ragged import LENGTH
@@ -47,9 +48,12 @@ class ImageRows:
         self._slots = DeviceSlots(encoder.device)
         workers = count_workers(params.workers, encoder.device)
         self._workers = OrderedWorkers(self._encode, workers)
-        self._prepare: Callable[[Sequence[str]], Sequence[Prepared]] = Preparation(load, encoder.preprocess, view)
+        self._prepare: Callable[[Sequence[str]], PreparedBatch] = Preparation(load, encoder.preprocess, view)
+        self._bytes: PixelBytes | None = None
         if params.decode == "processes":
-            self._prepare = PreparationProcesses(self._prepare, max(1, workers))
+            self._bytes = PixelBytes.proven(encoder.preprocess)
+            preparation = Preparation(load, self._bytes or encoder.preprocess, view)
+            self._prepare = PreparationProcesses(preparation, max(1, workers))
         self._later: Iterable[Sequence[str]] = ()
         layers, width = len(encoder.layers), encoder.width
         grid_height, grid_width = encoder.patch_grid
@@ -83,24 +87,29 @@ class ImageRows:
 
     def _encode(self, placed: Placed) -> Batch:
         positions, ids = placed
-        return self.forward(list(positions), self._prepare(ids))
+        return self._forward(list(positions), self._prepare(ids))
 
     def forward(self, positions: list[int], inputs: Sequence[Prepared]) -> Batch:
         """Encode preprocessed images (3, H, W); a string in place of one is the reason why it could not be read.
 
         With `crops: N` of the view an image is (1 + N, 3, H, W), itself and then its crops.
         """
-        readable = [row for row, item in enumerate(inputs) if isinstance(item, torch.Tensor)]
+        return self._forward(positions, PreparedBatch.of(inputs))
+
+    def _forward(self, positions: list[int], prepared: PreparedBatch) -> Batch:
+        readable = [row for row, reason in enumerate(prepared.reasons) if reason is None]
         arrays: dict[str, np.ndarray] = {}
         if readable:
-            pixels = stacked([item for item in inputs if isinstance(item, torch.Tensor)], self._encoder.device)
+            pixels = pinned(prepared.pixels, self._encoder.device)
             advice = "lower encode.batch_size or the resolution, or compute in `dtype: bfloat16`"
             with self._slots.slot(), explain_out_of_memory(f"A batch of {len(pixels)} images", advice):
+                if pixels.dtype == torch.uint8:
+                    assert self._bytes is not None
+                    pixels = self._bytes.restored(pixels, self._encoder.device)
                 arrays = {name: to_host(values) for name, values in self._arrays(pixels).items()}
-        if len(readable) < len(inputs):
-            arrays = {spec.name: _spread(spec, arrays.get(spec.name), readable, len(inputs)) for spec in self.specs}
-        reasons = [None if isinstance(item, torch.Tensor) else item for item in inputs]
-        return _checked(Batch(positions, arrays, reasons))
+        if len(readable) < len(positions):
+            arrays = {spec.name: _spread(spec, arrays.get(spec.name), readable, len(positions)) for spec in self.specs}
+        return _checked(Batch(positions, arrays, list(prepared.reasons)))
 
     def _arrays(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         if not self._view.crops:
@@ -208,10 +217,12 @@ class TextRows:
 
     def _of_tokens(self, positions: list[int], texts: list[str], lengths: np.ndarray) -> Batch:
         advice = "lower encode.text_batch_size or the view's max_tokens, or compute in `dtype: bfloat16`"
+        filled = [[template.replace("{}", text) for text in texts] for template in self._templates] or [texts]
+        batches = [self._encoder.prepare(part) for part in filled]  # while others occupy the device
         with self._slots.slot(), explain_out_of_memory(f"A batch of {len(texts)} texts", advice):
             if self._keeps_tokens:
-                return self._with_tokens(positions, texts, lengths)
-            arrays = {"pooled": self._pooled(texts)}
+                return self._with_tokens(positions, texts, batches[0], lengths)
+            arrays = {"pooled": self._pooled(batches)}
             return _checked(Batch(positions, self._extended(arrays, texts, lengths), [None] * len(texts)))
 
     def tokens(self, ids: Sequence[str]) -> list[int]:
@@ -223,17 +234,14 @@ class TextRows:
             counts = [max(count, min(row)) for count, *row in zip(counts, *filled, strict=True)]
         return counts
 
-    def _pooled(self, texts: list[str]) -> np.ndarray:
+    def _pooled(self, batches: list[TextBatch]) -> np.ndarray:
         """Sentence embeddings (B, D); with templates the mean over them, one forward pass each."""
-        if not self._templates:
-            pooled: np.ndarray = to_host(self._encoder.encode(texts))
-            return pooled
-        filled = [[template.replace("{}", text) for text in texts] for template in self._templates]
-        mean: np.ndarray = np.mean([to_host(self._encoder.encode(batch)) for batch in filled], axis=0)
+        pooled = [to_host(self._encoder.encode(batch)) for batch in batches]
+        mean: np.ndarray = np.mean(pooled, axis=0) if self._templates else pooled[0]
         return mean
 
-    def _with_tokens(self, positions: list[int], texts: list[str], lengths: np.ndarray) -> Batch:
-        features = self._encoder.encode_tokens(texts)
+    def _with_tokens(self, positions: list[int], texts: list[str], batch: TextBatch, lengths: np.ndarray) -> Batch:
+        features = self._encoder.encode_tokens(batch)
         mask = features.mask.cpu().numpy()
         tokens = to_host(features.tokens)
         finite = np.isfinite(tokens).all(axis=2) | ~mask
@@ -291,7 +299,9 @@ def _spread(spec: ArraySpec, values: np.ndarray | None, places: np.ndarray | lis
 
 def _checked(batch: Batch) -> Batch:
     """Mark rows with NaN or infinity as failed, so that they are never stored as features."""
-    for row, reason in enumerate(batch.reasons):
-        if reason is None and not all(np.isfinite(values[row]).all() for values in batch.arrays.values()):
-            batch.reasons[row] = NOT_FINITE
+    finite = np.ones(len(batch.reasons), dtype=bool)
+    for values in batch.arrays.values():
+        finite &= np.isfinite(values).reshape(len(finite), -1).all(axis=1)
+    for row in np.flatnonzero(~finite).tolist():
+        batch.reasons[row] = batch.reasons[row] or NOT_FINITE
     return batch

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.encoding.assembly import ShardRows
 from pipeline.encoding.plan import Plan, require_space
@@ -26,6 +25,7 @@ from pipeline.features.quantised import stored_rows, stored_specs
 from pipeline.features.scratch import exclusive, explain_full_disk, scratch_folder
 from pipeline.features.shards import ScratchShard, ShardWriter, shard_key
 from pipeline.plain_files import append_line
+from pipeline.progress import tqdm
 
 log = logging.getLogger(__name__)
 JOURNAL = "journal.jsonl"

@@ -124,7 +124,6 @@ def to_host(values: torch.Tensor) -> Any:
     return host.numpy()
 
 
-def stacked(images: Sequence[torch.Tensor], device: str) -> torch.Tensor:
-    """Preprocessed images (3, H, W) as one batch, in pinned memory if it goes to a GPU."""
-    batch = torch.stack(list(images))
+def pinned(batch: torch.Tensor, device: str) -> torch.Tensor:
+    """A batch in pinned memory if it goes to a GPU."""
     return batch.pin_memory() if torch.device(device).type == "cuda" else batch

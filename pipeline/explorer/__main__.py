@@ -6,7 +6,8 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from pipeline.errors import ConfigError, PermafrostError
+from pipeline.errors import ConfigError
+from pipeline.failures import exit_code
 
 INSTALL = "pip install starlette uvicorn"
 
@@ -18,11 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8421, help="0 takes a free one; default: 8421, or else a free one")
     parser.add_argument("--open", action="store_true", help="open it in a browser")
     given = parser.parse_args(arguments)
-    try:
-        return _serve(given)
-    except PermafrostError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    return exit_code("python -m pipeline.explorer", lambda: _serve(given))
 
 
 def _serve(given: argparse.Namespace) -> int:

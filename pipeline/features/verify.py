@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tqdm import tqdm
-
 from pipeline.errors import NewerStore, StoreError
 from pipeline.features.layout import recorded_shard_path
 from pipeline.features.manifest import MANIFEST, FileRecord, checksum, read_manifest
 from pipeline.features.reader import ROWS_FILE
 from pipeline.parquet import read_parquet
+from pipeline.progress import tqdm
 from pipeline.terminal import shown
 
 _THREADS = min(4, os.cpu_count() or 1)  # the checksum releases Python's lock

@@ -3,6 +3,7 @@
 Preprocessing, forward pass, pooling and rounding to the stored dtype are those of the stage `encode`.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 from pipeline.alignment.data.inputs import TextInput
-from pipeline.config import EncodeParams, ImageView, TextView
+from pipeline.config import AnyView, EncodeParams, EncoderSpec, ImageView, TextView
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
 from pipeline.encoders.text import load_text_encoder
 from pipeline.encoders.text_encoder import TextEncoder
@@ -57,6 +58,8 @@ class FrozenEncoders:
             side: recorded_specs(fingerprint, f"the {side} view of {where}", trust_remote_code)
             for side, fingerprint in fingerprints.items()
         }
+        self._dtype: str | None = None
+        self._unrounded = False
         self._checkpoints: dict[str, Path] = {}
         self._image: dict[int | None, ImageEncoder] = {}
         self._text: TextEncoder | None = None
@@ -65,6 +68,46 @@ class FrozenEncoders:
     def __getstate__(self) -> dict[str, Any]:
         """Without the loaded backbones: a copy and another process load their own when they need them."""
         return self.__dict__ | {"_image": {}, "_text": None}
+
+    def placed(self, device: str | None, dtype: str | None) -> "FrozenEncoders":
+        """The same encoders elsewhere, each loaded when it is first needed.
+
+        Args:
+            device: None for where they are.
+            dtype: that weights are held and computed in, instead of the recorded one; None for no change.
+        """
+        other = copy.copy(self)
+        other._device = device or self._device
+        other._dtype = dtype or self._dtype
+        return other
+
+    def exact(self) -> "FrozenEncoders":
+        """The same encoders in float32, with features as they leave them and not rounded as a store has them."""
+        other = self.placed(None, "float32")
+        other._unrounded = True
+        return other
+
+    def recorded(self, side: str) -> tuple[EncoderSpec, AnyView]:
+        """The encoder and the view of one side."""
+        return self._specs[side]
+
+    def image_encoder(self) -> ImageEncoder:
+        """The image encoder at the recorded resolution; errors as `image_features`."""
+        return self._image_encoder(self.image_view)
+
+    def text_encoder(self) -> TextEncoder:
+        """The text encoder; errors as `text_features`."""
+        return self._text_encoder()
+
+    @property
+    def dtype(self) -> str:
+        """What the image encoder computes in."""
+        return self._dtype or str(self._specs["image"][0].dtype)
+
+    @property
+    def max_tokens(self) -> int:
+        """Where a text is cut, in tokens; errors as `text_features`."""
+        return self._text_encoder().max_tokens
 
     @property
     def image_view(self) -> ImageView:
@@ -76,7 +119,7 @@ class FrozenEncoders:
         view = self._specs["image"][1]
         if not isinstance(view, ImageView):
             raise ModelError(f"{self._where} records a view of texts for its images. Fit it again with: dvc repro")
-        return view
+        return view.model_copy(update={"dtype": "float32"}) if self._unrounded else view
 
     @property
     def text_view(self) -> TextView:
@@ -84,19 +127,26 @@ class FrozenEncoders:
         view = self._specs["text"][1]
         if not isinstance(view, TextView):
             raise ModelError(f"{self._where} records a view of images for its texts. Fit it again with: dvc repro")
-        return view
+        return view.model_copy(update={"dtype": "float32"}) if self._unrounded else view
 
     def preprocessing(self, side: str) -> dict[str, Any]:
         """The recorded preprocessing of the encoder."""
         return dict(self._fingerprints[side]["described"]["preprocessing"])
 
     def image_features(
-        self, images: Sequence[ImageLike], batch_size: int, view: ImageView | None = None
+        self,
+        images: Sequence[ImageLike],
+        batch_size: int,
+        view: ImageView | None = None,
+        urls: bool = False,
+        places: Sequence[int] | None = None,
     ) -> Iterator[dict[str, np.ndarray]]:
         """Features of images, batch by batch in order; array name -> (b, *row_shape) in the dtype served.
 
         Args:
             view: another resolution or tier than the recorded one.
+            urls: whether a string may be an address that is fetched.
+            places: numbers of the images for messages; their places in the list where None.
 
         Raises:
             CheckpointError, FingerprintMismatch: as `obtain_checkpoint`.
@@ -104,10 +154,10 @@ class FrozenEncoders:
         """
         view = (view or self.image_view).model_copy(update={"crops": 0})
         rows = ImageRows(
-            self._image_encoder(view), view, lambda number: open_image(images[int(number)]), _params(batch_size)
+            self._image_encoder(view), view, lambda number: open_image(images[int(number)], urls), _params(batch_size)
         )
         for numbers in _batched(len(images), int(batch_size)):
-            yield _stored(rows, numbers, "image")
+            yield _stored(rows, numbers, "image", places)
 
     def preprocess(self, image: ImageLike) -> torch.Tensor:
         """An image as the encoder takes it, (3, H, W) float32; errors as `image_features`."""
@@ -131,16 +181,26 @@ class FrozenEncoders:
 
     def text_features(self, texts: Sequence[str], batch_size: int, text_tokens: str = "pooled") -> TextInput:
         """Features of texts in the dtype served, sentence embeddings or ("full") tokens; errors as `image_features`."""
-        view = self.text_view.model_copy(update={"truncations": (), "chunk_tokens": None})
-        if self._text is None:
-            self._text = load_text_encoder(self.checkpoint("text"), self._specs["text"][0], view, self._device)
+        view = self._whole_texts()
         numbers = [str(number) for number in range(len(texts))]
-        rows = TextRows(self._text, view, dict(zip(numbers, texts, strict=True)), _params(batch_size))
+        rows = TextRows(self._text_encoder(), view, dict(zip(numbers, texts, strict=True)), _params(batch_size))
         stored = _stored(rows, numbers, "text")
         if text_tokens == "pooled":
             return TextInput.from_arrays([stored["pooled"]])
         lengths = stored["tokens" + LENGTH]
         return TextInput.from_arrays(padded(stored["tokens"], lengths, int(lengths.max(initial=1))))
+
+    def _whole_texts(self) -> TextView:
+        return self.text_view.model_copy(update={"truncations": (), "chunk_tokens": None})
+
+    def _text_encoder(self) -> TextEncoder:
+        if self._text is None:
+            folder, encoder = self.checkpoint("text"), self._computing(self._specs["text"][0])
+            self._text = load_text_encoder(folder, encoder, self._whole_texts(), self._device)
+        return self._text
+
+    def _computing(self, encoder: EncoderSpec) -> EncoderSpec:
+        return encoder if self._dtype is None else encoder.model_copy(update={"dtype": self._dtype, "autocast": None})
 
     def checkpoint(self, side: str) -> Path:
         """The checkpoint folder of one side; errors as `obtain_checkpoint`."""
@@ -159,7 +219,7 @@ class FrozenEncoders:
 
     def _image_encoder(self, view: ImageView) -> ImageEncoder:
         if view.resolution not in self._image:
-            encoder = self._specs["image"][0]
+            encoder = self._computing(self._specs["image"][0])
             kept = self.image_view.resolution
             self._image = {key: value for key, value in self._image.items() if key == kept}  # and the one now loaded
             self._image[view.resolution] = load_image_encoder(self.checkpoint("image"), encoder, view, self._device)
@@ -189,12 +249,15 @@ def _batched(count: int, size: int) -> Iterator[list[str]]:
         yield batch
 
 
-def _stored(rows: RowEncoder, numbers: Sequence[str], what: str) -> dict[str, np.ndarray]:
+def _stored(
+    rows: RowEncoder, numbers: Sequence[str], what: str, places: Sequence[int] | None = None
+) -> dict[str, np.ndarray]:
     """Rows in the order of `numbers`, rounded as a store rounds them."""
     kept = [replace(spec, dtype="float16") if spec.dtype == "int8" else spec for spec in rows.specs]
     arrays = ShardRows(stored_specs(kept), len(numbers))
     for batch in rows.encode(numbers):
-        _require_encoded(batch.reasons, [numbers[position] for position in batch.positions], what)
+        named = [numbers[position] for position in batch.positions]
+        _require_encoded(batch.reasons, named if places is None else [str(places[int(name)]) for name in named], what)
         arrays.put(np.array(batch.positions), served_rows(batch.arrays, rows.specs))
     return arrays.arrays()
 

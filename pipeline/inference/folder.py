@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import ModelError
 
@@ -9,10 +10,13 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _FILES = ["config.json", "repeat_*/heads.safetensors"]
 
 
-def aligner_folder(name: str | Path, revision: str | None = None) -> Path:
+def aligner_folder(name: str | Path, revision: str | None = None, **hub: Any) -> Path:
     """The folder of an aligner: `name` where it is a local folder, else its copy fetched from the Hugging Face hub.
 
     Of a hub repository only config.json and the heads are fetched; nothing that could run code is.
+
+    Args:
+        hub: token, cache_dir and local_files_only, as `huggingface_hub.snapshot_download` takes them.
 
     Raises:
         ModelError: no such folder, no such repository or revision, or no network.
@@ -27,15 +31,15 @@ def aligner_folder(name: str | Path, revision: str | None = None) -> Path:
             f"Expected the folder of a trained aligner or a Hugging Face name (owner/name), found {str(name)!r}, and "
             f"there is no such folder (looked from {Path.cwd()}). Train the default with: dvc repro train@default"
         )
-    return _fetch(name, revision)
+    return _fetch(name, revision, {key: value for key, value in hub.items() if value})
 
 
-def _fetch(name: str, revision: str | None) -> Path:
+def _fetch(name: str, revision: str | None, hub: dict[str, Any]) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError, HTTPError  # the latter of the HTTP client it is built on
 
     try:
-        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=_FILES))
+        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=_FILES, **hub))
     except (OSError, HTTPError, HFValidationError) as error:
         raise ModelError(
             f"There is no local folder {name!r} (looked from {Path.cwd()}), and {name} (revision {revision or 'null'}) "

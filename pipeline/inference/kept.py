@@ -22,6 +22,10 @@ class Kept(Generic[Value]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._values.clear()
+
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The value of `key`, made where it is not kept."""
         if key in self._values:

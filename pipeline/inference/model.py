@@ -1,6 +1,6 @@
 """`Aligner`: frozen encoders and fitted heads as one model of pictures and texts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import overload
@@ -19,8 +19,10 @@ from pipeline.features import FeatureStore
 from pipeline.inference.classify import Label, best_labels, named_classes, probabilities, template_list
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.folder import aligner_folder
-from pipeline.inference.inputs import ImageLike, image_list, text_list, whole_number
+from pipeline.inference.habits import Evaluations, refuse_arguments
+from pipeline.inference.inputs import ImageLike, image_list, is_image, text_list, whole_number
 from pipeline.inference.kept import Kept
+from pipeline.inference.placement import Placement, dtype_name, mapped_device
 from pipeline.inference.search import Block, Hit, best_rows, embedded_rows, store_side
 from pipeline.inference.segment import segment_image
 from pipeline.paths import DATA
@@ -29,8 +31,10 @@ TEMPLATES = ("a picture of a {}.",)
 _MOST_CLASSES, _MOST_ROWS = 64 << 20, 256 << 20  # bytes of vectors that are kept for the next call
 
 
-class Aligner:
+class Aligner(Placement):
     """A fitted aligner. Encoders are found and loaded on first use; stored features need no encoder.
+
+    It answers to the names of `sentence_transformers.SentenceTransformer`; docs/aligner.md has the differences.
 
     Attributes:
         config: what was recorded at training: views, fingerprints of the encoders, width K (`embed_dim`).
@@ -41,11 +45,15 @@ class Aligner:
         self.config: HeadConfig = heads.config
         self.repeat = repeat
         self._heads, self._encoders = heads, encoders
+        self.prompts, self.default_prompt_name, self.truncate_dim = {}, None, None
+        self.model_card_data = Evaluations()
+        self._folder = None
         self._kept_classes: Kept[np.ndarray] = Kept(_MOST_CLASSES, lambda vectors: vectors.nbytes)
         self._kept_rows: Kept[list[Block]] = Kept(_MOST_ROWS, lambda blocks: sum(v.nbytes for _, v in blocks))
 
-    def __reduce__(self) -> tuple[type["Aligner"], tuple[object, ...]]:
-        return type(self), (self._heads, self._encoders, self.repeat)
+    def __reduce__(self) -> tuple[type["Aligner"], tuple[object, ...], dict[str, object]]:
+        state = {name: getattr(self, name) for name in ("prompts", "default_prompt_name", "truncate_dim", "_folder")}
+        return type(self), (self._heads, self._encoders, self.repeat), state
 
     @classmethod
     @own_arithmetic()
@@ -59,6 +67,15 @@ class Aligner:
         trust_remote_code: bool = False,
         checkpoints: str | Path | None = None,
         trust: str | Sequence[str] = (),
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        dtype: str | torch.dtype | None = None,
+        device_map: str | dict[str, str] | None = None,
+        prompts: dict[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        truncate_dim: int | None = None,
+        **others: object,
     ) -> "Aligner":
         """Load an aligner from a folder such as data/models/default, or from the Hugging Face hub.
 
@@ -73,15 +90,22 @@ class Aligner:
             checkpoints: a folder that holds checkpoint folders.
             trust: repositories of the hub, and local folders, from which encoders may be made again. The folder of an
                 aligner can name any; without your word none is asked, and the error says which would have been.
+            token, cache_dir, local_files_only: as of `huggingface_hub`, where `name` is on the hub.
+            dtype: "float16" or "bfloat16" to compute the encoders in it; vectors then differ in the third digit from
+                those of a store. Heads stay in float32.
+            device_map: in place of `device`: a device, "auto", or {"": device}; an aligner is not split over several.
+            prompts, default_prompt_name, truncate_dim: see `Encode`.
 
         Raises:
             ModelError: no such folder or repository, not an aligner, or damaged.
             ConfigError: this machine lacks the device.
-            DataError: `repeat` is not a whole number of at least 0.
+            DataError: `repeat` is not a whole number of at least 0, or another argument is impossible.
         """
+        refuse_arguments(others)
         repeat = whole_number(repeat, "repeat", 0)
-        folder = aligner_folder(name, revision)
-        chosen = choose_device(device)
+        hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        folder = aligner_folder(name, revision, **hub)
+        chosen = choose_device(mapped_device(device, device_map))
         heads = ProjectionHeads.from_folder(folder, repeat, chosen)
         config = heads.config
         data = folder.resolve().parent.parent
@@ -95,20 +119,31 @@ class Aligner:
             trust_remote_code,
             [trust] if isinstance(trust, str) else trust,
         )
-        return cls(heads, encoders, repeat)
+        if dtype not in (None, "auto"):
+            encoders = encoders.placed(None, dtype_name(dtype))
+        aligner = cls(heads, encoders, repeat)
+        aligner._folder = folder
+        aligner.prompts, aligner.default_prompt_name = dict(prompts or {}), default_prompt_name
+        if default_prompt_name is not None:
+            aligner._resolve_prompt(None, default_prompt_name)
+        aligner.truncate_dim = None if truncate_dim is None else whole_number(truncate_dim, "truncate_dim")
+        return aligner
 
-    @own_arithmetic()
-    def encode_image(self, images: ImageLike | Sequence[ImageLike], *, batch_size: int = 32) -> np.ndarray:
-        """Unit vectors (N, K) float32 of pictures: PIL images or paths, one (then N is 1) or a list of them.
+    @property
+    def embed_dim(self) -> int:
+        """Width K of the shared space."""
+        return self.config.embed_dim
 
-        The same as heads applied to stored features of these pictures, up to the order of sums in a batch.
-
-        Raises:
-            DataError: an empty list, not an image, or a file that cannot be read.
-            CheckpointError, FingerprintMismatch: the encoder is not available, or not the one of training.
-        """
-        features = self._encoders.image_features(image_list(images), batch_size)
+    def embed_pictures(
+        self, images: Sequence[ImageLike], batch_size: int, urls: bool = False, places: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """See `Encode`."""
+        features = self._encoders.image_features(images, batch_size, urls=urls, places=places)
         return np.concatenate([embed_images(self._heads, batch) for batch in features])
+
+    def embed_sentences(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
+        """See `Encode`."""
+        return self._heads.embed_text(self._encoders.text_features(texts, batch_size, self.config.text_tokens))
 
     @own_arithmetic()
     def preprocess(self, image: ImageLike) -> torch.Tensor:
@@ -123,13 +158,6 @@ class Aligner:
             DataError: another shape than stacked outputs of `preprocess`, or none of them.
         """
         return embed_images(self._heads, self._encoders.pixel_features(pixels))
-
-    @own_arithmetic()
-    def encode_text(self, texts: str | Sequence[str], *, batch_size: int = 64) -> np.ndarray:
-        """Unit vectors (N, K) float32 of texts, one (then N is 1) or a list of them; errors as `encode_image`."""
-        return self._heads.embed_text(
-            self._encoders.text_features(text_list(texts), batch_size, self.config.text_tokens)
-        )
 
     @overload  # a str is one path, never a sequence of them
     def classify(  # type: ignore[overload-overlap]
@@ -171,9 +199,9 @@ class Aligner:
         """
         top = None if top is None else whole_number(top, "top")
         classes = self._classifier(names, templates)
-        shares = probabilities(self.encode_image(images), classes, self._heads.logit_scale)
+        shares = probabilities(self.embed_pictures(image_list(images), 32), classes, self._heads.logit_scale)
         labels = [best_labels(names, row, top) for row in shares]
-        return labels[0] if isinstance(images, (Image.Image, str, Path)) else labels
+        return labels[0] if is_image(images) else labels
 
     @own_arithmetic()
     def search(self, store: FeatureStore | str | Path, query: str | Path | Image.Image, k: int = 10) -> list[Hit]:
@@ -198,7 +226,10 @@ class Aligner:
             )
         opened = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
         embed = embed_stored_images if store_side(opened, self.config) == "image" else embed_stored_texts
-        vector = self.encode_text(query) if isinstance(query, str) else self.encode_image(query)
+        if isinstance(query, str):
+            vector = self.embed_sentences(text_list(query), 1)
+        else:
+            vector = self.embed_pictures(image_list(query), 1)
         blocks = embedded_rows(opened, partial(embed, self._heads, opened))
         if int(opened.valid.sum()) * self.config.embed_dim * 4 > _MOST_ROWS:
             return best_rows(opened.ids, blocks, vector[0], k)
@@ -240,7 +271,8 @@ class Aligner:
         def embed(texts: Sequence[str]) -> np.ndarray:
             return dense.embed_text(self._encoders.text_features(texts, 64).tokens[:, 0].numpy())
 
-        classes = self._classifier(names, templates, embed)
+        written = tuple(sorted((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in folder.resolve().rglob("*")))
+        classes = self._classifier(names, templates, embed, written)
         return segment_image(self._encoders, dense.embed_patches, picture, classes, resolution)
 
     def __repr__(self) -> str:
@@ -251,11 +283,15 @@ class Aligner:
         names: Sequence[str],
         templates: Sequence[str],
         embed: Callable[[Sequence[str]], np.ndarray] | None = None,
+        head: Hashable = None,
     ) -> np.ndarray:
+        """Class vectors, kept by names, templates and the head that embeds them: its files, where it is a dense one."""
         if isinstance(names, str):
             raise DataError(f"Expected a list of class names, found the string {names!r}.")
         listed = text_list(names, "class name")
-        if embed is not None:  # of a dense head
-            return named_classes(listed, templates, embed)
-        key = tuple(listed), template_list(templates)
-        return self._kept_classes.get(key, lambda: named_classes(listed, templates, self.encode_text))
+
+        def embed_all(texts: Sequence[str]) -> np.ndarray:
+            return self.embed_sentences(text_list(texts), 64)
+
+        key = tuple(listed), template_list(templates), head
+        return self._kept_classes.get(key, lambda: named_classes(listed, templates, embed or embed_all))

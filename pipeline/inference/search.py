@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.alignment import HeadConfig
 from pipeline.errors import FingerprintMismatch
 from pipeline.features import FeatureStore
 from pipeline.features.fingerprint import differing_fields
+from pipeline.progress import tqdm
 
 BLOCK_ROWS = 2048
 Block = tuple[np.ndarray, np.ndarray]  # positions (n,) int64 and unit vectors (n, K) float32

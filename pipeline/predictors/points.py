@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.config import CompareSpec, PredictorsSpec
 from pipeline.datasets.caption_pairs import samples_by_image
 from pipeline.predictors.ease import Held, Recall, both, cca_maps, held_out, kernel_maps, recall
 from pipeline.predictors.image_scores import knn_accuracy, linear_accuracy
+from pipeline.progress import tqdm
 from pipeline.similarity.candidates import Candidates, ImageSpace
 from pipeline.similarity.neighbours import cknna, mutual_knn
 from pipeline.similarity.registry import MEASURES

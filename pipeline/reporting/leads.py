@@ -82,7 +82,7 @@ def _of_task(task: str, result: Node) -> list[Lead]:
     headline, differences = TASKS[task].headline, result.nodes("differences")
     grouped = by_key(result.nodes("rows"))
     chosen = []
-    for key in _headline_keys(headline, list(grouped)):
+    for key in headline_keys(headline, list(grouped)):
         suffix = next(suffix for suffix in headline.metrics if key[1].endswith(suffix))
         stem = key[1].removesuffix(suffix)
         beside = {other: grouped.get((key[0], stem + other, *key[2:]), {}) for other in headline.beside}
@@ -91,7 +91,7 @@ def _of_task(task: str, result: Node) -> list[Lead]:
     return chosen
 
 
-def _headline_keys(headline: Headline, keys: Sequence[Key]) -> list[Key]:
+def headline_keys(headline: Headline, keys: Sequence[Key]) -> list[Key]:
     """The keys that the rule of a task picks."""
     suffix = next((one for one in headline.metrics if any(key[1].endswith(one) for key in keys)), "")
     last_prompts = dict(list(dict.fromkeys((key[0], key[2]) for key in keys)))  # of each data set

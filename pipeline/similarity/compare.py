@@ -4,10 +4,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from pipeline.config import CompareSpec
 from pipeline.files import write_csv, write_json
+from pipeline.progress import tqdm
 from pipeline.similarity.auto import CHOICE_FILE, order_of
 from pipeline.similarity.candidates import Candidates, read_candidates
 from pipeline.similarity.choice import choose, sentence

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.config import CompareSpec, ToySpec
+from pipeline.progress import tqdm
 from pipeline.similarity.candidates import read_candidates
 from pipeline.similarity.cka import unbiased_linear_cka
 from pipeline.similarity.ease import Ease, Member, align_all

@@ -14,7 +14,7 @@ from pipeline.features.verify import verify
 from pipeline.store.collect import collect_cache, collect_scratch
 from pipeline.store.deep import ROWS, repair_deep, verify_deep
 from pipeline.store.listing import Scratch, bytes_of, describe, scratch_shards, stores, unnamed
-from pipeline.store.locked import Output, all_stores, is_store, locked_outputs, require_project
+from pipeline.store.locked import Output, all_stores, is_store, locked_outputs, locked_stores, require_project
 from pipeline.store.mend import mend, others
 from pipeline.store.needs import needs_of
 from pipeline.store.outputs import compare, compare_store
@@ -186,8 +186,11 @@ def _repair(given: argparse.Namespace) -> int:
     chosen = _chosen(given)
     outputs = [output for output in locked_outputs() if output.path in given.stores and not is_store(output.path)]
     named = {output.path for output in outputs}
+    outputs = outputs if given.stores else others(chosen)
+    first = min((output.rank for output in locked_stores()), default=0)
+    _repair_outputs([output for output in outputs if output.rank < first])  # what stores are made from
     _repair_stores([path for path in chosen if path not in named])
-    _repair_outputs(outputs if given.stores else others(chosen))
+    _repair_outputs([output for output in outputs if output.rank >= first])
     return repair_deep(filter(is_store, chosen), given.rows) if given.deep else 0
 
 
@@ -195,7 +198,8 @@ def _repair_outputs(outputs: list[Output]) -> None:
     done = [mend(output) for output in outputs]
     for one in done:
         if one.how:
-            print(f"{one.before.output.path}: repaired by {one.how}; {len(one.cache)} cache objects replaced")
+            again = "; run dvc repro for what depends on it" if one.how.startswith("dvc repro") else ""
+            print(f"{one.before.output.path}: repaired by {one.how}; {len(one.cache)} cache objects replaced{again}")
             for damage in one.before.damages:
                 print(f"    was {damage}")
     if intact := sum(not one.how for one in done):

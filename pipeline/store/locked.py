@@ -20,11 +20,13 @@ class Output:
 
     Attributes:
         md5: of the file; of a folder, of the list of its files, with `.dir` behind it.
+        rank: the place of its stage in dvc.yaml, where a stage stands behind those whose outputs it reads.
     """
 
     stage: str
     path: Path
     md5: str
+    rank: int = 0
 
 
 def require_project() -> None:
@@ -41,7 +43,7 @@ def require_project() -> None:
 
 
 def locked_outputs() -> list[Output]:
-    """The outputs in dvc.lock, in its order, less those that neither dvc.yaml nor params.yaml names any more.
+    """The outputs in dvc.lock, in the order of dvc.yaml, less those that dvc.yaml and params.yaml no longer name.
 
     DVC never takes a stage out of dvc.lock. Left out are also outputs that a DVC before 3.0 recorded, whose digest is
     of another kind.
@@ -51,12 +53,14 @@ def locked_outputs() -> list[Output]:
         ConfigError: dvc.yaml or params.yaml is not valid YAML.
     """
     declared = _declared()
-    return [
-        Output(stage, Path(out["path"]), str(out["md5"]))
+    found = [
+        Output(stage, Path(out["path"]), str(out["md5"]), rank)
         for stage, entry in locked_stages().items()
         for out in entry.get("outs", [])
-        if out.get("hash") == "md5" and "md5" in out and _named(Path(out["path"]).parts, declared)
+        if out.get("hash") == "md5" and "md5" in out
+        if (rank := _rank(Path(out["path"]).parts, declared)) is not None
     ]
+    return sorted(found, key=lambda output: output.rank)
 
 
 def is_store(path: Path) -> bool:
@@ -74,16 +78,19 @@ def all_stores() -> list[Path]:
     return sorted({*stores(), *(out.path for out in locked_stores())})
 
 
-def _declared() -> list[Parts]:
+def _declared() -> list[tuple[int, Parts]]:
+    """The paths of all outputs, with the place of their stage in dvc.yaml."""
     groups = expand(_read(Path(_PROJECT)), _read(Path("params.yaml")))
-    return [out for group in groups for out in group.outs]
+    return [(rank, out) for rank, group in enumerate(groups) for out in group.outs]
 
 
-def _named(parts: Parts, declared: list[Parts]) -> bool:
-    return any(
-        len(out) == len(parts) and all(one == other or UNKNOWN in other for one, other in zip(parts, out, strict=True))
-        for out in declared
-    )
+def _rank(parts: Parts, declared: list[tuple[int, Parts]]) -> int | None:
+    for rank, out in declared:
+        if len(out) == len(parts) and all(
+            one == other or UNKNOWN in other for one, other in zip(parts, out, strict=True)
+        ):
+            return rank
+    return None
 
 
 def _read(path: Path) -> dict[str, Any]:

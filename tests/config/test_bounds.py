@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import annotated_types
+import numpy as np
 import pytest
+import torch
 import yaml
 from pydantic import ValidationError
 
 import pipeline.config
+from pipeline.alignment.training.members import members_of
 from pipeline.config import Params, Section, TrainParams, load_config
+from pipeline.config.base import MOST_SEED
 from pipeline.config.reading import MOST_BYTES, MOST_LEVELS, MOST_VALUES
 from pipeline.errors import ConfigError
 from tests.config.pages import blocks
@@ -94,6 +98,20 @@ def test_a_value_beyond_its_bounds_is_refused_with_the_bound(key: str, value: An
     said = refusal(edited(PROJECT, key, value))
     assert f"`{key}" in said
     assert most in said
+
+
+def test_the_largest_seed_gives_seeds_that_every_generator_takes() -> None:
+    """Also the last repeat of the member with the largest seed of its own; and no two of them are one."""
+    seeds = []
+    for seed, own in ((MOST_SEED, MOST_SEED), (MOST_SEED, 0), (0, 0)):
+        params = TrainParams.model_validate({"members": {"m": {"seed": own}}})
+        Params.model_validate({"seed": seed, "splits": {"repeats": 1000}})
+        (member,) = members_of(params, seed, 1000, 999)
+        torch.Generator().manual_seed(member.seed)
+        np.random.default_rng(member.seed)
+        assert member.seed < 2**63
+        seeds.append(member.seed)
+    assert len(set(seeds)) == 3
 
 
 @pytest.mark.parametrize("value", [10**400, -(10**30), 2**64])

@@ -63,3 +63,16 @@ def test_how_encoding_runs(raw: dict[str, Any]) -> None:
     assert "`encode.batch_size" in refusal(raw)
     raw["encode"]["batch_size"] = 0
     assert "`encode.batch_size" in refusal(raw)
+
+
+@pytest.mark.parametrize("key", ["catalog", "catalouge"])
+def test_a_mistyped_catalogue_is_said_once_and_nothing_that_it_would_have_given(key: str, raw: dict[str, Any]) -> None:
+    raw["encoders"]["vit-s14"] = {key: "dinov2-large"}
+    message = refusal(raw)
+    assert f"`encoders.vit-s14.{key}` is not a key that exists here. Did you mean `catalogue`?" in message
+    assert "is missing" not in message
+
+
+def test_a_store_without_a_group_is_shown_where_it_belongs(raw: dict[str, Any]) -> None:
+    raw["stores"]["mine-eye"] = {"dataset": "emoji", "view": "vit", "encoder": "vit-s14"}
+    assert "`stores.mine-eye` stands under no group; write `stores.pairs.mine-eye`." in refusal(raw)

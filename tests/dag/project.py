@@ -14,7 +14,7 @@ import yaml
 from tests.dag import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("dvc.yaml", ".dvcignore", ".gitignore", "pipeline", "stages", ".dvc/config", ".dvc/.gitignore")
+COPIED = ("dvc.yaml", ".dvcignore", ".gitignore", "pipeline", "stages", ".dvc/config", ".dvc/.gitignore", ".dvc/plots")
 
 
 class Project:

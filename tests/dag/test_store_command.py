@@ -149,10 +149,14 @@ def test_an_output_that_is_no_store(copied: Project, linked: bool) -> None:
     assert ("repaired by dvc repro" if linked else "repaired by dvc checkout") in said
     assert path.read_bytes() == before
     assert store(copied, "verify")[0] == 0
+    if linked:
+        assert "run dvc repro for what depends on it" in said
+        copied.repro()  # the stage notes how long it took
     assert "up to date" in copied.status()
 
 
 def test_a_lock_that_was_cut(copied: Project) -> None:
+    copied.repro()
     lock = copied.folder / "dvc.lock"
     whole = lock.read_bytes()
     ends = [number + 1 for number in range(len(whole) - 3) if whole[number : number + 3] == b"\n  "]

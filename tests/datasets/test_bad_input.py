@@ -18,6 +18,7 @@ from pipeline.config import (
     CaptionFileSource,
     EncodeParams,
     FolderSource,
+    HubSource,
     ImageFolderSource,
     RawSource,
     TableSource,
@@ -422,6 +423,24 @@ def test_many_failures_stop_a_source_early_with_the_first_reasons(tmp_path: Path
     assert "max_failure_rate = 0.1" in str(raised.value)
     with pytest.raises(SourceError, match="1 of 2 samples so far"):
         build(spec.model_copy(update={"max_failure_rate": 0.0}), tmp_path / "index")
+
+
+def test_pictures_elsewhere_are_told_of_the_key_that_says_where(tmp_path: Path) -> None:
+    write(tmp_path / "list/data.csv", "image,caption\n" + "".join(f"{number}.jpg,x\n" for number in range(12)))
+    spec = TableSource(source="table", path=str(tmp_path / "list/data.csv"), **{**SHARED, "max_failure_rate": 0.1})
+    with pytest.raises(SourceError, match="Relative paths start at the folder of the table.*`images`"):
+        build(spec, tmp_path / "index")
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(SourceError) as raised:
+        build(spec.model_copy(update={"images": str(tmp_path / "pictures")}), tmp_path / "index")
+    assert "`images`" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["state.json", "dataset_dict.json"])
+def test_a_folder_of_save_to_disk_is_told_how_to_become_a_table(name: str, tmp_path: Path) -> None:
+    write(tmp_path / "saved" / name, "{}")
+    with pytest.raises(SourceError, match="save_to_disk.*to_parquet"):
+        build(HubSource(source="hub", path=str(tmp_path / "saved"), **SHARED), tmp_path / "index")
 
 
 def test_a_folder_without_pictures_and_a_link_in_a_circle(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_rows_of_a_table(tmp_path: Path) -> None:
     assert rows_of(tmp_path / "index") == {
         "0.jpg": (["one", "two"], ["itself"], [None]),
         "1.jpg": ([], ["7"], ["7"]),
-        "2.jpg": (["a", "b"], ["cat", "dog"], ["a cat", "a dog"]),
+        "2.jpg": (["a", "b"], ["Cat", "dog"], ["a cat", "a dog"]),
         "3.jpg": (["x"], ["itself"], [None]),
     }
     null = "caption 1 of 2: caption is null, not a text"
@@ -259,7 +259,7 @@ def test_classes_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert found["labels"] == {"0.png": (["saw", "cat"], ["saw", "cat"], ["saw", "cat"])}
 
 
-@pytest.mark.parametrize("entry", [[[0], [None]], [[0.5], ["x"]], [[0], [["a"]]]])
+@pytest.mark.parametrize("entry", [[[0], [True]], [[0.5], ["x"]], [[0], [["a"]]]])
 def test_names_in_other_languages(entry: Any, tmp_path: Path) -> None:
     write(tmp_path / "babel.json", json.dumps({"DE": entry}))
     with pytest.raises(SourceError, match=r"babel\.json: de should have a list of numbers and one of names"):

@@ -62,6 +62,8 @@ def test_a_bad_table(tmp_path: Path, table: str, message: str) -> None:
 
 
 def test_no_table_and_no_utf8(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="No folder at .*/absent"):
+        build_index(FolderSource(source="folder", path=str(tmp_path / "absent")), tmp_path / "index", tmp_path)
     with pytest.raises(SourceError, match="No caption table"):
         build_index(FolderSource(source="folder", path=str(tmp_path)), tmp_path / "index", tmp_path)
     spec = source(tmp_path / "raw", "")

@@ -39,9 +39,6 @@ def test_unicode_forms_are_equal(name: str, disk: str, table: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("pets\\cat.jpg", "; there is {raw}/pets/cat.jpg (backslashes are no separators here)"),
-        ("pets/red%20cat.jpg", "; there is {raw}/pets/red cat.jpg (written as in an address)"),
-        ("file://{raw}/pets/cat.jpg", "; there is {raw}/pets/cat.jpg (without file://)"),
         ("pets/CAT.JPG", "; there is {raw}/pets/cat.jpg (letter case)"),
         ("Pets/cat.jpg", "; there is {raw}/pets (letter case)"),
         ("pets/catt.jpg", "; the nearest is {raw}/pets/cat.jpg"),
@@ -128,3 +125,38 @@ def test_dci_and_docci_list_the_fields_that_are_there(tmp_path: Path) -> None:
         build_index(spec, tmp_path / "index", tmp_path)
         (failure,) = read_table(tmp_path / "index/failures.parquet").to_pylist()
         assert failure["reason"].endswith(f"; its fields are {fields}")
+
+
+TAKEN = {
+    "pets\\cat.jpg": "paths: backslashes are no separators here",
+    "pets/red%20cat.jpg": "paths: written as in an address",
+    "pets\\red%20cat.jpg": "paths: backslashes are no separators here, written as in an address",
+    "file://{raw}/pets/cat.jpg": "paths: without file://",
+    "file://{raw}/pets/red%20cat.jpg": "paths: without file://",
+    "file:///none/such.jpg": None,
+    "pets\\none.jpg": None,
+    "pets/red%2520cat.jpg": None,
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_paths_of_other_systems_and_addresses_are_taken_where_one_file_is_meant(name: str, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for number, stored in enumerate(("cat.jpg", "red cat.jpg"), start=1):
+        write(raw / "pets" / stored, photo(number))
+    failures = build(raw, name.replace("{raw}", str(raw)))
+    rewritten = json.loads((tmp_path / "index/about.json").read_text())["tally"].get("rewritten")
+    assert (len(failures), rewritten) == ((1, None) if TAKEN[name] is None else (0, {TAKEN[name]: 1}))
+    if TAKEN[name]:
+        found = "red cat.jpg" if "red" in name else "cat.jpg"
+        assert ImageTable(tmp_path / "index").row(1)["path"] == str(raw / "pets" / found)
+
+
+def test_a_path_as_it_is_written_comes_first_and_two_readings_are_none(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for number, stored in enumerate(("a%20b.jpg", "a b.jpg", "c/d%20e.jpg", "c\\d e.jpg"), start=1):
+        write(raw / stored, photo(number))
+    assert build(raw, "a%20b.jpg") == {}
+    assert ImageTable(tmp_path / "index").row(1)["path"] == str(raw / "a%20b.jpg")
+    (reason,) = build(raw, "c\\d%20e.jpg").values()
+    assert reason.startswith("no such file")

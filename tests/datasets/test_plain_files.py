@@ -21,8 +21,9 @@ from pipeline.config import (
 )
 from pipeline.datasets import plain_files
 from pipeline.datasets.index import build_index
-from pipeline.datasets.plain_files import Inside, open_plain, read_plain, read_unpacked
-from pipeline.datasets.raw_files import listing, read_json, read_text
+from pipeline.datasets.plain_files import Inside, Links, open_plain, read_plain, read_unpacked
+from pipeline.datasets.raw_files import listing, matching, read_json, read_text
+from pipeline.datasets.samples import Failure
 from pipeline.datasets.tables import read_table
 from pipeline.errors import SourceError
 from tests.datasets import layouts
@@ -384,3 +385,23 @@ def test_what_unpacks_to_too_much_is_left_early(tmp_path: Path) -> None:
         read_unpacked(tmp_path / "bomb.json.gz", 1 << 20)
     write(tmp_path / "good.json.gz", gzip.compress(b'[{"image": "a.jpg"}]'))
     assert read_json(tmp_path / "good.json.gz") == [{"image": "a.jpg"}]
+
+
+@pytest.mark.parametrize("links", ["inside", "follow"])
+def test_patterns_of_any_depth_neither_leave_the_folder_nor_walk_in_circles(links: Links, tmp_path: Path) -> None:
+    names = ("b.tar", "a/x.tar", "a/deep/y.tar", "a/x.txt", ".hidden/z.tar", "a/.z.tar")
+    for name in names:
+        write(tmp_path / "raw" / name, "x")
+    write(tmp_path / "elsewhere/private.tar", "x")
+    (tmp_path / "raw/out").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "raw/a/round").symlink_to(tmp_path / "raw")
+    (tmp_path / "raw/in.tar").symlink_to("b.tar")
+    refused: list[Failure] = []
+    found = matching(f"{tmp_path}/raw/**/*.tar", links, refused)
+    expected = ["a/deep/y.tar", "a/x.tar", "b.tar", "in.tar", *(["out/private.tar"] if links == "follow" else [])]
+    assert [str(path.relative_to(tmp_path / "raw")) for path in found] == expected
+    assert [failure.key for failure in refused] == ([] if links == "follow" else [f"{tmp_path}/raw/out"])
+    assert matching(f"{tmp_path}/raw/**/deep/*", links) == [tmp_path / "raw/a/deep/y.tar"]
+    assert matching(f"{tmp_path}/raw/a/**", links)[-1] == tmp_path / "raw/a/x.txt"
+    with pytest.raises(SourceError, match="No file matches"):
+        matching(f"{tmp_path}/raw/a/deep/**/*.csv", links)

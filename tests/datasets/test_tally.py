@@ -81,7 +81,7 @@ def test_the_stage_prints_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     spec = ImageFolderSource(source="image-folder", path=str(tmp_path / "raw"))
     index_stage(IndexSettings.model_construct(name="mine", dataset=spec))
     shown = capsys.readouterr().out
-    assert "4 found\n         2 used\n         1 failed\n" in shown
+    assert "4 files found\n         2 used\n         1 failed\n" in shown
     assert "1 outside of the folders that are splits\n         1 left out\n               1 no picture: .txt\n" in shown
     assert "mine: the folders extra are beside those of the splits" in shown
 
@@ -180,7 +180,10 @@ def test_reasons_are_told_apart_without_what_varies() -> None:
     reasons = ["no such file; looked for /a/b.jpg", "no such file; looked for /a/c.jpg", "too narrow (1 x 900 pixels)"]
     assert Counter(map(kind_of, reasons)) == {"no such file": 2, "too narrow": 1}
     assert kind_of("class 'x'; classnames.txt") == "class ..."
-    assert next(table_of({"read": 3, "used": 1, "failed": {"x": 2}, "left_out": {"y": 4}})).strip() == "7 found"
+    assert (
+        next(table_of({"read": 3, "used": 1, "failed": {"x": 2}, "left_out": {"y": 4}, "unit": "rows"})).strip()
+        == "7 rows found"
+    )
 
 
 @pytest.mark.parametrize("stray", ["._0.jpg", ".DS_Store", "Thumbs.db", "notes.md"])

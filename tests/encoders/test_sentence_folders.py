@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import BoW, Pooling, StaticEmbedding
+from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from pipeline.config import EncodeParams, TextView
 from pipeline.encoders.checkpoint import materialise
@@ -69,6 +71,16 @@ def clip(folder: Path) -> SentenceTransformer:
     return SentenceTransformer(modules=[Transformer(str(plain))], device="cpu")
 
 
+def router_of_one_text_route(folder: Path) -> SentenceTransformer:
+    """Of whose routes one takes texts, without a default."""
+    plain = folder.with_name(folder.name + "-pictures")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    ViTModel(ViTConfig(image_size=16, patch_size=8, **sizes)).save_pretrained(plain)
+    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(plain)
+    routes = {"pictures": [Transformer(str(plain))], "words": [_static()]}
+    return SentenceTransformer(modules=[Router(routes, default_route=None, allow_empty_key=False)], device="cpu")
+
+
 FOLDERS: dict[str, Callable[[Path], Any]] = {
     made.__name__: made for made in (truncated, truncated_static, static, dense, router, router_static, clip)
 }
@@ -96,6 +108,18 @@ def test_features_are_those_of_encode(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(batch.arrays["pooled"], expected[batch.positions], atol=1e-5)
 
 
+def test_the_only_route_for_texts_is_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "routes"
+    router_of_one_text_route(folder).save_pretrained(str(folder))
+    materialise(entry(folder), tmp_path / "made")
+    encoder = load_text_encoder(tmp_path / "made", entry(folder), TextView(encoder="x"), "cpu")
+    model = SentenceTransformer(str(folder), device="cpu")
+    with pytest.raises(ValueError, match="Could not determine route"):
+        model.encode(list(TEXTS))
+    model[0].default_route = "words"
+    np.testing.assert_allclose(encoder.encode(list(TEXTS)).numpy(), model.encode(list(TEXTS)), atol=1e-6)
+
+
 def test_a_static_embedding_reads_whole_texts_and_needs_tokens(tmp_path: Path) -> None:
     folder = saved("static", tmp_path)
     encoder = load_text_encoder(tmp_path / "made", entry(folder), TextView(encoder="x"), "cpu")
@@ -121,8 +145,40 @@ def test_tokens_of_a_truncated_folder_keep_their_width(tmp_path: Path) -> None:
 def test_other_folders_are_named(tmp_path: Path) -> None:
     routes = Router({"one": [_static()], "two": [_static()]}, default_route=None, allow_empty_key=False)
     SentenceTransformer(modules=[routes], device="cpu").save_pretrained(str(tmp_path / "routes"))
-    with pytest.raises(CheckpointError, match="no route for texts without a task .one, two."):
+    with pytest.raises(CheckpointError, match="several routes for texts .one, two."):
         materialise(entry(tmp_path / "routes"), tmp_path / "x")
     bow = SentenceTransformer(modules=[BoW(vocab=["a", "cat"])], device="cpu")
     with pytest.raises(CheckpointError, match="here: its first module is a BoW; .* are supported"):
         SentenceInput(bow, "here")
+
+
+def without(name: str, tmp_path: Path) -> Path:
+    """A folder with those weights left out whose name has `name` in it."""
+    folder = tmp_path / "truncated"
+    FOLDERS["truncated"](folder).save_pretrained(str(folder))
+    file = next(folder.rglob("model.safetensors"))
+    weights = load_file(file)
+    kept = {key: value for key, value in weights.items() if name not in key}
+    assert len(kept) < len(weights)
+    save_file(kept, file, {"format": "pt"})
+    return folder
+
+
+def test_a_pooler_that_nothing_uses_may_lack_and_nothing_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = without("pooler", tmp_path)
+    capfd.readouterr()
+    caplog.clear()
+    materialise(entry(folder), tmp_path / "made")
+    load_text_encoder(tmp_path / "made", entry(folder), TextView(encoder="x"), "cpu")
+    said = "".join(capfd.readouterr()) + caplog.text
+    assert "newly initialized" not in said
+    assert "Loading weights" not in said
+
+
+def test_weights_that_lack_are_an_error_not_a_report(tmp_path: Path) -> None:
+    folder = without("layer.0.attention", tmp_path)
+    with pytest.raises(CheckpointError, match=r"lacks weights that its architecture has: .*layer\.0\.attention"):
+        materialise(entry(folder), tmp_path / "made")
+        load_text_encoder(tmp_path / "made", entry(folder), TextView(encoder="x"), "cpu")

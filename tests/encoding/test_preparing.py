@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,18 +63,33 @@ def test_processes_prepare_what_threads_prepare(
     here, there = processes
     ids = IndexedImages(root / "index").ids
     (root / "raw" / "0.png").write_bytes(b"changed since")
-    for found, expected in zip(there(ids), here(ids), strict=True):
-        if isinstance(expected, str):
-            assert found == expected
-        else:
-            assert isinstance(found, torch.Tensor)
-            assert torch.equal(found, expected)
-            assert found.shape == (3, 3, 28, 28)
-    reasons = [item for item in here(ids) if isinstance(item, str)]
-    assert len(reasons) == 1
-    assert "0.png" in reasons[0]
-    unreadable = [identifier for identifier, item in zip(ids, here(ids), strict=True) if isinstance(item, str)]
-    assert there(unreadable) == reasons
+    found, expected = there(ids), here(ids)
+    assert torch.equal(found.pixels, expected.pixels)
+    assert found.pixels.shape == (5, 3, 3, 28, 28)
+    assert found.reasons == expected.reasons
+    (reason,) = filter(None, expected.reasons)
+    assert "0.png" in reason
+    (unreadable,) = (identifier for identifier, why in zip(ids, expected.reasons, strict=True) if why is not None)
+    alone = there([unreadable])
+    assert alone.reasons == [reason]
+    assert not len(alone.pixels)
+
+
+def test_a_process_opens_no_index(root: Path, tmp_path: Path) -> None:
+    """It gets the rows of each batch: the ids of a large index in every process would be much memory."""
+    shutil.copytree(root / "index", tmp_path / "index")
+    shutil.copytree(root / "raw", tmp_path / "raw")
+    images = IndexedImages(tmp_path / "index")
+    encoder = load_image_encoder(root / "made", eye(root), VIEW, "cpu")
+    here = Preparation(images, encoder.preprocess, VIEW)
+    there = PreparationProcesses(here, 1)
+    (tmp_path / "index" / "images.parquet").unlink()
+    for ids in (images.ids[1:4], images.ids[:0:-1]):
+        assert torch.equal(there(ids).pixels, here(ids).pixels)
+    brought = images.without_index()
+    brought.bring(images.ids[1:3], images.rows(images.ids[1:3]))
+    brought.bring(images.ids[3:5], images.rows(images.ids[3:5]))
+    assert list(brought._rows) == images.ids[3:5]  # nothing is gathered
 
 
 def test_a_preparation_is_small_and_a_process_that_ends_is_explained(

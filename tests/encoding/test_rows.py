@@ -11,7 +11,7 @@ from pipeline.config import EncodeParams, EncoderSpec, ImageView, TextView
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
 from pipeline.encoders.text import load_text_encoder
-from pipeline.encoders.text_encoder import TextEncoder
+from pipeline.encoders.text_encoder import TextBatch, TextEncoder
 from pipeline.encoding.chunks import chunks
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.regions import region_means
@@ -132,9 +132,13 @@ class Counting:
         self.device = encoder.device
         self.asked: list[tuple[int | None, list[str]]] = []
 
-    def encode(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
+    def prepare(self, texts: list[str], max_tokens: int | None = None) -> TextBatch:
         self.asked.append((max_tokens, texts))
-        return self._encoder.encode(texts, max_tokens)
+        return self._encoder.prepare(texts, max_tokens)
+
+    def encode(self, texts: list[str] | TextBatch, max_tokens: int | None = None) -> torch.Tensor:
+        batch = texts if isinstance(texts, TextBatch) else self.prepare(texts, max_tokens)
+        return self._encoder.encode(batch)
 
 
 def test_truncated_texts_equal_texts_encoded_at_that_length(folder: Path) -> None:

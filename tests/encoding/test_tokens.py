@@ -11,7 +11,7 @@ from pipeline.config import EncodeParams, EncoderSpec, TextView
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoders.text import load_text_encoder
-from pipeline.encoders.text_encoder import TextEncoder, TokenFeatures
+from pipeline.encoders.text_encoder import TextBatch, TextEncoder, TokenFeatures
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.plan import Plan
 from pipeline.encoding.rows import NOT_FINITE, TextRows
@@ -65,16 +65,23 @@ def test_tokens_are_those_of_transformers_one_text_at_a_time(checkpoint: Path) -
 
 def test_nan_in_a_token_is_a_failed_text(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = load_text_encoder(checkpoint, spec(checkpoint), VIEW, "cpu")
-    real = encoder.encode_tokens
+    real, prepare = encoder.encode_tokens, encoder.prepare
+    prepared: list[tuple[TextBatch, list[str]]] = []
 
-    def poisoned(texts: list[str]) -> TokenFeatures:
-        features = real(texts)
+    def noted(texts: list[str], max_tokens: int | None = None) -> TextBatch:
+        prepared.append((prepare(texts, max_tokens), texts))
+        return prepared[-1][0]
+
+    def poisoned(given: TextBatch) -> TokenFeatures:
+        features = real(given)
         tokens = features.tokens.clone()
+        (texts,) = (texts for batch, texts in prepared if batch is given)
         if "a blue bridge" in texts:
             tokens[texts.index("a blue bridge"), 1, 2] = torch.nan
         tokens[~features.mask] = torch.inf
         return TokenFeatures(features.pooled, tokens, features.mask)
 
+    monkeypatch.setattr(encoder, "prepare", noted)
     monkeypatch.setattr(encoder, "encode_tokens", poisoned)
     reasons = {identifier: reason for identifier, (_, _, reason) in gathered(encoder).items()}
     assert reasons == {"a": None, "b": None, "c": NOT_FINITE, "d": None, "e": None}

@@ -1,5 +1,6 @@
 """Classification, search and segmentation against their definitions."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,36 @@ def test_segmentation_by_a_dense_head(project: Project, tmp_path: Path) -> None:
     DenseHead.fit(np.eye(16), np.eye(16), 0.3, other).save(tmp_path / "other", 0)
     with pytest.raises(FingerprintMismatch, match="weights"):
         model.segment(picture, list(WORDS), dense_head=tmp_path / "other")
+
+
+def test_class_names_of_a_dense_head_are_encoded_once(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, generator = aligner(project), np.random.default_rng(0)
+    prints = model.config.fingerprints
+    picture = Image.open(project.pictures[9]).convert("RGB")
+    encoded: list[int] = []
+    real = model._encoders.text_features
+    monkeypatch.setattr(
+        model._encoders, "text_features", lambda texts, *rest: encoded.append(len(texts)) or real(texts, *rest)
+    )
+
+    def segmented(name: str) -> np.ndarray:
+        return model.segment(picture, list(WORDS), resolution=84, dense_head=tmp_path / name)
+
+    for name in ("own", "other"):
+        head = DenseHead.fit(generator.normal(size=(40, 16)), generator.normal(size=(40, 16)), 0.3, prints)
+        head.save(tmp_path / name, 0)
+    first, other = segmented("own"), segmented("other")
+    assert len(encoded) == 2
+    np.testing.assert_array_equal(segmented("own"), first)
+    np.testing.assert_array_equal(segmented("other"), other)
+    assert len(encoded) == 2
+    assert (first != other).any()
+    shutil.rmtree(tmp_path / "own")
+    shutil.copytree(tmp_path / "other", tmp_path / "own")  # fitted again: its class vectors are others
+    np.testing.assert_array_equal(segmented("own"), other)
+    assert len(encoded) == 3
 
 
 def test_the_margin_takes_up_what_the_crop_removes() -> None:

@@ -81,8 +81,9 @@ def test_repeats_are_different_heads(project: Project) -> None:
     ("images", "message"),
     [
         ([], "at least one image, found an empty list"),
-        ([b"bytes"], "Image 0: expected a PIL image or a path, found bytes"),
-        (b"bytes", "Expected one image or a list of them, found bytes"),
+        ([b"bytes"], "Image 0 cannot be encoded: not an image of a known format"),
+        ([3], "Image 0: expected a PIL image, a path, the bytes of a file, or an array .*, found int"),
+        (np.zeros(3), "Expected one image or a list of them, found ndarray"),
         (7, "found int"),
         ("nowhere.png", "nowhere.png cannot be read: No such file"),
         ([__file__], "Image 0 cannot be encoded: .*test_vectors.py: not an image of a known format"),

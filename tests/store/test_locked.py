@@ -21,6 +21,7 @@ from pipeline.store.__main__ import main
 from pipeline.store.collect import collect_scratch
 from pipeline.store.listing import ROOT
 from pipeline.store.locked import Output, all_stores, locked_outputs
+from pipeline.store.mend import Mended
 from pipeline.store.outputs import compare, compare_store, folder_md5
 from tests.features import stores as made
 from tests.features.stores import flip, normal, write_store
@@ -267,3 +268,24 @@ def test_gc_keeps_what_the_last_run_needed_while_dvc_has_removed_the_store(proje
     shutil.rmtree(".dvc/cache")
     assert main(["gc", "--yes"]) == 0
     assert not list(project.glob(f"{SHARDS}/*/shard.json"))
+
+
+@pytest.mark.usefixtures("project")
+def test_repair_begins_with_what_others_are_made_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store must not be written again from a damaged checkpoint, nor a head from a damaged store."""
+    stages = {"prepare": {"cmd": "p", "outs": ["data/results/scores.json"]}} | PROJECT["stages"]
+    del stages["evaluate"]
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
+    assert [one.stage for one in locked_outputs()] == ["evaluate", "encode@one", "train"]
+    for path in (TABLE, HEAD / "config.json", STORE / "zarr.json"):
+        path.unlink()
+    order: list[Path] = []
+
+    def noted(output: Output) -> Mended:
+        order.append(output.path)
+        return Mended(compare(output))
+
+    monkeypatch.setattr("pipeline.store.__main__.mend", noted)
+    monkeypatch.setattr("pipeline.store.__main__.repair_all", lambda folders: order.extend(folders) or ())
+    assert main(["repair"]) == 0
+    assert order == [TABLE, STORE, HEAD]

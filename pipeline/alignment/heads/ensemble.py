@@ -22,6 +22,7 @@ class Ensemble(Head):
     def __init__(self, members: Sequence[Head], weights: Sequence[float], temperature: float = 0.07) -> None:
         super().__init__(temperature)
         self.members = nn.ModuleList(members)
+        self.weights = tuple(weights)
         self._roots = [(weight / sum(weights)) ** 0.5 for weight in weights]
 
     def image_features(self, images: ImageInput) -> Tensor:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from pipeline.config import ScenesSpec
 from pipeline.datasets.builder import IndexBuilder
@@ -20,6 +19,7 @@ from pipeline.datasets.scenes.pool import Piece, read_pieces
 from pipeline.datasets.tables import OBJECTS, write_table
 from pipeline.errors import DataError
 from pipeline.files import write_json
+from pipeline.progress import tqdm
 
 log = logging.getLogger(__name__)
 

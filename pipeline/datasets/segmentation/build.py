@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from pipeline.config import SegmentationSource
 from pipeline.datasets.builder import IndexBuilder
@@ -19,6 +18,7 @@ from pipeline.datasets.segmentation.windows import window_boxes
 from pipeline.datasets.tables import CLASSES, MASKS, image_id, write_table
 from pipeline.datasets.tally import Tally
 from pipeline.errors import DataError, SourceError
+from pipeline.progress import tqdm
 from pipeline.terminal import shown
 
 MASKS_FILE = "masks.parquet"
@@ -39,7 +39,7 @@ def index_segmentation(spec: SegmentationSource, builder: IndexBuilder, folder: 
     masks: dict[str, dict[str, Any]] = {}
     samples = layout.samples[: spec.limit or None]
     missing = Missing()
-    tally = Tally(read=len(samples), left_out=layout.left_out)
+    tally = Tally(read=len(samples), left_out=layout.left_out, unit="pictures")
     for sample in tqdm(samples, desc=shown(f"{Path(spec.path).name}/{layout.split}"), unit="image", mininterval=1):
         try:
             row = _feed(sample, spec, builder, values, layout.inside, missing)

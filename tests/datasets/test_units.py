@@ -1,0 +1,149 @@
+"""The table at the end of `index` adds up to what is on the disk, in the unit that it names, for every source."""
+
+import csv
+import json
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pydantic import TypeAdapter
+
+from pipeline.config import DatasetSpec, SegmentationSource
+from pipeline.datasets.index import build_index
+from pipeline.datasets.tally import table_of
+from tests.datasets.label_maps import write_mask_folder
+from tests.datasets.layouts import LAYOUTS, photo, write, write_tar
+from tests.datasets.test_layouts import ENTRIES, moved
+
+
+def files(root: Path) -> int:
+    return sum(len(names) for *_, names in os.walk(root, followlinks=True))
+
+
+def rows(root: Path) -> int:
+    count = 0
+    for path in root.rglob("*"):
+        if path.suffix in (".csv", ".tsv"):
+            with open(path, newline="", encoding="utf-8") as file:
+                count += sum(1 for row in csv.reader(file) if row) - 1
+        elif path.suffix in (".jsonl", ".jsonlines"):
+            count += sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        elif path.suffix == ".parquet":
+            count += pq.read_metadata(path).num_rows
+    return count
+
+
+def members(root: Path) -> int:
+    count = 0
+    for path in root.rglob("*.tar"):
+        with tarfile.open(path) as archive:
+            count += sum(1 for entry in archive if not entry.isdir())
+    return count
+
+
+def entries(root: Path) -> int:
+    count = 0
+    for path in root.rglob("*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        count += len(content["images"]) + len(content.get("annotations", []))
+    for path in root.rglob("*.token"):
+        count += sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    return count
+
+
+def names(root: Path) -> int:
+    (path,) = root.rglob("test_image_names.txt")
+    return len(path.read_text(encoding="utf-8").split())
+
+
+COUNTED: dict[str, Callable[[Path], int]] = {
+    "files": files,
+    "rows": rows,
+    "members of tars": members,
+    "lines, or images and annotations of JSON,": entries,
+    "lines of test_image_names.txt": names,
+    "files of annotations": lambda root: sum(files(folder) for folder in root.rglob("annotations")),
+}
+
+
+def spoil(root: Path) -> None:
+    """An empty picture, and beside the others files that are none."""
+    pictures = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".png", ".jpeg"))
+    if len(pictures) > 1:
+        pictures[0].write_bytes(b"")
+    for folder in {path.parent for path in pictures}:
+        write(folder / "notes.md", "x")
+        write(folder / "._a.jpg", b"\0")
+    for path in root.rglob("*.tar"):
+        with tarfile.open(path, "a") as archive:
+            for name in ("README", "s/9.jpg", ".hidden"):
+                archive.addfile(tarfile.TarInfo(name))
+            link = tarfile.TarInfo("s/link.jpg")
+            link.type, link.linkname = tarfile.SYMTYPE, "s/9.jpg"
+            archive.addfile(link)
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_all_that_is_there_is_counted(name: str, spoilt: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    LAYOUTS[name](tmp_path / name)
+    if spoilt:
+        spoil(tmp_path / name)
+    entry = moved(ENTRIES[name], tmp_path) | {"max_failure_rate": 1.0}
+    spec: Any = TypeAdapter(DatasetSpec).validate_json(TypeAdapter(Any).dump_json(entry))
+    tally = build_index(spec, tmp_path / "index", tmp_path)["tally"]
+    assert tally["read"] == tally["used"] + sum(tally["failed"].values())
+    on_disk = COUNTED[tally["unit"]](tmp_path / name)
+    assert tally["read"] + sum(tally["left_out"].values()) == on_disk
+    assert next(table_of(tally)).strip() == f"{on_disk} {tally['unit']} found"
+    if spoilt and tally["unit"] == "members of tars":
+        assert sum(tally["failed"].values()) >= 2  # a picture alone, and a link
+
+
+def test_pictures_with_label_maps_are_counted(tmp_path: Path) -> None:
+    folder = write_mask_folder(tmp_path)
+    write(folder / "images/notes.md", "x")
+    spec = SegmentationSource(source="mask-folder", path=str(folder), windows=None)
+    tally = build_index(spec, tmp_path / "index", tmp_path)["tally"]
+    assert tally["unit"] == "pictures"
+    assert tally["read"] + sum(tally["left_out"].values()) == files(folder / "images")
+
+
+def test_files_of_one_name_and_captions_without_a_picture(tmp_path: Path) -> None:
+    LAYOUTS["urban1k"](tmp_path / "urban1k")
+    (folder,) = (path for path in (tmp_path / "urban1k").rglob("image") if path.is_dir())
+    first = min(folder.iterdir())
+    write(first.with_suffix(".png"), photo(7, "PNG"))
+    write(folder.parent / "caption/99.txt", "a caption")
+    entry = moved(ENTRIES["urban1k"], tmp_path) | {"max_failure_rate": 1.0}
+    spec: Any = TypeAdapter(DatasetSpec).validate_python(entry)
+    tally = build_index(spec, tmp_path / "index", tmp_path)["tally"]
+    assert tally["left_out"] == {"another file of the same name and another ending": 1}
+    assert tally["failed"] == {"a caption without a picture": 1}
+    assert tally["read"] + 1 == files(tmp_path / "urban1k")
+
+
+def test_halves_of_a_sample_are_never_two_samples_in_silence(tmp_path: Path) -> None:
+    """Both halves could be used; as in webdataset each is a sample, and the second is listed."""
+    write_tar(
+        tmp_path / "0.tar",
+        [
+            *(("a.jpg", photo(0)), ("a.txt", b"one"), ("b.jpg", photo(1)), ("b.txt", b"b")),
+            *(("a.png", photo(2, "PNG")), ("a.json", b"{}"), ("a.txt", b"two")),
+        ],
+    )
+    write_tar(tmp_path / "1.tar", [("a.jpg", photo(3)), ("a.txt", b"another archive")])
+    joined = (tmp_path / "0.tar").read_bytes() + (tmp_path / "1.tar").read_bytes()
+    (tmp_path / "1.tar").unlink()
+    (tmp_path / "0.tar").write_bytes(joined)
+    spec: Any = TypeAdapter(DatasetSpec).validate_python({"source": "webdataset", "path": f"{tmp_path}/0.tar"})
+    about = build_index(spec, tmp_path / "index", tmp_path)
+    failures = pq.read_table(tmp_path / "index/failures.parquet").to_pylist()
+    assert [row["key"] for row in failures] == ["0.tar: a"]
+    assert "stand apart in the archive: write them side by side (tar --sort=name)" in failures[0]["reason"]
+    assert about["tally"]["used"] == about["tally"]["read"] == 9
