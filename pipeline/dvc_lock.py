@@ -40,10 +40,14 @@ def locked_stages() -> dict[str, Any]:
     Raises:
         DamagedLock: it is cut short, not valid, or in the middle of a merge.
     """
-    content = _content(LOCK)
+    content, root = _content(LOCK), repository()
     if content is None:
         return {}
     stages, why = _parsed(content)
+    if root is not None and (why or not content.endswith(b"\n")):
+        with _alone(root):  # another DVC may have been writing it
+            content = _content(LOCK) or b""
+        stages, why = _parsed(content)
     if why:
         raise DamagedLock(
             f"{LOCK.absolute()} cannot be used: {why}. "
@@ -64,8 +68,11 @@ def require_whole() -> None:
     """
     locked_stages()
     root, content = repository(), _content(LOCK)
-    why = "" if content is None or root is None else _damage(content, _place(root))
-    if why:
+    if content is None or root is None or not _damage(content, _place(root)):
+        return
+    with _alone(root):  # another DVC may have been writing it
+        content = _content(LOCK) or b""
+    if why := _damage(content, _place(root)):
         raise DamagedLock(
             f"{LOCK.absolute()} cannot be used: {why}. Put the last whole one in its place with: {RESTORE}"
         )

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import logging
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -236,3 +237,19 @@ def test_outside_dvc_and_without_git(outside: bool, tmp_path: Path, monkeypatch:
     LOCK.write_bytes(lock(NAMES[:2]))
     assert keep_or_restore()
     assert LOCK.read_bytes() == lock()
+
+
+def test_a_reader_waits_while_dvc_writes() -> None:
+    LOCK.write_bytes(lock()[:300])
+    with open(".dvc/tmp/lock", "w") as dvc:
+        fcntl.flock(dvc, fcntl.LOCK_EX)
+
+        def finish() -> None:
+            LOCK.write_bytes(lock())
+            fcntl.flock(dvc, fcntl.LOCK_UN)
+
+        writer = threading.Timer(0.3, finish)
+        writer.start()
+        assert list(locked_stages()) == list(NAMES)
+        writer.join()
+    require_whole()
