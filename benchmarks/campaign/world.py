@@ -1,5 +1,6 @@
 """The small project that every trial gets a copy of, and how what a trial leaves is compared with it."""
 
+import compileall
 import contextlib
 import fcntl
 import hashlib
@@ -139,6 +140,8 @@ def _make(world: World, counts: Path) -> None:
     project.run("dvc", "repro", **world.environment(world.project, {"count": str(counts)}))
     project.commit("first run")
     shutil.rmtree(f"{world.project}.site")
+    for name in ("pipeline", "stages"):
+        compileall.compile_dir(world.project / name, quiet=1)  # once, and not in every process of a trial
     world.project.rename(world.base)
 
 

@@ -1,15 +1,17 @@
 """A short form of `benchmarks/faults.py` over all stages: some trials of every kind, and that each can fail."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks.campaign import flips, others, world
 from benchmarks.campaign.compare import contents, digest
-from benchmarks.campaign.results import Journal, Outcome, summary
+from benchmarks.campaign.results import Journal, Outcome, pages_tables, summary
 from benchmarks.campaign.run import in_turns, trial_of
 from benchmarks.campaign.world import Trial, World
-from tests.dag.project import Project
+from benchmarks.faults import COUNTS
+from tests.dag.project import ROOT, Project
 
 pytestmark = pytest.mark.dag
 
@@ -112,6 +114,13 @@ def test_a_campaign_goes_on_and_counts(tmp_path: Path) -> None:
         "groups": {"train": {"same bytes": 1, "failed": 1}},
     }
     assert [one["number"] for one in found["failures"]] == [1]
+
+
+def test_the_page_shows_the_last_campaign() -> None:
+    found = json.loads((ROOT / "benchmarks/results/faults.json").read_text(encoding="utf-8"))["stages"]
+    assert {kind: one["tried"] for kind, one in found["kinds"].items()} == COUNTS
+    assert not found["failures"]
+    assert pages_tables(found) in (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
 
 
 def test_every_stage_and_every_kind_of_file_has_its_turn(small: World) -> None:
