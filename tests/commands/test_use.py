@@ -121,6 +121,24 @@ def test_verify_names_what_is_damaged(copied: Project, monkeypatch: pytest.Monke
     assert "damaged" in permafrost("verify", code=1)
 
 
+def test_explore_hands_over(permafrost: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pipeline.explorer import __main__ as explorer
+
+    given: list[list[str]] = []
+    monkeypatch.setattr(explorer, "main", lambda arguments: given.append(arguments) or 0)
+    permafrost("explore", "--project", tmp_path, "--port", "0", "--open")
+    assert given == [["--project", str(tmp_path), "--port", "0", "--open"]]
+
+
+def test_export_hands_over(permafrost: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.interop import export
+
+    given: list[list[str]] = []
+    monkeypatch.setattr(export, "main", lambda arguments: given.append(arguments) or 0)
+    permafrost("export", "clip-benchmark", "retrieval", "out", "--dataset", "mine")
+    assert given == [["retrieval", "out", "--dataset", "mine"]]
+
+
 def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     from pipeline.commands.parser import parser
 
