@@ -122,7 +122,16 @@ def install_torch(kind: str) -> None:
     if kind == "cuda" or sys.platform == "darwin":
         pip(*wanted)
     elif needs_cuda(wanted[0]):
-        pip("--index-url", CPU_INDEX, *wanted)
+        print("set-up: pip install --index-url", CPU_INDEX, *wanted, flush=True)
+        if pip_install("--index-url", CPU_INDEX, *wanted).returncode:
+            more = GIGABYTES["cuda"] - GIGABYTES["cpu"]
+            print(
+                f"set-up: {CPU_INDEX} cannot be used from here; taking the build with CUDA from pip's own index, which "
+                f"computes the same and needs about {more} GB more of disk and of download",
+                flush=True,
+            )
+            check_machine("cuda")
+            pip(*wanted)
     else:
         pip(wanted[0])
         pip("--no-deps", wanted[1])

@@ -72,6 +72,27 @@ def test_a_cpu_machine_takes_the_pair_from_the_cpu_index_where_pip_would_take_cu
     assert {f"torch=={bootstrap.TORCH}", f"torchvision=={bootstrap.TORCHVISION}"} <= set(installs[0])
 
 
+def test_where_the_cpu_index_cannot_be_reached_pip_s_own_is_taken_and_its_cost_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda _: Usage(10**12, 0, 10**12))
+    calls: list[list[str]] = []
+
+    def run(command: Sequence[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(list(command))
+        found = report("nvidia-cublas==13.0") if "--dry-run" in command else ""
+        return subprocess.CompletedProcess(command, int(bootstrap.CPU_INDEX in command), found, "no route to host")
+
+    monkeypatch.setattr(bootstrap.subprocess, "run", run)
+    bootstrap.install_torch("cpu")
+    first, second = (call for call in calls if "--dry-run" not in call)
+    assert bootstrap.CPU_INDEX in first
+    assert bootstrap.CPU_INDEX not in second
+    assert f"torch=={bootstrap.TORCH}" in second
+    assert "about 9 GB more of disk" in capsys.readouterr().out
+
+
 def test_a_cpu_machine_takes_what_pip_offers_where_that_is_a_cpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     calls = pip_that(monkeypatch, 0, out=report("numpy", "sympy"))

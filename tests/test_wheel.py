@@ -135,3 +135,16 @@ def test_in_a_clone_both_names_are_the_same_modules() -> None:
     assert pipeline.errors.__spec__.name == "pipeline.errors"
     with pytest.raises(ModuleNotFoundError):
         import_module("permafrost.no_such_module")
+
+
+def test_the_command_is_there_and_works_in_a_working_folder(
+    installed: Installed, project: Project, tmp_path: Path
+) -> None:
+    assert installed.run("permafrost", "--version", cwd=tmp_path) == f"permafrost {__version__}\n"
+    assert "source: folder" in installed.run(
+        "permafrost", "init", str(project.root / "pictures"), "--dry-run", cwd=tmp_path
+    )
+    found = installed.run("permafrost", "search", str(project.model("grid")), "a bridge", "--json", cwd=tmp_path)
+    assert len(json.loads(found)) == len(project.pictures)
+    module = installed.run("python", "-m", "permafrost", "--help", cwd=tmp_path)
+    assert "a first hour" in module

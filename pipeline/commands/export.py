@@ -1,26 +1,48 @@
-"""`permafrost export`: test splits for CLIP_benchmark."""
+"""`permafrost export`: what other programs read."""
 
 import argparse
+from pathlib import Path
 
 from pipeline.commands.adder import Adder
 from pipeline.commands.console import Console
 
 _EXAMPLES = """\
+  permafrost export sentence-transformers data/models/default out/st      a folder for SentenceTransformer(path)
+  permafrost export onnx data/models/default out/onnx --int8              image.onnx and text.onnx
   permafrost export clip-benchmark classification out/stamps --dataset stamps --label category --prompt-set ensemble
   permafrost export clip-benchmark retrieval out/emoji --dataset emoji --repeat 0"""
+_MODELS = {"sentence-transformers": "export_sentence_transformers", "onnx": "export_onnx"}
 
 
 def add(commands: Adder) -> None:
     """Add the subcommand."""
-    command = commands("export", run, "write what other programs read: test splits for CLIP_benchmark", _EXAMPLES)
-    command.add_argument("format", choices=("clip-benchmark",), help="what to write")
+    command = commands("export", run, "write an aligner or a test split in the format of another program", _EXAMPLES)
+    command.add_argument("format", choices=(*_MODELS, "clip-benchmark"), help="what to write")
     command.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its arguments; --help lists them")
 
 
 def run(given: argparse.Namespace, console: Console) -> int:
-    """Hand over to the exporter."""
-    from pipeline.interop.export import main
+    """Hand over to the exporter; of an aligner, say how far its vectors are from those of the export."""
+    if given.format == "clip-benchmark":
+        from pipeline.interop.export import main
 
-    code = main(given.rest)
-    console.answer({"written": code == 0})
-    return code
+        return main(given.rest)
+    parser = argparse.ArgumentParser(prog=f"permafrost export {given.format}")
+    parser.add_argument("model", help="folder of an aligner, such as data/models/default, or a Hugging Face name")
+    parser.add_argument("out", type=Path, help="a new or empty folder")
+    parser.add_argument("--json", action="store_true", help="print the answer as one JSON value")
+    if given.format == "onnx":
+        parser.add_argument(
+            "--int8", action="store_true", help="encoders with weights of 8 bits; the head stays float32"
+        )
+        parser.add_argument("--batch", type=int, help="inputs per call; any number if left out")
+    wanted = vars(parser.parse_args(given.rest))
+    model, out, console = wanted.pop("model"), wanted.pop("out"), Console(json=wanted.pop("json") or given.json)
+    from pipeline.inference import Aligner
+
+    write = getattr(Aligner.from_pretrained(model, device="cpu"), _MODELS[given.format])
+    checked = write(out, **wanted)
+    console.answer({"folder": out, "checked": checked})
+    for modality, found in checked.items():
+        console.line(f"{out}, {modality}: vectors differ from the aligner's by {found}")
+    return 0

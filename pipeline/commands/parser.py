@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from pipeline import __version__
-from pipeline.commands import compare, doctor, export, import_npy, init, inspect, use, verify
+from pipeline.commands import compare, doctor, explore, export, import_npy, init, inspect, use, verify
 from pipeline.commands.adder import Run
 from pipeline.commands.console import Console
 from pipeline.errors import PermafrostError
 
-COMMANDS = (init, doctor, use, inspect, verify, import_npy, export, compare)
+COMMANDS = (init, doctor, use, inspect, verify, import_npy, export, compare, explore)
 _ABOUT = """Frozen encoders, encoded once, aligned many times.
 
 a first hour with pictures of your own, in a clone:
@@ -32,7 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     console = Console(json=given.json)
     try:
         return int(given.run(given, console))

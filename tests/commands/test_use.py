@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline import Aligner
 from tests.commands.conftest import Command
 from tests.inference.conftest import Project, aligner
 
@@ -119,6 +120,49 @@ def test_verify_names_what_is_damaged(copied: Project, monkeypatch: pytest.Monke
     answer = permafrost.json("verify", code=1)
     assert [Path(one["store"]).parent.name for one in answer["stores"] if not one["intact"]] == ["grid"]
     assert "damaged" in permafrost("verify", code=1)
+
+
+def test_explore_hands_over(permafrost: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pipeline.explorer import __main__ as explorer
+
+    given: list[list[str]] = []
+    monkeypatch.setattr(explorer, "main", lambda arguments: given.append(arguments) or 0)
+    permafrost("explore", "--project", tmp_path, "--port", "0", "--open")
+    assert given == [["--project", str(tmp_path), "--port", "0", "--open"]]
+
+
+def test_export_hands_over(permafrost: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.interop import export
+
+    given: list[list[str]] = []
+    monkeypatch.setattr(export, "main", lambda arguments: given.append(arguments) or 0)
+    permafrost("export", "clip-benchmark", "retrieval", "out", "--dataset", "mine")
+    assert given == [["retrieval", "out", "--dataset", "mine"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method", "options"),
+    [
+        (("sentence-transformers",), "export_sentence_transformers", {}),
+        (("onnx", "--int8", "--batch", "4"), "export_onnx", {"int8": True, "batch": 4}),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_export_of_an_aligner_says_how_far_its_vectors_are(
+    arguments: tuple[str, ...], method: str, options: dict[str, object], permafrost: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    given: list[object] = []
+
+    def write(_: Aligner, out: Path, **asked: object) -> dict[str, float]:
+        given.append((out, asked))
+        return {"image": 1e-6}
+
+    monkeypatch.setattr(Aligner, method, write, raising=False)
+    kind, *rest = arguments
+    answer = permafrost.json("export", kind, MODEL, "out", *rest)
+    assert given == [(Path("out"), options)]
+    assert answer == {"folder": "out", "checked": {"image": 1e-6}}
 
 
 def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
