@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from pipeline.alignment.dense import DenseHead
 from pipeline.alignment.vectors import embed_images, embed_stored_images, embed_stored_texts
 from pipeline.arithmetic import own_arithmetic
 from pipeline.device import choose_device
-from pipeline.errors import DataError
+from pipeline.errors import DataError, FingerprintMismatch
 from pipeline.features import FeatureStore
+from pipeline.features.fingerprint import differing_fields
 from pipeline.inference.classify import Label, best_labels, named_classes, probabilities, template_list
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.folder import aligner_folder
@@ -137,6 +138,32 @@ class Aligner(Placement):
             aligner._resolve_prompt(None, default_prompt_name)
         aligner.truncate_dim = None if truncate_dim is None else whole_number(truncate_dim, "truncate_dim")
         return aligner
+
+    @own_arithmetic()
+    def with_text_tower(self, name: str | Path, **options: Any) -> "Aligner":
+        """The aligner of another text encoder with the same image encoder, which is not loaded again.
+
+        Each pair of encoders has a space of its own, so its picture vectors are other ones too: encode pictures again,
+        or search their store, which serves both.
+
+        Args:
+            name: folder or hub name of an aligner, such as data/models/multilingual.
+            options: as for `from_pretrained`; the device and the repeat are this one's.
+
+        Raises:
+            FingerprintMismatch: it has another image view; lists the fields.
+            ModelError, DataError: as `from_pretrained`.
+        """
+        other = Aligner.from_pretrained(name, **{"device": str(self.device), "repeat": self.repeat, **options})
+        mine, theirs = (aligner.config.fingerprints["image"] for aligner in (self, other))
+        if mine["digest"] != theirs["digest"]:
+            raise FingerprintMismatch(
+                f"{name} has another image view than aligner {self.config.aligner!r}:\n"
+                f"{differing_fields(theirs, mine)}\n"
+                "Only a text tower that was aligned to the same image features can take its place."
+            )
+        other._encoders.share_images(self._encoders)
+        return other
 
     @property
     def embed_dim(self) -> int:
