@@ -62,6 +62,15 @@ class ImageEncoder:
         Args:
             pixels: (B, 3, H, W) float32, stacked outputs of `preprocess`.
         """
+        return self.features(pixels)
+
+    @property
+    def backbone(self) -> torch.nn.Module:
+        """The library's own module."""
+        return self._tower.backbone
+
+    def features(self, pixels: torch.Tensor) -> ImageFeatures:
+        """As `forward`, for whoever traces the computation."""
         pixels = pixels.to(self.device, non_blocking=True, memory_format=self._format)
         with mixed_precision(self.device, self._autocast):
             layers, pooled = self._tower.forward(pixels)

@@ -16,6 +16,7 @@ from huggingface_hub import EvalResult, ModelCardData, metadata_load, try_to_loa
 from pipeline.alignment import HeadConfig
 from pipeline.errors import DataError
 from pipeline.evaluation.results import Row, TaskResult
+from pipeline.paths import MODELS
 from pipeline.plain import read_regular
 
 _MOST = 1 << 26  # bytes of a JSON file that is read
@@ -42,7 +43,7 @@ def card_text(
         evaluations: what evaluators of sentence-transformers found, by evaluator.
         library: that loads what the card is of: "permafrost" or "sentence-transformers".
     """
-    data = folder.resolve().parent.parent
+    data = run_of(folder) or folder / ".none"  # where nothing is
     rows = list(_headlines(data / "results", config.aligner))
     data_of = ModelCardData(
         language=_languages(config, data),
@@ -69,6 +70,17 @@ def card_text(
         )
     parts += ["## Cost\n" + _cost(config, folder, data), "## Versions\n" + _versions(config)]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def run_of(folder: Path) -> Path | None:
+    """The data folder of the run that fitted an aligner; None where its folder lies elsewhere."""
+    models = folder.resolve().parent
+    return models.parent if models.name == MODELS.name and (models.parent / "index").is_dir() else None
+
+
+def _about(data: Path, dataset: str) -> dict[str, Any]:
+    """What the index of a data set says of it; nothing for a name that is a path."""
+    return _json(data / "index" / "pairs" / dataset / "about.json") if Path(dataset).name == dataset else {}
 
 
 def _introduction(config: HeadConfig, library: str) -> str:
@@ -130,7 +142,10 @@ def _licence(described: Mapping[str, Any], weights: str, data: Path) -> str:
     """What the model card of an encoder says, where one is on this machine."""
     cards = [path.parent / "README.md" for path in data.glob("checkpoints/*/permafrost.json") if weights in _text(path)]
     if described.get("source") == "hub":
-        cached = try_to_load_from_cache(str(described["model"]), "README.md", revision=described.get("revision"))
+        try:
+            cached = try_to_load_from_cache(str(described["model"]), "README.md", revision=described.get("revision"))
+        except ValueError:  # no name of a repository
+            cached = None
         cards += [Path(cached)] if isinstance(cached, str) else []
     for card in cards:
         if card.is_file():
@@ -153,7 +168,7 @@ def _data(config: HeadConfig, data: Path) -> str:
         return "Fitted to nothing: the encoders share a space already."
     entries = []
     for name in config.data:
-        about = _json(data / "index" / "pairs" / name / "about.json")
+        about = _about(data, name)
         counts = about.get("counts") or {}
         credits = (about.get("packages") or {}).items()
         licences = "; ".join(f"{package}: {entry.get('licence') or 'not recorded'}" for package, entry in credits)
@@ -165,7 +180,7 @@ def _data(config: HeadConfig, data: Path) -> str:
 def _languages(config: HeadConfig, data: Path) -> list[str]:
     found: set[str] = set()
     for name in config.data:
-        found |= set(_json(data / "index" / "pairs" / name / "about.json").get("texts_per_language") or {})
+        found |= set(_about(data, name).get("texts_per_language") or {})
     return sorted(found) or ["en"]
 
 

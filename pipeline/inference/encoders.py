@@ -87,6 +87,12 @@ class FrozenEncoders:
         other._unrounded = True
         return other
 
+    def share_images(self, other: "FrozenEncoders") -> None:
+        """Use what `other` has loaded of the same image encoder."""
+        if (other._device, other._dtype, other._unrounded) == (self._device, self._dtype, self._unrounded):
+            self._image = dict(other._image)
+        self._checkpoints |= {side: folder for side, folder in other._checkpoints.items() if side == "image"}
+
     def recorded(self, side: str) -> tuple[EncoderSpec, AnyView]:
         """The encoder and the view of one side."""
         return self._specs[side]

@@ -9,13 +9,13 @@ from pipeline.alignment import ProjectionHeads
 from pipeline.arithmetic import own_arithmetic
 from pipeline.errors import ModelError
 from pipeline.inference.encoders import FrozenEncoders
-from pipeline.inference.inputs import ImageLike, open_image, text_list
+from pipeline.inference.inputs import ImageLike, open_image, text_list, whole_number
 from pipeline.inference.publish import Publish
-from pipeline.inference.stock.export import export_modules
+from pipeline.inference.stock.export import export_modules, sample_pictures, sample_texts
 
 
 class Export(Publish):
-    """`export_sentence_transformers`."""
+    """`export_sentence_transformers` and `export_onnx`."""
 
     _heads: ProjectionHeads
     _encoders: FrozenEncoders
@@ -60,6 +60,50 @@ class Export(Publish):
             shutil.rmtree(out, ignore_errors=True)  # empty
             shutil.move(made, out)
         return differences
+
+    @own_arithmetic()
+    def export_onnx(
+        self,
+        path: str | Path,
+        *,
+        batch: int | None = None,
+        int8: bool = False,
+        pictures: Sequence[ImageLike] | None = None,
+        texts: Sequence[str] | None = None,
+    ) -> dict[str, dict[str, float]]:
+        """Write both towers, encoder and head in one, as image.onnx and text.onnx, checked by onnxruntime.
+
+        Inputs are `pixels` (B, 3, H, W) float32, prepared as preprocessor_config.json says, and `input_ids` with
+        `attention_mask` (B, T) int64 of the tokenizer beside them, after the `prefix` of onnx.json; the output is
+        `vectors` (B, K).
+
+        Args:
+            path: a new or empty folder.
+            batch: inputs per call; any number where None.
+            int8: encoders with weights of 8 bits; the head stays in float32.
+            pictures, texts: inputs to check on; built-in ones where None.
+
+        Returns:
+            by modality, the largest `difference` of a number to the aligner's vectors of unrounded features, at most
+            1e-4 but for int8, and the smallest `cosine`.
+
+        Raises:
+            ModelError: onnx or onnxruntime is missing, a part cannot be written, or `path` holds something.
+            DataError, CheckpointError, FingerprintMismatch: as `encode`.
+        """
+        from pipeline.inference.stock.onnx import export_onnx
+
+        out = new_folder(path)
+        batch = None if batch is None else whole_number(batch, "batch")
+        shown = sample_pictures() if pictures is None else [open_image(picture) for picture in pictures]
+        said = sample_texts() if texts is None else text_list(texts)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".partial-") as partial:
+            made = Path(partial) / out.name
+            encoders = self._encoders.placed("cpu", None).exact()
+            found = export_onnx(self._heads.on("cpu"), encoders, made, batch, int8, shown, said)
+            shutil.rmtree(out, ignore_errors=True)  # empty
+            shutil.move(made, out)
+        return found
 
 
 def new_folder(path: str | Path) -> Path:

@@ -1,21 +1,21 @@
 """`Aligner`: frozen encoders and fitted heads as one model of pictures and texts."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
-from PIL import Image
 
 from pipeline.alignment import HeadConfig, ProjectionHeads
 from pipeline.alignment.dense import DenseHead
 from pipeline.alignment.vectors import embed_images, embed_stored_images, embed_stored_texts
 from pipeline.arithmetic import own_arithmetic
 from pipeline.device import choose_device
-from pipeline.errors import DataError
+from pipeline.errors import DataError, FingerprintMismatch
 from pipeline.features import FeatureStore
+from pipeline.features.fingerprint import differing_fields
 from pipeline.inference.classify import Label, best_labels, named_classes, probabilities, template_list
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.folder import aligner_folder
@@ -23,7 +23,17 @@ from pipeline.inference.habits import Evaluations, refuse_arguments
 from pipeline.inference.inputs import ImageLike, image_list, is_image, text_list, whole_number
 from pipeline.inference.kept import Kept
 from pipeline.inference.placement import Placement, dtype_name, mapped_device
-from pipeline.inference.search import Block, Hit, best_rows, embedded_rows, store_side
+from pipeline.inference.search import (
+    Block,
+    Hit,
+    Query,
+    allowed_rows,
+    best_rows,
+    combined,
+    embedded_rows,
+    require_query,
+    store_side,
+)
 from pipeline.inference.segment import segment_image
 from pipeline.paths import DATA
 
@@ -129,6 +139,32 @@ class Aligner(Placement):
         aligner.truncate_dim = None if truncate_dim is None else whole_number(truncate_dim, "truncate_dim")
         return aligner
 
+    @own_arithmetic()
+    def with_text_tower(self, name: str | Path, **options: Any) -> "Aligner":
+        """The aligner of another text encoder with the same image encoder, which is not loaded again.
+
+        Each pair of encoders has a space of its own, so its picture vectors are other ones too: encode pictures again,
+        or search their store, which serves both.
+
+        Args:
+            name: folder or hub name of an aligner, such as data/models/multilingual.
+            options: as for `from_pretrained`; the device and the repeat are this one's.
+
+        Raises:
+            FingerprintMismatch: it has another image view; lists the fields.
+            ModelError, DataError: as `from_pretrained`.
+        """
+        other = Aligner.from_pretrained(name, **{"device": str(self.device), "repeat": self.repeat, **options})
+        mine, theirs = (aligner.config.fingerprints["image"] for aligner in (self, other))
+        if mine["digest"] != theirs["digest"]:
+            raise FingerprintMismatch(
+                f"{name} has another image view than aligner {self.config.aligner!r}:\n"
+                f"{differing_fields(theirs, mine)}\n"
+                "Only a text tower that was aligned to the same image features can take its place."
+            )
+        other._encoders.share_images(self._encoders)
+        return other
+
     @property
     def embed_dim(self) -> int:
         """Width K of the shared space."""
@@ -204,7 +240,16 @@ class Aligner(Placement):
         return labels[0] if is_image(images) else labels
 
     @own_arithmetic()
-    def search(self, store: FeatureStore | str | Path, query: str | Path | Image.Image, k: int = 10) -> list[Hit]:
+    def search(
+        self,
+        store: FeatureStore | str | Path,
+        query: Query,
+        k: int = 10,
+        *,
+        add: Sequence[Query] = (),
+        subtract: Sequence[Query] = (),
+        among: Iterable[str] | None = None,
+    ) -> list[Hit]:
         """The rows of a feature store nearest to a query, best first, at most `k`.
 
         Args:
@@ -212,28 +257,35 @@ class Aligner(Placement):
                 heads alone, in blocks; rows that could not be encoded are left out. Their vectors are kept for the
                 next query where they take at most 256 MiB, for as many stores as fit.
             query: a text (str), or a picture (PIL image or `Path`).
+            add, subtract: further texts and pictures, whose vectors are added to the query's or taken off.
+            among: ids of rows that may be found; all where None.
 
         Raises:
             StoreError: the store does not exist.
             FingerprintMismatch: it holds features of another encoder or view.
-            DataError, CheckpointError: as `encode_image`.
+            DataError, CheckpointError: as `encode_image`; or nothing is left of the query.
         """
         k = whole_number(k, "k")
-        if not isinstance(query, (str, Path, Image.Image)):
-            raise DataError(
-                f"Expected one query, a text or a picture (PIL image or Path), found {type(query).__name__}. "
-                "For several, call search for each: the store's vectors are kept."
-            )
+        require_query(query)
         opened = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
         embed = embed_stored_images if store_side(opened, self.config) == "image" else embed_stored_texts
-        if isinstance(query, str):
-            vector = self.embed_sentences(text_list(query), 1)
-        else:
-            vector = self.embed_pictures(image_list(query), 1)
+        vector = combined(
+            [(1, self._query(query)), *((1, self._query(q)) for q in add), *((-1, self._query(q)) for q in subtract)]
+        )
+        rows = None if among is None else allowed_rows(opened.ids, among)
         blocks = embedded_rows(opened, partial(embed, self._heads, opened))
-        if int(opened.valid.sum()) * self.config.embed_dim * 4 > _MOST_ROWS:
-            return best_rows(opened.ids, blocks, vector[0], k)
-        return best_rows(opened.ids, self._kept_rows.get(opened.opened, lambda: list(blocks)), vector[0], k)
+        if int(opened.valid.sum()) * self.config.embed_dim * 4 <= _MOST_ROWS:
+            blocks = iter(self._kept_rows.get(opened.opened, lambda: list(blocks)))
+        return best_rows(opened.ids, blocks, vector, k, rows)
+
+    def _query(self, query: Query) -> np.ndarray:
+        require_query(query)
+        if isinstance(query, str):
+            (vector,) = self.embed_sentences(text_list(query), 1)
+        else:
+            (vector,) = self.embed_pictures(image_list(query), 1)
+        found: np.ndarray = vector
+        return found
 
     @own_arithmetic()
     def segment(

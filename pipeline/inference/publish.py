@@ -14,7 +14,7 @@ from pipeline.alignment import HeadConfig
 from pipeline.alignment.fit import METRICS_FILE
 from pipeline.alignment.saved import CONFIG_FILE, heads_path
 from pipeline.errors import DataError, ModelError
-from pipeline.inference.card import card_text
+from pipeline.inference.card import card_text, run_of
 from pipeline.inference.habits import Habits
 from pipeline.inference.options import log
 
@@ -133,8 +133,7 @@ class Publish(Habits):
 
     def _card(self, source: Path, name: str, library: str = "permafrost") -> str:
         kept = source / CARD_FILE
-        has_run = (source.resolve().parent.parent / "index").is_dir()
-        if library == "permafrost" and kept.is_file() and not has_run and not self.model_card_data.metrics:
+        if library == "permafrost" and kept.is_file() and run_of(source) is None and not self.model_card_data.metrics:
             return kept.read_text(encoding="utf-8")
         return card_text(self.config, source, name, self.repeat, self.model_card_data.metrics, library)
 

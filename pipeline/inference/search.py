@@ -1,17 +1,21 @@
 """Searching a feature store: its features go through the heads block by block, so memory stays bounded."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from pipeline.alignment import HeadConfig
-from pipeline.errors import FingerprintMismatch
+from pipeline.errors import DataError, FingerprintMismatch
 from pipeline.features import FeatureStore
 from pipeline.features.fingerprint import differing_fields
 from pipeline.progress import tqdm
 
 BLOCK_ROWS = 2048
+_NOTHING = 1e-4  # length of a sum of unit vectors that says nothing
+Query = str | Path | Image.Image
 Block = tuple[np.ndarray, np.ndarray]  # positions (n,) int64 and unit vectors (n, K) float32
 
 
@@ -38,16 +42,64 @@ def embedded_rows(
             yield new, embed(store.ids[new])
 
 
-def best_rows(ids: np.ndarray, blocks: Iterable[Block], query: np.ndarray, k: int) -> list[Hit]:
+def require_query(query: Any) -> None:
+    """Check that a query is one text or picture.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if not isinstance(query, (str, Path, Image.Image)):
+        raise DataError(
+            f"Expected one query, a text or a picture (PIL image or Path), found {type(query).__name__}. "
+            "For several, call search for each: the store's vectors are kept. To mix them, pass add= and subtract=, "
+            "lists of texts and pictures."
+        )
+
+
+def combined(parts: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
+    """The sum of unit vectors (K,) with their signs, at unit length.
+
+    Raises:
+        DataError: they cancel.
+    """
+    total = np.sum([sign * vector for sign, vector in parts], axis=0)
+    length = float(np.linalg.norm(total))
+    if length < _NOTHING:
+        raise DataError("What is subtracted leaves nothing of the query; search for something else than itself.")
+    unit: np.ndarray = (total / length).astype(np.float32)
+    return unit
+
+
+def allowed_rows(ids: np.ndarray, among: Iterable[str]) -> np.ndarray:
+    """Which rows of a store may be found, (N,) bool.
+
+    Raises:
+        DataError: an id that the store does not have, or a single string.
+    """
+    if isinstance(among, str):
+        raise DataError(f"among must be a list of ids, found the string {among!r}.")
+    wanted = np.array(list(among), dtype=str)
+    missing = wanted[~np.isin(wanted, ids.astype(str))]
+    if missing.size:
+        raise DataError(f"{len(missing)} ids of among are not in the store, the first: {missing[0]!r}.")
+    return np.isin(ids.astype(str), wanted)
+
+
+def best_rows(
+    ids: np.ndarray, blocks: Iterable[Block], query: np.ndarray, k: int, allowed: np.ndarray | None = None
+) -> list[Hit]:
     """The `k` rows nearest to a query, best first; of equal scores the earlier row. Fewer where there are fewer rows.
 
     Args:
         ids: (N,) of all rows of the store.
         blocks: as `embedded_rows` gives them.
         query: (K,) unit vector.
+        allowed: (N,) bool, which rows may be found; all where None.
     """
     rows, scores = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
     for new, vectors in blocks:
+        if allowed is not None:
+            new, vectors = new[allowed[new]], vectors[allowed[new]]
         rows = np.concatenate([rows, new])
         scores = np.concatenate([scores, vectors @ query])
         kept = np.lexsort((rows, -scores))[:k]

@@ -103,6 +103,40 @@ def test_search_for_a_picture_finds_itself_and_captions_rank_by_cosine(project: 
     assert [hit.score for hit in captions] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+def test_queries_add_up(project: Project) -> None:
+    model = aligner(project)
+    store = project.store("grid")
+    table = ImageTable(project.root / "data/index/pairs/mine")
+    vectors = model.encode_image([table.load(row) for row in range(len(table))])
+    parts = model.encode(["a guitar", project.pictures[1], "red"])
+    query = parts[0] + parts[1] - parts[2]
+    expected = vectors @ (query / np.linalg.norm(query))
+    picture = Image.open(project.pictures[1])
+    hits = model.search(store, "a guitar", k=99, add=[picture], subtract=["red"])
+    assert [hit.score for hit in hits] == pytest.approx(np.sort(expected)[::-1].tolist(), abs=2e-3)
+    plain = model.search(store, "a guitar", k=99)
+    assert max(abs(a.score - b.score) for a, b in zip(hits, plain, strict=True)) > 0.01
+    with pytest.raises(DataError, match="leaves nothing of the query"):
+        model.search(store, "a guitar", subtract=["a guitar"])
+    with pytest.raises(DataError, match="Expected one query.*found int"):
+        model.search(store, "a guitar", add=[3])  # type: ignore[list-item]
+
+
+def test_search_among_some_rows(project: Project) -> None:
+    model, store = aligner(project), project.store("grid")
+    plain = model.search(store, "a guitar", k=99)
+    wanted = [plain[7].id, plain[2].id, plain[9].id]
+    found = model.search(store, "a guitar", k=2, among=iter(wanted))
+    assert [hit.id for hit in found] == [plain[2].id, plain[7].id]
+    assert [hit.score for hit in found] == pytest.approx([plain[2].score, plain[7].score], abs=1e-6)
+    assert model.search(store, "a guitar", among=[]) == []
+    assert model.search(store, "a guitar", k=99) == plain
+    with pytest.raises(DataError, match="1 ids of among are not in the store, the first: 'x'"):
+        model.search(store, "a guitar", among=[plain[0].id, "x"])
+    with pytest.raises(DataError, match="must be a list of ids, found the string"):
+        model.search(store, "a guitar", among=plain[0].id)
+
+
 class Rows:
     """What `best_rows` asks of a store."""
 

@@ -53,7 +53,7 @@ def export_modules(
         ModelError: a part has no stock form, or what was written gives other vectors; nothing is left at `out`.
     """
     _require_form(heads)
-    pictures, texts = pictures or sample_pictures(), texts or _TEXTS
+    pictures, texts = pictures or sample_pictures(), texts or sample_texts()
     images = [embed_images(heads, batch) for batch in encoders.image_features(pictures, 8)]
     expected = {
         IMAGE: np.concatenate(images),
@@ -74,6 +74,11 @@ def export_modules(
     model.save_pretrained(str(out), create_model_card=False)
     (out / "README.md").write_text(card, encoding="utf-8")
     return differences
+
+
+def sample_texts() -> list[str]:
+    """Twelve texts of other lengths and languages."""
+    return list(_TEXTS)
 
 
 def sample_pictures() -> list[Image.Image]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from pipeline.config import EncoderSpec, ImageView, TextView
 from pipeline.encoders.hf_processor import Processor
+from pipeline.encoders.manifest import read_manifest
 from pipeline.errors import ModelError
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.stock.heads import refuse
@@ -17,6 +18,7 @@ from pipeline.inference.stock.steps import LayerNorm, Linear, Step
 from pipeline.torchvision_fix import ensure_torchvision
 
 _LIBRARY = "sentence_transformers."
+_LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 def stock() -> Any:
@@ -84,7 +86,7 @@ def image_modules(encoders: FrozenEncoders, local_tokens: str, last_layer: bool)
             if path.is_file() and path.name not in ("preprocessor_config.json", "processor_config.json"):
                 (Path(folder) / path.name).symlink_to(path.resolve())
         processor.save(Path(folder))
-        first = _transformer(folder, spec, config_kwargs={"num_hidden_layers": encoder.layers[-1]})
+        first = _transformer(folder, spec, num_hidden_layers=encoder.layers[-1])
     prefix = _prefix_tokens(encoders)
     width, count = encoder.width, rows * columns
     eye = torch.eye(width, dtype=torch.float64)
@@ -133,13 +135,13 @@ def text_modules(encoders: FrozenEncoders, tokens: str) -> tuple[list[nn.Module]
     return found, prefix
 
 
-def _transformer(folder: str, spec: EncoderSpec, **options: Any) -> Any:
+def _transformer(folder: str, spec: EncoderSpec, **config: Any) -> Any:
     try:
         return stock().Transformer(
             folder,
-            model_kwargs={"dtype": torch.float32, "local_files_only": True, "use_safetensors": True},
-            processor_kwargs={"local_files_only": True},
-            **{key: value | {"local_files_only": True} for key, value in options.items()},
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True, **_LOCAL},
+            processor_kwargs=dict(_LOCAL),
+            config_kwargs={**config, **_LOCAL},
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(
@@ -149,6 +151,4 @@ def _transformer(folder: str, spec: EncoderSpec, **options: Any) -> Any:
 
 
 def _prefix_tokens(encoders: FrozenEncoders) -> int:
-    from pipeline.encoders.manifest import read_manifest
-
     return int(read_manifest(encoders.checkpoint("image")).prefix_tokens or 0)
