@@ -246,6 +246,7 @@ def _answer(link: socket.socket) -> None:
     try:
         if FIRST in environment:
             exec(compile(Path(environment[FIRST]).read_bytes(), environment[FIRST], "exec"), {"__name__": "first"})
+        sys.argv[0] = "-m"  # as it is until `python -m` has found the module
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
