@@ -277,6 +277,7 @@ def over_stages(given: argparse.Namespace, counts: dict[str, int]) -> dict[str, 
     """The campaign over the small project; returns its summary."""
     from benchmarks.campaign.results import Journal, summary, table
     from benchmarks.campaign.run import campaign, in_turns
+    from benchmarks.campaign.world import served
 
     folder = given.folder or Path(tempfile.mkdtemp(prefix="faults-"))
     journal = Journal(given.resume or folder / "trials.jsonl")
@@ -286,16 +287,19 @@ def over_stages(given: argparse.Namespace, counts: dict[str, int]) -> dict[str, 
     context = multiprocessing.get_context("fork")
     alone = [one for one in todo if one[0] == "replaced"]  # they change raw files, which all workers share
     together = [one for one in todo if one not in alone]
-    for phase in ([together[part :: given.workers] for part in range(given.workers)], [alone]):
-        parts = [
-            context.Process(target=campaign, args=(folder, part, journal, share, given.seed, until, commit()))
-            for part, share in enumerate(phase)
-            if share
-        ]
-        for process in parts:
-            process.start()
-        for process in parts:
-            process.join()
+    with served(folder) as commands:
+        for phase in ([together[part :: given.workers] for part in range(given.workers)], [alone]):
+            parts = [
+                context.Process(
+                    target=campaign, args=(folder, commands, part, journal, share, given.seed, until, commit())
+                )
+                for part, share in enumerate(phase)
+                if share
+            ]
+            for process in parts:
+                process.start()
+            for process in parts:
+                process.join()
     asked = set(in_turns(counts))
     found = summary(one for one in journal.read() if one.seed == given.seed and (one.kind, one.number) in asked)
     print(table(found))

@@ -56,6 +56,7 @@ def in_turns(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
 
 def campaign(
     home: Path,
+    commands: Path,
     worker: int,
     journal: Journal,
     todo: Iterable[tuple[str, int]],
@@ -64,15 +65,15 @@ def campaign(
     code: str = "",
 ) -> None:
     """Run trials and note them, with a line for each; nothing more is begun after `until` (seconds of the epoch)."""
-    with opened(home, worker) as world:
-        for kind, number in todo:
-            if time.time() > until:
-                return
-            outcome = trial_of(world, kind, seed, number, code)
-            journal.add(outcome)
-            state = f"FAILED: {outcome.failed}" if outcome.failed else outcome.how
-            about = outcome.what.get("stage", outcome.what.get("file", ""))
-            print(
-                f"{kind} {number} [{outcome.what.get('group', '')}] {about}: {state} ({outcome.seconds:.1f} s)",
-                flush=True,
-            )
+    world = opened(home, commands, worker)
+    for kind, number in todo:
+        if time.time() > until:
+            return
+        outcome = trial_of(world, kind, seed, number, code)
+        journal.add(outcome)
+        state = f"FAILED: {outcome.failed}" if outcome.failed else outcome.how
+        about = outcome.what.get("stage", outcome.what.get("file", ""))
+        print(
+            f"{kind} {number} [{outcome.what.get('group', '')}] {about}: {state} ({outcome.seconds:.1f} s)",
+            flush=True,
+        )

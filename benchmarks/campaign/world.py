@@ -103,24 +103,30 @@ class World:
 
 
 @contextlib.contextmanager
-def opened(home: Path, worker: int = 0) -> Iterator[World]:
-    """The world of one worker, around the project in `home`, which the first to come makes."""
-    folder = home / f"worker{worker}"
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(folder / "bin", ignore_errors=True)
+def served(home: Path) -> Iterator[Path]:
+    """The folder of commands for all workers, as long as the block lasts."""
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(home / "bin", ignore_errors=True)
     os.environ["OMP_NUM_THREADS"] = "1"
-    with zygote.commands(folder / "bin", Project(folder, folder, set()).environment()) as commands:
+    with zygote.commands(home / "bin", Project(home, home, set()).environment()) as commands:
         Project.commands = commands
         try:
-            world = World(folder, commands, home / "base", home / "raw")
-            with open(home / "lock", "w", encoding="utf-8") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if not world.base.is_dir():
-                    _make(world, home / "counts.jsonl")
-            world.stages = _stages(world, home / "counts.jsonl")
-            yield world
+            yield commands
         finally:
             Project.commands = None
+
+
+def opened(home: Path, commands: Path, worker: int = 0) -> World:
+    """The world of one worker, around the project in `home`, which the first to come makes."""
+    folder = home / f"worker{worker}"
+    folder.mkdir(exist_ok=True)
+    world = World(folder, commands, home / "base", home / "raw")
+    with open(home / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not world.base.is_dir():
+            _make(world, home / "counts.jsonl")
+    world.stages = _stages(world, home / "counts.jsonl")
+    return world
 
 
 def _make(world: World, counts: Path) -> None:

@@ -12,6 +12,7 @@ reaches it as it would reach a child of the caller. With `ZYGOTE_FIRST`, the fil
 import array
 import atexit
 import contextlib
+import gc
 import importlib
 import importlib.util
 import json
@@ -179,6 +180,8 @@ def serve(address: str) -> None:
     for name in LIBRARIES:
         importlib.import_module(name)
     assert not {"pipeline", "stages"} & set(sys.modules), "each child imports the modules of its own folder"
+    gc.collect()
+    gc.freeze()  # what is loaded is looked at, and so copied, by no child's collector
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address + ".starting")
     listener.listen(64)
@@ -246,6 +249,7 @@ def _answer(link: socket.socket) -> None:
     try:
         if FIRST in environment:
             exec(compile(Path(environment[FIRST]).read_bytes(), environment[FIRST], "exec"), {"__name__": "first"})
+        sys.argv[0] = "-m"  # as it is until `python -m` has found the module
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
