@@ -241,15 +241,18 @@ def test_outside_dvc_and_without_git(outside: bool, tmp_path: Path, monkeypatch:
 
 def test_a_reader_waits_while_dvc_writes() -> None:
     LOCK.write_bytes(lock()[:300])
+    place = LOCK.absolute()  # the working directory is another one if the timer outlives the test
     with open(".dvc/tmp/lock", "w") as dvc:
         fcntl.flock(dvc, fcntl.LOCK_EX)
 
         def finish() -> None:
-            LOCK.write_bytes(lock())
+            place.write_bytes(lock())
             fcntl.flock(dvc, fcntl.LOCK_UN)
 
         writer = threading.Timer(0.3, finish)
         writer.start()
-        assert list(locked_stages()) == list(NAMES)
-        writer.join()
+        try:
+            assert list(locked_stages()) == list(NAMES)
+        finally:
+            writer.join()
     require_whole()
