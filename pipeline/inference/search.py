@@ -81,7 +81,7 @@ def allowed_rows(ids: np.ndarray, among: Iterable[str]) -> np.ndarray:
     wanted = np.array(list(among), dtype=str)
     missing = wanted[~np.isin(wanted, ids.astype(str))]
     if missing.size:
-        raise DataError(f"{len(missing)} ids of among are not in the store, the first: {missing[0]!r}.")
+        raise DataError(f"{len(missing)} ids of among are not in the store, the first: {str(missing[0])!r}.")
     return np.isin(ids.astype(str), wanted)
 
 
