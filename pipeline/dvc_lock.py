@@ -7,6 +7,7 @@ rules, and what tells a cut lock from an older one that Git brought back, are in
 """
 
 import fcntl
+import json
 import logging
 import os
 import re
@@ -238,10 +239,38 @@ def _git(*arguments: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def discard_cut_paths() -> str:
+    """Remove DVC's list of paths in use, `.dvc/tmp/rwlock`, where it is cut: DVC writes it in place, and cannot go on.
+
+    It names running processes alone, so nothing is lost with one that a kill or a full disk cut.
+
+    Returns:
+        what was done, for the user; empty if the list was left as it is.
+    """
+    root = repository()
+    path = None if root is None else root / ".dvc" / "tmp" / "rwlock"
+    if root is None or path is None or not _cut(path):
+        return ""
+    with _alone(root, "rwlock.lock") as alone:
+        if not alone or not _cut(path):  # another DVC was writing it
+            return ""
+        path.unlink(missing_ok=True)
+    return f"{path} was cut short, as when DVC is killed while it writes it; it was removed."
+
+
+def _cut(path: Path) -> bool:
+    try:
+        return not isinstance(json.loads(path.read_bytes()), dict)
+    except OSError:
+        return False
+    except (ValueError, RecursionError):
+        return True
+
+
 @contextmanager
-def _alone(root: Path) -> Iterator[bool]:
+def _alone(root: Path, name: str = "lock") -> Iterator[bool]:
     """Hold DVC's own lock, without which it does not write dvc.lock; gives False if another DVC keeps it."""
-    path = root / ".dvc" / "tmp" / "lock"
+    path = root / ".dvc" / "tmp" / name
     if not path.parent.is_dir():  # no DVC ever ran here
         yield True
         return
@@ -265,8 +294,9 @@ def main() -> int:
 
 
 def _main() -> int:
-    if done := keep_or_restore():
-        print(done)
+    for done in (discard_cut_paths(), keep_or_restore()):
+        if done:
+            print(done)
     return 0
 
 

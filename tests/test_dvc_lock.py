@@ -256,3 +256,26 @@ def test_a_reader_waits_while_dvc_writes() -> None:
         finally:
             writer.join()
     require_whole()
+
+
+@pytest.mark.parametrize("content", [b"", b'{"write": {"data/x": {"pid": 1, "c', b"\0" * 40, b"[]", b"[" * 100_000])
+def test_a_cut_list_of_paths_in_use_is_removed(content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    """DVC stops at it, and says only that it is corrupted."""
+    path = Path(".dvc/tmp/rwlock")
+    path.write_bytes(content)
+    assert main() == 0
+    assert "rwlock was cut short" in capsys.readouterr().out
+    assert not path.exists()
+
+
+def test_a_list_of_paths_in_use_that_is_whole_or_being_written_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(".dvc/tmp/rwlock")
+    assert dvc_lock.discard_cut_paths() == ""
+    path.write_text('{"write": {}, "read": {}}')
+    assert dvc_lock.discard_cut_paths() == ""
+    monkeypatch.setattr(dvc_lock, "_PATIENCE", 0.1)
+    path.write_text('{"wri')
+    with open(".dvc/tmp/rwlock.lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert dvc_lock.discard_cut_paths() == ""
+    assert path.read_text() == '{"wri'
