@@ -137,11 +137,12 @@ def _nested(error: BaseException) -> str | None:
 
 
 def _missing_package(error: BaseException) -> str | None:
-    if not isinstance(error, ImportError) or (error.name or "").split(".")[0] in ("pipeline", "stages"):
+    if not isinstance(error, ImportError) or (error.name or "").split(".")[0] in (_PACKAGE.name, "stages"):
         return None
     return f"{_said(error)}. Run `make setup`, and `source .venv/bin/activate` in this terminal."
 
 
+_PACKAGE = Path(__file__).parent
 _TELLING = ("partial", "path", "file", "target", "folder", "source", "out")  # names of variables
 _REPLACE = (
     "it is damaged, cut short or of another format. If it lies below data/, remove it and run `dvc repro`, which "
@@ -166,10 +167,9 @@ def _from_library(error: BaseException) -> bool:
 def place_of(error: BaseException) -> str:
     """` (pipeline/x.py, line 7)`: the last line of this project that was running; empty if there is none."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        parts = Path(frame.filename).parts
-        for room in ("pipeline", "stages"):
-            if room in parts and "site-packages" not in parts:
-                return f" ({'/'.join(parts[parts.index(room) :])}, line {frame.lineno})"
+        path = Path(frame.filename)
+        if path.is_relative_to(_PACKAGE) or path.is_relative_to(_PACKAGE.parent / "stages"):
+            return f" ({path.relative_to(_PACKAGE.parent).as_posix()}, line {frame.lineno})"
     return ""
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ from pipeline import __version__
 from pipeline.commands import compare, doctor, explore, export, import_npy, init, inspect, use, verify
 from pipeline.commands.adder import Run
 from pipeline.commands.console import Console
-from pipeline.errors import PermafrostError
+from pipeline.failures import exit_code
 
 COMMANDS = (init, doctor, use, inspect, verify, import_npy, export, compare, explore)
 _ABOUT = """Frozen encoders, encoded once, aligned many times.
@@ -33,17 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     console = Console(json=given.json)
-    try:
-        return int(given.run(given, console))
-    except PermafrostError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
-    except BrokenPipeError:  # as in `permafrost inspect | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return exit_code("permafrost", lambda: int(given.run(given, console)))
 
 
 def parser() -> argparse.ArgumentParser:

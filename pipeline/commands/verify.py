@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from pipeline.commands.adder import Adder
 from pipeline.commands.console import Console
@@ -20,15 +21,15 @@ def add(commands: Adder) -> None:
 
 
 def run(given: argparse.Namespace, console: Console) -> int:
-    """As `python -m pipeline.store verify`."""
-    from pipeline.store.__main__ import main
+    """As `python -m pipeline.store verify`; as JSON, or in a folder without dvc.yaml, of the stores alone."""
+    if not console.json and Path("dvc.yaml").is_file():
+        from pipeline.store.__main__ import main
 
-    if not console.json:
         return main(["verify", *map(str, given.stores)])
     from pipeline.features.verify import verify
     from pipeline.store.listing import stores
 
-    answers = []
+    answers: list[dict[str, Any]] = []
     for folder in given.stores or stores():
         try:
             result = verify(folder)
@@ -37,5 +38,11 @@ def run(given: argparse.Namespace, console: Console) -> int:
         except StoreError as error:
             answers.append({"store": folder, "intact": False, "files": 0, "damages": [str(error)]})
     intact = all(answer["intact"] for answer in answers)
-    console.answer({"intact": intact, "stores": answers})
+    if console.json:
+        console.answer({"intact": intact, "stores": answers})
+    else:
+        for answer in answers:
+            print(f"{answer['store']}: {'intact' if answer['intact'] else 'damaged'}, {answer['files']} files")
+            for damage in answer["damages"]:
+                print(f"    {damage}")
     return int(not intact)
