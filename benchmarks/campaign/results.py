@@ -101,8 +101,8 @@ TITLES = {
 def pages_tables(found: dict[str, Any]) -> str:
     """The tables of docs/reliability.md: all kinds, then flips by kind of file."""
     lines = ["| | tried | held | failed | how they ended |", "|---|---:|---:|---:|---|"]
-    for kind, title in TITLES.items():
-        one = found["kinds"][kind]
+    for kind, one in found["kinds"].items():
+        title = TITLES[kind]
         how = ", ".join(f"{number} {name}" for name, number in sorted(one["how"].items(), key=lambda item: -item[1]))
         lines.append(f"| {title} | {one['tried']} | {one['held']} | {one['failed']} | {how} |")
     lines += ["", "| a bit in | tried | how they ended |", "|---|---:|---|"]

@@ -10,7 +10,6 @@ from benchmarks.campaign.compare import contents, digest
 from benchmarks.campaign.results import Journal, Outcome, pages_tables, summary
 from benchmarks.campaign.run import in_turns, trial_of
 from benchmarks.campaign.world import Trial, World
-from benchmarks.faults import COUNTS
 from tests.dag.project import ROOT, Project
 
 pytestmark = pytest.mark.dag
@@ -118,7 +117,6 @@ def test_a_campaign_goes_on_and_counts(tmp_path: Path) -> None:
 
 def test_the_page_shows_the_last_campaign() -> None:
     found = json.loads((ROOT / "benchmarks/results/faults.json").read_text(encoding="utf-8"))["stages"]
-    assert set(found["kinds"]) == set(COUNTS)
     assert pages_tables(found) in (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
 
 
