@@ -75,7 +75,7 @@ def report(error: BaseException, command: str) -> int:
         return INTERRUPTED
     if isinstance(error, PermafrostError):
         message = str(error)
-        if (disk := full_disk(error)) and "No space is left" not in message:
+        if (disk := full_disk(error)) and "Free: " not in message:
             message += f"\n{disk}"
     else:
         message = message_of(error) or _unforeseen(error, command)

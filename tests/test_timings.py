@@ -47,7 +47,7 @@ def test_a_process_is_measured_from_its_start_and_at_its_peak(work: Path) -> Non
     (line,) = (json.loads(text) for text in (work / "timings.jsonl").read_text().splitlines())
     assert line["stage"] == "train@default"
     assert line["seconds"] >= round(float(done.stdout), 3)
-    assert 300_000_000 < line["peak_bytes"] < 3_000_000_000
+    assert line["peak_bytes"] > 300_000_000  # Linux counts what the process was before `exec`, so no upper bound
 
 
 def test_the_journal_is_beside_the_cache_of_dvc_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ def group_of(name: str) -> str:
         return "row memory"
     if name == "dvc.lock":
         return name
+    if parts[0] == "data" and parts[1].startswith("headline."):
+        return "metrics and report"
     if parts[0] != "data" or len(parts) < 3:
         return ""
     if parts[1] == "features":
@@ -244,19 +246,22 @@ def _user(world: World, name: str, rng: np.random.Generator) -> Stage:
 def _killed_training(trial: Trial) -> list[str]:
     """Kill a training after a checkpoint; the files that it leaves."""
     stage = trial.world.stages[TRAINED]
-    trial.reset(stage, cache=True)
-    fault = {
-        "program": " ".join(stage.command),
-        "within": f"{WORK}/training",
-        "change": 4,
-        "delay": 0.0,
-        "signal": int(signal.SIGKILL),
-        "group": True,
-        "fired": str(trial.world.folder / "fired"),
-    }
-    trial.start(*stage.command, fault=fault).wait()
-    left = [p for p in (trial.folder / WORK / "training").rglob("*") if p.is_file() and p.suffix != ".partial"]
-    return [path.relative_to(trial.folder).as_posix() for path in left if path.stat().st_size]
+    for change in (4, 3, 5, 2):  # the one after the first checkpoint depends on how fast the machine is
+        trial.reset(stage, cache=True)
+        fault = {
+            "program": " ".join(stage.command),
+            "within": f"{WORK}/training",
+            "change": change,
+            "delay": 0.0,
+            "signal": int(signal.SIGKILL),
+            "group": True,
+            "fired": str(trial.world.folder / "fired"),
+        }
+        trial.start(*stage.command, fault=fault).wait()
+        left = [p for p in (trial.folder / WORK / "training").rglob("*") if p.is_file() and p.suffix != ".partial"]
+        if found := [path.relative_to(trial.folder).as_posix() for path in left if path.stat().st_size]:
+            return found
+    raise RuntimeError("no kill of a training left a checkpoint")
 
 
 def _below(name: str, place: str) -> bool:
