@@ -71,7 +71,8 @@ def copy_checkpoint(
             _require_inside(origin, inside)
         sizes = {inside: _size(origin / inside) for inside in wanted}
         if (needed := sum(sizes.values())) > (free := shutil.disk_usage(folder).free):
-            raise OSError(errno.ENOSPC, f"{needed / 1e9:.2f} GB are to be copied, {free / 1e9:.2f} GB are free")
+            wanted_room = f"{needed / 1e6:.1f} MB are to be copied, {free / 1e6:.1f} MB are free"
+            raise OSError(errno.ENOSPC, wanted_room, str(folder))
         for inside, size in sizes.items():
             (folder / inside).parent.mkdir(parents=True, exist_ok=True)
             _copy(origin / inside, folder / inside, size)
