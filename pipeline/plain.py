@@ -3,10 +3,11 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 
-_KINDS = {
+KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -22,10 +23,19 @@ def open_regular(path: Path) -> BufferedReader:
     Raises:
         OSError: it cannot be opened, or is not a regular file.
     """
-    _require_regular(path, path.stat())  # opening a device may already do something
+    return open_checked(path, lambda found: _require_regular(path, found))
+
+
+def open_checked(path: Path, check: Callable[[os.stat_result], None]) -> BufferedReader:
+    """Open a file that passes `check`, which raises where it does not: looked at before and after it is opened.
+
+    Raises:
+        OSError: it cannot be opened; and whatever `check` raises.
+    """
+    check(path.stat())  # opening a device may already do something
     descriptor = os.open(path, _OPEN)
     try:
-        _require_regular(path, os.fstat(descriptor))
+        check(os.fstat(descriptor))
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -55,5 +65,5 @@ def is_folder(path: Path) -> bool:
 
 def _require_regular(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        kind = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
         raise OSError(errno.EINVAL, f"{kind}, not a regular file", str(path))

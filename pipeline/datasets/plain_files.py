@@ -11,24 +11,18 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
+from pipeline.plain import KINDS, open_checked
+
 Links = Literal["inside", "follow"]
 
 MAX_PICTURE = 1 << 30  # bytes; the largest picture that is decoded, of 89 megapixels, has half of it uncompressed
 MAX_TEXT = 1 << 20  # of a text with the captions of one picture
 MAX_LIST = 1 << 26  # of a list of names, or the JSON of one picture
 MAX_JSON = 1 << 30  # of a JSON file with all annotations, which is read whole
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 _KERNEL = {
     *("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "pstore", "efivarfs"),
     *("bpf", "binfmt_misc", "devpts", "mqueue", "fusectl", "rpc_pipefs", "selinuxfs"),
 }
-_OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _CHUNK = 1 << 20
 _FOLDERS = 4096  # whose real paths are remembered
 
@@ -91,14 +85,7 @@ def open_plain(path: Path) -> BinaryIO:
         OSError: it cannot be opened, or is not a regular file.
         ValueError: the path holds a zero byte.
     """
-    _require_plain(path.stat())  # opening a device may already do something
-    descriptor = os.open(path, _OPEN)
-    try:
-        _require_plain(os.fstat(descriptor))
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
+    return open_checked(path, _require_plain)
 
 
 def read_plain(path: Path, limit: int, offset: int = 0, length: int = -1) -> bytes:
@@ -166,7 +153,7 @@ def is_folder(path: Path | str) -> bool:
 
 def _require_plain(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, f"{_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, not a file")
+        raise OSError(errno.EINVAL, f"{KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, not a file")
     if found.st_dev in _kernel_devices():
         raise OSError(errno.EINVAL, "a file that the kernel makes up, not one of a disk")
 

@@ -5,7 +5,7 @@ nothing else finds it.
 """
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,12 +165,9 @@ def encode_all_again(folder: Path, rows: int = ROWS) -> Compared:
 def verify_deep(folders: Iterable[Path], rows: int) -> int:
     """Print what encoding again finds of each store; returns how many are wrong or could not be compared."""
     bad = 0
-    for folder in folders:
-        try:
-            done = encode_again(folder, rows)
-        except PermafrostError as error:
+    for folder, done in _each_again(folders, rows):
+        if done is None:
             bad += 1
-            print(f"{folder}: cannot be encoded again\n    {error}")
             continue
         bad += bool(done.wrong or not done.rows)
         print(f"{folder}: {_said(done)}")
@@ -186,12 +183,9 @@ def verify_deep(folders: Iterable[Path], rows: int) -> int:
 def repair_deep(folders: Iterable[Path], rows: int) -> int:
     """Encode again the stores with wrong rows, and print it; returns 1 if some could not be compared, else 0."""
     bad = 0
-    for folder in folders:
-        try:
-            done = encode_again(folder, rows)
-        except PermafrostError as error:
+    for folder, done in _each_again(folders, rows):
+        if done is None:
             bad += 1
-            print(f"{folder}: cannot be encoded again\n    {error}")
             continue
         if not done.wrong:
             bad += not done.rows
@@ -200,6 +194,16 @@ def repair_deep(folders: Iterable[Path], rows: int) -> int:
         print(f"{folder}: {_said(done)}; all of it is encoded again")
         print(f"{folder}: now {_said(encode_all_again(folder, rows))}")
     return int(bad > 0)
+
+
+def _each_again(folders: Iterable[Path], rows: int) -> Iterator[tuple[Path, Compared | None]]:
+    """What encoding again finds of each store; None where it cannot be done, which is printed with its reason."""
+    for folder in folders:
+        try:
+            yield folder, encode_again(folder, rows)
+        except PermafrostError as error:
+            print(f"{folder}: cannot be encoded again\n    {error}")
+            yield folder, None
 
 
 def _said(done: Compared) -> str:
