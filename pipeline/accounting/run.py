@@ -17,8 +17,8 @@ from pipeline.paths import MODELS, checkpoint_folder
 SCHEMA = 1
 PROTOCOL = (
     "Seconds and peak memory are of the whole process of each stage, start of Python included, when it last really "
-    "ran in this checkout; a stage without them was restored from DVC's cache. Bytes are those of the files, each "
-    "counted once. Parameters of frozen encoders are the floating-point scalars in their checkpoint files; "
+    "ran in this checkout; a stage without them was restored from DVC's cache. Bytes are those that a stage wrote, "
+    "equal files included. Parameters of frozen encoders are the floating-point scalars in their checkpoint files; "
     "`trainable` counts the trained or fitted scalars of one head, the temperature included, and `kept` the training "
     "rows that a head in closed form keeps beside them (anchors of a kernel, landmarks), and random features drawn "
     "for it. Samples seen are training pairs times epochs, summed over repeats. Rows through a backbone are those "
