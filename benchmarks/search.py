@@ -167,7 +167,7 @@ def measure(system: str, folder: Path, lists: int | None, singles: int, batches:
 
 
 def truth(folder: Path, count: int, k: int) -> np.ndarray:
-    """The true nearest rows (count, k) of the first queries, in float64, block by block."""
+    """The true nearest rows (count, k) of the first queries, in any order, by products in float64."""
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
     queries = np.load(folder / "queries.npy")[:count].astype(np.float64)
     rows, scores = np.empty((count, 0), np.int64), np.empty((count, 0))
@@ -176,13 +176,10 @@ def truth(folder: Path, count: int, k: int) -> np.ndarray:
         block /= np.linalg.norm(block, axis=1, keepdims=True)
         here = np.broadcast_to(np.arange(start, start + len(block)), (count, len(block)))
         rows, scores = np.concatenate([rows, here], axis=1), np.concatenate([scores, queries @ block.T], axis=1)
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k] if len(vectors) < BLOCK else _best(scores, k)
-        rows, scores = np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
+        if scores.shape[1] > k:
+            best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+            rows, scores = np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
     return rows
-
-
-def _best(scores: np.ndarray, k: int) -> np.ndarray:
-    return np.argpartition(-scores, k - 1, axis=1)[:, :k]
 
 
 def table(results: dict[str, Any]) -> str:

@@ -115,7 +115,7 @@ def _search(aligner: "Aligner", given: argparse.Namespace) -> "list[FoundItem]":
 
     query, add, subtract = _query(given.query), list(map(_query, given.add)), list(map(_query, given.subtract))
     among = None if given.among is None else [line.strip() for line in lines_of(given.among) if line.strip()]
-    chosen = {"add": add, "subtract": subtract, "among": among, "where": _where(given.where)}
+    chosen: dict[str, Any] = {"add": add, "subtract": subtract, "among": among, "where": _where(given.where)}
     if given.inside is not None and not _is_store(given.inside):
         made = Collection.open(given.inside, aligner)
         index = made.index() if given.index else None

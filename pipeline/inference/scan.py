@@ -52,12 +52,13 @@ def nearest(
     if not groups:
         return Nearest(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32))
     widen = _Widen()
-    size = max(1, BLOCK_BYTES // (4 * max(queries.shape[1], min(len(queries), _MOST_QUERIES))))
-    for rows, vectors in _pieces(blocks, size, allowed):
-        wide = widen(vectors)
-        here = None if lengths is None else _known(lengths, rows, wide)
-        for group in groups:
-            group.add(rows, wide, here)
+    together = min(len(queries), _MOST_QUERIES)
+    with np.errstate(invalid="ignore", over="ignore"):  # rows that are not finite
+        for rows, vectors in _pieces(blocks, together, allowed):
+            wide = widen(vectors)
+            here = None if lengths is None else _known(lengths, rows, wide)
+            for group in groups:
+                group.add(rows, wide, here)
     found = [group.found() for group in groups]
     return Nearest(np.concatenate([one.rows for one in found]), np.concatenate([one.scores for one in found]))
 
@@ -95,8 +96,8 @@ class _Group:
             scores /= lengths
         least = self._least - self._margin
         if np.isneginf(least).any() and len(rows) > self._k:
-            place = len(rows) - self._k
-            here = np.partition(np.where(np.isnan(scores), -np.inf, scores), place, axis=1)[:, place]
+            rest = len(rows) - self._k
+            here = np.partition(np.where(np.isnan(scores), -np.inf, scores), rest, axis=1)[:, rest]
             least = np.maximum(least, here - 2 * self._margin)
         least = np.maximum(least, np.finfo(np.float32).min)
         owner, place = np.nonzero(scores >= least[:, None].astype(np.float32))
@@ -152,9 +153,11 @@ class _Widen:
         return wide
 
 
-def _pieces(blocks: Iterable[Block], size: int, allowed: np.ndarray | None) -> Iterator[Block]:
-    """The allowed rows, `size` at a time."""
+def _pieces(blocks: Iterable[Block], queries: int, allowed: np.ndarray | None) -> Iterator[Block]:
+    """The allowed rows, as many at a time as their scores, and they themselves if they are converted, fit a cache."""
     for rows, vectors in blocks:
+        numbers = queries if vectors.dtype == np.float32 else max(queries, vectors.shape[1])
+        size = max(1, BLOCK_BYTES // (4 * numbers))
         for start in range(0, len(rows), size):
             here, piece = rows[start : start + size], vectors[start : start + size]
             if allowed is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -48,7 +49,7 @@ class VectorRows:
         return int(self.parts[0].shape[1])
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[type-arg]
+    def dtype(self) -> np.dtype[Any]:
         """As stored."""
         return self.parts[0].dtype
 
@@ -82,10 +83,12 @@ class VectorRows:
 
     def nearest(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Nearest:
         """Exact search by cosine, see `scan.nearest`."""
-        blocks: Iterator[Block] = self.blocks()
+        blocks: Iterator[Block]
         if allowed is not None and 8 * (rows := np.flatnonzero(allowed)).size < len(self):  # the rest is not touched
             pieces = np.split(rows, range(_BLOCK, len(rows), _BLOCK))
             blocks = ((piece, self.take(piece)) for piece in pieces)
+        else:
+            blocks = self.blocks()
         return nearest(blocks, queries, k, allowed, self._lengths)
 
     @cached_property

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.errors import DataError
 from pipeline.inference.scan import Nearest
-from pipeline.inference.vector_index.files import FORMAT, About, Recall, source_files
+from pipeline.inference.vector_index.files import About, Recall, source_files
 from pipeline.inference.vector_index.index import VectorIndex
 from pipeline.inference.vector_index.library import Arrays, empty_index, require_faiss, taken_apart
 from pipeline.inference.vector_index.plan import CENTROIDS, Plan
@@ -68,13 +68,13 @@ def build_index(
     order = generator.permutation(len(vectors))
     own = None
     if queries is None:
-        own = np.sort(order[: min(QUERIES, max(2, len(vectors) // 10))])
+        own = np.sort(order[: min(QUERIES, max(2, len(vectors) // 10), len(vectors) - 1)])
         order, queries, queries_are = order[len(own) :], _unit(vectors.take(own)), "rows of the collection"
     if len(queries) < 2:
         raise DataError(f"Recall is measured on at least 2 queries, found {len(queries)}.")
-    arrays = None if plan.kind == "flat" else _fitted(vectors, plan, order if len(order) else own, seed)
+    arrays = None if plan.kind == "flat" else _fitted(vectors, plan, order, seed)
     about = About(
-        format=FORMAT, kind=plan.kind, rows=len(vectors), width=vectors.width, dtype=vectors.dtype.name,
+        format=1, kind=plan.kind, rows=len(vectors), width=vectors.width, dtype=vectors.dtype.name,
         digest=vectors.digest(), files=source_files(vectors), lists=plan.lists, code=plan.code,
         probes=min(1, plan.lists), rescored=RESCORED, seed=seed, seconds=0.0, recall=None, checksums={},
     )  # fmt: skip
@@ -139,7 +139,8 @@ def _without(rows: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Answers (Q, n) without the row that asked, or else without the last: (Q, n - 1)."""
     mine = rows == own[:, None]
     mine[~mine.any(axis=1), -1] = True
-    return rows[~mine].reshape(len(rows), -1)
+    rest: np.ndarray = rows[~mine].reshape(len(rows), -1)
+    return rest
 
 
 def _recall(found: np.ndarray, truth: np.ndarray) -> float:

@@ -18,7 +18,6 @@ from pipeline.inference.vectors import VectorRows
 from pipeline.plain import open_regular, read_regular
 
 ABOUT = "index.json"
-FORMAT = 1
 NAMES = ("centroids", "books", "sizes", "positions", "codes")
 _MOST = 1 << 20  # bytes of index.json
 _PIECE = 16 << 20

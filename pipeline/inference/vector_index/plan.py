@@ -79,7 +79,7 @@ def plan_index(
 
 
 def _lists(rows: int) -> int:
-    power = 2 ** round(math.log2(2 * math.sqrt(max(rows, 1))))
+    power: int = 1 << max(0, round(math.log2(2 * math.sqrt(max(rows, 1)))))
     return min(max(power, _FEWEST_LISTS), _MOST_LISTS, rows)
 
 
