@@ -3,13 +3,14 @@
     python benchmarks/search.py                                      # 1 M x 384, some minutes on two cores
     python benchmarks/search.py --rows 10000000 --dtype int8 --lists 4096
 
-Vectors are synthetic and seeded: points around centres whose numbers fall off in size as those of real embeddings do,
-200 to a centre, at unit length. Queries are drawn around the same centres, twice as far off, as texts lie farther from
-pictures than pictures from each other; none is a vector. Every system runs in a process of its own on the same files
+Vectors are synthetic and seeded, at unit length: around a common mean lie topics, around these groups of 200, around
+these the vectors, and standard deviations fall off from number to number, as those of real embeddings do in their main
+directions. Queries are drawn around the same groups, farther off, as texts lie farther from pictures than pictures from
+each other; none is a vector. Every system runs in a process of its own on the same files
 and queries with the same number of threads, one after the other. Latency is of one query at a time and of batches of
 100, after a warm-up; recall is the share of the true 10 nearest, by products in float64 of the vectors as they were
 before they were stored in another dtype (of int8, of what is stored). Memory is what the process holds itself, plus
-pages of files that it has mapped, less what its libraries take. Building includes what a system loads and measures.
+pages of files that it has mapped, less what its libraries take.
 
 Prints a table and writes benchmarks/results/search.json.
 """
@@ -17,6 +18,7 @@ Prints a table and writes benchmarks/results/search.json.
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -31,8 +33,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 OUT = ROOT / "benchmarks" / "results" / "search.json"
-PER_CENTRE, SPREAD, FARTHER = 200, 0.7, 2.0
-K, BATCH = 10, 100
+TOPIC, GROUP = 20_000, 200  # vectors in one
+FALL = -0.5  # of standard deviations, as a power of the number's place
+TOPICS, GROUPS, VECTORS, FARTHER = 0.8, 0.8, 0.9, 1.3  # how far they lie from what they belong to
+K, BATCH, TUNING = 10, 100, 200
 BLOCK = 65536
 Search = Callable[[np.ndarray], np.ndarray]  # queries (Q, K) -> rows (Q, 10)
 SYSTEMS = {
@@ -45,6 +49,7 @@ SYSTEMS = {
     "ivf-pq": "index ivf-pq (ours)",
     "faiss-ivf-pq": "FAISS: the same lists alone",
 }
+BUILT = ("ivf-sq8", "ivf-pq")
 INT8_SYSTEMS = ("exact", "ivf-sq8", "faiss-ivf-sq8", "ivf-pq", "faiss-ivf-pq")
 
 
@@ -53,25 +58,30 @@ def make_vectors(folder: Path, rows: int, width: int, dtype: str, queries: int, 
     from pipeline.inference.collection_files import open_vectors
 
     generator = np.random.default_rng(seed)
-    fall = np.arange(1, width + 1, dtype=np.float32) ** -0.25
-    centres = generator.standard_normal((max(1, rows // PER_CENTRE), width), dtype=np.float32) * fall
-    size = float(np.linalg.norm(fall))
+    fall = np.arange(1, width + 1, dtype=np.float32) ** FALL
+
+    def noise(count: int) -> np.ndarray:
+        drawn: np.ndarray = generator.standard_normal((count, width), dtype=np.float32) * fall
+        return drawn
+
+    topics = noise(1) + TOPICS * noise(max(8, rows // TOPIC))
+    count = max(64, rows // GROUP)
+    groups = topics[generator.integers(len(topics), size=count)] + GROUPS * noise(count)
 
     def around(count: int, spread: float) -> np.ndarray:
-        drawn = centres[generator.integers(len(centres), size=count)]
-        drawn += generator.standard_normal((count, width), dtype=np.float32) * fall * spread
-        unit: np.ndarray = drawn / np.maximum(np.linalg.norm(drawn, axis=1, keepdims=True), 1e-6 * size)
+        drawn = groups[generator.integers(len(groups), size=count)] + spread * noise(count)
+        unit: np.ndarray = drawn / np.maximum(np.linalg.norm(drawn, axis=1, keepdims=True), 1e-6)
         return unit
 
     names = {"vectors.npy": dtype} | ({"half.npy": "float16"} if dtype == "float32" else {})
     files = [open_vectors(folder / name, rows, width, kind) for name, kind in names.items()]
     for start in range(0, rows, BLOCK):
-        block = around(min(BLOCK, rows - start), SPREAD)
+        block = around(min(BLOCK, rows - start), VECTORS)
         for file in files:
             file.append(block)
     for file in files:
         file.__exit__(None)
-    np.save(folder / "queries.npy", around(queries, SPREAD * FARTHER))
+    np.save(folder / "queries.npy", around(queries, VECTORS * FARTHER))
 
 
 def held() -> dict[str, int]:
@@ -84,9 +94,9 @@ def held() -> dict[str, int]:
     return {"own": fields.get("RssAnon", 0), "mapped": fields.get("RssFile", 0)}
 
 
-def prepare(system: str, folder: Path, lists: int | None) -> tuple[Search, dict[str, Any]]:
+def prepare(system: str, folder: Path) -> tuple[Search, dict[str, Any]]:
     """A system that is ready to search, and what is to be told of it."""
-    from pipeline.inference.vector_index import VectorIndex, build_index, plan_index
+    from pipeline.inference.vector_index import VectorIndex
     from pipeline.inference.vectors import VectorRows, read_vectors
 
     if system in ("numpy", "faiss-flat"):
@@ -104,22 +114,35 @@ def prepare(system: str, folder: Path, lists: int | None) -> tuple[Search, dict[
         return lambda queries: rows.nearest(queries, K).rows, {}
     kind = system.removeprefix("faiss-")
     saved = folder / f"{kind}.index"
-    if kind == system:
-        plan = plan_index(len(rows), rows.width, kind=kind, lists=lists)  # type: ignore[arg-type]
-        built = build_index(rows, plan, np.load(folder / "queries.npy")[-200:], queries_are="held-out queries")
-        built.index.save(saved)
-        about = built.index.about
-        seconds = about.seconds
-        del built
     index = VectorIndex.open(saved, rows)
     about = index.about
-    facts = {"lists": about.lists, "searched": about.probes, "code_bytes": about.code}
+    facts = {
+        "lists": about.lists,
+        "searched": about.probes,
+        "code_bytes": about.code,
+        "recall_said": about.recall.value,
+    }
     if kind == system:
-        return lambda queries: index.search(queries, K).rows, {**facts, "build_seconds": seconds}
+        return lambda queries: index.search(queries, K).rows, facts
     import faiss
 
     alone, options = index._index, faiss.SearchParametersIVF(nprobe=about.probes)
     return lambda queries: alone.search(queries, K, params=options)[1], facts
+
+
+def build(kind: str, folder: Path, lists: int | None) -> dict[str, Any]:
+    """Build an index and save it."""
+    from pipeline.inference.vector_index import build_index, plan_index
+    from pipeline.inference.vectors import VectorRows, read_vectors
+
+    file = folder / "vectors.npy"
+    rows = VectorRows([read_vectors(file, "fi")], [file])
+    before = held()["own"]
+    plan = plan_index(len(rows), rows.width, kind=kind, lists=lists)  # type: ignore[arg-type]
+    built = build_index(rows, plan, np.load(folder / "queries.npy")[-TUNING:], queries_are="held-out queries")
+    built.index.save(folder / f"{kind}.index")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"build_seconds": built.index.about.seconds, "build_peak_bytes": peak - before - file.stat().st_size}
 
 
 def plain_scan(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
@@ -130,7 +153,7 @@ def plain_scan(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
     return np.take_along_axis(best, order, axis=1)
 
 
-def measure(system: str, folder: Path, lists: int | None, singles: int, batches: int) -> dict[str, Any]:
+def measure(system: str, folder: Path, singles: int, batches: int) -> dict[str, Any]:
     """One system, in this process."""
     import faiss
     import torch
@@ -142,9 +165,9 @@ def measure(system: str, folder: Path, lists: int | None, singles: int, batches:
 
     before = held()
     started = time.perf_counter()
-    search, facts = prepare(system, folder, lists)
-    facts = {"build_seconds": round(time.perf_counter() - started, 2)} | facts
-    queries = np.load(folder / "queries.npy")[:-200]
+    search, facts = prepare(system, folder)
+    facts["open_seconds"] = round(time.perf_counter() - started, 2)
+    queries = np.load(folder / "queries.npy")[:-TUNING]
     search(queries[:1])
     alone = []
     for one in queries[:singles, None]:
@@ -184,14 +207,16 @@ def truth(folder: Path, count: int, k: int) -> np.ndarray:
 
 def table(results: dict[str, Any]) -> str:
     """A row for each system, in Markdown."""
-    lines = ["| | one query, p50 / p95 ms | 100 queries, p50 / p95 ms | recall@10 | memory MB (+ mapped) | build s |",
+    lines = ["| | one query, p50 / p95 ms | 100 queries, p50 / p95 ms | recall@10 | memory MB (+ mapped) | build + open, s |",
              "|---|---|---|---|---|---|"]  # fmt: skip
     for name, one in results.items():
         memory = one["memory_bytes"]
-        build = f"{one['build_seconds']:.1f}"
+        build = f"{one['build_seconds']:.0f} + " if "build_seconds" in one else ""
         times = [f"{one[key]['p50']:.2f} / {one[key]['p95']:.2f}" for key in ("single_ms", "batch_ms")]
         megabytes = f"{memory['own'] / 1e6:,.0f} (+ {memory['mapped'] / 1e6:,.0f})"
-        lines.append(f"| {SYSTEMS[name]} | {times[0]} | {times[1]} | {one['recall@10']:.4f} | {megabytes} | {build} |")
+        lines.append(
+            f"| {SYSTEMS[name]} | {times[0]} | {times[1]} | {one['recall@10']:.4f} | {megabytes} | {build}{one['open_seconds']:.1f} |"
+        )
     return "\n".join(lines)
 
 
@@ -211,21 +236,29 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--note", default="", help="kept with the figures, such as: other programs were running")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--system", choices=SYSTEMS, help=argparse.SUPPRESS)
+    parser.add_argument("--build", choices=BUILT, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    if given.build is not None:
+        print(json.dumps(build(given.build, given.folder, given.lists)))
+        return {}
     if given.system is not None:
-        print(json.dumps(measure(given.system, given.folder, given.lists, given.singles, given.batches)))
+        print(json.dumps(measure(given.system, given.folder, given.singles, given.batches)))
         return {}
     from pipeline.accounting.machine import describe_machine
 
     with tempfile.TemporaryDirectory(dir=given.folder) as temporary:
         folder, count = Path(temporary), given.batches * BATCH
-        queries = max(count, given.singles) + 200
+        queries = max(count, given.singles) + TUNING
         make_vectors(folder, given.rows, given.width, given.dtype, queries, given.seed)
         right = truth(folder, count, K)
         wanted = given.systems or (INT8_SYSTEMS if given.dtype == "int8" else tuple(SYSTEMS))
+        kinds = [kind for kind in BUILT if {kind, f"faiss-{kind}"} & {*wanted}]
+        building = {kind: run(["--build", kind], folder, given) for kind in kinds}
         results: dict[str, Any] = {}
         for system in wanted:
-            results[system] = run(system, folder, given)
+            results[system] = run(["--system", system], folder, given)
+            if (kind := system.removeprefix("faiss-")) in building:
+                results[system] |= building[kind]
             found = np.load(folder / f"{system}.npy")
             shares = [np.isin(one, of).mean() for one, of in zip(right, found, strict=True)]
             results[system]["recall@10"] = float(np.mean(shares))
@@ -235,7 +268,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "machine": describe_machine(),
         "threads": given.threads,
         "seed": given.seed,
-        "vectors": f"synthetic, {PER_CENTRE} around each centre",
+        "vectors": f"synthetic, {TOPIC} to a topic, {GROUP} to a group",
         "note": given.note,
         "systems": results,
     }
@@ -245,16 +278,16 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     return entry
 
 
-def run(system: str, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """A system in a process of its own."""
+def run(what: list[str], folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Build or measure in a process of its own."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     environment = {**os.environ, **dict.fromkeys(names, str(given.threads))}
-    command = [sys.executable, str(Path(__file__).resolve()), "--system", system, "--folder", str(folder)]
+    command = [sys.executable, str(Path(__file__).resolve()), *what, "--folder", str(folder)]
     command += ["--singles", str(given.singles), "--batches", str(given.batches)]
     command += ["--lists", str(given.lists)] if given.lists else []
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{system} failed:\n{done.stderr[-4000:]}")
+        raise SystemExit(f"{' '.join(what)} failed:\n{done.stderr[-4000:]}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 

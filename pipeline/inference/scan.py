@@ -13,7 +13,9 @@ import torch
 Block = tuple[np.ndarray, np.ndarray]  # positions (n,) int64 and vectors (n, K) of float32, float16 or int8
 BLOCK_BYTES = 8 << 20  # of float32 vectors, or of scores, that are worked on together: about a cache
 _MOST_QUERIES = 1024  # at once
-_EXACT_ROWS = 4096  # whose products are taken in float64 together
+_EXACT_ROWS = 256  # whose products are taken in float64 together
+_TOGETHER = 4096  # rows that are gathered for it
+_SERIAL = 32768  # numbers from which PyTorch uses several threads
 _LEAST_LENGTH = 1e-12
 _UNIT = 2.0**-24  # half a unit in the last place of float32
 
@@ -66,12 +68,14 @@ def nearest(
 def exact_scores(vectors: np.ndarray, query: np.ndarray, *, cosine: bool) -> np.ndarray:
     """Products (n,) float32 of rows (n, K) with a query (K,) or with one each (n, K), summed in float64 row by row."""
     out = np.empty(len(vectors), dtype=np.float32)
+    query = query.astype(np.float64) if query.ndim == 1 else query
     for start in range(0, len(vectors), _EXACT_ROWS):
         part = slice(start, start + _EXACT_ROWS)
         exact = vectors[part].astype(np.float64)
-        scores = (exact * (query if query.ndim == 1 else query[part])).sum(axis=1)
+        own = query if query.ndim == 1 else query[part].astype(np.float64)
+        scores = np.einsum("ij,j->i" if own.ndim == 1 else "ij,ij->i", exact, own)
         if cosine:
-            scores /= np.maximum(np.sqrt((exact * exact).sum(axis=1)), _LEAST_LENGTH)
+            scores /= np.maximum(np.sqrt(np.einsum("ij,ij->i", exact, exact)), _LEAST_LENGTH)
         out[part] = scores
     return out
 
@@ -106,12 +110,14 @@ class _Group:
 
     def _exact(self, vectors: np.ndarray, owner: np.ndarray, place: np.ndarray) -> np.ndarray:
         scores = np.empty(len(owner), dtype=np.float32)
-        for start in range(0, len(owner), _EXACT_ROWS):
-            part = slice(start, start + _EXACT_ROWS)
+        for start in range(0, len(owner), _TOGETHER):
+            part = slice(start, start + _TOGETHER)
             scores[part] = exact_scores(vectors[place[part]], self._queries[owner[part]], cosine=self._cosine)
         return scores
 
     def _merge(self, owner: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> None:
+        finite = np.isfinite(scores)
+        owner, rows, scores = owner[finite], rows[finite], scores[finite]
         owner = np.concatenate([self._owner, owner])
         rows = np.concatenate([self._rows, rows])
         scores = np.concatenate([self._scores, scores])
@@ -136,21 +142,32 @@ class _Widen:
     """Vectors as float32, in memory that is used again for the next block."""
 
     def __init__(self) -> None:
-        self._half, self._wide = np.empty((0, 0), np.float16), np.empty((0, 0), np.float32)
+        self._wide = np.empty((0, 0), np.float32)
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
         if vectors.dtype == np.float32:
             return vectors
         if vectors.shape[1] != self._wide.shape[1] or len(vectors) > len(self._wide):
             self._wide = np.empty(vectors.shape, dtype=np.float32)
-            self._half = np.empty(vectors.shape if vectors.dtype == np.float16 else (0, 0), dtype=np.float16)
         wide = self._wide[: len(vectors)]
-        if vectors.dtype == np.float16:  # NumPy converts them one by one
-            np.copyto(self._half[: len(vectors)], vectors)
-            torch.from_numpy(wide).copy_(torch.from_numpy(self._half[: len(vectors)]))
+        if vectors.dtype == np.float16:
+            self._halves(vectors, wide)
         else:
             np.copyto(wide, vectors)
         return wide
+
+    def _halves(self, vectors: np.ndarray, wide: np.ndarray) -> None:
+        """By PyTorch, as NumPy converts them one by one; in pieces, so that its threads do not compete with BLAS's.
+
+        It asks for memory that can be written, which mapped files are not.
+        """
+        step = max(1, (_SERIAL - 1) // max(1, vectors.shape[1]))
+        piece = np.empty((step, vectors.shape[1]), dtype=np.float16)
+        source, target = torch.from_numpy(piece), torch.from_numpy(wide)
+        for start in range(0, len(vectors), step):
+            here = vectors[start : start + step]
+            np.copyto(piece[: len(here)], here)
+            target[start : start + step].copy_(source[: len(here)])
 
 
 def _pieces(blocks: Iterable[Block], queries: int, allowed: np.ndarray | None) -> Iterator[Block]:

@@ -15,7 +15,7 @@ from pipeline.inference.vector_index.plan import CENTROIDS, Plan
 from pipeline.inference.vectors import VectorRows
 from pipeline.progress import tqdm
 
-RESCORED = 10
+RESCORED: dict[str, int] = {"flat": 1, "ivf-sq8": 4, "ivf-pq": 10}  # what is rounded more needs more candidates
 QUERIES = 400
 _POINTS_PER_LIST = 40  # that k-means sees of each list
 _POINTS_PER_CODE = 256  # and for the centroids of a product quantiser
@@ -76,7 +76,7 @@ def build_index(
     about = About(
         format=1, kind=plan.kind, rows=len(vectors), width=vectors.width, dtype=vectors.dtype.name,
         digest=vectors.digest(), files=source_files(vectors), lists=plan.lists, code=plan.code,
-        probes=min(1, plan.lists), rescored=RESCORED, seed=seed, seconds=0.0, recall=None, checksums={},
+        probes=min(1, plan.lists), rescored=RESCORED[plan.kind], seed=seed, seconds=0.0, recall=None, checksums={},
     )  # fmt: skip
     index = VectorIndex(about, arrays, vectors)
     measured, probes = _measured(index, vectors, queries, own, min(k, len(vectors)), recall)

@@ -12,7 +12,7 @@ from pipeline.inference.vector_index.library import Arrays, put_together, requir
 from pipeline.inference.vectors import VectorRows
 
 FEW_ROWS = 20_000  # of as many that may be found, a scan is faster and exact
-_LEAST_CANDIDATES = 100
+_LEAST_CANDIDATES = 32
 _TOGETHER = 64 << 20  # bytes of candidates that are compared at a time
 
 
