@@ -120,7 +120,7 @@ def prepare(system: str, folder: Path) -> tuple[Search, dict[str, Any]]:
         "lists": about.lists,
         "searched": about.probes,
         "code_bytes": about.code,
-        "recall_said": about.recall.value,
+        "rescored": about.rescored,
     }
     if kind == system:
         return lambda queries: index.search(queries, K).rows, facts
@@ -207,16 +207,17 @@ def truth(folder: Path, count: int, k: int) -> np.ndarray:
 
 def table(results: dict[str, Any]) -> str:
     """A row for each system, in Markdown."""
-    lines = ["| | one query, p50 / p95 ms | 100 queries, p50 / p95 ms | recall@10 | memory MB (+ mapped) | build + open, s |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
+    heads = ["", "one query, p50 / p95 ms", "100 queries, p50 / p95 ms", "recall@10", "memory MB (+ mapped)",
+             "build + open, s"]  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, one in results.items():
         memory = one["memory_bytes"]
         build = f"{one['build_seconds']:.0f} + " if "build_seconds" in one else ""
         times = [f"{one[key]['p50']:.2f} / {one[key]['p95']:.2f}" for key in ("single_ms", "batch_ms")]
         megabytes = f"{memory['own'] / 1e6:,.0f} (+ {memory['mapped'] / 1e6:,.0f})"
-        lines.append(
-            f"| {SYSTEMS[name]} | {times[0]} | {times[1]} | {one['recall@10']:.4f} | {megabytes} | {build}{one['open_seconds']:.1f} |"
-        )
+        seconds = f"{build}{one['open_seconds']:.1f}"
+        cells = [SYSTEMS[name], *times, f"{one['recall@10']:.4f}", megabytes, seconds]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
