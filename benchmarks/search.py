@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -84,6 +84,12 @@ def make_vectors(folder: Path, rows: int, width: int, dtype: str, queries: int, 
     np.save(folder / "queries.npy", around(queries, VECTORS * FARTHER))
 
 
+def load(path: Path, mapped: Literal["r"] | None = None) -> np.ndarray:
+    """An array that this benchmark wrote."""
+    array: np.ndarray = np.load(path, mmap_mode=mapped, allow_pickle=False)
+    return array
+
+
 def held() -> dict[str, int]:
     """Bytes of this process: of its own, and of files that are mapped."""
     fields = {}
@@ -100,7 +106,7 @@ def prepare(system: str, folder: Path) -> tuple[Search, dict[str, Any]]:
     from pipeline.inference.vectors import VectorRows, read_vectors
 
     if system in ("numpy", "faiss-flat"):
-        vectors = np.load(folder / "vectors.npy")
+        vectors = load(folder / "vectors.npy")
         if system == "numpy":
             return lambda queries: plain_scan(vectors, queries), {}
         import faiss
@@ -139,7 +145,7 @@ def build(kind: str, folder: Path, lists: int | None) -> dict[str, Any]:
     rows = VectorRows([read_vectors(file, "fi")], [file])
     before = held()["own"]
     plan = plan_index(len(rows), rows.width, kind=kind, lists=lists)  # type: ignore[arg-type]
-    built = build_index(rows, plan, np.load(folder / "queries.npy")[-TUNING:], queries_are="held-out queries")
+    built = build_index(rows, plan, load(folder / "queries.npy")[-TUNING:], queries_are="held-out queries")
     built.index.save(folder / f"{kind}.index")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"build_seconds": built.index.about.seconds, "build_peak_bytes": peak - before - file.stat().st_size}
@@ -167,7 +173,7 @@ def measure(system: str, folder: Path, singles: int, batches: int) -> dict[str, 
     started = time.perf_counter()
     search, facts = prepare(system, folder)
     facts["open_seconds"] = round(time.perf_counter() - started, 2)
-    queries = np.load(folder / "queries.npy")[:-TUNING]
+    queries = load(folder / "queries.npy")[:-TUNING]
     search(queries[:1])
     alone = []
     for one in queries[:singles, None]:
@@ -191,8 +197,8 @@ def measure(system: str, folder: Path, singles: int, batches: int) -> dict[str, 
 
 def truth(folder: Path, count: int, k: int) -> np.ndarray:
     """The true nearest rows (count, k) of the first queries, in any order, by products in float64."""
-    vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-    queries = np.load(folder / "queries.npy")[:count].astype(np.float64)
+    vectors = load(folder / "vectors.npy", "r")
+    queries = load(folder / "queries.npy")[:count].astype(np.float64)
     rows, scores = np.empty((count, 0), np.int64), np.empty((count, 0))
     for start in range(0, len(vectors), BLOCK):
         block = vectors[start : start + BLOCK].astype(np.float64)
@@ -260,7 +266,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             results[system] = run(["--system", system], folder, given)
             if (kind := system.removeprefix("faiss-")) in building:
                 results[system] |= building[kind]
-            found = np.load(folder / f"{system}.npy")
+            found = load(folder / f"{system}.npy")
             shares = [np.isin(one, of).mean() for one, of in zip(right, found, strict=True)]
             results[system]["recall@10"] = float(np.mean(shares))
             print(f"{system}: {json.dumps(results[system])}", flush=True)
