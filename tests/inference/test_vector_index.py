@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -295,3 +296,10 @@ def test_other_dtypes_and_several_files(dtype: str) -> None:
     rows = VectorRows([stored[:1000], stored[1000:]])
     made = build_index(rows, PLANS[0], QUERIES[:200])
     assert share(made.index.search(QUERIES, 10, probes=48).rows, rows.nearest(QUERIES, 10).rows) > 0.99
+
+
+def test_files_of_faiss_are_neither_written_nor_read() -> None:
+    called = re.compile(r"faiss\.\w*(read|write|deserialize|serialize)_index")
+    assert called.search("faiss.read_index(path)")
+    sources = (Path(__file__).parents[2] / "pipeline").rglob("*.py")
+    assert [path for path in sources if called.search(path.read_text("utf-8").replace("`faiss.", ""))] == []
