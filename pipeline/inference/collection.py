@@ -19,6 +19,7 @@ from pipeline.datasets.plain_files import Inside
 from pipeline.datasets.raw_files import is_picture
 from pipeline.datasets.table_rows import columns_of, rows_of
 from pipeline.datasets.walk import walk
+from pipeline.encoders.imported import read_vectors
 from pipeline.errors import DataError
 from pipeline.inference.found import FoundItem
 from pipeline.inference.search import Hit, best_rows
@@ -176,22 +177,6 @@ class Collection:
     def _item(self, row: int, score: float) -> FoundItem:
         path, captions = self.paths[row], self.captions[row]
         return FoundItem(str(row), score, path, None if path is None else path.name, tuple(captions) or (str(row),))
-
-
-def read_vectors(file: Path) -> np.ndarray:
-    """A .npy file of rows, mapped.
-
-    Raises:
-        DataError: it is missing, no array, or not rows of floating-point numbers.
-    """
-    try:
-        array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{file} cannot be read as an array: {error}") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise DataError(f"{file} should hold rows of floating-point numbers, (rows, width); it holds {found}.")
-    return array
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
