@@ -7,6 +7,7 @@ from pipeline.config.views import AnyView, ImageView
 
 def imported_problems(name: str, view: AnyView) -> Iterator[str]:
     """One line for each key of a view that the one vector of each input cannot satisfy."""
+    others: dict[str, object]
     if isinstance(view, ImageView):
         others = {"tier": view.tier != "cls", "crops": view.crops, "fit": view.fit != "model"}
         hint = "set `tier: cls`, and neither crops nor fit"

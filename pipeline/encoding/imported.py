@@ -56,7 +56,7 @@ class ImportedRows:
             found = np.flatnonzero(rows >= 0)
             values = np.zeros((len(rows), self._vectors.shape[1]), np.float32)
             values[found] = self._vectors[rows[found]]
-            finite = np.isfinite(values).all(axis=1)
+            finite = np.asarray(np.isfinite(values).all(axis=1))
             reasons = [
                 self._missing if row < 0 else None if good else NOT_FINITE
                 for row, good in zip(rows.tolist(), finite.tolist(), strict=True)

@@ -82,8 +82,10 @@ def run_of(folder: Path) -> Path | None:
 def languages_of(config: HeadConfig, folder: Path) -> list[str]:
     """The languages of the data that an aligner was fitted to; none where its folder lies outside the run."""
     data = run_of(folder)
+    if data is None:
+        return []
     found: set[str] = set()
-    for name in config.data if data is not None else ():
+    for name in config.data:
         found |= set(about(data, name).get("texts_per_language") or {})
     return sorted(found)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import metadata_load, try_to_load_from_cache
+from yaml import YAMLError
 
 from pipeline.alignment import HeadConfig
 from pipeline.inference.markdown import read_json, read_text, table
@@ -63,7 +64,7 @@ def _stated(card: Path) -> str | None:
         return None
     try:
         front = metadata_load(card) or {}
-    except ValueError:
+    except (ValueError, YAMLError):
         return None
     licence = front.get("license")
     if licence == "other":

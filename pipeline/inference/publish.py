@@ -19,7 +19,7 @@ from pipeline.inference.card import card_text, run_of
 from pipeline.inference.folder import aligner_folder
 from pipeline.inference.habits import Habits
 from pipeline.inference.options import log
-from pipeline.inference.towers import add_towers, copy_heads
+from pipeline.inference.towers import copy_heads, joined_towers, write_towers
 
 CARD_FILE = "README.md"
 
@@ -79,15 +79,16 @@ class Publish(Habits):
             raise ModelError(f"{out} holds something that is no aligner; choose an empty or a new folder.")
         if out.resolve() == source.resolve():
             raise ModelError(f"{out} is the folder that the aligner was loaded from; choose another one.")
+        others = {name: _folder_of(tower) for name, tower in (text or {}).items()}
+        towers = joined_towers(source, others, own_image_heads)
         for side, fingerprint in self.config.fingerprints.items():
             if fingerprint["described"].get("source") == "local":
                 log.warning("the %s encoder is a local folder; who loads %s needs it as checkpoints=", side, out)
         (out / CONFIG_FILE).unlink(missing_ok=True)  # until everything else is there
-        others = {name: _folder_of(tower) for name, tower in (text or {}).items()}
         copy_heads(source, out)
         if (source / METRICS_FILE).is_file():
             shutil.copyfile(source / METRICS_FILE, out / METRICS_FILE)
-        add_towers(source, out, others, own_image_heads)
+        write_towers(towers, out)
         if create_model_card:
             (out / CARD_FILE).write_text(self._card(source, model_name or out.resolve().name), encoding="utf-8")
         shutil.copyfile(source / CONFIG_FILE, out / CONFIG_FILE)

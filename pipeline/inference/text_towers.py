@@ -17,11 +17,6 @@ from pipeline.inference.towers import SHARING, Images, main_folder, require_same
 class TextTowers(Placement):
     """`with_text_tower` and `with_text`."""
 
-    @classmethod
-    def from_pretrained(cls, name: str | Path, **options: Any) -> Self:
-        """See `Aligner`."""
-        raise NotImplementedError
-
     @property
     def text_towers(self) -> dict[str, Images]:
         """Text towers that lie in the aligner's folder beside its own, by name.
@@ -37,7 +32,7 @@ class TextTowers(Placement):
             ModelError: there is no such tower, or a folder is damaged.
         """
         options = {"device": str(self.device), "repeat": self.repeat, "text": text}
-        other = type(self).from_pretrained(main_folder(self.folder), **options)
+        other = self._loaded(main_folder(self.folder), **options)
         other._encoders.trust_as(self._encoders)  # both are of one folder
         return self._sharing(other)
 
@@ -58,7 +53,7 @@ class TextTowers(Placement):
                 same.
             ModelError, DataError: as `from_pretrained`.
         """
-        other = type(self).from_pretrained(name, **{"device": str(self.device), "repeat": self.repeat, **options})
+        other = self._loaded(name, **{"device": str(self.device), "repeat": self.repeat, **options})
         require_same_view(self.config, other.config, str(name))
         if same_vectors and not self.shares_images(other):
             raise FingerprintMismatch(
@@ -91,6 +86,11 @@ class TextTowers(Placement):
         features = self._encoders.image_features(image_list(images), batch_size)
         parts = [[embed_images(one, batch) for one in heads] for batch in features]
         return [np.concatenate(vectors) for vectors in zip(*parts, strict=True)]
+
+    def _loaded(self, name: str | Path, **options: Any) -> Self:
+        own: Any = type(self)  # `Aligner`, which has `from_pretrained`
+        found: Self = own.from_pretrained(name, **options)
+        return found
 
     def _sharing(self, other: Self) -> Self:
         other._encoders.share_images(self._encoders)

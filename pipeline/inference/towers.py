@@ -8,6 +8,7 @@ text/<name>/config.json, repeat_0/...  an aligner of the same image view with an
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -135,11 +136,10 @@ def _image_weights(heads: ProjectionHeads) -> dict[str, torch.Tensor]:
     }
 
 
-def add_towers(folder: Path, out: Path, others: Mapping[str, Path], own_image_heads: bool) -> None:
-    """Copy the text towers of `folder` to `out`, which holds heads already, and further ones beside them.
+def joined_towers(folder: Path, others: Mapping[str, Path], own_image_heads: bool) -> dict[str, tuple[Path, Images]]:
+    """The text towers of a folder and those that join them, by name: the folder of each, and whose vectors it has.
 
     Args:
-        folder: the aligner that is saved.
         others: folders of aligners by the name that each gets.
         own_image_heads: whether one may join that makes other vectors of pictures.
 
@@ -147,9 +147,7 @@ def add_towers(folder: Path, out: Path, others: Mapping[str, Path], own_image_he
         DataError: a name that is no name.
         FingerprintMismatch: one of another image view, or whose vectors of pictures are other ones unless they may be.
     """
-    kept = towers_of(folder)
-    listed: dict[str, Images] = dict(kept)
-    sources = {name: folder / TEXTS / name for name in kept} | dict(others)
+    towers = {name: (folder / TEXTS / name, images) for name, images in towers_of(folder).items()}
     for name, source in others.items():
         if not _NAME.fullmatch(name):
             raise DataError(f"Expected letters, digits, dots and dashes as the name of a text tower, found {name!r}.")
@@ -160,14 +158,21 @@ def add_towers(folder: Path, out: Path, others: Mapping[str, Path], own_image_he
                 f"Text tower {name!r} ({source}) makes other vectors of pictures: {reason}. {SHARING} With "
                 "own_image_heads=True it joins all the same: then vectors of pictures are of one tower each."
             )
-        listed[name] = "own" if reason else "shared"
-    shutil.rmtree(out / TEXTS, ignore_errors=True)
-    for name, source in sources.items():
-        target = out / TEXTS / name
-        copy_heads(source, target)
-        shutil.copyfile(source / CONFIG_FILE, target / CONFIG_FILE)
-    if listed:
-        write_json(listed, out / TEXTS / TOWERS_FILE)
+        towers[name] = source, "own" if reason else "shared"
+    return towers
+
+
+def write_towers(towers: Mapping[str, tuple[Path, Images]], out: Path) -> None:
+    """Copy text towers into the folder of a saved aligner, in place of those that it has."""
+    with tempfile.TemporaryDirectory(dir=out, prefix=".text-") as partial:
+        made = Path(partial) / TEXTS  # first, for a tower may come from the folder that is replaced
+        for name, (source, _) in towers.items():
+            copy_heads(source, made / name)
+            shutil.copyfile(source / CONFIG_FILE, made / name / CONFIG_FILE)
+        shutil.rmtree(out / TEXTS, ignore_errors=True)
+        if towers:
+            write_json({name: images for name, (_, images) in towers.items()}, made / TOWERS_FILE)
+            shutil.move(made, out / TEXTS)
 
 
 def copy_heads(source: Path, out: Path) -> None:

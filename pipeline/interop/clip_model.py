@@ -199,7 +199,7 @@ class ClipModel(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> "ClipModel":
         """Whatever moves the scale (`to`, `cuda`, `half`, ...) moves the aligner."""
         before = self.logit_scale.dtype
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.logit_scale.device.type != "meta":
             self.aligner.to(self.logit_scale.device)
         if self.logit_scale.dtype != before:

@@ -21,6 +21,7 @@ from pipeline.alignment.saved import CONFIG_FILE, heads_path
 from pipeline.errors import ConfigError, DataError
 from pipeline.inference import Aligner
 from pipeline.inference.card import languages_of, total_parameters
+from pipeline.languages import language_code
 
 OWNER = "permafrost"  # MTEB wants names of two parts
 _OTHERS = ("audio", "video")
@@ -43,8 +44,7 @@ class MtebModel:
         if isinstance(model_name, Aligner):
             self.aligner = model_name
         else:
-            placed = {} if device is None else {"device": device}
-            self.aligner = Aligner.from_pretrained(model_name, revision=revision, **placed, **options)
+            self.aligner = Aligner.from_pretrained(model_name, revision=revision, device=device or "auto", **options)
         self._name, self._revision = str(model_name), revision
         self._meta: Any = None
 
@@ -131,7 +131,7 @@ class MtebModel:
         encode = {"query": self.aligner.encode_query, "document": self.aligner.encode_document}.get(
             str(prompt_type), self.aligner.encode
         )
-        vectors: np.ndarray = encode(values, batch_size=batch_size, modality=_TEXT)
+        vectors: np.ndarray = encode([{_TEXT: value} for value in values], batch_size=batch_size)
         return vectors
 
 
@@ -187,7 +187,7 @@ def _codes(languages: Iterable[str], check: Any) -> list[str]:
     """Languages of the data as MTEB writes them, "eng-Latn"; those that it does not know are left out."""
 
     def each() -> Iterator[str]:
-        for language in languages:
+        for language in filter(None, map(language_code, languages)):
             likely = langcodes.Language.get(language).maximize()
             code = f"{likely.to_alpha3()}-{likely.script}"
             try:

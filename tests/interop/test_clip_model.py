@@ -2,15 +2,14 @@
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from open_clip.model import get_model_preprocess_cfg, get_model_tokenize_cfg
 from PIL import Image
-from transformers.models.clip.modeling_clip import CLIPOutput
 
 from pipeline.alignment.heads.freeze_align import FreezeAlign
 from pipeline.alignment.saved import save_heads
@@ -49,7 +48,7 @@ def test_scale_and_vectors_are_those_of_the_head(project: Project, model: ClipMo
 
 
 def test_shares_of_classes_are_those_of_the_aligner(project: Project, model: ClipModel, pixels: torch.Tensor) -> None:
-    names = ["jacket", "anchor", "daisy"]
+    names = ["jacket", "bridge", "daisy"]
     labels = aligner(project).classify(project.pictures[0], names, ["a {}"], top=None)
     logits, _ = model.get_logits(pixels[:1], tokenize([f"a {name}" for name in names]))
     found = dict(zip(names, logits.softmax(-1)[0].tolist(), strict=True))
@@ -94,6 +93,8 @@ def test_the_image_tower_says_what_it_takes(model: ClipModel, pixels: torch.Tens
     assert model.visual.image_size == (42, 42) == tuple(pixels.shape[-2:])
     assert (model.visual.image_mean, model.visual.image_std) == ([0.5] * 3, [0.5] * 3)
     assert model.visual.output_dim == 12
+    from open_clip.model import get_model_preprocess_cfg, get_model_tokenize_cfg
+
     cfg = get_model_preprocess_cfg(model)
     assert cfg == {
         "size": (42, 42), "mode": "RGB", "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic",
@@ -111,7 +112,7 @@ def test_the_names_of_transformers(model: ClipModel, pixels: torch.Tensor) -> No
     np.testing.assert_array_equal(images.pooler_output, model.encode_image(pixels))
     np.testing.assert_array_equal(texts.pooler_output, model.encode_text(tokens))
     found = model(pixel_values=pixels, input_ids=tokens, attention_mask=(tokens >= 0).long())
-    assert isinstance(found, CLIPOutput)
+    assert type(found).__name__ == "CLIPOutput"
     np.testing.assert_array_equal(found.logits_per_image, model.get_logits(pixels, tokens)[0])
     np.testing.assert_array_equal(found.logits_per_text.T, found.logits_per_image)
     np.testing.assert_array_equal(found.image_embeds, images.pooler_output)
@@ -133,7 +134,7 @@ def test_moving_the_model_moves_the_aligner(project: Project, pixels: torch.Tens
 
 def test_what_cannot_be_had_is_refused_with_a_reason(model: ClipModel, pixels: torch.Tensor) -> None:
     for name, reason in REFUSED.items():
-        with pytest.raises(AttributeError, match=f"no {name}: {reason}"):
+        with pytest.raises(AttributeError, match=re.escape(f"no {name}: {reason}")):
             getattr(model, name)
     with pytest.raises(AttributeError, match="The image tower of an aligner has no trunk"):
         _ = model.visual.trunk

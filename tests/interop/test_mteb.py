@@ -1,5 +1,7 @@
 """An aligner under MTEB: the protocol as its evaluators call it, and where it is installed, its own evaluation."""
 
+import importlib.util
+import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,8 +14,12 @@ from PIL import Image
 from pipeline import Aligner
 from pipeline.errors import ConfigError, DataError
 from pipeline.interop.mteb_model import MtebModel
-from tests.inference.conftest import Project, aligner
+from tests.inference.conftest import WORDS, Project, aligner, copied
 
+__all__ = ["copied"]
+MTEB = pytest.mark.skipif(
+    importlib.util.find_spec("mteb") is None, reason="mteb is not installed: pip install 'mteb[image]'"
+)
 TEXTS = ["a picture of an anchor", "a daisy", "été"]
 
 
@@ -28,7 +34,7 @@ def model(one: Aligner) -> MtebModel:
 
 
 def pictures(project: Project, *rows: int) -> list[Image.Image]:
-    return [Image.open(project.pictures[row]).convert("RGB") for row in rows]
+    return [Image.open(project.pictures[row]) for row in rows]
 
 
 def encoded(model: MtebModel, batches: list[dict[str, Any]], **options: Any) -> np.ndarray:
@@ -95,3 +101,148 @@ def test_without_mteb_the_message_says_what_to_install(one: Aligner, monkeypatch
     code = "import sys, pipeline.interop.mteb_model; print('mteb' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["False"]
+
+
+def metadata(name: str, kind: str, category: str, modalities: list[str], score: str) -> Any:
+    from mteb.abstasks.task_metadata import TaskMetadata
+
+    return TaskMetadata(
+        name=name,
+        description="pictures and captions of the test project",
+        reference=None,
+        type=kind,
+        category=category,
+        modalities=modalities,
+        eval_splits=["test"],
+        eval_langs=["eng-Latn"],
+        main_score=score,
+        dataset={"path": "local", "revision": "1"},
+        date=None,
+        domains=None,
+        task_subtypes=None,
+        license=None,
+        annotations_creators=None,
+        dialect=None,
+        sample_creation=None,
+        bibtex_citation=None,
+    )
+
+
+def evaluated(model: MtebModel, task: Any) -> dict[str, float]:
+    import mteb
+
+    result = mteb.evaluate(model, task, cache=None, encode_kwargs={"batch_size": 4}, show_progress_bar=False)
+    (found,) = result.task_results
+    (scores,) = found.scores["test"]
+    return dict(scores)
+
+
+def retrieval_task(project: Project, name: str, category: str) -> Any:
+    """Captions for pictures ("t2i"), pictures for captions ("i2t"), captions for captions ("t2t") or both ("it2i")."""
+    from datasets import Dataset, Features, Value
+    from datasets import Image as ImageFeature
+    from mteb.abstasks import AbsTaskRetrieval
+    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+
+    query, document = category.split("2")
+    modalities = ["text"] if category == "t2t" else ["text", "image"]
+
+    def side(letters: str) -> Dataset:
+        columns: dict[str, Any] = {"id": list(WORDS)}
+        kinds: dict[str, Any] = {"id": Value("string")}
+        if "t" in letters:
+            columns["text"] = [f"a picture of a {word}" for word in WORDS]
+            kinds["text"] = Value("string")
+        if "i" in letters:
+            by_name = {path.stem: str(path) for path in project.pictures}
+            columns["image"] = [by_name[word] for word in WORDS]
+            kinds["image"] = ImageFeature()
+        return Dataset.from_dict(columns, features=Features(kinds))
+
+    class Task(AbsTaskRetrieval):
+        metadata = metadata(
+            name, "Retrieval" if category == "t2t" else "Any2AnyRetrieval", category, modalities, "ndcg_at_10"
+        )
+
+        def load_data(self, **_: Any) -> None:
+            wanted = {word: {word: 1} for word in WORDS}
+            split = RetrievalSplitData(
+                corpus=side(document), queries=side(query), relevant_docs=wanted, top_ranked=None
+            )
+            self.dataset = {"default": {"test": split}}
+            self.data_loaded = True
+
+    return Task()
+
+
+@MTEB
+@pytest.mark.parametrize("category", ["t2i", "i2t", "t2t", "it2i"])
+def test_mteb_retrieves_as_by_hand(category: str, project: Project, one: Aligner, model: MtebModel) -> None:
+    found = evaluated(model, retrieval_task(project, f"Mine{category}", category))
+    by_name = {path.stem: path for path in project.pictures}
+    vectors = {
+        "t": one.encode_text([f"a picture of a {word}" for word in WORDS]),
+        "i": one.encode_image([by_name[word] for word in WORDS]),
+    }
+    vectors["it"] = vectors["i"] + vectors["t"]
+    vectors["it"] /= np.linalg.norm(vectors["it"], axis=1, keepdims=True)
+    query, document = category.split("2")
+    cosines = vectors[query] @ vectors[document].T
+    ranks = 1 + (cosines > np.diag(cosines)[:, None] + 1e-6).sum(1)
+    for k in (1, 3, 5):
+        assert found[f"recall_at_{k}"] == pytest.approx((ranks <= k).mean(), abs=1e-4)
+    assert found["ndcg_at_10"] == pytest.approx((1 / np.log2(1 + ranks)).mean(), abs=1e-4)
+
+
+@MTEB
+def test_mteb_classifies_as_the_aligner(project: Project, one: Aligner, model: MtebModel) -> None:
+    from datasets import Dataset, DatasetDict, Features, Value
+    from datasets import Image as ImageFeature
+    from mteb.abstasks import AbsTaskZeroShotClassification
+
+    # labels under which some answers are right, whatever the random heads say
+    guesses = [WORDS.index(label.name) for (label,) in one.classify(project.pictures, WORDS, ["{}"], top=1)]
+    labels = [guess if row % 2 else (guess + 1 + row // 2) % len(WORDS) for row, guess in enumerate(guesses)]
+
+    class Task(AbsTaskZeroShotClassification):
+        metadata = metadata("MineZeroShot", "ZeroShotClassification", "i2t", ["text", "image"], "accuracy")
+
+        def load_data(self, **_: Any) -> None:
+            kinds = Features({"image": ImageFeature(), "label": Value("int64")})
+            rows = {"image": [str(path) for path in project.pictures], "label": labels}
+            self.dataset = DatasetDict({"test": Dataset.from_dict(rows, features=kinds)})
+            self.data_loaded = True
+
+        def get_candidate_labels(self) -> list[str]:
+            return list(WORDS)
+
+    assert evaluated(model, Task())["accuracy"] == pytest.approx(0.5)
+
+
+@MTEB
+def test_the_description_is_filled_from_the_aligner(project: Project, copied: Project) -> None:
+    from mteb.models import EncoderProtocol
+
+    (copied.root / "data/accounting").mkdir()
+    costs = {"aligners": [{"aligner": "grid", "total": 1234}]}
+    (copied.root / "data/accounting/costs.json").write_text(json.dumps(costs))
+    about = copied.root / "data/index/pairs/mine/about.json"
+    kept = json.loads(about.read_text()) if about.is_file() else {}
+    about.write_text(json.dumps(kept | {"texts_per_language": {"en": 9, "zh-Hant": 1, "no language": 1}}))
+    model = MtebModel(copied.model("grid"), device="cpu")
+    assert isinstance(model, EncoderProtocol)
+    meta = model.mteb_model_meta
+    assert meta.name == "permafrost/grid"
+    assert (meta.embed_dim, meta.n_parameters, meta.max_tokens) == (12, 1234, 32)
+    assert meta.modalities == ["image", "text"]
+    assert meta.similarity_fn_name.value == "cosine"
+    assert (meta.training_datasets, meta.license, meta.use_instructions) == (None, None, False)
+    assert "eng-Latn" in meta.languages
+    assert set(meta.languages) <= {"eng-Latn", "zho-Hant"}  # what MTEB knows of them
+    assert len(meta.revision) == 40
+    again = MtebModel(aligner(project)).mteb_model_meta
+    assert again.revision == meta.revision
+    other = MtebModel(aligner(project, repeat=1)).mteb_model_meta
+    assert other.revision != meta.revision
+    assert MtebModel(aligner(project, truncate_dim=5)).mteb_model_meta.embed_dim == 5
+    assert json.dumps(meta.to_dict(), default=str)
