@@ -18,6 +18,7 @@ from pipeline.config.controls import control_problems
 from pipeline.config.datasets import SegmentationSource, TextTasksSource
 from pipeline.config.explain import reason
 from pipeline.config.heads import TRAINED, FittedHead, IdentityHead
+from pipeline.config.imported import imported_problems
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.params import Params
 from pipeline.config.sizes import size_problems
@@ -65,6 +66,8 @@ def _views(params: Params, lookup: Lookup) -> Iterator[str]:
         encoder = params.encoders[view.encoder]
         if isinstance(view, ImageView) and encoder.loader == "open_clip" and view.tier != "cls":
             yield f"`views.{name}.tier` is {view.tier}; of the dual encoder {view.encoder!r} only `tier: cls` is kept."
+        if encoder.loader == "imported":
+            yield from imported_problems(name, view)
 
 
 def _stores(params: Params, lookup: Lookup) -> Iterator[str]:
@@ -153,10 +156,11 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, lookup: Lookup) ->
 def _kept_tokens(where: str, head: FittedHead, name: str, view: ImageView, params: Params) -> Iterator[str]:
     """The image view keeps the tokens and layers that the head reads."""
     encoder = params.encoders.get(view.encoder)
-    if encoder is not None and encoder.loader == "open_clip":
+    if encoder is not None and encoder.loader in ("open_clip", "imported"):
         if head.local_tokens != "none":
+            kind = "dual encoder" if encoder.loader == "open_clip" else "the imported encoder"
             yield (
-                f"`{where}.local_tokens` is {head.local_tokens}, but dual encoder {view.encoder!r} gives one vector "
+                f"`{where}.local_tokens` is {head.local_tokens}, but {kind} {view.encoder!r} gives one vector "
                 "per image: set `local_tokens: none`, with `image_input: cls` of a head that has it."
             )
         return

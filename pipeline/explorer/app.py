@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.datasets.decode import decode_rgb
 from pipeline.errors import DataError, PermafrostError
-from pipeline.explorer.flat_map import flat_map
+from pipeline.explorer.flat_map import Plane, require_plane
 from pipeline.explorer.overlay import hex_colour, overlay
 from pipeline.explorer.project import Explored, Project
 
@@ -50,9 +50,17 @@ class TooLarge(DataError):
     """An upload is larger than what is taken."""
 
 
-def create_app(project: Project) -> Starlette:
-    """The application over a project."""
-    explorer = _Explorer(project)
+def create_app(project: Project, plane: Plane = "pca") -> Starlette:
+    """The application over a project.
+
+    Args:
+        plane: of the map, see `on_plane`.
+
+    Raises:
+        ConfigError: this machine cannot make such a map.
+    """
+    require_plane(plane)
+    explorer = _Explorer(project, plane)
     routes = [Route(path, _file) for path in _FILES]
     routes += [
         Route("/api/project", explorer.project),
@@ -103,8 +111,8 @@ async def _file(request: Request) -> Response:
 class _Explorer:
     """The answers."""
 
-    def __init__(self, project: Project) -> None:
-        self._project = project
+    def __init__(self, project: Project, plane: Plane) -> None:
+        self._project, self._plane = project, plane
 
     async def project(self, _request: Request) -> Response:
         """Aligners and their data sets."""
@@ -130,7 +138,7 @@ class _Explorer:
     async def map(self, request: Request) -> Response:
         """The map of a data set in the space of an aligner."""
         explored, dataset = self._chosen(request)
-        return await _computed(explored, lambda one: flat_map(one.collection(dataset), self._project.data))
+        return await _computed(explored, lambda one: one.map(dataset, self._project.data, self._plane))
 
     async def image(self, request: Request) -> Response:
         """A picture of a data set, at most as large as asked for."""

@@ -10,6 +10,7 @@ from pipeline.alignment import ProjectionHeads
 from pipeline.alignment.dense.head import DenseHead
 from pipeline.errors import DataError, FingerprintMismatch, ModelError, StoreError
 from pipeline.explorer.collection import Collection
+from pipeline.explorer.flat_map import Plane, flat_map
 from pipeline.features import FeatureStore
 from pipeline.inference import Aligner
 from pipeline.inference.search import store_side
@@ -41,6 +42,7 @@ class Explored:
     lock: threading.Lock = field(default_factory=threading.Lock)
     _aligner: Aligner | None = None
     _collections: dict[str, Collection] = field(default_factory=dict)
+    _maps: dict[tuple[str, Plane], dict[str, Any]] = field(default_factory=dict)
 
     @property
     def aligner(self) -> Aligner:
@@ -60,6 +62,12 @@ class Explored:
             places = self.datasets[dataset]
             self._collections[dataset] = Collection(dataset, places.images, places.texts, places.index, self.heads)
         return self._collections[dataset]
+
+    def map(self, dataset: str, data: Path, plane: Plane) -> dict[str, Any]:
+        """The map of a data set, see `flat_map`; kept for the next call, as PaCMAP takes seconds."""
+        if (dataset, plane) not in self._maps:
+            self._maps[dataset, plane] = flat_map(self.collection(dataset), data, plane=plane)
+        return self._maps[dataset, plane]
 
     def as_json(self) -> dict[str, Any]:
         """What the page needs to know of it."""

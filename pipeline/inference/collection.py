@@ -25,13 +25,12 @@ from pipeline.inference.inputs import whole_number
 from pipeline.inference.scan import Nearest
 from pipeline.inference.search import Query, combined_query
 from pipeline.inference.vector_index import VectorIndex
-from pipeline.inference.vectors import VectorRows, read_vectors
+from pipeline.inference.vectors import VectorRows
+from pipeline.npy import read_vectors
 from pipeline.progress import tqdm
 
 if TYPE_CHECKING:
     from pipeline.inference.model import Aligner
-
-__all__ = ["Collection", "pictures_below", "read_vectors"]
 
 
 def pictures_below(folder: Path) -> list[Path]:

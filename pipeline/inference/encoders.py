@@ -92,6 +92,11 @@ class FrozenEncoders:
         if (other._device, other._dtype, other._unrounded) == (self._device, self._dtype, self._unrounded):
             self._image = dict(other._image)
         self._checkpoints |= {side: folder for side, folder in other._checkpoints.items() if side == "image"}
+        self._folders = tuple(dict.fromkeys((*self._folders, *other._folders)))
+
+    def trust_as(self, other: "FrozenEncoders") -> None:
+        """Make encoders from what `other` may make them from, too."""
+        self._trusted = tuple(dict.fromkeys((*self._trusted, *other._trusted)))
 
     def recorded(self, side: str) -> tuple[EncoderSpec, AnyView]:
         """The encoder and the view of one side."""

@@ -187,7 +187,7 @@ def test_explore_hands_over(permafrost: Command, monkeypatch: pytest.MonkeyPatch
     given: list[list[str]] = []
     monkeypatch.setattr(explorer, "main", lambda arguments: given.append(arguments) or 0)
     permafrost("explore", "--project", tmp_path, "--port", "0", "--open")
-    assert given == [["--project", str(tmp_path), "--port", "0", "--open"]]
+    assert given == [["--project", str(tmp_path), "--port", "0", "--map", "pca", "--open"]]
 
 
 def test_export_hands_over(permafrost: Command, monkeypatch: pytest.MonkeyPatch) -> None:

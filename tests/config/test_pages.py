@@ -20,6 +20,8 @@ PASTED = {
         "docs/similarity.md",
         "docs/why_cka.md",
         "docs/params.md",
+        "docs/aligner.md",
+        "docs/commands.md",
     )
     for number, block in enumerate(blocks(page))
 }
