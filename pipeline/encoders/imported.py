@@ -20,6 +20,7 @@ from pipeline.datasets.tables import image_id, text_id
 from pipeline.encoders.manifest import Description
 from pipeline.errors import CheckpointError, DataError
 from pipeline.parquet import read_parquet
+from pipeline.vector_files import read_vectors
 
 Modality = Literal["image", "text"]
 IMPORTED = "imported"  # the source and the loader
@@ -68,22 +69,6 @@ def read_imported(source: Path, modality: Modality, id_column: str | None = None
     arrays = _arrays(files)
     names, kind = _names(tables, [len(array) for array in arrays], modality, id_column)
     return Vectors(arrays, names, kind, files)
-
-
-def read_vectors(file: Path) -> np.ndarray:
-    """A .npy file of rows, mapped.
-
-    Raises:
-        DataError: it is missing, no array, or not rows of floating-point numbers.
-    """
-    try:
-        array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{file} cannot be read as an array: {error}") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise DataError(f"{file} should hold rows of floating-point numbers, (rows, width); it holds {found}.")
-    return array
 
 
 def write_imported(spec: EncoderSpec, folder: Path) -> None:
