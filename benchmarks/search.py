@@ -103,7 +103,8 @@ def held() -> dict[str, int]:
 def prepare(system: str, folder: Path) -> tuple[Search, dict[str, Any]]:
     """A system that is ready to search, and what is to be told of it."""
     from pipeline.inference.vector_index import VectorIndex
-    from pipeline.inference.vectors import VectorRows, read_vectors
+    from pipeline.inference.vectors import VectorRows
+    from pipeline.vector_files import read_vectors
 
     if system in ("numpy", "faiss-flat"):
         vectors = load(folder / "vectors.npy")
@@ -139,7 +140,8 @@ def prepare(system: str, folder: Path) -> tuple[Search, dict[str, Any]]:
 def build(kind: str, folder: Path, lists: int | None) -> dict[str, Any]:
     """Build an index and save it."""
     from pipeline.inference.vector_index import build_index, plan_index
-    from pipeline.inference.vectors import VectorRows, read_vectors
+    from pipeline.inference.vectors import VectorRows
+    from pipeline.vector_files import read_vectors
 
     file = folder / "vectors.npy"
     rows = VectorRows([read_vectors(file, "fi")], [file])
