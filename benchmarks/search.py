@@ -104,7 +104,7 @@ def prepare(system: str, folder: Path) -> tuple[Search, dict[str, Any]]:
     """A system that is ready to search, and what is to be told of it."""
     from pipeline.inference.vector_index import VectorIndex
     from pipeline.inference.vectors import VectorRows
-    from pipeline.npy import read_vectors
+    from pipeline.vector_files import read_vectors
 
     if system in ("numpy", "faiss-flat"):
         vectors = load(folder / "vectors.npy")
@@ -141,7 +141,7 @@ def build(kind: str, folder: Path, lists: int | None) -> dict[str, Any]:
     """Build an index and save it."""
     from pipeline.inference.vector_index import build_index, plan_index
     from pipeline.inference.vectors import VectorRows
-    from pipeline.npy import read_vectors
+    from pipeline.vector_files import read_vectors
 
     file = folder / "vectors.npy"
     rows = VectorRows([read_vectors(file, "fi")], [file])

@@ -201,7 +201,7 @@ def _embed_store(aligner: "Aligner", given: argparse.Namespace, console: Console
 
 
 def _say_written(files: list[Path], failed: dict[str, str], console: Console) -> None:
-    from pipeline.npy import read_vectors
+    from pipeline.vector_files import read_vectors
 
     rows, width = read_vectors(files[0], "fi").shape
     console.answer({"rows": rows, "dim": width, "failed": failed, "files": files})

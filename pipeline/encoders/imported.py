@@ -19,8 +19,8 @@ from pipeline.config import EncoderSpec
 from pipeline.datasets.tables import image_id, text_id
 from pipeline.encoders.manifest import Description
 from pipeline.errors import CheckpointError, DataError
-from pipeline.npy import read_vectors
 from pipeline.parquet import read_parquet
+from pipeline.vector_files import read_vectors
 
 Modality = Literal["image", "text"]
 IMPORTED = "imported"  # the source and the loader

@@ -3,6 +3,7 @@
 The plane is that of most variance, or PaCMAP's, which keeps more of who is near whom (Wang et al., JMLR 2021).
 """
 
+import logging
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -62,6 +63,7 @@ def _pacmap() -> Any:
         from pacmap import PaCMAP
     except ImportError as error:
         raise ConfigError(f"A map by PaCMAP needs a package that cannot be imported ({error}): {INSTALL}") from error
+    logging.getLogger("pacmap").setLevel(logging.ERROR)  # it warns that the seed is set
     return PaCMAP
 
 

@@ -26,11 +26,13 @@ from pipeline.inference.scan import Nearest
 from pipeline.inference.search import Query, combined_query
 from pipeline.inference.vector_index import VectorIndex
 from pipeline.inference.vectors import VectorRows
-from pipeline.npy import read_vectors
 from pipeline.progress import tqdm
+from pipeline.vector_files import read_vectors
 
 if TYPE_CHECKING:
     from pipeline.inference.model import Aligner
+
+__all__ = ["Collection", "pictures_below"]
 
 
 def pictures_below(folder: Path) -> list[Path]:

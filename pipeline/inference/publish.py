@@ -19,7 +19,7 @@ from pipeline.inference.card import card_text, run_of
 from pipeline.inference.folder import aligner_folder
 from pipeline.inference.habits import Habits
 from pipeline.inference.options import log
-from pipeline.inference.towers import copy_heads, joined_towers, write_towers
+from pipeline.inference.towers import card_with_towers, copy_heads, joined_towers, write_towers
 
 CARD_FILE = "README.md"
 
@@ -90,7 +90,8 @@ class Publish(Habits):
             shutil.copyfile(source / METRICS_FILE, out / METRICS_FILE)
         write_towers(towers, out)
         if create_model_card:
-            (out / CARD_FILE).write_text(self._card(source, model_name or out.resolve().name), encoding="utf-8")
+            card = card_with_towers(self._card(source, model_name or out.resolve().name), towers)
+            (out / CARD_FILE).write_text(card, encoding="utf-8")
         shutil.copyfile(source / CONFIG_FILE, out / CONFIG_FILE)
 
     save = save_pretrained

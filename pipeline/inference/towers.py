@@ -21,9 +21,12 @@ from pipeline.alignment.saved import CONFIG_FILE, heads_path
 from pipeline.errors import DataError, FingerprintMismatch, ModelError
 from pipeline.features.fingerprint import differing_fields
 from pipeline.files import write_json
+from pipeline.inference.markdown import table
 from pipeline.plain import read_regular
 
 TEXTS, TOWERS_FILE = "text", "towers.json"
+_HEAD = ["name", "aligner", "text encoder", "vectors of pictures"]
+_SECTION = re.compile(r"\n## Text towers\n.*?(?=\n## |\Z)", flags=re.S)
 Images = Literal["shared", "own"]
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 _MOST = 1 << 20  # bytes of towers.json
@@ -173,6 +176,21 @@ def write_towers(towers: Mapping[str, tuple[Path, Images]], out: Path) -> None:
         if towers:
             write_json({name: images for name, (_, images) in towers.items()}, made / TOWERS_FILE)
             shutil.move(made, out / TEXTS)
+
+
+def card_with_towers(card: str, towers: Mapping[str, tuple[Path, Images]]) -> str:
+    """The text of a model card with a section of text towers at its end, in place of one that it has."""
+    without = _SECTION.sub("", card)
+    if not towers:
+        return without
+    rows = []
+    for name, (source, images) in sorted(towers.items()):
+        config = HeadConfig.read(source)
+        rows.append([name, config.aligner, config.fingerprints["text"]["described"].get("model"), images])
+    return (
+        f"{without.rstrip()}\n\n## Text towers\nLoad one with `from_pretrained(..., text=NAME)`. Those that are "
+        f"`shared` have the vectors of pictures of this aligner.\n{table(_HEAD, rows)}\n"
+    )
 
 
 def copy_heads(source: Path, out: Path) -> None:

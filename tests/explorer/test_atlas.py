@@ -121,13 +121,14 @@ def test_pacmap_is_asked_for_before_anything_is_served(
 
 
 @PACMAP
-def test_pacmap_keeps_clusters_apart_and_gives_the_same_map_again() -> None:
+def test_pacmap_keeps_clusters_apart_and_gives_the_same_map_again(caplog: pytest.LogCaptureFixture) -> None:
     draws = np.random.default_rng(0)
     centres = draws.normal(size=(5, 32))
     kind = np.repeat(np.arange(5), 30)
     vectors = (centres[kind] + 0.05 * draws.normal(size=(150, 32))).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     flat = on_plane(vectors, "pacmap")
+    assert caplog.records == []
     assert np.abs(flat).max() == pytest.approx(1)
     np.testing.assert_allclose(flat.mean(0), 0, atol=1e-6)
     np.testing.assert_array_equal(flat, on_plane(vectors, "pacmap"))

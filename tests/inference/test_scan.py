@@ -10,7 +10,7 @@ from pipeline.errors import DataError
 from pipeline.inference import scan
 from pipeline.inference.scan import exact_scores, nearest
 from pipeline.inference.vectors import VectorRows, quantised
-from pipeline.npy import read_vectors
+from pipeline.vector_files import read_vectors
 
 
 def units(count: int, width: int, seed: int = 0) -> np.ndarray:

@@ -91,7 +91,16 @@ def test_a_folder_holds_several_text_towers_over_the_same_vectors_of_pictures(co
         model.with_text("fr")
 
     first.save_pretrained(tmp_path / "saved", text={"e5": chosen, "again": second})  # out of the folder itself
+    cards = [(tmp_path / "saved/README.md").read_text()]
+    assert f"| e5 | e5 | {copied.root / 'words'} | shared |" in cards[0]
     model.save_pretrained(tmp_path / "copy")  # they go along
+    cards.append((tmp_path / "copy/README.md").read_text())
+    assert [card.count("## Text towers") for card in cards] == [1, 1]
+    (tmp_path / "copy/README.md").write_text(cards[1] + "\n## Mine\nkept\n")
+    Aligner.from_pretrained(tmp_path / "copy", device="cpu").save_pretrained(tmp_path / "third")
+    third = (tmp_path / "third/README.md").read_text()
+    assert "## Mine\nkept\n\n## Text towers" in third
+    assert third.count("## Text towers") == 1
     files = {path.relative_to(tmp_path / "saved") for path in (tmp_path / "saved").rglob("*") if path.is_file()}
     assert files == {path.relative_to(tmp_path / "copy") for path in (tmp_path / "copy").rglob("*") if path.is_file()}
     assert Aligner.from_pretrained(tmp_path / "copy", text="again", device="cpu").config.aligner == "e5"

@@ -17,7 +17,7 @@ from pipeline.inference.vector_index.build import _recall, _without
 from pipeline.inference.vector_index.files import index_folder, indexed_path, read_about
 from pipeline.inference.vector_index.plan import Plan
 from pipeline.inference.vectors import VectorRows
-from pipeline.npy import read_vectors
+from pipeline.vector_files import read_vectors
 
 ROWS, WIDTH = 3000, 24
 pytest.importorskip("faiss")  # the extra `dev` has it

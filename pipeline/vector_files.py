@@ -1,4 +1,4 @@
-"""Rows of numbers in .npy files: mapped, never unpickled."""
+"""Vectors in .npy files."""
 
 from pathlib import Path
 
