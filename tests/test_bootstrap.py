@@ -183,7 +183,7 @@ def test_the_set_up_checks_the_project_first(
 
 
 @pytest.mark.parametrize(("named", "gpu", "expected"), [
-    ("cuda", None, "cuda"), ("cpu", "/usr/bin/nvidia-smi", "cpu"), ("", "/usr/bin/nvidia-smi", "cuda"), ("", None, "cpu"),
+    ("cuda", None, "cuda"), ("cpu", "nvidia-smi", "cpu"), ("", "nvidia-smi", "cuda"), ("", None, "cpu"),
 ])  # fmt: skip
 def test_the_build_may_be_named_for_another_machine(
     named: str, gpu: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
