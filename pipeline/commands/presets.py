@@ -100,7 +100,7 @@ def preset_entries(name: str, folder: Path, present: list[str]) -> dict[str, Any
             "text": {"catalogue": preset.text, "autocast": "bfloat16"},
         },
         "views": {
-            "image": {"encoder": "image", "resolution": 224},
+            "image": {"encoder": "image", "resolution": 224, "tier": "cls"},
             "text": {"encoder": "text", "max_tokens": 77, "languages": "all"},
         },
         "datasets": tars | tests,
