@@ -46,7 +46,10 @@ def test_what_was_found_is_what_is_shown() -> None:
     assert [line.rstrip() for line in shown[1:]] == [line for line in said if line]
 
 
-@pytest.mark.parametrize("picture", sorted((ROOT / "docs" / "pictures").glob("first_hour*")), ids=lambda path: path.name)
+PICTURES = sorted((ROOT / "docs" / "pictures").glob("first_hour*"))
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=[path.name for path in PICTURES])
 def test_pictures_are_small_and_load_nothing(picture: Path) -> None:
     assert picture.stat().st_size < 200_000
     if picture.suffix == ".svg":

@@ -39,8 +39,10 @@ CATEGORIES = ("animals & nature", "food & drink", "travel & places", "objects", 
 EACH = 12
 PATTERNS = ("{}.png", "{} (1).PNG", "IMG_{}.jpg", "50% {}, final.png", "«{}».webp", "a#{};b.jpeg")
 QUERIES = ("something to eat", "an animal in the sea")
+LOADED = "[...document.querySelectorAll('#results img')].slice(0, 6).every(one => one.complete && one.naturalWidth)"
 WIDTH = 100  # characters of the terminal
 _ENVIRONMENT = "source .venv/bin/activate"
+_BARS = re.compile(r"Committing |memory://|^!?\s*$|WARNING: 'data/")  # of DVC, as they stand when they are done
 
 
 def make_pictures(folder: Path) -> None:
@@ -69,12 +71,17 @@ def run(clone: Path, pictures: Path) -> None:
     commands += ["dvc repro"]
     done = [timed(command, clone) for command in commands if command != _ENVIRONMENT]
     for entry in done:
-        for path, short in ((pictures, pictures.name), (clone.resolve(), "~/permafrost"), (Path.home(), "~")):
+        for path, short in ((pictures.parent, like(pictures.parent)), (clone.resolve(), "~/permafrost")):
             entry["command"] = entry["command"].replace(str(path), short)
             entry["output"] = [[at, line.replace(str(path), short)] for at, line in entry["output"]]
     done.insert(1, {"command": _ENVIRONMENT, "seconds": 0.0, "output": []})
     machine = {"cores": os.cpu_count(), "processor": processor(), "python": platform.python_version()}
     RECORD.write_text(json.dumps({"machine": machine, "commands": done}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def like(folder: Path) -> str:
+    """A path of the same length, so that tables stay in line, which says nothing of this machine."""
+    return "/home/".ljust(len(str(folder)), "m")
 
 
 def processor() -> str:
@@ -106,7 +113,8 @@ def timed(command: str, folder: Path) -> dict[str, Any]:
         except OSError:  # the last process has closed it
             break
         *ended, pending = (pending + read).split(b"\n")
-        lines += [[round(time.monotonic() - started, 1), last_state(line)] for line in ended]
+        at = round(time.monotonic() - started, 1)
+        lines += [[at, text] for text in map(last_state, ended) if not _BARS.search(text)]
     if process.wait():
         raise SystemExit(f"{command} ended with {process.returncode}:\n" + "\n".join(line for _, line in lines[-20:]))
     return {"command": command, "seconds": round(time.monotonic() - started, 1), "output": lines}
@@ -123,11 +131,28 @@ def draw(clone: Path) -> None:
     (HERE / "first_hour.svg").write_text(terminal(record), encoding="utf-8")
     from tests.reporting.browser import launched
 
-    with launched() as browser:
-        page = browser.new_page(viewport={"width": 1100, "height": 720})
-        page.goto((clone / "data/report/index.html").resolve().as_uri())
-        page.wait_for_timeout(500)
-        small(page.screenshot(), HERE / "first_hour_report.png")
+    command = [clone / ".venv" / "bin" / "python", "-m", "pipeline.explorer", "--port", "0"]
+    explorer = subprocess.Popen(command, cwd=clone, stdout=subprocess.PIPE, text=True)
+    try:
+        assert explorer.stdout is not None
+        address = explorer.stdout.readline().split()[0]
+        with launched() as browser:
+            page = browser.new_page(viewport={"width": 1000, "height": 620}, bypass_csp=True)
+            page.goto((clone / "data/report/index.html").resolve().as_uri())
+            page.wait_for_timeout(500)
+            small(page.screenshot(), HERE / "first_hour_report.png")
+            page.goto(address)
+            page.set_default_timeout(120_000)
+            page.locator("#status").filter(has_text="Ready.").wait_for()
+            page.select_option("#aligner", "mine")
+            page.fill("#query", QUERIES[1])
+            page.keyboard.press("Enter")
+            page.locator("#status").filter(has_text="Nearest first.").wait_for()
+            page.wait_for_function(LOADED)
+            page.wait_for_timeout(500)
+            small(page.screenshot(), HERE / "first_hour_explorer.png")
+    finally:
+        explorer.terminate()
 
 
 def terminal(record: dict[str, Any]) -> str:
