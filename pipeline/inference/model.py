@@ -1,6 +1,6 @@
 """`Aligner`: frozen encoders and fitted heads as one model of pictures and texts."""
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, overload
@@ -18,22 +18,14 @@ from pipeline.features import FeatureStore
 from pipeline.features.fingerprint import differing_fields
 from pipeline.inference.classify import Label, best_labels, named_classes, probabilities, template_list
 from pipeline.inference.encoders import FrozenEncoders
+from pipeline.inference.filters import Where
 from pipeline.inference.folder import aligner_folder
 from pipeline.inference.habits import Evaluations, refuse_arguments
 from pipeline.inference.inputs import ImageLike, image_list, is_image, text_list, whole_number
 from pipeline.inference.kept import Kept
 from pipeline.inference.placement import Placement, dtype_name, mapped_device
-from pipeline.inference.search import (
-    Block,
-    Hit,
-    Query,
-    allowed_rows,
-    best_rows,
-    combined,
-    embedded_rows,
-    require_query,
-    store_side,
-)
+from pipeline.inference.scan import Block
+from pipeline.inference.search import Hit, Query, best_rows, combined_query, embedded_rows, store_filter, store_side
 from pipeline.inference.segment import segment_image
 from pipeline.paths import DATA
 
@@ -249,6 +241,7 @@ class Aligner(Placement):
         add: Sequence[Query] = (),
         subtract: Sequence[Query] = (),
         among: Iterable[str] | None = None,
+        where: Where | None = None,
     ) -> list[Hit]:
         """The rows of a feature store nearest to a query, best first, at most `k`.
 
@@ -259,6 +252,8 @@ class Aligner(Placement):
             query: a text (str), or a picture (PIL image or `Path`).
             add, subtract: further texts and pictures, whose vectors are added to the query's or taken off.
             among: ids of rows that may be found; all where None.
+            where: by column of the index, such as {"category": ["animals", "plants"], "language": "en"}, values of
+                which a row must have one.
 
         Raises:
             StoreError: the store does not exist.
@@ -266,20 +261,20 @@ class Aligner(Placement):
             DataError, CheckpointError: as `encode_image`; or nothing is left of the query.
         """
         k = whole_number(k, "k")
-        require_query(query)
         opened = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
-        embed = embed_stored_images if store_side(opened, self.config) == "image" else embed_stored_texts
-        vector = combined(
-            [(1, self._query(query)), *((1, self._query(q)) for q in add), *((-1, self._query(q)) for q in subtract)]
-        )
-        rows = None if among is None else allowed_rows(opened.ids, among)
-        blocks = embedded_rows(opened, partial(embed, self._heads, opened))
+        blocks = self.stored_vectors(opened)
+        vector = combined_query(self._query, query, add, subtract)
+        rows = store_filter(opened, store_side(opened, self.config), among, where)
         if int(opened.valid.sum()) * self.config.embed_dim * 4 <= _MOST_ROWS:
             blocks = iter(self._kept_rows.get(opened.opened, lambda: list(blocks)))
         return best_rows(opened.ids, blocks, vector, k, rows)
 
+    def stored_vectors(self, store: FeatureStore) -> Iterator[Block]:
+        """Positions and unit vectors (n, K) float32 of the rows of a store, block by block; errors as `search`."""
+        embed = embed_stored_images if store_side(store, self.config) == "image" else embed_stored_texts
+        return embedded_rows(store, partial(embed, self._heads, store))
+
     def _query(self, query: Query) -> np.ndarray:
-        require_query(query)
         if isinstance(query, str):
             (vector,) = self.embed_sentences(text_list(query), 1)
         else:

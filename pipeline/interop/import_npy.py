@@ -141,7 +141,7 @@ def _parts(source: Path, modality: Modality) -> tuple[list[Path], list[Path]]:
 
 
 def _arrays(files: Sequence[Path]) -> list[np.ndarray]:
-    from pipeline.inference.collection import read_vectors
+    from pipeline.inference.vectors import read_vectors
 
     arrays = [read_vectors(file) for file in files]
     for file, array in zip(files, arrays, strict=True):

@@ -24,19 +24,24 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
-    root: Path = tmp_path_factory.mktemp("project")
-    if worker_id == "master":
-        return Project.made(root / "work", root / "outside")
-    shared = tmp_path_factory.getbasetemp().parent / "first-run"
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """The first run, which all workers share and no test changes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "first-run"
     stages = shared / "stages.json"
     with FileLock(f"{shared}.lock"):
         if not stages.is_file():
             shutil.rmtree(shared, ignore_errors=True)
             first = Project.made(shared / "work", shared / "outside")
             stages.write_text(json.dumps(sorted(first.first_run)))
-    copy_with_links(shared / "work", root / "work")
-    return Project(root / "work", shared / "outside", set(json.loads(stages.read_text())))
+    return Project(shared / "work", shared / "outside", set(json.loads(stages.read_text())))
+
+
+@pytest.fixture(scope="session")
+def project(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder: Path = tmp_path_factory.mktemp("project") / "work"
+    copy_with_links(finished.folder, folder)
+    return Project(folder, finished.outside, finished.first_run)
 
 
 def copy_with_links(source: Path, target: Path) -> None:
