@@ -18,7 +18,9 @@ EARLY = 1000  # samples before which a source is not abandoned
 SMALL = 100  # a smaller source may have as many failures as one of this size
 
 
-def feed(source: Source, builder: IndexBuilder, limits: RawSource, known: KnownImages) -> Tally:
+def feed(
+    source: Source, builder: IndexBuilder, limits: RawSource, known: KnownImages, bits: int | None = None
+) -> Tally:
     """Index samples in their order, in memory that does not grow with their number; returns what became of them.
 
     Pictures are checked by a thread per core. A picture in a file is referred to in place, others are stored in the
@@ -27,6 +29,7 @@ def feed(source: Source, builder: IndexBuilder, limits: RawSource, known: KnownI
 
     Args:
         known: the results of earlier runs.
+        bits: of deep pictures, as for `decode_rgb`.
 
     Raises:
         SourceError: more samples failed than the limits allow, or none is good; the first reasons are named.
@@ -34,7 +37,7 @@ def feed(source: Source, builder: IndexBuilder, limits: RawSource, known: KnownI
     tally, where, failed = Tally(left_out=source.left_out, unit=source.unit), source.where, 0
     samples = 0
     wanted = map(_named, islice(source.samples, limits.limit or None))
-    results = checked(wanted, known, limits.check == "decode", source.inside, tally.rewritten)
+    results = checked(wanted, known, limits.check == "decode", source.inside, tally.rewritten, bits)
     for item, result in tqdm(results, desc=shown(where), unit="row", mininterval=1):
         samples += 1
         tally.read += item.units
