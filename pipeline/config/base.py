@@ -82,7 +82,13 @@ def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(values))
+
+
 Once = AfterValidator(_once)
+Languages = Annotated[tuple[Language, ...], AfterValidator(_distinct)]  # "de" and "German" are one
+Dialects = Annotated[tuple[Dialect, ...], AfterValidator(_distinct)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1), Once]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import DeepPictures, Language, Name, Section, Side, Tokens
+from pipeline.config.base import DeepPictures, Languages, Name, Section, Side, Tokens
 from pipeline.config.encoders import EncoderSpec
 
 Part = Annotated[float, Field(gt=0, le=1)]
@@ -106,7 +106,7 @@ class TextView(_View):
     truncations: tuple[Tokens, ...] = ()
     chunk_tokens: Tokens | None = None
     templates: tuple[str, ...] = ()
-    languages: Annotated[tuple[Language, ...], Field(min_length=1)] | Literal["all"] = ("en",)
+    languages: Annotated[Languages, Field(min_length=1)] | Literal["all"] = ("en",)
 
     def compared(self, encoder: EncoderSpec) -> dict[str, Any]:
         """See `_View`."""
