@@ -102,23 +102,26 @@ def _search(aligner: "Aligner", given: argparse.Namespace) -> "list[FoundItem]":
     query = Path(given.query) if Path(given.query).is_file() else given.query
     if given.where is not None and not (given.where / "zarr.json").is_file():
         return Collection.open(given.where, aligner).search(aligner, query, given.k)
-    folders = [given.where] if given.where else _own_stores(aligner, Path(given.model))
+    places = [[given.where]] if given.where else _own_stores(aligner, Path(given.model))
     found: list[FoundItem] = []
-    for folder in folders:
-        found += found_items(index_of(folder), aligner.search(folder, query, given.k))
+    for folders in places:
+        found += found_items(index_of(folders[0]), aligner.search(folders, query, given.k))
     return sorted(found, key=lambda item: -item.score)[: given.k]
 
 
-def _own_stores(aligner: "Aligner", model: Path) -> list[Path]:
-    """The stores of the images that the project of an aligner has encoded."""
-    data = model.expanduser().resolve().parent.parent
-    view = data / "features" / "pairs" / aligner.config.views["image"]
-    folders = sorted(path.parent for path in view.glob("*/zarr.json"))
-    if not folders:
+def _own_stores(aligner: "Aligner", model: Path) -> list[list[Path]]:
+    """The stores of the images that the project of an aligner has encoded: of each data set, one for each view."""
+    pairs = model.expanduser().resolve().parent.parent / "features" / "pairs"
+    views = [pairs / view for view in aligner.config.members("image")]
+    datasets = sorted(path.parent.name for path in views[0].glob("*/zarr.json"))
+    found = [[view / dataset for view in views] for dataset in datasets]
+    complete = [folders for folders in found if all((folder / "zarr.json").is_file() for folder in folders)]
+    if not complete:
         raise DataError(
-            f"No stores below {view}. Say what to search with --in: a store, a folder of pictures or vectors."
+            f"No stores below {' and '.join(map(str, views))}. Say what to search with --in: a store, a folder of "
+            "pictures or vectors."
         )
-    return folders
+    return complete
 
 
 def run_embed(given: argparse.Namespace, console: Console) -> int:

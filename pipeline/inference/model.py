@@ -14,11 +14,11 @@ from pipeline.alignment.vectors import embed_images, embed_stored_images, embed_
 from pipeline.arithmetic import own_arithmetic
 from pipeline.device import choose_device
 from pipeline.errors import DataError, FingerprintMismatch
-from pipeline.features import FeatureStore
 from pipeline.features.fingerprint import differing_fields
 from pipeline.inference.classify import Label, best_labels, named_classes, probabilities, template_list
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.folder import aligner_folder
+from pipeline.inference.fused_encoders import encoders_of
 from pipeline.inference.habits import Evaluations, refuse_arguments
 from pipeline.inference.inputs import ImageLike, image_list, is_image, text_list, whole_number
 from pipeline.inference.kept import Kept
@@ -27,10 +27,12 @@ from pipeline.inference.search import (
     Block,
     Hit,
     Query,
+    Searched,
     allowed_rows,
     best_rows,
     combined,
     embedded_rows,
+    opened_rows,
     require_query,
     store_side,
 )
@@ -120,15 +122,9 @@ class Aligner(Placement):
         config = heads.config
         data = folder.resolve().parent.parent
         folders = [Path(checkpoints).expanduser()] if checkpoints is not None else []
-        encoders = FrozenEncoders(
-            config.fingerprints,
-            f"Aligner {config.aligner!r}",
-            [*folders, data / "checkpoints", DATA / "checkpoints"],
-            data.parent,
-            chosen,
-            trust_remote_code,
-            [trust] if isinstance(trust, str) else trust,
-        )
+        folders += [data / "checkpoints", DATA / "checkpoints"]
+        trusted = [trust] if isinstance(trust, str) else trust
+        encoders = encoders_of(config, folders, data.parent, chosen, trust_remote_code, trusted)
         if dtype not in (None, "auto"):
             encoders = encoders.placed(None, dtype_name(dtype))
         aligner = cls(heads, encoders, repeat)
@@ -242,7 +238,7 @@ class Aligner(Placement):
     @own_arithmetic()
     def search(
         self,
-        store: FeatureStore | str | Path,
+        store: Searched | Sequence[Searched],
         query: Query,
         k: int = 10,
         *,
@@ -253,9 +249,9 @@ class Aligner(Placement):
         """The rows of a feature store nearest to a query, best first, at most `k`.
 
         Args:
-            store: a feature store, or its folder, of the aligner's image view or text view. Its rows pass through the
-                heads alone, in blocks; rows that could not be encoded are left out. Their vectors are kept for the
-                next query where they take at most 256 MiB, for as many stores as fit.
+            store: a feature store, or its folder, of the aligner's image view or text view; of a fused view a list
+                with the store of each view that it joins. Rows pass through the heads alone, in blocks; those that
+                could not be encoded are left out. Vectors are kept for the next query, 256 MiB of them at most.
             query: a text (str), or a picture (PIL image or `Path`).
             add, subtract: further texts and pictures, whose vectors are added to the query's or taken off.
             among: ids of rows that may be found; all where None.
@@ -267,7 +263,7 @@ class Aligner(Placement):
         """
         k = whole_number(k, "k")
         require_query(query)
-        opened = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
+        opened = opened_rows(store, self.config)
         embed = embed_stored_images if store_side(opened, self.config) == "image" else embed_stored_texts
         vector = combined(
             [(1, self._query(query)), *((1, self._query(q)) for q in add), *((-1, self._query(q)) for q in subtract)]

@@ -59,7 +59,7 @@ class Publish(Habits):
             raise ModelError(f"{out} holds something that is no aligner; choose an empty or a new folder.")
         if out.resolve() == source.resolve():
             raise ModelError(f"{out} is the folder that the aligner was loaded from; choose another one.")
-        for side, fingerprint in self.config.fingerprints.items():
+        for side, fingerprint in self.config.encoders:
             if fingerprint["described"].get("source") == "local":
                 log.warning("the %s encoder is a local folder; who loads %s needs it as checkpoints=", side, out)
         (out / CONFIG_FILE).unlink(missing_ok=True)  # until everything else is there

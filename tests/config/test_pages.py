@@ -20,6 +20,7 @@ PASTED = {
         "docs/similarity.md",
         "docs/why_cka.md",
         "docs/params.md",
+        "docs/fusion.md",
     )
     for number, block in enumerate(blocks(page))
 }
