@@ -162,14 +162,14 @@ FUSED: Final = "fused"
 class FusedView(Section):
     """Several stored views of one modality as one: their features side by side, brought to one scale.
 
-    Each view is centred on the training split and, by `scale: rms`, divided by the root of the mean square of its
-    features, so that every view weighs by its width; `share` also divides by the root of its width, so that all weigh
-    the same; `whiten` takes its correlations out, after `shrink` times the mean variance is added to every direction.
+    Each view is centred on the training split. By `scale: share` its rows are brought to a root mean square length of
+    1, so that all views weigh the same; by `rms` its features are, so that a view weighs by its width; `whiten` takes
+    correlations out, after `shrink` times the mean variance is added to every direction.
     """
 
     modality: Literal["fused"] = FUSED
     concat: Annotated[tuple[Name, ...], Field(min_length=2, max_length=64)]
-    scale: Literal["rms", "share", "whiten"] = "rms"
+    scale: Literal["share", "rms", "whiten"] = "share"
     shrink: PositiveFloat = 0.3
 
     @model_validator(mode="after")

@@ -164,7 +164,7 @@ HEADS: Mapping[str, FittedHead] = {
 }
 
 
-@pytest.mark.parametrize(("name", "scale"), [*((name, "rms") for name in HEADS), ("computed", "whiten")])
+@pytest.mark.parametrize(("name", "scale"), [*((name, "share") for name in HEADS), ("computed", "whiten")])
 def test_a_head_is_the_one_of_explicit_concatenation(two: World, name: str, scale: str) -> None:
     joined = write_explicit(two, scale)
     head = HEADS[name]

@@ -33,7 +33,7 @@ def test_an_aligner_of_a_fused_view_is_fitted_and_evaluated_as_others_are() -> N
     assert set(params.stored_views) == set(params.views) - {"both"}
     spec = fit(raw())
     assert (spec.image, spec.text, spec.datasets) == ("both", "minilm", ("emoji", "stamps"))
-    assert spec.fusions == {"image": FusedView(concat=("vit", "lite0"), scale="rms")}
+    assert spec.fusions == {"image": FusedView(concat=("vit", "lite0"), scale="share")}
     assert (spec.members("image"), spec.members("text")) == (("vit", "lite0"), ("minilm",))
     assert "joint" in settings_of(params, "evaluate", "retrieval").aligners  # type: ignore[attr-defined]
     assert "joint" in named_outputs(params)["models"]
@@ -62,8 +62,8 @@ def test_both_sides_may_be_fused_and_a_head_may_be_that_of_another() -> None:
         ({"concat": ["vit", "lite"]}, "`views.both.concat` names 'lite', which is not under `views`. Did you mean"),
         ({"concat": ["vit", "minilm"]}, "joins views of one modality, found vit (image), minilm (text)"),
         ({"concat": ["vit", "both"]}, "`views.both.concat` names 'both', which is fused itself: name vit, both"),
-        ({"shrink": 0.1}, "`shrink` would have no effect: it is of `scale: whiten`, and the scale is rms"),
-        ({"scale": "unit"}, "`views.both.scale` is 'unit': it should be 'rms'"),
+        ({"shrink": 0.1}, "`shrink` would have no effect: it is of `scale: whiten`, and the scale is share"),
+        ({"scale": "unit"}, "`views.both.scale` is 'unit': it should be 'share'"),
         ({"tier": "grid"}, "`views.both.tier` has no effect with modality: fused"),
     ],
 )

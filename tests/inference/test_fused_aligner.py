@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline.alignment.heads.freeze_align import FreezeAlign
 from pipeline.alignment.heads.whitened import Whitened
 from pipeline.alignment.saved import HeadConfig, head_entry, save_heads
 from pipeline.alignment.vectors import embed_stored_images, embed_stored_texts
+from pipeline.commands.use import _own_stores
 from pipeline.config import EncoderSpec, FusedView, ImageView, Side, TextView
 from pipeline.datasets.decode import ImageTable
 from pipeline.encoders.checkpoint import materialise
@@ -26,7 +28,8 @@ from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.load import image_rows, text_rows
 from pipeline.encoding.plan import image_plan, text_plan
 from pipeline.encoding.run import StoreEncoder
-from pipeline.errors import FingerprintMismatch, ModelError, PermafrostError, StoreError
+from pipeline.errors import DataError, FingerprintMismatch, ModelError, PermafrostError, StoreError
+from pipeline.explorer.project import Project as Explored
 from pipeline.features.fused import FusedStore, fused_fingerprint
 from pipeline.inference.inputs import open_image
 from tests.alignment.specs import trained
@@ -239,3 +242,19 @@ def test_it_moves_with_all_its_encoders(joint: Project) -> None:
     assert 0 < np.abs(close - expected).max() < 0.1
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.encode_image(joint.pictures[:2]), expected)
+
+
+def test_the_explorer_and_the_command_find_all_stores_of_a_side(joint: Project) -> None:
+    explored = Explored(joint.root)["joint"]
+    assert explored.as_json()["datasets"] == ["mine"]
+    collection = explored.collection("mine")
+    vector = opened(joint).encode_image([ImageTable(joint.root / "data/index/pairs/mine").load(6)])[0]
+    (nearest,) = collection.nearest(vector, 1)
+    assert nearest.id == ImageTable(joint.root / "data/index/pairs/mine").ids[6]
+    assert [
+        [folder.parent.name for folder in folders] for folders in _own_stores(opened(joint), joint.model("joint"))
+    ] == [["grid", "second"]]
+    shutil.rmtree(joint.store("second").folder)
+    with pytest.raises(DataError, match=r"No stores below \S+/grid and \S+/second"):
+        _own_stores(opened(joint), joint.model("joint"))
+    assert "joint" not in Explored(joint.root).aligners
