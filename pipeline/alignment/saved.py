@@ -119,7 +119,8 @@ class HeadConfig:
             config = cls(**{**raw, **sequences})
             _ = config.kind, *(one["digest"] for _, one in config.encoders)
             for side in config.views:
-                if (len(config.members(side)) > 1) != (side in config.fusions):
+                joined = config.fusions[side]["concat"] if side in config.fusions else [config.views[side]]
+                if list(config.members(side)) != list(joined):
                     raise ValueError(f"fusions: {side} does not fit its fingerprints")
             _require_widths(config.widths | {"embed_dim": config.embed_dim})
         except FileNotFoundError as error:
