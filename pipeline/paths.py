@@ -42,9 +42,9 @@ def encode_stage(group: str, store: str) -> str:
     return f"encode@{store}" if group == "pairs" else f"encode_{group}@{store}"
 
 
-def train_stage(aligner: str, compare: str | None) -> str:
+def train_stage(aligner: str, compare: str | None, fused: bool = False) -> str:
     """The DVC stage that fits an aligner; `compare` is the comparison that chooses its views, if one does."""
-    return f"train@{aligner}" if compare is None else f"train_auto@{aligner}"
+    return f"train{'_fused' * fused if compare is None else '_auto'}@{aligner}"
 
 
 SETTINGS = DATA / "settings"

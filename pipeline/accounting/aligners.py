@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.accounting.read import field, read_json
+from pipeline.features.fused import member_fingerprints
 
 
 def aligner_costs(
@@ -26,8 +27,8 @@ def aligner_costs(
     for name in sorted(names):
         path = models / name / "config.json"
         config = read_json(path)
-        encoders = {side: _encoder(config, side, path, parameters) for side in ("image", "text")}
-        unknown = [encoder for encoder in encoders.values() if isinstance(encoder, str)]
+        encoders = {side: _encoders(config, side, path, parameters) for side in ("image", "text")}
+        unknown = [encoder for of_side in encoders.values() for encoder in of_side if isinstance(encoder, str)]
         if unknown:
             left_out.append(f"aligner {path.parent.name}: {unknown[0]}; train it again, or remove {path.parent}")
             continue
@@ -35,10 +36,18 @@ def aligner_costs(
     return entries, left_out
 
 
-def _encoder(config: dict[str, Any], side: str, path: Path, parameters: Mapping[str, int]) -> Any:
-    """View, model and parameters of one frozen encoder; or, as a string, why they cannot be known."""
+def _encoders(config: dict[str, Any], side: str, path: Path, parameters: Mapping[str, int]) -> list[Any]:
+    """View, model and parameters of the frozen encoders of one side; in place of one, why they cannot be known."""
     view = str(field(config, f"views.{side}", path))
     fingerprint = field(config, f"fingerprints.{side}", path)
+    try:
+        members = member_fingerprints(fingerprint, view)
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"it records no whole fingerprint of view {view} ({error})"]
+    return [_encoder(member, one, parameters) for member, one in members.items()]
+
+
+def _encoder(view: str, fingerprint: Any, parameters: Mapping[str, int]) -> dict[str, Any] | str:
     if not isinstance(fingerprint, dict) or "compared" not in fingerprint:
         return f"it records no whole fingerprint of view {view}, so it is of an older version"
     weights = fingerprint["compared"].get("weights")
@@ -48,15 +57,12 @@ def _encoder(config: dict[str, Any], side: str, path: Path, parameters: Mapping[
     return {"view": view, "model": model, "parameters": parameters[weights], "weights": weights}
 
 
-def _costs(folder: Path, config: dict[str, Any], encoders: dict[str, Any]) -> dict[str, Any]:
+def _costs(folder: Path, config: dict[str, Any], encoders: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     config_path, metrics_path = folder / "config.json", folder / "metrics.json"
     metrics = read_json(metrics_path)
     trainable, kept = (int(field(config, name, config_path)) for name in ("parameters", "kept"))
-    frozen = {encoder["weights"]: encoder["parameters"] for encoder in encoders.values()}
-    shown = {
-        side: {name: value for name, value in encoder.items() if name != "weights"}
-        for side, encoder in encoders.items()
-    }
+    frozen = {encoder["weights"]: encoder["parameters"] for of_side in encoders.values() for encoder in of_side}
+    shown = {side: _shown(str(field(config, f"views.{side}", config_path)), of) for side, of in encoders.items()}
     total = trainable + kept + sum(frozen.values())
     repeats: dict[str, dict[str, Any]] = field(metrics, "repeats", metrics_path)
     return {
@@ -72,3 +78,18 @@ def _costs(folder: Path, config: dict[str, Any], encoders: dict[str, Any]) -> di
         "training_pairs_by_repeat": {name: entry.get("training_pairs") for name, entry in repeats.items()},
         "train_seconds": field(metrics, "seconds", metrics_path),
     }
+
+
+def _shown(view: str, encoders: list[dict[str, Any]]) -> dict[str, Any]:
+    """One encoder; or several as one, with each under `members`."""
+    each = [{name: value for name, value in encoder.items() if name != "weights"} for encoder in encoders]
+    if len(each) == 1:
+        return each[0]
+    models, total = " + ".join(str(one["model"]) for one in each), sum(one["parameters"] for one in each)
+    return {"view": view, "model": models, "parameters": total, "members": each}
+
+
+def stored_views(entry: Mapping[str, Any], side: str) -> list[str]:
+    """The views whose features an aligner takes on one side, from its entry."""
+    encoder = entry[f"{side}_encoder"]
+    return [one["view"] for one in encoder.get("members", [encoder])]

@@ -1,7 +1,11 @@
 """Ratios of cost: those of the Freeze-Align poster worked out from its own figures, and those of this run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from pipeline.accounting.aligners import stored_views
+
+SIDES = ("image", "text")
 
 PUBLISHED_NOTES = (
     "The poster says that compute is 65 times lower; its own GPU-hours give 54.6 (OpenAI CLIP) and 63.5 (LAION-400M "
@@ -53,6 +57,12 @@ def published_ratios() -> list[dict[str, Any]]:
     return made
 
 
+def seconds_at_use(aligner: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """By side the seconds that one input takes in all encoders of an aligner; None where no run of one is on record."""
+    views = {side: dict.fromkeys(stored_views(aligner, side), 1) for side in SIDES}
+    return {side: _total(of_side, _per_row(of_side, stages)) for side, of_side in views.items()}
+
+
 def own_ratios(aligners: Sequence[Mapping[str, Any]], stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The same for this run, and what encoding once saves; aligners that trained nothing are left out."""
     aligners = [aligner for aligner in aligners if aligner["samples_seen"]]
@@ -75,14 +85,14 @@ def own_ratios(aligners: Sequence[Mapping[str, Any]], stages: Sequence[Mapping[s
 
 def _encode_once(aligners: Sequence[Mapping[str, Any]], stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Backbone passes and seconds, against those of a run that kept the encoders in the training loop."""
-    views = sorted({aligner[f"{side}_encoder"]["view"] for aligner in aligners for side in ("image", "text")})
-    stores = {view: [s for s in stages if s["group"] == "encode" and s["view"] == view] for view in views}
+    views = sorted({view for aligner in aligners for side in SIDES for view in stored_views(aligner, side)})
+    stores = {view: stores_of(view, stages) for view in views}
     once = {view: sum(store["rows"] for store in stores[view]) for view in views}
     seen = dict.fromkeys(views, 0)
     for aligner in aligners:
-        for side in ("image", "text"):
-            seen[aligner[f"{side}_encoder"]["view"]] += aligner["samples_seen"]
-    per_row = {view: _seconds_per_row(stores[view]) for view in views}
+        for view in (view for side in SIDES for view in stored_views(aligner, side)):
+            seen[view] += aligner["samples_seen"]
+    per_row = _per_row(views, stages)
     unknown = [view for view in views if per_row[view] is None]
     seconds_in_loop = _total(seen, per_row)
     seconds_once = _total(once, per_row)
@@ -115,6 +125,15 @@ def _encode_once(aligners: Sequence[Mapping[str, Any]], stages: Sequence[Mapping
             f"{arithmetic} Seconds per row are those of the encode runs on this machine, loading included.{lacking}",
         ),
     ]
+
+
+def stores_of(view: str, stages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The stages that encoded through a view."""
+    return [stage for stage in stages if stage["group"] == "encode" and stage["view"] == view]
+
+
+def _per_row(views: Iterable[str], stages: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    return {view: _seconds_per_row(stores_of(view, stages)) for view in views}
 
 
 def _seconds_per_row(stores: Sequence[Mapping[str, Any]]) -> float | None:

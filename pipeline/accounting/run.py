@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.accounting.aligners import aligner_costs
 from pipeline.accounting.machine import describe_machine
 from pipeline.accounting.parameters import counts_by_weights
-from pipeline.accounting.ratios import PUBLISHED_NOTES, own_ratios, published_ratios
+from pipeline.accounting.ratios import PUBLISHED_NOTES, own_ratios, published_ratios, seconds_at_use
 from pipeline.accounting.stages import stage_costs
 from pipeline.accounting.table import by_group, render
 from pipeline.config import RunNames
@@ -42,6 +42,7 @@ def account(out: Path, names: RunNames) -> str:
     stages = stage_costs(names)
     checkpoints = [checkpoint_folder(encoder) for encoder in names.encoders]
     aligners, left_out = aligner_costs(MODELS, names.aligners, counts_by_weights(checkpoints))
+    aligners = [entry | {"seconds_at_use": seconds_at_use(entry, stages)} for entry in aligners]
     costs: dict[str, Any] = {
         "schema": SCHEMA,
         "protocol": PROTOCOL,

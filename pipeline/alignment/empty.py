@@ -7,13 +7,18 @@ from pipeline.alignment.closed_form.forms import empty_form
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.build import build_head
 from pipeline.alignment.heads.ensemble import Ensemble
-from pipeline.alignment.heads.fitted import Affine
+from pipeline.alignment.heads.fitted import Affine, Blocks, Scaled
 from pipeline.alignment.heads.whitened import Whitened
-from pipeline.config import AnyHead, ClosedFormHead, IdentityHead
+from pipeline.config import AnyHead, ClosedFormHead, FittedHead, FusedView, IdentityHead, Side
 
 
 def empty_head(
-    spec: AnyHead, vision_dim: int, text_dim: int, embed_dim: int, choices: Mapping[str, Mapping[str, Any]]
+    spec: AnyHead,
+    vision_dim: int,
+    text_dim: int,
+    embed_dim: int,
+    choices: Mapping[str, Mapping[str, Any]],
+    fusions: Mapping[Side, FusedView],
 ) -> Head:
     """The head of `spec` to load saved weights into, without dropout.
 
@@ -22,9 +27,25 @@ def empty_head(
         vision_dim, text_dim: widths of the features.
         embed_dim: of the saved head.
         choices: what fitting decided, by closed form.
+        fusions: the views of fused sides.
     """
     if isinstance(spec, IdentityHead):
         raise ValueError("head identity has no weights")
+    head = _of_one_view(spec, vision_dim, text_dim, embed_dim, choices)
+    if not fusions:
+        return head
+    image, text = fusions.get("image"), fusions.get("text")
+    local = None if image is None or spec.local_tokens == "none" else _maps(image)
+    return Whitened(head, None if image is None else (_maps(image), local), None if text is None else _maps(text))
+
+
+def _maps(view: FusedView) -> Blocks:
+    return Blocks([Affine() if view.scale == "whiten" else Scaled() for _ in view.concat])
+
+
+def _of_one_view(
+    spec: FittedHead, vision_dim: int, text_dim: int, embed_dim: int, choices: Mapping[str, Mapping[str, Any]]
+) -> Head:
     if isinstance(spec, ClosedFormHead):
         members = [empty_form(form, spec.image_input, choices.get(name, {})) for name, form in spec.forms.items()]
         return members[0] if len(members) == 1 else Ensemble(members, [form.weight for form in spec.forms.values()])

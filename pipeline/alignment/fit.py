@@ -78,6 +78,7 @@ def _save(
         parameters=fitted.parameters,
         kept=fitted.kept,
         choices=fitted.choices if chosen is None else fitted.choices | {VIEWS_CHOICE: chosen},
+        fusions={side: view.model_dump(mode="json") for side, view in settings.fit.fusions.items()},
     )
     config.write(folder)
     return config

@@ -18,6 +18,7 @@ from pipeline.alignment.heads.identity import Identity
 from pipeline.alignment.sealed_weights import DamagedWeights, load_weights, save_weights
 from pipeline.config import RECORDED, AnyHead, FitSpec
 from pipeline.errors import ModelError
+from pipeline.features.fused import member_fingerprints
 from pipeline.files import write_json
 from pipeline.plain import read_regular
 
@@ -48,6 +49,7 @@ class HeadConfig:
             earlier version wrote it, which counted them among `parameters`.
         choices: what the head's entry left open and fitting decided, by form; under "views" the comparison that chose
             the views, if one did.
+        fusions: by side, the entry of its view in params.yaml where that is a fused one.
     """
 
     aligner: str
@@ -63,6 +65,7 @@ class HeadConfig:
     parameters: int = 0
     kept: int | None = None
     choices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    fusions: dict[str, dict[str, Any]] = field(default_factory=dict)
     format: int = FORMAT
 
     @property
@@ -85,6 +88,23 @@ class HeadConfig:
         """How many of the last kept layers of the image view are joined."""
         return int(self.head.get("layers", 1))
 
+    def members(self, side: str) -> dict[str, dict[str, Any]]:
+        """The stored views of one side with their fingerprints, in order: several where it is fused."""
+        return member_fingerprints(self.fingerprints[side], self.views[side])
+
+    @property
+    def encoders(self) -> tuple[tuple[str, dict[str, Any]], ...]:
+        """Side and fingerprint of every view that the heads take features of."""
+        return tuple((side, one) for side in self.views for one in self.members(side).values())
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text its encoder reads, of several the least; None where no record says it."""
+        texts = self.members("text").values()
+        recorded = [((one["described"].get("preprocessing") or {}).get("max_tokens")) for one in texts]
+        limits = [one["compared"].get("max_tokens") for one in texts]
+        return min((int(length) for length in (*recorded, *limits) if length), default=None)
+
     def write(self, folder: Path) -> None:
         """Write config.json into `folder`."""
         write_json(asdict(self), folder / CONFIG_FILE)
@@ -105,7 +125,11 @@ class HeadConfig:
                 )
             sequences = {name: tuple(raw[name]) for name in ("data", "seeds", "best_epochs")}
             config = cls(**{**raw, **sequences})
-            _ = config.kind, *(config.fingerprints[side]["digest"] for side in config.views)
+            _ = config.kind, *(one["digest"] for _, one in config.encoders)
+            for side in config.views:
+                joined = config.fusions[side]["concat"] if side in config.fusions else [config.views[side]]
+                if list(config.members(side)) != list(joined):
+                    raise ValueError(f"fusions: {side} does not fit its fingerprints")
             _require_widths(config.widths | {"embed_dim": config.embed_dim})
         except FileNotFoundError as error:
             raise ModelError(f"No fitted aligner at {folder}. Fit it with: dvc repro") from error
@@ -282,6 +306,7 @@ class ProjectionHeads:
 def _head_of(config: HeadConfig, folder: Path) -> Head:
     """A head of the recorded form, without its weights."""
     recorded = {"datasets": config.data, "data": "recorded", "head": config.head, **config.views}
+    recorded["fusions"] = config.fusions
     try:
         fit = FitSpec.model_validate_json(json.dumps(recorded), context=RECORDED)
     except ValidationError as error:
@@ -289,7 +314,8 @@ def _head_of(config: HeadConfig, folder: Path) -> Head:
             f"{folder / CONFIG_FILE} records a head that this version does not know "
             f"({error.errors(include_url=False)[0]['msg']}). Fit it again with: dvc repro"
         ) from error
-    return empty_head(fit.head, config.widths["image"], config.widths["text"], config.embed_dim, config.choices)
+    widths = config.widths["image"], config.widths["text"]
+    return empty_head(fit.head, *widths, config.embed_dim, config.choices, fit.fusions)
 
 
 def again_from(folder: Path) -> str:
@@ -299,7 +325,7 @@ def again_from(folder: Path) -> str:
 
 def _own_scale(config: HeadConfig) -> float:
     """The logarithm of the scale that the dual encoder behind a view learned; 0 where neither has one."""
-    for fingerprint in config.fingerprints.values():
+    for _, fingerprint in config.encoders:
         described = fingerprint.get("described", {})
         scale = (described.get("preprocessing") or {}).get("logit_scale")
         if scale is not None:

@@ -162,7 +162,7 @@ def _encoder(params: "Params", name: str) -> State:
     from pipeline.paths import checkpoint_folder
 
     spec, folder = params.encoders[name], checkpoint_folder(name)
-    view = next((one for one in params.views.values() if one.encoder == name), None)
+    view = next((one for one in params.stored_views.values() if one.encoder == name), None)
     if view is None:
         return "warning", "no view names it, so it is not used"
     if spec.source == "imported":
@@ -186,7 +186,7 @@ def _batch(params: "Params", name: str, folder: Path) -> State:
     from pipeline.encoders.text import load_text_encoder
 
     spec: EncoderSpec = params.encoders[name]
-    view = next(one for one in params.views.values() if one.encoder == name)
+    view = next(one for one in params.stored_views.values() if one.encoder == name)
     device = choose_device(params.encode.device)
     start = time.monotonic()
     if isinstance(view, ImageView):

@@ -81,7 +81,10 @@ def _aligner(folder: Path) -> Facts:
     config = HeadConfig.read(folder)
     metrics = folder / "metrics.json"
     found = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
-    encoders = {side: config.fingerprints[side].get("described", {}).get("model", "unknown") for side in config.views}
+    encoders: dict[str, str] = {}
+    for side, one in config.encoders:
+        model = str(one.get("described", {}).get("model", "unknown"))
+        encoders[side] = f"{encoders[side]} + {model}" if side in encoders else model
     return {
         "is": "an aligner", "name": config.aligner, "head": config.kind, "encoders": encoders, "views": config.views,
         "embed_dim": config.embed_dim, "fitted to": list(config.data), "repeats": config.repeats,

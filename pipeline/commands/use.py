@@ -127,15 +127,15 @@ def _search(aligner: "Aligner", given: argparse.Namespace) -> "list[FoundItem]":
         )
     if among is not None and given.inside is None:
         raise DataError("--among needs --in: ids are of one store, or of one folder of vectors.")
-    folders = [given.inside] if given.inside else _own_stores(aligner, Path(given.model))
+    places = [[given.inside]] if given.inside else _own_stores(aligner, Path(given.model))
     found: list[FoundItem] = []
     without: list[NoSuchRows] = []
-    for folder in folders:
+    for folders in places:
         try:
-            found += found_items(index_of(folder), aligner.search(folder, query, given.k, **chosen))
+            found += found_items(index_of(folders[0]), aligner.search(folders, query, given.k, **chosen))
         except NoSuchRows as error:  # other stores may have some
             without.append(error)
-    if len(without) == len(folders):
+    if len(without) == len(places):
         raise without[0]
     return sorted(found, key=lambda item: -item.score)[: given.k]
 
@@ -160,16 +160,19 @@ def _is_store(path: Path) -> bool:
     return (path.expanduser() / "zarr.json").is_file()
 
 
-def _own_stores(aligner: "Aligner", model: Path) -> list[Path]:
-    """The stores of the images that the project of an aligner has encoded."""
-    data = model.expanduser().resolve().parent.parent
-    view = data / "features" / "pairs" / aligner.config.views["image"]
-    folders = sorted(path.parent for path in view.glob("*/zarr.json"))
-    if not folders:
+def _own_stores(aligner: "Aligner", model: Path) -> list[list[Path]]:
+    """The stores of the images that the project of an aligner has encoded: of each data set, one for each view."""
+    pairs = model.expanduser().resolve().parent.parent / "features" / "pairs"
+    views = [pairs / view for view in aligner.config.members("image")]
+    datasets = sorted(path.parent.name for path in views[0].glob("*/zarr.json"))
+    found = [[view / dataset for view in views] for dataset in datasets]
+    complete = [folders for folders in found if all((folder / "zarr.json").is_file() for folder in folders)]
+    if not complete:
         raise DataError(
-            f"No stores below {view}. Say what to search with --in: a store, a folder of pictures or vectors."
+            f"No stores below {' and '.join(map(str, views))}. Say what to search with --in: a store, a folder of "
+            "pictures or vectors."
         )
-    return folders
+    return complete
 
 
 def run_embed(given: argparse.Namespace, console: Console) -> int:

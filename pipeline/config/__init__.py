@@ -15,6 +15,7 @@ from pipeline.config.aligners import (
     EvaluatedAligner,
     EvaluationViews,
     FitSpec,
+    Side,
     split_method,
     with_method,
 )
@@ -87,10 +88,7 @@ from pipeline.config.heads import (
     TrainedHead,
     Whitening,
 )
-from pipeline.config.load import (
-    Config,
-    load_config,
-)
+from pipeline.config.load import Config, load_config
 from pipeline.config.losses import (
     AnyLoss,
     InfoNCELoss,
@@ -98,9 +96,7 @@ from pipeline.config.losses import (
     SigmoidLoss,
     StructureTerm,
 )
-from pipeline.config.params import (
-    Params,
-)
+from pipeline.config.params import Params
 from pipeline.config.prompts import (
     NamedTemplates,
     PromptedClasses,
@@ -188,6 +184,7 @@ from pipeline.config.training import (
 from pipeline.config.views import (
     VIEWS,
     AnyView,
+    FusedView,
     ImageView,
     TextView,
     ViewSpec,
@@ -249,6 +246,7 @@ __all__ = [
     "FolderSource",
     "Fraction",
     "FreezeAlignHead",
+    "FusedView",
     "Group",
     "HeadSpec",
     "Headline",
@@ -305,6 +303,7 @@ __all__ = [
     "SegmentationParams",
     "SegmentationSource",
     "Settings",
+    "Side",
     "SigmoidLoss",
     "SlidingWindows",
     "SplitsParams",

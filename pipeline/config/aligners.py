@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 
 from pipeline.config.base import Name, PositiveFloat, Section, Width
 from pipeline.config.heads import AnyHead, HeadSpec, IdentityHead
+from pipeline.config.views import FusedView
 
+Side = Literal["image", "text"]
 NO_DATA = "none"  # what head identity is fitted to
 MASKS: Final = "masks"  # what dense heads learn from unless their entry says otherwise
 CAPTIONS: Final = "captions"
@@ -131,7 +133,8 @@ class FitSpec(Section):
     """What fitting an aligner reads of params.yaml, names resolved.
 
     `datasets` is the pool of the curation `data`, in its order; of head identity what is stored through both views.
-    `compare` names the comparison that chooses the views called `auto`; None where the views are named.
+    `compare` names the comparison that chooses the views called `auto`; None where the views are named. `fusions` says
+    what a side joins whose view is a fused one.
     """
 
     image: Name
@@ -140,6 +143,12 @@ class FitSpec(Section):
     data: Name
     head: HeadSpec
     compare: Name | None = None
+    fusions: dict[Side, FusedView] = {}
+
+    def members(self, side: Side) -> tuple[str, ...]:
+        """The stored views of one side, in order: several where it is fused."""
+        fused = self.fusions.get(side)
+        return (self.image if side == "image" else self.text,) if fused is None else fused.concat
 
     @property
     def local_tokens(self) -> str:

@@ -14,9 +14,10 @@ from pipeline.config.aligners import (
     with_method,
 )
 from pipeline.config.auto import auto_problems, under_auto, with_every_choice
-from pipeline.config.controls import control_problems
 from pipeline.config.datasets import SegmentationSource, TextTasksSource
+from pipeline.config.evaluation_checks import evaluation_problems
 from pipeline.config.explain import reason
+from pipeline.config.fused import fused_among_aligners, fused_problems, side_problems, under_fused
 from pipeline.config.heads import TRAINED, FittedHead, IdentityHead
 from pipeline.config.imported import imported_problems
 from pipeline.config.lookup import Lookup, present
@@ -25,7 +26,7 @@ from pipeline.config.sizes import size_problems
 from pipeline.config.stores import CLASSNAMES, stored_through
 from pipeline.config.studies import CompareSpec, PredictorsSpec, StudySpec
 from pipeline.config.training import LoadingParams
-from pipeline.config.views import ImageView, TextView
+from pipeline.config.views import FusedView, ImageView, TextView
 
 
 def contradictions(params: Params) -> Iterator[str]:
@@ -33,11 +34,15 @@ def contradictions(params: Params) -> Iterator[str]:
 
     What `auto` leaves open is checked with every pair of views that may be chosen.
     """
-    open_problems = list(auto_problems(params, Lookup(params)))
-    yield from open_problems
-    for version in [params.model_copy(update={"auto": {}})] if open_problems else with_every_choice(params):
+    lookup = Lookup(params)
+    yield from (misplaced := list(fused_problems(params, lookup)))
+    if misplaced:
+        return
+    merged = fused_among_aligners(params)
+    yield from (open_problems := list(auto_problems(params, lookup)))
+    for version in [merged.model_copy(update={"auto": {}})] if open_problems else with_every_choice(merged):
         for problem in _contradictions(version):
-            yield under_auto(problem, params)
+            yield under_fused(under_auto(problem, params), params)
 
 
 def _contradictions(params: Params) -> Iterator[str]:
@@ -54,12 +59,11 @@ def _contradictions(params: Params) -> Iterator[str]:
                 yield f"`aligners.{with_method(name, method)}` cannot be: results call a method of {name!r} so."
     yield from _dense_heads(params, lookup)
     yield from _studies(params, lookup)
-    yield from _transfer(params)
-    yield from _evaluation(params, lookup)
+    yield from evaluation_problems(params, lookup)
 
 
 def _views(params: Params, lookup: Lookup) -> Iterator[str]:
-    for name, view in params.views.items():
+    for name, view in params.stored_views.items():
         if problem := lookup.missing(f"views.{name}.encoder", view.encoder, "encoders"):
             yield problem
             continue
@@ -73,12 +77,15 @@ def _views(params: Params, lookup: Lookup) -> Iterator[str]:
 def _stores(params: Params, lookup: Lookup) -> Iterator[str]:
     for name, store in params.stores.by_name().items():
         where = f"stores.{store.group}.{name}"
+        view = params.views.get(store.view)
         if problem := lookup.missing(f"{where}.view", store.view, "views"):
             yield problem
-        elif params.views[store.view].encoder != store.encoder:
+        elif isinstance(view, FusedView):
+            yield f"`{where}.view` is {store.view!r}, a fused view, of which nothing is stored: leave the store out."
+        elif view is not None and view.encoder != store.encoder:
             yield (
                 f"`{where}.encoder` is {store.encoder!r}, but `views.{store.view}.encoder` is "
-                f"{params.views[store.view].encoder!r}: write the same name in both."
+                f"{view.encoder!r}: write the same name in both."
             )
         if store.view in params.views and store.group == "prompts":
             yield from lookup.not_a_view(f"{where}.view", store.view, "text")
@@ -127,8 +134,8 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, lookup: Lookup) ->
     problem = None if aligner.data == NO_DATA else lookup.missing(f"{where}.data", aligner.data, "curations")
     yield from present(problem)
     datasets = () if problem or aligner.data == NO_DATA else params.curations[aligner.data].pool
-    for place, (side, view) in enumerate(zip(("image", "text"), aligner.views, strict=True)):
-        yield from lookup.not_a_view(f"{where}.views.{place}", view, side)
+    for place, view in enumerate(aligner.views):
+        yield from side_problems(where, aligner, place, params, lookup)
         for dataset in datasets:
             yield from present(lookup.unstored(where, "pairs", dataset, view))
     if isinstance(head, IdentityHead):
@@ -185,7 +192,7 @@ def _evaluation_views(where: str, aligner: AlignerSpec, params: Params, lookup: 
         if name is None:
             continue
         yield from lookup.not_a_view(f"{where}.evaluation.{key}", name, side)
-        view, own = params.views.get(name), params.views.get(base)
+        view, own = params.stored_views.get(name), params.stored_views.get(base)
         if view is not None and own is not None and own.encoder != view.encoder:
             yield (
                 f"`{where}.evaluation.{key}` is a view of {view.encoder!r}, but `{where}.views` has one of "
@@ -222,7 +229,7 @@ def _segments_by(
 
 def _identity(where: str, aligner: AlignerSpec, params: Params) -> Iterator[str]:
     """Nothing is trained between the views, so they must be of models whose features share a space."""
-    sides = [params.views[view].encoder for view in aligner.views if view in params.views]
+    sides = [params.stored_views[view].encoder for view in aligner.views if view in params.stored_views]
     encoders = [params.encoders[name] for name in sides if name in params.encoders]
     for name, encoder in zip(sides, encoders, strict=False):
         if encoder.pooling != "model":
@@ -314,33 +321,3 @@ def _predictors(where: str, study: PredictorsSpec, params: Params, lookup: Looku
     else:
         for view in texts:
             yield from present(lookup.unstored(f"{where}.text_tasks", "pairs", name, view))
-
-
-def _transfer(params: Params) -> Iterator[str]:
-    """What is for evaluation alone is trained on nowhere."""
-    kept = {name for name, dataset in params.datasets.items() if getattr(dataset, "transfer", False)}
-    used = {f"curations.{name}.pool": curation.pool for name, curation in params.curations.items()}
-    used |= {f"compare.{name}.datasets": compare.datasets for name, compare in params.compare.items()}
-    for where, datasets in used.items():
-        for dataset in sorted(kept.intersection(datasets)):
-            yield f"`{where}` names {dataset!r}, which is for evaluation alone (`datasets.{dataset}.transfer: true`)."
-
-
-def _evaluation(params: Params, lookup: Lookup) -> Iterator[str]:
-    """Every store that a task reads is named, so that no evaluation stops for want of it."""
-    evaluate = params.evaluate
-    named = [("showcase", evaluate.showcase)]
-    named += [("versus", name) for pair in evaluate.versus.items() for name in pair]
-    for key, name in named:
-        if name is not None:
-            yield from present(lookup.missing(f"evaluate.{key}", name, "aligners"))
-    yield from control_problems(params, lookup)
-    for name, other in evaluate.versus.items():
-        if name == other:
-            yield f"`evaluate.versus.{name}` is {other!r} itself: name the aligner that it is compared with."
-    for entry in params.prompts.translations:
-        yield from present(lookup.missing("prompts.translations", entry.dataset, "datasets"))
-    if evaluate.named and not params.aligners:
-        yield "`evaluate.tasks` has nothing to evaluate: name an aligner under `aligners`."
-    for name, task in evaluate.named.items():
-        yield from task.problems(f"evaluate.tasks.{name}", params, lookup)

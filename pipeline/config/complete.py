@@ -11,6 +11,7 @@ from pipeline.config.aligners import MASKS
 from pipeline.config.catalogue import from_catalogue
 from pipeline.config.closed_forms import FORM_KINDS
 from pipeline.config.suggestion import suggestion
+from pipeline.config.views import FUSED
 from pipeline.errors import ConfigError
 
 Raw = dict[str, Any]
@@ -25,7 +26,8 @@ def completed(raw: Raw) -> Raw:
             encoder.
     """
     encoders = _each(raw.get("encoders"), _encoder)
-    aligners = _each(raw.get("aligners"), lambda name, aligner: _with_head(name, aligner, raw["aligners"]))
+    aligners = _each(raw.get("aligners"), lambda name, entry: _with_head("aligners", name, entry, raw, ["aligners"]))
+    fused = _each(raw.get("fused"), lambda name, entry: _with_head("fused", name, entry, raw, ["aligners", "fused"]))
     return raw | {
         key: value
         for key, value in {
@@ -33,6 +35,7 @@ def completed(raw: Raw) -> Raw:
             "views": _each(raw.get("views"), lambda name, view: _view(name, view, encoders)),
             "curations": _each(raw.get("curations"), lambda _, curation: {"method": "all"} | curation),
             "aligners": _each(aligners, _aligner),
+            "fused": _each(fused, _aligner),
             "auto": _each(raw.get("auto"), _aligner),
             "dense_heads": _each(raw.get("dense_heads"), lambda _, head: {"supervision": MASKS} | head),
         }.items()
@@ -57,6 +60,8 @@ def _encoder(name: str, entry: Raw) -> Raw:
 
 
 def _view(name: str, view: Raw, encoders: Any) -> Raw:
+    if "concat" in view:
+        return {"modality": FUSED} | view
     encoder = encoders.get(str(view.get("encoder"))) if isinstance(encoders, dict) else None
     modality = encoder.get("modality") if isinstance(encoder, dict) else None
     if modality is None:  # the reference is reported as such; the keys say which kind of view was meant
@@ -69,9 +74,12 @@ def _view(name: str, view: Raw, encoders: Any) -> Raw:
     return {"modality": modality} | view
 
 
-def _with_head(name: str, aligner: Raw, aligners: Raw) -> Raw:
-    """With `head: {same_as: <aligner>}`, the head of that aligner."""
-    head, where = aligner.get("head"), f"aligners.{name}.head"
+def _with_head(section: str, name: str, aligner: Raw, raw: Raw, sections: list[str]) -> Raw:
+    """With `head: {same_as: <aligner>}`, the head of that aligner, which stands in one of some sections."""
+    aligners: Raw = {}
+    for one in sections:
+        aligners |= raw[one] if isinstance(raw.get(one), dict) else {}
+    head, where = aligner.get("head"), f"{section}.{name}.head"
     if not isinstance(head, dict) or SAME_AS not in head:
         return aligner
     other = head[SAME_AS]
@@ -79,7 +87,7 @@ def _with_head(name: str, aligner: Raw, aligners: Raw) -> Raw:
         problem = f"has `{SAME_AS}` beside `{others[0]}`: leave the other keys out, or write the head in full"
     elif not isinstance(other, str) or other not in aligners:
         hint = suggestion(str(other), [known for known in aligners if known != name])
-        problem = f"names {other!r} in `{SAME_AS}`, which is not under `aligners`.{hint}".rstrip(".")
+        problem = f"names {other!r} in `{SAME_AS}`, which is not under `{'` or `'.join(sections)}`.{hint}".rstrip(".")
     else:
         entry = aligners[other].get("head") if isinstance(aligners[other], dict) else None
         if not isinstance(entry, dict) or SAME_AS not in entry:

@@ -62,36 +62,40 @@ def control_problems(params: "Params", lookup: Lookup) -> Iterator[str]:
 
 def control_caveats(params: "Params") -> Iterator[str]:
     """A sentence for each aligner whose control differs from it in more than the weights of its image encoder."""
-    for name, other in controls_of(params.evaluate.control, params.aligners).items():
-        one, two = params.aligners[name], params.aligners[other]
+    for name, other in controls_of(params.evaluate.control, params.named_aligners).items():
+        one, two = params.named_aligners[name], params.named_aligners[other]
         differing = [*_fitted_unlike(one, two), *_seen_unlike(one, two, params)]
         if differing:
             yield f"{name} and its control {other} differ in more than image weights: {'; '.join(differing)}."
 
 
 def _unfair(where: str, name: str, other: str, params: "Params") -> Iterator[str]:
-    one, two = params.aligners[name], params.aligners[other]
+    one, two = params.named_aligners[name], params.named_aligners[other]
     if differing := [*_fitted_unlike(one, two, data=False)]:
         yield (
             f"`{where}` is {other!r}, which differs from {name!r} in {'; '.join(differing)}. A control has the same "
             f"head and the same text view: set `aligners.{other}.head: {{same_as: {name}}}` and its text view to "
             f"{one.views[1]!r}, or name another control."
         )
-    views = [params.views.get(aligner.views[0]) for aligner in (one, two)]
-    if any(view is None for view in views):
-        return  # reported with the aligner
-    first, second = (view.encoder for view in views if view is not None)
-    encoder = params.encoders.get(second)
-    if first == second:
-        yield (
-            f"`{where}` is {other!r}, but both see images through encoder {first!r}: a control has a view of an "
-            "encoder with random weights."
-        )
-    elif encoder is not None and encoder.source == "embedded" and not encoder.model.startswith(_RANDOM):
-        yield (
-            f"`{where}` is {other!r}, whose image encoder {second!r} is {encoder.model!r}, with trained weights; "
-            "a control has random ones, as `model: random-vit-s14`."
-        )
+    first, seconds = (_image_encoders(aligner, params) for aligner in (one, two))
+    for second in seconds:
+        encoder = params.encoders.get(second)
+        if second in first:
+            yield (
+                f"`{where}` is {other!r}, but both see images through encoder {second!r}: a control has a view of an "
+                "encoder with random weights."
+            )
+        elif encoder is not None and encoder.source == "embedded" and not encoder.model.startswith(_RANDOM):
+            yield (
+                f"`{where}` is {other!r}, whose image encoder {second!r} is {encoder.model!r}, with trained weights; "
+                "a control has random ones, as `model: random-vit-s14`."
+            )
+
+
+def _image_encoders(aligner: AlignerSpec, params: "Params") -> list[str]:
+    """Those that an aligner sees images through; views that are not there are reported with the aligner."""
+    views = [params.stored_views.get(member) for member in params.members(aligner.views[0])]
+    return [view.encoder for view in views if view is not None]
 
 
 def _fitted_unlike(one: AlignerSpec, two: AlignerSpec, data: bool = True) -> Iterator[str]:
@@ -113,11 +117,16 @@ def _seen_unlike(one: AlignerSpec, two: AlignerSpec, params: "Params") -> Iterat
             if first is not None:
                 yield f"evaluation.dense ({first}, none)"
             continue
-        views = params.views[first], params.views[second]
-        yield from (f"{key} {line}" for line in differences(*views, leave_out=frozenset({"encoder"})))
-        if key == "image view":
-            seen, blind = (params.encoders[view.encoder] for view in views)
-            yield from (f"image encoder {line}" for line in differences(seen, blind, leave_out=_WEIGHTS))
+        members = [params.members(name) for name in (first, second)]
+        if len(members[0]) != len(members[1]):
+            yield f"number of image views ({len(members[0])}, {len(members[1])})"
+            continue
+        for pair in zip(*members, strict=True):
+            shown, hidden = (params.stored_views[member] for member in pair)
+            yield from (f"{key} {line}" for line in differences(shown, hidden, leave_out=frozenset({"encoder"})))
+            if key == "image view":
+                seen, blind = (params.encoders[view.encoder] for view in (shown, hidden))
+                yield from (f"image encoder {line}" for line in differences(seen, blind, leave_out=_WEIGHTS))
     if one.evaluation.long_text != two.evaluation.long_text and one.evaluation.long_text is not None:
         yield f"evaluation.long_text ({one.evaluation.long_text}, {two.evaluation.long_text or 'none'})"
     for key in ("dense_head", "caption_head"):

@@ -1,5 +1,8 @@
 """All of params.yaml as one frozen model: what a stage may read is here, and nowhere as a raw mapping."""
 
+from collections.abc import Collection
+from itertools import combinations
+
 from pydantic import model_validator
 
 from pipeline.config.aligners import AlignerSpec, AnyDenseHead, AutoSpec
@@ -12,7 +15,7 @@ from pipeline.config.selection import CurationSpec, ScenesSpec, SplitsParams
 from pipeline.config.stores import EncodeParams, Stores
 from pipeline.config.studies import CompareSpec, PredictorsSpec, ToySpec
 from pipeline.config.training import TrainParams
-from pipeline.config.views import ViewSpec
+from pipeline.config.views import AnyView, FusedView, StoredOrFused
 
 
 class Params(Section):
@@ -20,12 +23,13 @@ class Params(Section):
 
     seed: Seed = 0
     encoders: dict[Name, EncoderSpec] = {}
-    views: dict[Name, ViewSpec] = {}
+    views: dict[Name, StoredOrFused] = {}
     datasets: dict[Name, DatasetSpec] = {}
     stores: Stores = Stores()
     scenes: dict[Name, ScenesSpec] = {}
     curations: dict[Name, CurationSpec] = {}
     aligners: dict[Name, AlignerSpec] = {}
+    fused: dict[Name, AlignerSpec] = {}
     auto: dict[Name, AutoSpec] = {}
     dense_heads: dict[Name, AnyDenseHead] = {}
     splits: SplitsParams = SplitsParams()
@@ -55,12 +59,28 @@ class Params(Section):
         twice += [name for name in self.stores.scenes if name in self.stores.prompts]
         if twice:
             raise ValueError(f"store {twice[0]!r} stands in two groups of `stores`; give one of them another name")
-        both = [name for name in self.auto if name in self.aligners]
-        if both:
-            raise ValueError(f"{both[0]!r} stands under `aligners` and under `auto`; give one of them another name")
+        sections: dict[str, Collection[str]] = {"aligners": self.aligners, "fused": self.fused, "auto": self.auto}
+        for one, other in combinations(sections, 2):
+            if both := [name for name in sections[other] if name in sections[one]]:
+                raise ValueError(f"{both[0]!r} stands under `{one}` and under `{other}`; give one of them another name")
         return self
 
     @property
+    def stored_views(self) -> dict[str, AnyView]:
+        """The views through which encoders are seen, without those that join others."""
+        return {name: view for name, view in self.views.items() if not isinstance(view, FusedView)}
+
+    def members(self, view: str) -> tuple[str, ...]:
+        """The views that a view joins; itself where it is none of several."""
+        spec = self.views.get(view)
+        return spec.concat if isinstance(spec, FusedView) else (view,)
+
+    @property
+    def named_aligners(self) -> dict[str, AlignerSpec]:
+        """Those whose views are named: of `aligners`, and of `fused`."""
+        return self.aligners | self.fused
+
+    @property
     def all_aligners(self) -> dict[str, AlignerSpec]:
-        """Those of `aligners`, and those of `auto`, whose views are still open."""
-        return self.aligners | {name: spec.aligner() for name, spec in self.auto.items()}
+        """Those whose views are named, and those of `auto`, whose views are still open."""
+        return self.named_aligners | {name: spec.aligner() for name, spec in self.auto.items()}

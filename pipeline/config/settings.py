@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config.aligners import NO_DATA, AlignerSpec, ChosenAligner, EvaluatedAligner, FitSpec
+from pipeline.config.aligners import NO_DATA, AlignerSpec, ChosenAligner, EvaluatedAligner, FitSpec, Side
 from pipeline.config.controls import control_caveats, controls_of
 from pipeline.config.datasets import SegmentationSource, TextTasksSource
 from pipeline.config.heads import TRAINED, IdentityHead
@@ -37,7 +37,7 @@ from pipeline.config.stage_settings import (
 from pipeline.config.stores import stored_through
 from pipeline.config.suggestion import suggestion
 from pipeline.config.training import LoadingParams
-from pipeline.config.views import ImageView
+from pipeline.config.views import FusedView, ImageView
 from pipeline.errors import ConfigError
 
 
@@ -82,13 +82,24 @@ def all_settings(params: Params) -> Iterator[tuple[str, Settings]]:
 def fit_of(params: Params, aligner: AlignerSpec) -> FitSpec:
     """What fitting that aligner reads, its data sets named by its curation."""
     image, text = aligner.views
+    members = [member for view in aligner.views for member in params.members(view)]
     datasets = (
-        stored_through(params.stores, params.datasets, aligner.views)
+        stored_through(params.stores, params.datasets, members)
         if aligner.data == NO_DATA
         else params.curations[aligner.data].pool
     )
     compare = aligner.compare if isinstance(aligner, ChosenAligner) else None
-    return FitSpec(image=image, text=text, datasets=datasets, data=aligner.data, head=aligner.head, compare=compare)
+    sides: dict[Side, str] = {"image": image, "text": text}
+    fusions = {side: view for side, name in sides.items() if isinstance(view := params.views.get(name), FusedView)}
+    return FitSpec(
+        image=image,
+        text=text,
+        datasets=datasets,
+        data=aligner.data,
+        head=aligner.head,
+        compare=compare,
+        fusions=fusions,
+    )
 
 
 def evaluated(params: Params) -> dict[str, EvaluatedAligner]:
@@ -132,7 +143,7 @@ def _encode(params: Params, item: str) -> EncodeSettings:
     return EncodeSettings(
         name=item,
         store=store,
-        view=params.views[store.view],
+        view=params.stored_views[store.view],
         encoder=params.encoders[store.encoder],
         encode=params.encode,
     )
@@ -147,7 +158,7 @@ def _index(params: Params, item: str) -> IndexSettings:
 def _predictors(params: Params, item: str) -> PredictorsSettings:
     study = params.predictors[item]
     compare = study.spaces(params.compare)
-    encoders = {view: params.views[view].encoder for view in (*compare.images, *compare.texts)}
+    encoders = {view: params.stored_views[view].encoder for view in (*compare.images, *compare.texts)}
     common = {"repeats": params.splits.repeats, "seed": params.seed}
     return PredictorsSettings(name=item, predictors=study, compare=compare, encoders=encoders, **common)
 
@@ -165,7 +176,7 @@ def _train(params: Params, item: str) -> TrainSettings:
 
 
 def _evaluate(params: Params, item: str) -> EvaluateSettings:
-    controls = controls_of(params.evaluate.control, params.aligners)
+    controls = controls_of(params.evaluate.control, params.named_aligners)
     common = params.evaluate.model_copy(
         update={"tasks": type(params.evaluate.tasks)(), "showcase": _showcase(params), "control": controls}
     )
@@ -190,13 +201,19 @@ def _names(params: Params) -> dict[str, Any]:
     return names | {"stores": params.stores.by_name(), "tasks": tuple(params.evaluate.named)}
 
 
+def _models(params: Params, view: str) -> str:
+    """The models behind a view."""
+    encoders = [params.stored_views[member].encoder for member in params.members(view)]
+    return " + ".join(params.encoders[encoder].model for encoder in encoders)
+
+
 def _report(params: Params, _: str) -> ReportSettings:
     return ReportSettings(
         **_names(params),
-        controls=controls_of(params.evaluate.control, params.aligners),
+        controls=controls_of(params.evaluate.control, params.named_aligners),
         showcase=_showcase(params),
         views={name: aligner.views for name, aligner in params.all_aligners.items()},
-        models={name: params.encoders[view.encoder].model for name, view in params.views.items()},
+        models={name: _models(params, name) for name in params.views},
     )
 
 

@@ -16,7 +16,7 @@ from pipeline.config.datasets import SegmentationSource, TextTasksSource
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.selection import ClassificationSet
 from pipeline.config.stores import CLASSNAMES
-from pipeline.config.views import ImageView, TextView
+from pipeline.config.views import ImageView
 
 if TYPE_CHECKING:
     from pipeline.config.params import Params
@@ -134,7 +134,7 @@ class SegmentationParams(TaskParams):
             )
         languages = {language for entry in self.classes for language in entry.languages}
         for view in dict.fromkeys(aligner.views[1] for aligner in dense):
-            yield from _languages(where, view, languages, params)
+            yield from lookup.languages(where, view, languages)
 
 
 class SegmentationBenchmark(Section):
@@ -221,8 +221,11 @@ def _benchmark(where: str, benchmark: SegmentationBenchmark, params: "Params", l
         if problem := lookup.missing(where, name, "aligners") or lookup.missing(where, view, "views"):
             yield problem
             continue
-        aligner, seen = params.aligners[name], params.views[view]
-        own = params.views.get(aligner.views[0])
+        aligner, seen = params.aligners[name], params.stored_views.get(view)
+        own = params.stored_views.get(aligner.views[0])
+        if seen is None or len(params.members(aligner.views[0])) > 1:
+            yield f"`{where}` names {view!r} for {name!r}: one of them is fused, and patches are of one encoder."
+            continue
         if own is not None and own.encoder != seen.encoder:
             yield (
                 f"`{where}` shows {dataset!r} to aligner {name!r} through {view!r}, a view of {seen.encoder!r}; its "
@@ -236,18 +239,7 @@ def _benchmark(where: str, benchmark: SegmentationBenchmark, params: "Params", l
             lookup.unstored(where, "pairs", dataset, view),
             lookup.unstored(where, "prompts", CLASSNAMES, aligner.views[1]),
         )
-        yield from _languages(where, aligner.views[1], {*benchmark.languages} - {"en"}, params)
-
-
-def _languages(where: str, name: str, languages: set[str], params: "Params") -> Iterator[str]:
-    """The text view encodes the languages that a task asks for."""
-    view = params.views.get(name)
-    if isinstance(view, TextView) and view.only and not languages <= {*view.only}:
-        lacking = sorted(languages - {*view.only})
-        yield (
-            f"`{where}` asks for class names in {', '.join(lacking)}, which view {name!r} does not encode: set "
-            f"`views.{name}.languages: all`, or name them there."
-        )
+        yield from lookup.languages(where, aligner.views[1], {*benchmark.languages} - {"en"})
 
 
 def _dataset(where: str, dataset: str, params: "Params", lookup: Lookup) -> Iterator[str]:

@@ -1,11 +1,14 @@
-"""`views`: what is kept of an encoder's output, and of which input. A view is of the modality of its encoder."""
+"""`views`: what is kept of an encoder's output, and of which input. A view is of the modality of its encoder.
+
+A fused view is of none: it joins what other views keep.
+"""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
-from pipeline.config.base import DeepPictures, Languages, Name, Section, Side, Tokens
+from pipeline.config.base import RECORDED, DeepPictures, Languages, Name, PositiveFloat, Section, Side, Tokens
 from pipeline.config.encoders import EncoderSpec
 
 Part = Annotated[float, Field(gt=0, le=1)]
@@ -157,6 +160,32 @@ class TextView(_View):
         return self
 
 
+FUSED: Final = "fused"
+
+
+class FusedView(Section):
+    """Several stored views of one modality as one: their features side by side, brought to one scale.
+
+    Each view is centred on the training split. By `scale: share` its rows are brought to a root mean square length of
+    1, so that all views weigh the same; by `rms` its features are, so that a view weighs by its width; `whiten` takes
+    correlations out, after `shrink` times the mean variance is added to every direction.
+    """
+
+    modality: Literal["fused"] = FUSED
+    concat: Annotated[tuple[Name, ...], Field(min_length=2, max_length=64)]
+    scale: Literal["share", "rms", "whiten"] = "share"
+    shrink: PositiveFloat = 0.3
+
+    @model_validator(mode="after")
+    def _effective(self, info: ValidationInfo) -> "FusedView":
+        if len(set(self.concat)) < len(self.concat):
+            raise ValueError(f"concat names a view twice, found {', '.join(self.concat)}; name each once")
+        if self.scale != "whiten" and info.context != RECORDED:
+            self.refuse(("shrink",), f"it is of `scale: whiten`, and the scale is {self.scale}")
+        return self
+
+
 AnyView = ImageView | TextView
 ViewSpec = Annotated[AnyView, Field(discriminator="modality")]
+StoredOrFused = Annotated[AnyView | FusedView, Field(discriminator="modality")]
 VIEWS: dict[str, type[ImageView] | type[TextView]] = {"image": ImageView, "text": TextView}

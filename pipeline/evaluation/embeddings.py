@@ -11,7 +11,8 @@ from pipeline.alignment.saved import VIEWS_CHOICE, HeadConfig, ProjectionHeads, 
 from pipeline.alignment.vectors import embed_stored_images, embed_stored_texts
 from pipeline.config import AUTO, EvaluatedAligner
 from pipeline.errors import FingerprintMismatch, ModelError
-from pipeline.features import FeatureStore
+from pipeline.features.by_id import RowsById
+from pipeline.features.views import open_side
 from pipeline.paths import MODELS, store_folder, train_stage
 
 
@@ -34,16 +35,18 @@ class TrainedAligner:
         self.config = HeadConfig.read(MODELS / name)
         recorded = {"head": self.config.head, "views": self.config.views, "repeats": self.config.repeats}
         chosen = self.config.choices.get(VIEWS_CHOICE, {})
-        recorded["compare"] = chosen.get("compare")
+        recorded |= {"compare": chosen.get("compare"), "fusions": self.config.fusions}
         named = {"image": spec.fit.image, "text": spec.fit.text}
         views = {side: self.config.views[side] if view == AUTO else view for side, view in named.items()}
         expected = {"head": head_entry(spec.fit.head), "views": views, "repeats": repeats, "compare": spec.fit.compare}
+        expected["fusions"] = {side: view.model_dump(mode="json") for side, view in spec.fit.fusions.items()}
+        self._again = f"dvc repro {train_stage(name, spec.fit.compare, bool(spec.fit.fusions))}"
         if recorded != expected:
             raise ModelError(
                 f"{MODELS / name} was fitted with {recorded}; params.yaml says {expected}. Fit it again with: "
-                f"dvc repro {train_stage(name, spec.fit.compare)}"
+                f"{self._again}"
             )
-        self._stores: dict[tuple[str, str, str], FeatureStore] = {}
+        self._stores: dict[tuple[str, str, str], RowsById] = {}
         self._heads: dict[int, ProjectionHeads] = {}
         self._caches: dict[tuple[int, Path], _VectorCache] = {}
 
@@ -54,11 +57,11 @@ class TrainedAligner:
         return self._heads[repeat]
 
     def has_image(self, dataset: str, ids: np.ndarray) -> np.ndarray:
-        """Which images could be encoded, (n,) bool; errors as `FeatureStore.servable`."""
+        """Which images could be encoded, (n,) bool; errors as `RowsById.servable`."""
         return self._store("pairs", "image", dataset).servable(ids)
 
     def has_text(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
-        """Which texts could be encoded, (n,) bool; errors as `FeatureStore.servable`."""
+        """Which texts could be encoded, (n,) bool; errors as `RowsById.servable`."""
         return self._store(group, "text", dataset).servable(ids)
 
     def holds_text(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
@@ -87,25 +90,25 @@ class TrainedAligner:
     def _vectors(
         self,
         repeat: int,
-        store: FeatureStore,
+        store: RowsById,
         ids: np.ndarray,
-        embed: Callable[[ProjectionHeads, FeatureStore, np.ndarray], np.ndarray],
+        embed: Callable[[ProjectionHeads, RowsById, np.ndarray], np.ndarray],
     ) -> np.ndarray:
         key = (repeat, store.folder)
         if key not in self._caches:
             self._caches[key] = _VectorCache(store, self.config.embed_dim)
         return self._caches[key].of(ids, partial(embed, self.heads(repeat), store))
 
-    def _store(self, group: str, side: str, dataset: str) -> FeatureStore:
+    def _store(self, group: str, side: str, dataset: str) -> RowsById:
         view = self.config.views[side]
         key = (group, view, dataset)
         if key not in self._stores:
-            store = FeatureStore.open(store_folder(*key))
+            store = open_side(view, tuple(self.config.members(side)), [dataset], group)[dataset]
             if store.digest != (fitted_to := str(self.config.fingerprints[side]["digest"])):
                 raise FingerprintMismatch(
                     f"Aligner {self.name!r} was fitted to features {fitted_to[:12]} of view {view!r}; "
                     f"{store_folder(*key)} holds {store.digest[:12]}. Bring all stores of the view and the heads "
-                    f"up to date with: dvc repro {train_stage(self.name, self.spec.fit.compare)}"
+                    f"up to date with: {self._again}"
                 )
             self._stores[key] = store
         return self._stores[key]
@@ -114,7 +117,7 @@ class TrainedAligner:
 class _VectorCache:
     """The vectors of the rows of a store that have been asked for so far."""
 
-    def __init__(self, store: FeatureStore, width: int) -> None:
+    def __init__(self, store: RowsById, width: int) -> None:
         self._store = store
         self._place = np.full(len(store), -1, dtype=np.int64)
         self._vectors = np.empty((0, width), dtype=np.float32)

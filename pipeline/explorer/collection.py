@@ -17,8 +17,7 @@ from pipeline.alignment.vectors import embed_stored_images, embed_stored_texts
 from pipeline.arithmetic import own_arithmetic
 from pipeline.datasets.decode import ImageTable
 from pipeline.errors import DataError
-from pipeline.features import FeatureStore
-from pipeline.inference.search import best_rows, embedded_rows
+from pipeline.inference.search import best_rows, embedded_rows, opened_rows
 
 KEPT_BYTES = 512 << 20  # vectors of one collection that stay in memory; larger ones are read anew for each search
 
@@ -97,7 +96,8 @@ class Collection:
 
     Args:
         name: of the data set.
-        images, texts: folders of its stores in the views of the aligner; texts may be missing.
+        images, texts: folders of its stores in the views of the aligner, one for each view that a side joins; texts
+            may be missing.
         index: folder of its index.
         heads: of the aligner.
 
@@ -105,10 +105,12 @@ class Collection:
         pictures: what is shown of a row.
     """
 
-    def __init__(self, name: str, images: Path, texts: Path | None, index: Path, heads: ProjectionHeads) -> None:
+    def __init__(
+        self, name: str, images: Sequence[Path], texts: Sequence[Path] | None, index: Path, heads: ProjectionHeads
+    ) -> None:
         self.name, self.pictures = name, Pictures(index)
-        self._images, self._heads = FeatureStore.open(images), heads
-        self._texts = FeatureStore.open(texts) if texts is not None else None
+        self._images, self._heads = opened_rows(images, heads.config), heads
+        self._texts = opened_rows(texts, heads.config) if texts is not None else None
 
     def __len__(self) -> int:
         return int(self._images.valid.sum())

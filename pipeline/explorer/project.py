@@ -6,22 +6,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.alignment import ProjectionHeads
+from pipeline.alignment import HeadConfig, ProjectionHeads
 from pipeline.alignment.dense.head import DenseHead
 from pipeline.errors import DataError, FingerprintMismatch, ModelError, StoreError
 from pipeline.explorer.collection import Collection
 from pipeline.explorer.flat_map import Plane, flat_map
 from pipeline.features import FeatureStore
 from pipeline.inference import Aligner
-from pipeline.inference.search import store_side
 
 
 @dataclass(frozen=True)
 class Places:
-    """Stores of one data set in the views of an aligner, and its index."""
+    """Stores of one data set in the views of an aligner, several for a fused view, and its index."""
 
-    images: Path
-    texts: Path | None
+    images: tuple[Path, ...]
+    texts: tuple[Path, ...] | None
     index: Path
 
 
@@ -132,19 +131,12 @@ class Project:
 
     def _explored(self, folder: Path, stores: list[tuple[Path, FeatureStore]]) -> Explored:
         heads = ProjectionHeads.from_folder(folder)
-        sides: dict[str, dict[tuple[str, str], Path]] = {"image": {}, "text": {}}
-        for path, store in stores:
-            try:
-                side = store_side(store, heads.config)
-            except FingerprintMismatch:
-                continue
-            group, dataset = path.parent.parent.name, path.name
-            sides[side].setdefault((group, dataset), path)
+        images, texts = (_of_side(heads.config, side, stores) for side in ("image", "text"))
         datasets = {}
-        for (group, dataset), images in sides["image"].items():
+        for (group, dataset), folders in images.items():
             index = self.data / "index" / group / dataset
             if (index / "images.parquet").is_file():
-                datasets[dataset] = Places(images, sides["text"].get((group, dataset)), index)
+                datasets[dataset] = Places(folders, texts.get((group, dataset)), index)
         return Explored(folder.name, folder, heads, datasets, self._dense(heads))
 
     def _dense(self, heads: ProjectionHeads) -> dict[str, Path]:
@@ -156,3 +148,15 @@ class Project:
                 continue
             found[path.parent.name] = path.parent
         return found
+
+
+def _of_side(
+    config: HeadConfig, side: str, stores: list[tuple[Path, FeatureStore]]
+) -> dict[tuple[str, str], tuple[Path, ...]]:
+    """By group and data set the stores of all views of one side; data sets that lack one are absent."""
+    wanted = [one["digest"] for one in config.members(side).values()]
+    found: dict[tuple[str, str], dict[str, Path]] = {}
+    for path, store in stores:
+        if store.digest in wanted:
+            found.setdefault((path.parent.parent.name, path.name), {}).setdefault(store.digest, path)
+    return {place: tuple(by_digest.values()) for place, by_digest in found.items() if len(by_digest) == len(wanted)}

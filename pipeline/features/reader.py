@@ -1,15 +1,15 @@
 """Reads a feature store by id."""
 
 import json
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.errors import DataError, MissingRows, StoreError
+from pipeline.errors import StoreError
 from pipeline.features.array import FeatureArray
+from pipeline.features.by_id import RowsById
 from pipeline.features.fingerprint import require_format, require_same
 from pipeline.features.identity import FileIdentity, file_identity, replaced
 from pipeline.features.manifest import checksum, read_manifest
@@ -18,27 +18,18 @@ from pipeline.features.ragged import LENGTH, RaggedArray
 from pipeline.features.shards import SCALE
 from pipeline.parquet import read_parquet
 
-log = logging.getLogger(__name__)
-
 ROWS_FILE = "rows.parquet"
 _METADATA = "zarr.json"
 _ATTEMPTS = 5  # to open a store that is replaced at the same time
 
 
-class FeatureStore:
-    """A feature store, opened for reading: rows are addressed by id, never by position across stores.
+class FeatureStore(RowsById):
+    """A feature store, opened for reading.
 
     Everything that it serves comes from the store that was opened, also after another one has taken its folder. It can
     be sent to other processes of this machine, which open it again and refuse another store.
 
-    Attributes:
-        folder: where it is.
-        fingerprint: digest, compared and described fields (see `Fingerprint`).
-        ids: (N,) ids in row order.
-        valid: (N,) bool; False where the sample could not be encoded. Such rows are never served by id.
-        reasons: why, for each id that is not valid.
-        names: the feature arrays, e.g. ("cls", "mean", "grid"); int8 arrays are served as float16.
-        ragged_names: those with a varying number of tokens per sample, e.g. ("tokens",).
+    int8 arrays are served as float16; for the attributes see `RowsById`.
     """
 
     def __init__(self, folder: Path, attributes: dict[str, Any], opened: FileIdentity | None = None) -> None:
@@ -112,9 +103,6 @@ class FeatureStore:
                 )
         return store
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     def __reduce__(self) -> tuple[Callable[..., "FeatureStore"], tuple[object, ...]]:
         return _reopened, (self.folder.absolute(), self.attributes)
 
@@ -128,15 +116,6 @@ class FeatureStore:
 
     def _moved(self) -> bool:
         return file_identity(self.folder / _METADATA) != self._opened
-
-    @property
-    def _title(self) -> str:
-        return f"{self.folder.name} through view {self.folder.parent.name}"
-
-    @property
-    def digest(self) -> str:
-        """The digest of its fingerprint."""
-        return str(self.fingerprint["digest"])
 
     def array(self, name: str) -> FeatureArray | QuantisedArray:
         """One array by name, as it is served.
@@ -184,72 +163,6 @@ class FeatureStore:
     def _served(self, name: str, scales: str) -> FeatureArray | QuantisedArray:
         stored = FeatureArray(self.folder, name)
         return stored if stored.dtype != np.int8 else QuantisedArray(stored, FeatureArray(self.folder, scales))
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of an array, (N, *row_shape)."""
-        return self.array(name).shape
-
-    def rows(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """Positions (n,) int64 of the given ids.
-
-        Raises:
-            MissingRows: an id is not in the store, or its sample could not be encoded.
-            DataError: `ids` is one string, not a list of them.
-        """
-        positions = self._positions(ids)
-        if (positions < 0).any():
-            lacking = [str(ids[int(k)]) for k in np.flatnonzero(positions < 0)]
-            raise MissingRows(
-                f"{self.folder} lacks {len(lacking)} of {len(ids)} requested ids, the first {lacking[0]!r}. "
-                "The index and the store are from different runs; run: dvc repro"
-            )
-        refused = np.flatnonzero(~self.valid[positions])
-        if refused.size:
-            first = str(ids[int(refused[0])])
-            raise MissingRows(
-                f"{self.folder}: {refused.size} of the requested ids could not be encoded, "
-                f"the first {first!r}: {self.reasons[first]}. Ask for valid ids only (`store.valid`)."
-            )
-        return positions
-
-    def servable(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """Which of `ids` have features, (n,) bool: false where the sample could not be encoded.
-
-        Raises:
-            DataError: an id is not in the store at all, so index and store are from different runs.
-        """
-        positions = self._positions(ids)
-        lacking = np.flatnonzero(positions < 0)
-        if lacking.size:
-            raise DataError(
-                f"The feature store of {self._title} lacks {lacking.size} of {len(ids)} ids that data/splits names, "
-                f"the first {str(ids[int(lacking[0])])!r}. Bring index and store together with: dvc repro"
-            )
-        mask: np.ndarray = self.valid[positions]
-        if not mask.all():
-            log.warning(
-                "%s: %d of %d rows could not be encoded and are left out", self._title, (~mask).sum(), len(mask)
-            )
-        return mask
-
-    def holds(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """Which of `ids` are rows of the store, valid or not: (n,) bool."""
-        return self._positions(ids) >= 0
-
-    def _positions(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """Row of each id (n,) int64; -1 where the store does not hold it."""
-        if isinstance(ids, (str, bytes)) or (isinstance(ids, np.ndarray) and ids.ndim != 1):
-            raise DataError(f"{self.folder}: expected a list of ids, found {ids!r}. For one id write [{ids!r}].")
-        keys = ids.tolist() if isinstance(ids, np.ndarray) else ids
-        return np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)
-
-    def read(self, name: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """Features (n, *row_shape) of the given ids in the dtype served, in the order of `ids`.
-
-        Raises:
-            MissingRows, DataError: as `rows`.
-        """
-        return self.array(name).take(self.rows(ids))
 
 
 def _reopened(folder: Path, attributes: dict[str, Any]) -> FeatureStore:

@@ -111,7 +111,7 @@ def _introduction(config: HeadConfig, library: str) -> str:
 
 def _usage(config: HeadConfig, name: str, repeat: int) -> str:
     option = f", repeat={repeat}" if repeat else ""
-    trust = [p["described"]["model"] for p in config.fingerprints.values() if p["described"].get("source") == "hub"]
+    trust = [p["described"]["model"] for _, p in config.encoders if p["described"].get("source") == "hub"]
     option += f", trust={trust!r}" if trust else ""
     return (
         "```python\n"
@@ -138,7 +138,7 @@ def _stock_usage(name: str) -> str:
 
 
 def _hub_models(config: HeadConfig) -> list[str]:
-    described = [fingerprint["described"] for fingerprint in config.fingerprints.values()]
+    described = [fingerprint["described"] for _, fingerprint in config.encoders]
     return [str(entry["model"]) for entry in described if entry.get("source") == "hub"]
 
 
@@ -217,7 +217,7 @@ def _versions(config: HeadConfig) -> str:
             continue
     features = {
         f"{library} {described[library]}"
-        for described in (fingerprint["described"] for fingerprint in config.fingerprints.values())
+        for described in (fingerprint["described"] for _, fingerprint in config.encoders)
         for library in ("torch", "transformers", "timm", "sentence-transformers", "open_clip")
         if library in described
     }

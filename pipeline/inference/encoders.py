@@ -89,6 +89,7 @@ class FrozenEncoders:
 
     def share_images(self, other: "FrozenEncoders") -> None:
         """Use what `other` has loaded of the same image encoder."""
+        (other,) = other.image_members
         if (other._device, other._dtype, other._unrounded) == (self._device, self._dtype, self._unrounded):
             self._image = dict(other._image)
         self._checkpoints |= {side: folder for side, folder in other._checkpoints.items() if side == "image"}
@@ -97,6 +98,11 @@ class FrozenEncoders:
     def trust_as(self, other: "FrozenEncoders") -> None:
         """Make encoders from what `other` may make them from, too."""
         self._trusted = tuple(dict.fromkeys((*self._trusted, *other._trusted)))
+
+    @property
+    def image_members(self) -> "tuple[FrozenEncoders, ...]":
+        """What encodes images: these encoders, or one for each of several image encoders."""
+        return (self,)
 
     def recorded(self, side: str) -> tuple[EncoderSpec, AnyView]:
         """The encoder and the view of one side."""

@@ -19,7 +19,7 @@ def encoder_rows(config: HeadConfig, data: Path) -> Iterator[list[str]]:
     Args:
         data: the data folder of the run, whose checkpoints may hold model cards.
     """
-    for side, fingerprint in config.fingerprints.items():
+    for side, fingerprint in config.encoders:
         described, compared = fingerprint["described"], fingerprint["compared"]
         yield [
             side,

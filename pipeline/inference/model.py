@@ -14,17 +14,28 @@ from pipeline.alignment.vectors import embed_images, embed_stored_images, embed_
 from pipeline.arithmetic import own_arithmetic
 from pipeline.device import choose_device
 from pipeline.errors import DataError
-from pipeline.features import FeatureStore
+from pipeline.features.by_id import RowsById
 from pipeline.inference.classify import Label, best_labels, named_classes, probabilities, template_list
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.filters import Where
 from pipeline.inference.folder import aligner_folder
+from pipeline.inference.fused_encoders import encoders_of
 from pipeline.inference.habits import Evaluations, refuse_arguments
 from pipeline.inference.inputs import ImageLike, image_list, is_image, text_list, whole_number
 from pipeline.inference.kept import Kept
 from pipeline.inference.placement import dtype_name, mapped_device
 from pipeline.inference.scan import Block
-from pipeline.inference.search import Hit, Query, best_rows, combined_query, embedded_rows, store_filter, store_side
+from pipeline.inference.search import (
+    Hit,
+    Query,
+    Searched,
+    best_rows,
+    combined_query,
+    embedded_rows,
+    opened_rows,
+    store_filter,
+    store_side,
+)
 from pipeline.inference.segment import segment_image
 from pipeline.inference.text_towers import TextTowers
 from pipeline.inference.towers import tower_folder
@@ -116,15 +127,9 @@ class Aligner(TextTowers):
         config = heads.config
         data = folder.resolve().parent.parent
         folders = [Path(checkpoints).expanduser()] if checkpoints is not None else []
-        encoders = FrozenEncoders(
-            config.fingerprints,
-            f"Aligner {config.aligner!r}",
-            [*folders, data / "checkpoints", DATA / "checkpoints"],
-            data.parent,
-            chosen,
-            trust_remote_code,
-            [trust] if isinstance(trust, str) else trust,
-        )
+        folders += [data / "checkpoints", DATA / "checkpoints"]
+        trusted = [trust] if isinstance(trust, str) else trust
+        encoders = encoders_of(config, folders, data.parent, chosen, trust_remote_code, trusted)
         if dtype not in (None, "auto"):
             encoders = encoders.placed(None, dtype_name(dtype))
         aligner = cls(heads, encoders, repeat)
@@ -212,7 +217,7 @@ class Aligner(TextTowers):
     @own_arithmetic()
     def search(
         self,
-        store: FeatureStore | str | Path,
+        store: Searched | Sequence[Searched],
         query: Query,
         k: int = 10,
         *,
@@ -224,9 +229,9 @@ class Aligner(TextTowers):
         """The rows of a feature store nearest to a query, best first, at most `k`.
 
         Args:
-            store: a feature store, or its folder, of the aligner's image view or text view. Its rows pass through the
-                heads alone, in blocks; rows that could not be encoded are left out. Their vectors are kept for the
-                next query where they take at most 256 MiB, for as many stores as fit.
+            store: a feature store, or its folder, of the aligner's image view or text view; of a fused view a list
+                with the store of each view that it joins. Rows pass through the heads alone, in blocks; those that
+                could not be encoded are left out. Vectors are kept for the next query, 256 MiB of them at most.
             query: a text (str), or a picture (PIL image or `Path`).
             add, subtract: further texts and pictures, whose vectors are added to the query's or taken off.
             among: ids of rows that may be found; all where None.
@@ -239,7 +244,7 @@ class Aligner(TextTowers):
             DataError, CheckpointError: as `encode_image`; or nothing is left of the query.
         """
         k = whole_number(k, "k")
-        opened = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
+        opened = opened_rows(store, self.config)
         blocks = self.stored_vectors(opened)
         vector = combined_query(self._query, query, add, subtract)
         rows = store_filter(opened, store_side(opened, self.config), among, where)
@@ -247,7 +252,7 @@ class Aligner(TextTowers):
             blocks = iter(self._kept_rows.get(opened.opened, lambda: list(blocks)))
         return best_rows(opened.ids, blocks, vector, k, rows)
 
-    def stored_vectors(self, store: FeatureStore) -> Iterator[Block]:
+    def stored_vectors(self, store: RowsById) -> Iterator[Block]:
         """Positions and unit vectors (n, K) float32 of the rows of a store, block by block; errors as `search`."""
         embed = embed_stored_images if store_side(store, self.config) == "image" else embed_stored_texts
         return embedded_rows(store, partial(embed, self._heads, store))

@@ -81,7 +81,7 @@ class Publish(Habits):
             raise ModelError(f"{out} is the folder that the aligner was loaded from; choose another one.")
         others = {name: _folder_of(tower) for name, tower in (text or {}).items()}
         towers = joined_towers(source, others, own_image_heads)
-        for side, fingerprint in self.config.fingerprints.items():
+        for side, fingerprint in self.config.encoders:
             if fingerprint["described"].get("source") == "local":
                 log.warning("the %s encoder is a local folder; who loads %s needs it as checkpoints=", side, out)
         (out / CONFIG_FILE).unlink(missing_ok=True)  # until everything else is there

@@ -10,7 +10,9 @@ from PIL import Image
 from pipeline.alignment import HeadConfig
 from pipeline.errors import DataError, FingerprintMismatch
 from pipeline.features import FeatureStore
+from pipeline.features.by_id import RowsById
 from pipeline.features.fingerprint import differing_fields
+from pipeline.features.fused import FusedStore
 from pipeline.inference.filters import Where, allowed_rows, store_rows
 from pipeline.inference.scan import Block, nearest
 from pipeline.progress import tqdm
@@ -18,6 +20,7 @@ from pipeline.progress import tqdm
 BLOCK_ROWS = 2048
 _NOTHING = 1e-4  # length of a sum of unit vectors that says nothing
 Query = str | Path | Image.Image
+Searched = RowsById | str | Path
 
 
 class Hit(NamedTuple):
@@ -28,7 +31,7 @@ class Hit(NamedTuple):
 
 
 def embedded_rows(
-    store: FeatureStore, embed: Callable[[np.ndarray], np.ndarray], block: int = BLOCK_ROWS
+    store: RowsById, embed: Callable[[np.ndarray], np.ndarray], block: int = BLOCK_ROWS
 ) -> Iterator[Block]:
     """The rows of a store through the heads, in order and block by block; those that could not be encoded are left out.
 
@@ -103,7 +106,7 @@ def best_rows(
     return [Hit(str(ids[row]), float(score)) for row, score in zip(found.rows[0], found.scores[0], strict=True)]
 
 
-def store_filter(store: FeatureStore, side: str, among: Iterable[str] | None, where: Where | None) -> np.ndarray | None:
+def store_filter(store: RowsById, side: str, among: Iterable[str] | None, where: Where | None) -> np.ndarray | None:
     """Which rows of a store may be found, (N,) bool; None for all.
 
     Args:
@@ -132,7 +135,34 @@ def index_of(store: Path) -> Path:
     return folder
 
 
-def store_side(store: FeatureStore, config: HeadConfig) -> Literal["image", "text"]:
+def opened_rows(store: Searched | Sequence[Searched], config: HeadConfig) -> RowsById:
+    """The rows to search: one store, or stores of all views that a side of the aligner joins, in any order.
+
+    Rows are joined by id; those that one of the stores lacks are left out.
+
+    Raises:
+        StoreError: a store does not exist.
+        FingerprintMismatch: they are not those of one side.
+    """
+    given = [store] if isinstance(store, RowsById | str | Path) or not isinstance(store, Sequence) else list(store)
+    opened = [one if isinstance(one, RowsById) else FeatureStore.open(one) for one in given]
+    sides = {one["digest"] for one in config.fingerprints.values()}
+    if len(opened) == 1 and (not config.fusions or opened[0].digest in sides):
+        return opened[0]
+    of_digest = {one.digest: one for one in opened}
+    for side in config.fusions:
+        members = config.members(side)
+        if len(of_digest) == len(opened) and {one["digest"] for one in members.values()} == of_digest.keys():
+            return FusedStore(opened[0].folder, {view: of_digest[one["digest"]] for view, one in members.items()})
+    expected = ", or ".join(" + ".join(config.members(side)) for side in config.views)
+    raise FingerprintMismatch(
+        f"Aligner {config.aligner!r} searches stores of its views {expected}; found "
+        f"{', '.join(str(one.folder) for one in opened)}. Pass a store of each view that one side joins, all of one "
+        "data set, as a list."
+    )
+
+
+def store_side(store: RowsById, config: HeadConfig) -> Literal["image", "text"]:
     """The side of an aligner whose features a store holds.
 
     Raises:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, ModelError
 from pipeline.inference import Aligner
 from pipeline.torchvision_fix import ensure_torchvision
 
@@ -38,6 +38,12 @@ class Visual(nn.Module):
         super().__init__()
         self._aligner = aligner
         fingerprint = aligner.config.fingerprints["image"]
+        if len(members := aligner.config.members("image")) > 1:
+            raise ModelError(
+                f"Aligner {aligner.config.aligner!r} takes images through several encoders ({', '.join(members)}), "
+                "each with pixels of its own, and open_clip's models have one transform. Use an aligner of a single "
+                "image view, or `Aligner.encode_image` of this one."
+            )
         done = fingerprint["described"].get("preprocessing") or {}
         side = int(fingerprint["compared"]["resolution"])
         self.image_size = (side, side)
@@ -81,10 +87,7 @@ class ClipModel(nn.Module):
     @property
     def context_length(self) -> int:
         """See above; loads the text encoder where its length was not recorded."""
-        fingerprint = self.aligner.config.fingerprints["text"]
-        recorded = (fingerprint["described"].get("preprocessing") or {}).get("max_tokens")
-        lengths = [length for length in (fingerprint["compared"].get("max_tokens"), recorded) if length]
-        return min(map(int, lengths)) if lengths else self.aligner.max_seq_length
+        return self.aligner.config.max_tokens or self.aligner.max_seq_length
 
     @property
     def device(self) -> torch.device:

@@ -150,9 +150,7 @@ def _described(aligner: Aligner, name: str, revision: str | None) -> Any:
     folder = aligner.folder
     config = aligner.config
     hub = name if name.count("/") == 1 and not Path(name).expanduser().is_dir() and revision is not None else None
-    recorded = config.fingerprints["text"]["described"].get("preprocessing") or {}
-    lengths = [recorded.get("max_tokens"), config.fingerprints["text"]["compared"].get("max_tokens")]
-    trusted = [entry["described"].get("source") for entry in config.fingerprints.values()]
+    trusted = [entry["described"].get("source") for _, entry in config.encoders]
     return ModelMeta(
         loader=MtebModel,
         name=hub or f"{OWNER}/{config.aligner}",
@@ -161,7 +159,7 @@ def _described(aligner: Aligner, name: str, revision: str | None) -> Any:
         languages=_codes(languages_of(config, folder), check_language_code) or None,
         n_parameters=total_parameters(config, folder),
         memory_usage_mb=None,
-        max_tokens=min((float(length) for length in lengths if length), default=None),
+        max_tokens=None if (longest := config.max_tokens) is None else float(longest),
         embed_dim=aligner.get_embedding_dimension(),
         license=None,  # heads are their maker's, encoders have their own
         open_weights=True if set(trusted) <= {"hub", "embedded"} else None,

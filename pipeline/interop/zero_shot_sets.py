@@ -70,8 +70,8 @@ def add_sets(params_file: Path, sets: dict[str, Path]) -> list[str]:
     """
     before = params_file.read_text(encoding="utf-8")
     config = load_config(params_file)
-    aligners, of_view = config.section("aligners"), config.section("views")
-    views = sorted({aligner.views[0] for aligner in aligners.values()})
+    params, of_view = config.params, config.params.stored_views
+    views = sorted({view for one in params.named_aligners.values() for view in params.members(one.views[0])})
     added = [name for name in sets if name not in config.section("datasets")]
     lines = before.splitlines()
     for name in added:

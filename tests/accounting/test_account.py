@@ -19,6 +19,7 @@ from pipeline.accounting.ratios import published_ratios
 from pipeline.accounting.stages import written
 from pipeline.encoding.run import JOURNAL
 from pipeline.errors import CheckpointError, DataError
+from pipeline.features.fused import fused_fingerprint
 from tests.accounting.conftest import EYE, NAMES, WORDS, put
 
 ROOT = Path(__file__).parents[2]
@@ -255,3 +256,31 @@ def test_no_heavy_library_is_imported() -> None:
     code = "import sys, stages.accounting; print(sorted({'torch', 'transformers', 'timm'} & set(sys.modules)))"
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
+
+
+def test_a_fused_side_counts_every_encoder_once_and_what_an_input_takes_in_all_of_them(run: Path) -> None:
+    path = run / "data/models/default/config.json"
+    config = json.loads(path.read_text())
+    image, text = config["fingerprints"]["image"], config["fingerprints"]["text"]
+    fused = fused_fingerprint({"eye": image, "words": text})
+    put(path, config | {"views": {"image": "both", "text": "words"}, "fingerprints": {"image": fused, "text": text}})
+    content = costs(run)
+    again, default = content["aligners"]
+    assert default["image_encoder"] == {
+        "view": "both",
+        "model": "eye-net + words-net",
+        "parameters": EYE + WORDS,
+        "members": [
+            {"view": "eye", "model": "eye-net", "parameters": EYE},
+            {"view": "words", "model": "words-net", "parameters": WORDS},
+        ],
+    }
+    assert default["total"] == 3 + 5 + EYE + WORDS, "the encoder that both sides share counts once"
+    assert again["seconds_at_use"] == pytest.approx({"image": 0.3, "text": 0.05})
+    assert default["seconds_at_use"] == pytest.approx({"image": 0.35, "text": 0.05})
+    ratios = {entry["name"]: entry for entry in content["ratios"]}
+    in_loop = 48 + 2 * 48 + 2 * 24  # eye and words of the fused side, words of its texts; and both of the other aligner
+    assert ratios["encode_once.rows_through_backbones"]["value"] == pytest.approx(in_loop / (10 + 25))
+    put(path, config | {"fingerprints": {"image": fused | {"digest": "x"}, "text": text}})
+    (left,) = costs(run)["left_out"]
+    assert "aligner default: it records no whole fingerprint of view eye" in left

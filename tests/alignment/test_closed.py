@@ -411,3 +411,18 @@ def test_kept_training_rows_are_counted_apart(forms: dict[str, Any], fitted: int
     data = world()
     head, _, _ = fit_closed(resolved(computed(forms), data)[0], data, 0, seed=0)
     assert fitted_and_kept(head) == (fitted, kept)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_cca_of_wide_features_has_the_same_directions(power: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 60, generator=draw) @ torch.randn(60, 60, generator=draw)
+    y = x[:, :20] @ torch.randn(20, 20, generator=draw) + torch.randn(200, 20, generator=draw)
+    sums = MomentSums()
+    sums.add(x, y)
+    maps = cca(sums.moments(), 0.3, power, 12)
+    monkeypatch.setattr("pipeline.alignment.closed_form.linear._WIDE", 30)
+    wide = cca(sums.moments(), 0.3, power, 12)
+    x, y = x.double(), y.double()
+    torch.testing.assert_close((x @ wide[0]) @ (y @ wide[1]).T, (x @ maps[0]) @ (y @ maps[1]).T)
+    torch.testing.assert_close((x @ wide[0]).norm(dim=1), (x @ maps[0]).norm(dim=1))

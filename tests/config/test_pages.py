@@ -24,6 +24,7 @@ PASTED = {
         "docs/params.md",
         "docs/aligner.md",
         "docs/commands.md",
+        "docs/fusion.md",
     )
     for number, block in enumerate(blocks(page))
 }

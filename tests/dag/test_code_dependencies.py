@@ -20,9 +20,10 @@ def test_the_code_that_stages_depend_on_is_there() -> None:
 
 
 def test_of_the_feature_room_a_stage_depends_on_what_decides_values() -> None:
-    """The fingerprint decides what is encoded, the shuffle the order of training; how rows are read changes nothing."""
+    """The fingerprint decides what is encoded, the shuffle the order of training, fusing what a row holds."""
     room = {stage: sorted(p for p in paths if p.startswith("pipeline/features")) for stage, paths in declared().items()}
     assert {stage: paths for stage, paths in room.items() if paths} == {
         **{f"encode{group}": ["pipeline/features/fingerprint.py"] for group in ("", "_scenes", "_prompts")},
         **{name: ["pipeline/features/shuffle.py", "pipeline/features/stream.py"] for name in ("train", "train_auto")},
+        "train_fused": [f"pipeline/features/{name}.py" for name in ("fused", "shuffle", "stream")],
     }

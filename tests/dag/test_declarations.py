@@ -16,6 +16,7 @@ from tests.dag.tiny import tiny_params
 pytestmark = pytest.mark.dag
 
 TEMPLATES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+ELSEWHERE = {"train_auto", "train_fused"}  # test_auto.py, test_fused.py
 EVERY_ITEM = ("encode", "curate", "train", "evaluate")  # of other stages one item stands for all
 BEHIND_ENCODE = ("compare", "toy", "predictors", "curate", "train", "dense", "evaluate", "accounting", "report")
 WITH_TORCH = ("train", "evaluate", "predictors")
@@ -99,4 +100,4 @@ def test_every_stage_depends_on_its_own_settings_and_on_no_parameter(project: Pr
 
 
 def test_every_stage_of_dvc_yaml_is_one_of_the_project(project: Project) -> None:
-    assert {stage.partition("@")[0] for stage in resolved(project)} == set(TEMPLATES) - {"train_auto"}  # test_auto.py
+    assert {stage.partition("@")[0] for stage in resolved(project)} == set(TEMPLATES) - ELSEWHERE

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from pipeline.alignment.closed_form.moments import Moments
 
+_WIDE = 1024  # features of a side beyond which an eigendecomposition is most of a fit
+
 
 def whitening(cov_DD: Tensor, shrink: float) -> Tensor:
     """ZCA whitening (D, D) float64: V (L + shrink * mean L)^(-1/2) V^T of cov = V L V^T.
@@ -62,7 +64,22 @@ def cca(moments: Moments, shrink: float, power: float, width: int | None = None)
             in CSA (Li et al., ICLR 2025), where weak directions count less.
         width: K, at most the smaller of X and Y, which is the default.
     """
-    white_x, white_y = whitening(moments.cov_xx, shrink), whitening(moments.cov_yy, shrink)
-    left, correlation, right = torch.linalg.svd(white_x @ moments.cov_xy @ white_y, full_matrices=False)
+    white_x, white_y = _whitening_map(moments.cov_xx, shrink), _whitening_map(moments.cov_yy, shrink)
+    left, correlation, right = torch.linalg.svd(white_x.T @ moments.cov_xy @ white_y, full_matrices=False)
     weight = correlation[:width] ** power
     return white_x @ (left[:, :width] * weight), white_y @ (right[:width].T * weight)
+
+
+def _whitening_map(cov_DD: Tensor, shrink: float) -> Tensor:
+    """W (D, D) with W W^T = (cov + shrink * mean variance)^-1: of wide features not the symmetric one.
+
+    Any such W gives the same canonical directions, and a triangular one takes a twentieth of the time.
+    """
+    if len(cov_DD) <= _WIDE:
+        return whitening(cov_DD, shrink)
+    lifted = cov_DD.clone()
+    lifted.diagonal().add_(shrink * cov_DD.diagonal().mean().clamp_min(torch.finfo(cov_DD.dtype).tiny))
+    lower = torch.linalg.cholesky(lifted)
+    eye = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
+    inverse: Tensor = torch.linalg.solve_triangular(lower, eye, upper=False)
+    return inverse.T

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.alignment.artefact import FittedHeads, totals
 from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.fusion import behind, input_maps, through
 from pipeline.alignment.heads.fitted import fitted_and_kept
 from pipeline.config import ClosedFormHead
 
@@ -35,7 +36,9 @@ def compute_heads(
     counts = []
     for repeat in range(repeats):
         started = time.perf_counter()
-        head, recall, tried = fit_closed(spec, data, repeat, seeds[repeat])
+        maps = input_maps(data, repeat)
+        head, recall, tried = fit_closed(spec, through(data, maps), repeat, seeds[repeat])
+        head = behind(head, maps)
         seconds = time.perf_counter() - started
         heads.append(head)
         one = data.train[repeat][:1]

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.alignment.data.inputs import ImageInput, Input, TextInput
 from pipeline.alignment.data.views import last_layers, require_tokens
 from pipeline.errors import StoreError
-from pipeline.features import FeatureStore
+from pipeline.features.by_id import RowsById
 from pipeline.features.memory import output
 from pipeline.features.ragged import RaggedArray
 from pipeline.features.span import Rows, Span, row_bytes
@@ -97,7 +97,7 @@ class CropRows:
 
 
 def image_columns(
-    stores: Sequence[FeatureStore], local_tokens: str, layers: int = 1, crops: int = 0
+    stores: Sequence[RowsById], local_tokens: str, layers: int = 1, crops: int = 0
 ) -> Columns[ImageInput]:
     """CLS token (N, D) and local tokens, (N, T, D) or (N, D) for "mean", of the images of all stores in turn.
 
@@ -154,7 +154,7 @@ class TokenMask:
         return self.take(np.arange(start, stop), out)
 
 
-def text_columns(stores: Sequence[FeatureStore], text_tokens: str = "pooled") -> Columns[TextInput]:
+def text_columns(stores: Sequence[RowsById], text_tokens: str = "pooled") -> Columns[TextInput]:
     """The texts of all stores in turn: sentence embeddings (M, D), or tokens (M, W, D) and their mask (M, W).
 
     Args:
@@ -178,7 +178,7 @@ def _into(out: np.ndarray | None, values: np.ndarray) -> np.ndarray:
     return out
 
 
-def _column(stores: Sequence[FeatureStore], name: str, layers: int | None = None, crops: int = 0) -> Span:
+def _column(stores: Sequence[RowsById], name: str, layers: int | None = None, crops: int = 0) -> Span:
     """An array of all stores and of their crops; where several layers are kept, the last `layers`."""
     arrays: list[Rows] = [store.array(name) for store in stores]
     arrays += [CropRows(store.array(f"crop_{name}"), number) for number in range(crops) for store in stores]

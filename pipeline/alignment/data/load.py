@@ -5,7 +5,7 @@ Every repeat splits the same features anew; a split is a list of rows.
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,24 @@ from pipeline.alignment.data.memory import choose_mode
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.selection import curated_pairs
 from pipeline.alignment.data.streaming import StreamedFeatures, in_reading_order
-from pipeline.config import TRAINED, FitSpec, FittedHead, IdentityHead, LoadingParams
+from pipeline.config import TRAINED, FitSpec, FittedHead, FusedView, IdentityHead, LoadingParams, Side
 from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs, read_samples
 from pipeline.errors import DataError
-from pipeline.features import FeatureStore
-from pipeline.features.views import open_view
+from pipeline.features.by_id import RowsById
+from pipeline.features.fused import FusedStore
+from pipeline.features.views import open_side
 
 log = logging.getLogger(__name__)
 
 FEW_BLOCKS = 16
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """A side of several views: the entry of its fused view, and how many features each of them has."""
+
+    view: FusedView
+    widths: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class AlignmentData:
         fingerprints: fingerprint of the stores behind the image view and the text view, by side.
         datasets: the data sets that had captions.
         concepts: (N,) int64 by image row, equal for images of one concept; where `positives: concept` asks for it.
+        fusions: the sides whose features are those of several views in a row.
     """
 
     features: AlignerFeatures
@@ -49,6 +59,7 @@ class AlignmentData:
     fingerprints: dict[str, dict[str, Any]]
     datasets: tuple[str, ...]
     concepts: Tensor | None = None
+    fusions: Mapping[Side, Fusion] = field(default_factory=dict)
 
 
 def load_alignment_data(
@@ -79,7 +90,8 @@ def load_alignment_data(
             f"Aligner {name!r} has nothing to train on: none of its data sets ({', '.join(fit.datasets)}) has English "
             "captions in data/splits. See the logs of the stage index for what was unavailable."
         )
-    images, texts = open_view(fit.image, datasets), open_view(fit.text, datasets)
+    images = open_side(fit.image, fit.members("image"), datasets)
+    texts = open_side(fit.text, fit.members("text"), datasets)
     usable = np.ones(len(pairs), dtype=bool)
     for dataset in datasets:
         inside = pairs.dataset == dataset
@@ -115,7 +127,17 @@ def load_alignment_data(
         fingerprints={"image": images[datasets[0]].fingerprint, "text": texts[datasets[0]].fingerprint},
         datasets=datasets,
         concepts=_concepts(pairs, joined) if _by_concept(head) else None,
+        fusions={
+            side: Fusion(view, _widths(images if side == "image" else texts)) for side, view in fit.fusions.items()
+        },
     )
+
+
+def _widths(stores: Mapping[str, RowsById]) -> tuple[int, ...]:
+    """How many features each view of a fused side has."""
+    first = next(iter(stores.values()))
+    assert isinstance(first, FusedStore)
+    return first.widths
 
 
 def _by_concept(head: FittedHead) -> bool:
@@ -134,7 +156,7 @@ def report_mixing(features: StreamedFeatures, train: tuple[Tensor, ...]) -> None
         )  # fmt: skip
 
 
-def _positions(pairs: CaptionPairs, ids: np.ndarray, stores: Mapping[str, FeatureStore]) -> np.ndarray:
+def _positions(pairs: CaptionPairs, ids: np.ndarray, stores: Mapping[str, RowsById]) -> np.ndarray:
     """Position of each id over all stores in turn, (P,) int64: that in the first data set whose pairs name it."""
     position_of: dict[str, int] = {}
     offset = 0
@@ -172,7 +194,7 @@ def _training(pairs: CaptionPairs, curated: np.ndarray, repeat: int) -> np.ndarr
     return wanted
 
 
-def _kept_crops(stores: Iterable[FeatureStore]) -> int:
+def _kept_crops(stores: Iterable[RowsById]) -> int:
     """How many crops of each image every store keeps.
 
     Raises:

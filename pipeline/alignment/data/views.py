@@ -8,10 +8,10 @@ from torch import Tensor
 
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.errors import DataError
-from pipeline.features import FeatureStore
+from pipeline.features.by_id import RowsById
 
 
-def read_images(store: FeatureStore, ids: np.ndarray, local_tokens: str, layers: int = 1) -> ImageInput:
+def read_images(store: RowsById, ids: np.ndarray, local_tokens: str, layers: int = 1) -> ImageInput:
     """Features of images in the dtype of the store.
 
     Args:
@@ -42,7 +42,7 @@ def image_input(read: Callable[[str], np.ndarray], local_tokens: str, layers: in
     return ImageInput(cls, torch.from_numpy(read(local_tokens)))
 
 
-def require_tokens(store: FeatureStore, local_tokens: str) -> None:
+def require_tokens(store: RowsById, local_tokens: str) -> None:
     """Check that the store keeps the local tokens that an aligner takes.
 
     Raises:
@@ -61,7 +61,7 @@ def require_tokens(store: FeatureStore, local_tokens: str) -> None:
         )
 
 
-def read_texts(store: FeatureStore, ids: np.ndarray, text_tokens: str = "pooled") -> TextInput:
+def read_texts(store: RowsById, ids: np.ndarray, text_tokens: str = "pooled") -> TextInput:
     """Features of texts in the dtype of the store.
 
     Args:

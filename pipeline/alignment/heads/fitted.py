@@ -4,6 +4,7 @@ Shapes: B rows, D the width that a map takes, M what it gives, N anchors.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -48,6 +49,46 @@ class Affine(Fitted):
         """Map (..., D) to (..., M)."""
         centred = x - self.mean
         return centred @ self.matrix if self.matrix.numel() else centred
+
+
+class Scaled(Fitted):
+    """(x - mean) * scale.
+
+    Args:
+        mean: (D,).
+        scale: scalar.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: Tensor | None = None, scale: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.empty(0) if mean is None else mean.float())
+        self.register_buffer("scale", torch.tensor(1.0) if scale is None else scale.float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., D) to (..., D)."""
+        return (x - self.mean) * self.scale
+
+
+class Blocks(nn.Module):
+    """Maps side by side: of the features of several views in a row, each goes through its own.
+
+    Args:
+        maps: in the order of the views; each keeps the width.
+    """
+
+    def __init__(self, maps: Sequence[Affine | Scaled]) -> None:
+        super().__init__()
+        self.maps = nn.ModuleList(maps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., D1 + D2 + ...) to the same shape."""
+        widths = [len(part.mean) for part in self.maps if isinstance(part, Affine | Scaled)]
+        return torch.cat(
+            [part(of_view) for part, of_view in zip(self.maps, torch.split(x, widths, -1), strict=True)], -1
+        )
 
 
 class RBF(Fitted):

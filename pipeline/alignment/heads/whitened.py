@@ -1,4 +1,4 @@
-"""A head behind fixed maps of its inputs: whitening of either side, measured on the training split.
+"""A head behind fixed maps of its inputs, measured on the training split: whitening, or one scale for fused views.
 
 Shapes: B rows, T tokens, D the width of an encoder.
 """
@@ -7,7 +7,20 @@ from torch import Tensor
 
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.heads.base import Head
-from pipeline.alignment.heads.fitted import Affine
+from pipeline.alignment.heads.fitted import Affine, Blocks
+
+Map = Affine | Blocks
+
+
+def mapped_images(images: ImageInput, cls_map: Map | None, local_map: Map | None) -> ImageInput:
+    """CLS tokens through one map and local tokens through another, float32; as they are where there is none."""
+    cls = images.cls if cls_map is None else cls_map(images.cls.float())
+    return ImageInput(cls, images.local if local_map is None else local_map(images.local.float()))
+
+
+def mapped_texts(texts: TextInput, text_map: Map | None) -> TextInput:
+    """Text tokens through a map, float32; as they are where there is none."""
+    return texts if text_map is None else TextInput(text_map(texts.tokens.float()), texts.mask)
 
 
 class Whitened(Head):
@@ -15,16 +28,16 @@ class Whitened(Head):
 
     Args:
         head: takes features of the same widths as before.
-        image: maps of CLS and of local tokens; None leaves images as they are.
+        image: maps of CLS and of local tokens; None leaves them as they are.
         text: map of text tokens; None likewise.
     """
 
-    def __init__(self, head: Head, image: tuple[Affine, Affine] | None, text: Affine | None) -> None:
+    def __init__(self, head: Head, image: tuple[Map, Map | None] | None, text: Map | None) -> None:
         super().__init__()
         del self.logit_scale
         self.head = head
-        self.cls_map: Affine | None
-        self.local_map: Affine | None
+        self.cls_map: Map | None
+        self.local_map: Map | None
         self.cls_map, self.local_map = image if image is not None else (None, None)
         self.text_map = text
 
@@ -43,9 +56,7 @@ class Whitened(Head):
 
     def image_features(self, images: ImageInput) -> Tensor:
         """See `Head`."""
-        if self.cls_map is not None and self.local_map is not None:
-            images = ImageInput(self.cls_map(images.cls.float()), self.local_map(images.local.float()))
-        return self.head.image_features(images)
+        return self.head.image_features(mapped_images(images, self.cls_map, self.local_map))
 
     def patch_features(self, patch_BPD: Tensor, unit: bool = True) -> Tensor:
         """See `Head`."""
@@ -54,6 +65,4 @@ class Whitened(Head):
 
     def text_features(self, texts: TextInput) -> Tensor:
         """See `Head`."""
-        if self.text_map is not None:
-            texts = TextInput(self.text_map(texts.tokens.float()), texts.mask)
-        return self.head.text_features(texts)
+        return self.head.text_features(mapped_texts(texts, self.text_map))

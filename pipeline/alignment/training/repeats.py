@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.alignment.artefact import FittedHeads
 from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.fusion import behind, input_maps, through
 from pipeline.alignment.heads import parameter_count
 from pipeline.alignment.training.curves import curves
 from pipeline.alignment.training.members import Member, members_of
@@ -44,16 +45,17 @@ def train_heads(
     """
     report_length(name, params, [len(pairs) for pairs in data.train])
     checkpoints = training_folder(spec, params, data, seed) if params.checkpoint_seconds else None
+    maps = [input_maps(data, repeat) for repeat in range(repeats)]
     trained = []
     with curves(folder / (MEMBERS_FILE if params.members else CURVES_FILE)) as write:
 
         def report(member: Member, record: EpochRecord) -> None:
             write(record, **({"member": member.name} if params.members else {}))
 
-        for repeat in range(repeats):
+        for repeat, of_repeat in enumerate(maps):
             trained.append(
                 train_members(
-                    data,
+                    through(data, of_repeat),
                     members_of(params, seed, repeats, repeat),
                     spec=spec,
                     repeat=repeat,
@@ -78,7 +80,7 @@ def train_heads(
             for record in (record for result in results for record in result.history):
                 write(record)
     fitted = FittedHeads(
-        heads=tuple(result.head for result in results),
+        heads=tuple(behind(result.head, of_repeat) for result, of_repeat in zip(results, maps, strict=True)),
         embed_dim=spec.embed_dim or data.features.texts.width,
         metrics=summary(results, trained, [len(pairs) for pairs in data.train]),
         seeds=tuple(result.seed for result in results),

@@ -140,6 +140,7 @@ def training_folder(spec: TrainedHead, params: TrainParams, data: AlignmentData,
     settings |= {
         "device": data.features.device.type,
         "features": type(data.features).__name__,
+        "fusions": {side: fusion.view.model_dump() for side, fusion in data.fusions.items()},
         "torch": torch.__version__,
     }
     found.update(json.dumps(settings, sort_keys=True, default=str).encode())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.alignment.heads.base import Head
-from pipeline.alignment.heads.fitted import RBF, Affine, Fourier, Relative
+from pipeline.alignment.heads.fitted import RBF, Affine, Blocks, Fourier, Relative
 from pipeline.alignment.heads.freeze_align import FreezeAlign, GlobalMLP, TokenProjector
 from pipeline.alignment.heads.networks import MLP, GatedLowRank
 from pipeline.alignment.heads.two_networks import TwoNetworks
@@ -87,6 +87,8 @@ def selected(kind: ImageVector, width: int) -> Linear:
 
 
 def _whitened(head: Whitened, side: str, width: int) -> list[Step] | Kernel:
+    if isinstance(head.cls_map, Blocks) or isinstance(head.local_map, Blocks) or isinstance(head.text_map, Blocks):
+        raise ModelError("A head of fused views has no stock form; use it through Aligner.")
     inner = side_of(head.head, side, width)
     if side == TEXT:
         first = None if head.text_map is None else affine(head.text_map, width)

@@ -1,0 +1,135 @@
+"""Rows that are addressed by id, never by position across stores: what stores and fusions of them have in common."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import DataError, MissingRows
+from pipeline.features.ragged import RaggedArray
+from pipeline.features.span import Rows
+
+log = logging.getLogger(__name__)
+
+
+class RowsById(ABC):
+    """Features by id.
+
+    Attributes:
+        folder: where they are; of a fusion, where a store of its name would be.
+        fingerprint: digest, compared and described fields (see `Fingerprint`).
+        ids: (N,) ids in row order.
+        valid: (N,) bool; False where the sample could not be encoded. Such rows are never served by id.
+        reasons: why, for each id that is not valid.
+        names: the feature arrays, e.g. ("cls", "mean", "grid").
+        ragged_names: those with a varying number of tokens per sample, e.g. ("tokens",).
+    """
+
+    folder: Path
+    fingerprint: dict[str, Any]
+    ids: np.ndarray
+    valid: np.ndarray
+    reasons: Mapping[str, str]
+    names: tuple[str, ...]
+    ragged_names: tuple[str, ...]
+    _row_of: Mapping[str, int]
+
+    @abstractmethod
+    def array(self, name: str) -> Rows:
+        """One array by name, as it is served.
+
+        Raises:
+            StoreError: there is none of that name; the message lists what there is.
+        """
+
+    @abstractmethod
+    def ragged(self, name: str) -> RaggedArray:
+        """One array with a varying number of tokens per sample; errors as `array`."""
+
+    @property
+    @abstractmethod
+    def opened(self) -> tuple[Any, ...]:
+        """What tells these rows from others at the same place."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def digest(self) -> str:
+        """The digest of the fingerprint."""
+        return str(self.fingerprint["digest"])
+
+    @property
+    def _title(self) -> str:
+        return f"{self.folder.name} through view {self.folder.parent.name}"
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of an array, (N, *row_shape)."""
+        return self.array(name).shape
+
+    def rows(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Positions (n,) int64 of the given ids.
+
+        Raises:
+            MissingRows: an id is not in the store, or its sample could not be encoded.
+            DataError: `ids` is one string, not a list of them.
+        """
+        positions = self._positions(ids)
+        if (positions < 0).any():
+            lacking = [str(ids[int(k)]) for k in np.flatnonzero(positions < 0)]
+            raise MissingRows(
+                f"{self.folder} lacks {len(lacking)} of {len(ids)} requested ids, the first {lacking[0]!r}. "
+                "The index and the store are from different runs; run: dvc repro"
+            )
+        refused = np.flatnonzero(~self.valid[positions])
+        if refused.size:
+            first = str(ids[int(refused[0])])
+            raise MissingRows(
+                f"{self.folder}: {refused.size} of the requested ids could not be encoded, "
+                f"the first {first!r}: {self.reasons[first]}. Ask for valid ids only (`store.valid`)."
+            )
+        return positions
+
+    def servable(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Which of `ids` have features, (n,) bool: false where the sample could not be encoded.
+
+        Raises:
+            DataError: an id is not in the store at all, so index and store are from different runs.
+        """
+        positions = self._positions(ids)
+        lacking = np.flatnonzero(positions < 0)
+        if lacking.size:
+            raise DataError(
+                f"The feature store of {self._title} lacks {lacking.size} of {len(ids)} ids that data/splits names, "
+                f"the first {str(ids[int(lacking[0])])!r}. Bring index and store together with: dvc repro"
+            )
+        mask: np.ndarray = self.valid[positions]
+        if not mask.all():
+            first = str(ids[int(np.flatnonzero(~mask)[0])])
+            log.warning(
+                "%s: %d of %d rows could not be encoded and are left out, the first %r: %s",
+                self._title, (~mask).sum(), len(mask), first, self.reasons[first],
+            )  # fmt: skip
+        return mask
+
+    def holds(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Which of `ids` are rows of the store, valid or not: (n,) bool."""
+        return self._positions(ids) >= 0
+
+    def _positions(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Row of each id (n,) int64; -1 where the store does not hold it."""
+        if isinstance(ids, (str, bytes)) or (isinstance(ids, np.ndarray) and ids.ndim != 1):
+            raise DataError(f"{self.folder}: expected a list of ids, found {ids!r}. For one id write [{ids!r}].")
+        keys = ids.tolist() if isinstance(ids, np.ndarray) else ids
+        return np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)
+
+    def read(self, name: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Features (n, *row_shape) of the given ids in the dtype served, in the order of `ids`.
+
+        Raises:
+            MissingRows, DataError: as `rows`.
+        """
+        return self.array(name).take(self.rows(ids))
