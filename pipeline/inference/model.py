@@ -24,7 +24,16 @@ from pipeline.inference.inputs import ImageLike, image_list, is_image, text_list
 from pipeline.inference.kept import Kept
 from pipeline.inference.placement import dtype_name, mapped_device
 from pipeline.inference.scan import Block
-from pipeline.inference.search import Hit, Query, best_rows, combined_query, embedded_rows, store_filter, store_side
+from pipeline.inference.search import (
+    Hit,
+    Query,
+    best_rows,
+    combined_query,
+    embedded_rows,
+    require_query,
+    store_filter,
+    store_side,
+)
 from pipeline.inference.segment import segment_image
 from pipeline.inference.text_towers import TextTowers
 from pipeline.inference.towers import tower_folder
@@ -239,6 +248,7 @@ class Aligner(TextTowers):
             DataError, CheckpointError: as `encode_image`; or nothing is left of the query.
         """
         k = whole_number(k, "k")
+        require_query(query)
         opened = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
         blocks = self.stored_vectors(opened)
         vector = combined_query(self._query, query, add, subtract)
