@@ -158,7 +158,7 @@ class _Explorer:
         """Of an uploaded picture: the nearest captions and pictures, and the classes that are asked for."""
         explored, dataset = self._chosen(request)
         names = _classes(request, needed=False)
-        picture = await _uploaded(request)
+        picture = await _uploaded(request, explored.bits)
 
         def answer(one: Explored) -> dict[str, Any]:
             collection = one.collection(dataset)
@@ -179,7 +179,7 @@ class _Explorer:
         dense = request.query_params.get("dense_head") or None
         if dense is not None and dense not in explored.dense_heads:
             raise DataError(f"{explored.name} has no dense head {dense!r}; it has {', '.join(explored.dense_heads)}.")
-        picture = await _uploaded(request)
+        picture = await _uploaded(request, explored.bits)
 
         def answer() -> tuple[bytes, list[dict[str, Any]]]:
             with explored.lock:
@@ -247,7 +247,7 @@ def _number(request: Request, name: str, default: int, most: int) -> int:
     return int(given)
 
 
-async def _uploaded(request: Request) -> Image.Image:
+async def _uploaded(request: Request, bits: int | None) -> Image.Image:
     content = bytearray()
     async for part in request.stream():
         content += part
@@ -255,7 +255,7 @@ async def _uploaded(request: Request) -> Image.Image:
             raise TooLarge(f"The picture is larger than {UPLOAD_BYTES / 1e6:.0f} MB. Make it smaller and try again.")
     if not content:
         raise DataError("Expected a picture, found an empty upload.")
-    return await run_in_threadpool(decode_rgb, bytes(content))
+    return await run_in_threadpool(decode_rgb, bytes(content), bits)
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -50,6 +50,12 @@ class Explored:
         self._aligner = self._aligner or Aligner.from_pretrained(self.folder)
         return self._aligner
 
+    @property
+    def bits(self) -> int | None:
+        """How many bits of deep pictures its image view states."""
+        stated: int | None = self.heads.config.fingerprints["image"]["compared"].get("bits")
+        return stated
+
     def collection(self, dataset: str) -> Collection:
         """The rows of one of its data sets.
 

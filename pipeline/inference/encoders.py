@@ -164,15 +164,17 @@ class FrozenEncoders:
             DataError: an image cannot be read, or the encoder gives it NaN.
         """
         view = (view or self.image_view).model_copy(update={"crops": 0})
-        rows = ImageRows(
-            self._image_encoder(view), view, lambda number: open_image(images[int(number)], urls), _params(batch_size)
-        )
+
+        def load(number: str) -> Image.Image:
+            return open_image(images[int(number)], urls, view.bits)
+
+        rows = ImageRows(self._image_encoder(view), view, load, _params(batch_size))
         for numbers in _batched(len(images), int(batch_size)):
             yield _stored(rows, numbers, "image", places)
 
     def preprocess(self, image: ImageLike) -> torch.Tensor:
         """An image as the encoder takes it, (3, H, W) float32; errors as `image_features`."""
-        return self._image_encoder(self.image_view).preprocess(open_image(image))
+        return self._image_encoder(self.image_view).preprocess(open_image(image, bits=self.image_view.bits))
 
     def pixel_features(self, pixels: torch.Tensor) -> dict[str, np.ndarray]:
         """Features of prepared images (N, 3, H, W) in one batch: as `image_features`."""

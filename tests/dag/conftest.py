@@ -24,10 +24,10 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
-    """The first run, which all workers share and no test changes."""
+def first_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """The project after its first run, of all workers; nobody changes it."""
     base = tmp_path_factory.getbasetemp()
-    shared = (base if worker_id == "master" else base.parent) / "first-run"
+    shared: Path = (base if worker_id == "master" else base.parent) / "first-run"
     stages = shared / "stages.json"
     with FileLock(f"{shared}.lock"):
         if not stages.is_file():
@@ -38,10 +38,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Projec
 
 
 @pytest.fixture(scope="session")
-def project(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    folder: Path = tmp_path_factory.mktemp("project") / "work"
-    copy_with_links(finished.folder, folder)
-    return Project(folder, finished.outside, finished.first_run)
+def project(first_run: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return copied(first_run, tmp_path_factory.mktemp("project") / "work")
+
+
+def copied(project: Project, folder: Path) -> Project:
+    """The project in another folder, with the same encoders and pictures."""
+    copy_with_links(project.folder, folder)
+    return Project(folder, project.outside, project.first_run)
 
 
 def copy_with_links(source: Path, target: Path) -> None:

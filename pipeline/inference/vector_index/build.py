@@ -10,7 +10,7 @@ from pipeline.errors import DataError
 from pipeline.inference.scan import Nearest
 from pipeline.inference.vector_index.files import About, Recall, source_files
 from pipeline.inference.vector_index.index import VectorIndex
-from pipeline.inference.vector_index.library import Arrays, empty_index, require_faiss, taken_apart
+from pipeline.inference.vector_index.library import POINTS_PER_CODE, Arrays, empty_index, require_faiss, taken_apart
 from pipeline.inference.vector_index.plan import CENTROIDS, Plan
 from pipeline.inference.vectors import VectorRows
 from pipeline.progress import tqdm
@@ -18,7 +18,6 @@ from pipeline.progress import tqdm
 RESCORED: dict[str, int] = {"flat": 1, "ivf-sq8": 4, "ivf-pq": 10}  # what is rounded more needs more candidates
 QUERIES = 400
 _POINTS_PER_LIST = 40  # that k-means sees of each list
-_POINTS_PER_CODE = 256  # and for the centroids of a product quantiser
 _ADDED = 32768  # rows at a time
 
 
@@ -90,7 +89,7 @@ def _fitted(vectors: VectorRows, plan: Plan, order: np.ndarray, seed: int) -> Ar
     """The arrays of an index whose quantisers are fitted to the first rows of `order`."""
     require_faiss()
     points = _POINTS_PER_LIST * plan.lists
-    points = max(points, _POINTS_PER_CODE * CENTROIDS) if plan.kind == "ivf-pq" else points
+    points = max(points, POINTS_PER_CODE * CENTROIDS) if plan.kind == "ivf-pq" else points
     index = empty_index(plan, vectors.width, seed)
     sample = _unit(vectors.take(np.sort(order[:points])))
     if not np.isfinite(sample).all():

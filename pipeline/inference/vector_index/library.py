@@ -12,6 +12,7 @@ from pipeline.errors import ModelError
 from pipeline.inference.vector_index.plan import CENTROIDS, Plan
 
 ITERATIONS = 10  # of k-means
+POINTS_PER_CODE = 64  # that it sees for each centroid of a product quantiser
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def empty_index(plan: Plan, width: int, seed: int = 0) -> Any:
         index = faiss.IndexIVFScalarQuantizer(quantizer, width, plan.lists, bits, faiss.METRIC_INNER_PRODUCT)
     else:
         index = faiss.IndexIVFPQ(quantizer, width, plan.lists, plan.code, 8, faiss.METRIC_INNER_PRODUCT)
-        index.pq.cp.seed = seed
+        index.pq.cp.niter, index.pq.cp.seed = ITERATIONS, seed
+        index.pq.cp.max_points_per_centroid = POINTS_PER_CODE
     index.cp.niter, index.cp.seed = ITERATIONS, seed
     index.cp.min_points_per_centroid = 1  # how many there are is our own choice, not to be warned about
     return index
