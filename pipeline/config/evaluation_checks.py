@@ -1,4 +1,4 @@
-"""What no schema can say of `evaluate`: whether what its tasks read is there, and nothing trains on what is held out."""
+"""What no schema can say of `evaluate`: what its tasks read is there, and nothing trains on what is held out."""
 
 from collections.abc import Iterator
 

@@ -33,6 +33,7 @@ from pipeline.inference.search import (
     combined_query,
     embedded_rows,
     opened_rows,
+    require_query,
     store_filter,
     store_side,
 )
@@ -244,6 +245,7 @@ class Aligner(TextTowers):
             DataError, CheckpointError: as `encode_image`; or nothing is left of the query.
         """
         k = whole_number(k, "k")
+        require_query(query)
         opened = opened_rows(store, self.config)
         blocks = self.stored_vectors(opened)
         vector = combined_query(self._query, query, add, subtract)

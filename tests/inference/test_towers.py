@@ -92,7 +92,8 @@ def test_a_folder_holds_several_text_towers_over_the_same_vectors_of_pictures(co
 
     first.save_pretrained(tmp_path / "saved", text={"e5": chosen, "again": second})  # out of the folder itself
     cards = [(tmp_path / "saved/README.md").read_text()]
-    assert f"| e5 | e5 | {copied.root / 'words'} | shared |" in cards[0]
+    words = second.config.fingerprints["text"]["described"]["model"]
+    assert f"| e5 | e5 | {words} | shared |" in cards[0]
     model.save_pretrained(tmp_path / "copy")  # they go along
     cards.append((tmp_path / "copy/README.md").read_text())
     assert [card.count("## Text towers") for card in cards] == [1, 1]
