@@ -104,8 +104,8 @@ def _introduction(config: HeadConfig, library: str) -> str:
             "fingerprints in `config.json`."
         )
     return (
-        f"Pictures and texts in one space of {config.embed_dim} dimensions: two frozen encoders and a head of kind "
-        f"`{cell(config.kind)}` between them, {config.parameters:,} fitted scalars. {kept}"
+        f"Pictures and texts in one space of {config.embed_dim} dimensions: {len(config.encoders)} frozen encoders and "
+        f"a head of kind `{cell(config.kind)}` between them, {config.parameters:,} fitted scalars. {kept}"
     )
 
 
@@ -115,7 +115,7 @@ def _usage(config: HeadConfig, name: str, repeat: int) -> str:
     option += f", trust={trust!r}" if trust else ""
     return (
         "```python\n"
-        "from pipeline import Aligner\n\n"
+        "from permafrost import Aligner\n\n"
         f"model = Aligner.from_pretrained({name!r}{option})\n"
         'vectors = model.encode(["a red kite", "kite.jpg"])  # texts and paths of pictures\n'
         "print(model.similarity(vectors[:1], vectors[1:]))\n"

@@ -223,17 +223,40 @@ def test_windows_of_few_blocks_are_warned_of(caplog: pytest.LogCaptureFixture) -
         assert ("Raise train.shuffle_buffer_mb" in caplog.text) == warned
 
 
+def group_of(folder: Path, limit: str, used: int, dropped: str = "inactive_file 80") -> None:
+    first = dropped.startswith("total")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ("memory.limit_in_bytes" if first else "memory.max")).write_text(f"{limit}\n")
+    (folder / ("memory.usage_in_bytes" if first else "memory.current")).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 600\n{dropped}\n")
+
+
 def test_a_control_group_limits_the_host(tmp_path: Path) -> None:
     available = psutil.virtual_memory().available
-    assert free_host_memory(tmp_path) == pytest.approx(available, rel=0.5)
-    (tmp_path / "memory.current").write_text("700\n")
-    (tmp_path / "memory.stat").write_text("anon 600\ninactive_file 80\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    assert free_host_memory(tmp_path) == pytest.approx(available, rel=0.5)
-    (tmp_path / "memory.max").write_text("1000\n")
-    assert free_host_memory(tmp_path) == 380
-    (tmp_path / "memory.max").write_text("500\n")
-    assert free_host_memory(tmp_path) == 0
+    own = tmp_path / "own"
+    assert free_host_memory(tmp_path, own) == pytest.approx(available, rel=0.5)
+    group_of(tmp_path, "max", 700)
+    assert free_host_memory(tmp_path, own) == pytest.approx(available, rel=0.5)
+    group_of(tmp_path, "1000", 700)
+    assert free_host_memory(tmp_path, own) == 380
+    group_of(tmp_path, "500", 700)
+    assert free_host_memory(tmp_path, own) == 0
+
+
+def test_the_group_of_a_job_limits_the_host(tmp_path: Path) -> None:
+    """As SLURM makes one for each job, in which the process is and not its parents alone."""
+    available = psutil.virtual_memory().available
+    own = tmp_path / "own"
+    group_of(tmp_path / "slurm/job_7/step_0", "max", 100)
+    group_of(tmp_path / "slurm/job_7", "1000", 300)
+    group_of(tmp_path / "slurm/job_8", "200", 100)
+    own.write_text("0::/slurm/job_7/step_0\n")
+    assert free_host_memory(tmp_path, own) == 780
+    own.write_text("0::/another\n")
+    assert free_host_memory(tmp_path, own) == pytest.approx(available, rel=0.5)
+    group_of(tmp_path / "memory/slurm/job_9", "900", 300, "total_inactive_file 50")
+    own.write_text("12:cpu,cpuacct:/elsewhere\n4:memory:/slurm/job_9\n0::/\n")
+    assert free_host_memory(tmp_path, own) == 650
 
 
 def sorted_store(seed: int, classes: int = 12, each: int = 60) -> tuple[ImageInput, TextInput, np.ndarray, np.ndarray]:

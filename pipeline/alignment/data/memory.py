@@ -1,6 +1,7 @@
 """Where the features of an aligner go: by what they need, and by what is free."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -12,22 +13,52 @@ log = logging.getLogger(__name__)
 Mode = Literal["device", "host", "stream"]
 
 SHARE = 0.5  # of the free memory; the rest is for the training itself, and for others
-_CGROUP = Path("/sys/fs/cgroup")
+_CGROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+_SECOND = ("memory.max", "memory.current", "inactive_file")  # version 2 of control groups
+_FIRST = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
-def free_host_memory(cgroup: Path = _CGROUP) -> int:
-    """Bytes that a process may still take: what the machine has, or less where its control group allows less."""
+def free_host_memory(cgroups: Path = _CGROUPS, own: Path = _OWN) -> int:
+    """Bytes that a process may still take: what the machine has, or less where a control group allows less.
+
+    Args:
+        cgroups: where control groups are mounted.
+        own: what says in which groups this process is, such as the group that SLURM made for a job.
+    """
     free = int(psutil.virtual_memory().available)
+    return max(0, min([free, *(left for group in _groups(cgroups, own) if (left := _left(*group)) is not None)]))
+
+
+def _groups(cgroups: Path, own: Path) -> Iterator[tuple[Path, str, str, str]]:
+    """The process's group and those above it, which limit it too; with the names of their files in their version."""
+    places = {(cgroups, "")}
     try:
-        limit = (cgroup / "memory.max").read_text(encoding="ascii").strip()
-        used = int((cgroup / "memory.current").read_text(encoding="ascii"))
-        statistics = (cgroup / "memory.stat").read_text(encoding="ascii").split()
+        lines = own.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
-        return free
-    if limit == "max":
-        return free
-    cached = int(statistics[statistics.index("inactive_file") + 1]) if "inactive_file" in statistics else 0
-    return max(0, min(free, int(limit) - used + cached))
+        lines = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers or "memory" in controllers.split(","):
+            places.add((cgroups / "memory" if controllers else cgroups, path.strip("/")))
+    for root, path in places:
+        version = _FIRST if root != cgroups else _SECOND
+        group = root / path
+        for folder in (group, *group.parents):
+            yield folder, *version
+            if folder == root:
+                break
+
+
+def _left(group: Path, limited: str, used: str, cached: str) -> int | None:
+    """Bytes that a group leaves; pages of files that can be dropped are free."""
+    try:
+        limit = (group / limited).read_text(encoding="ascii").strip()
+        taken = int((group / used).read_text(encoding="ascii"))
+        statistics = (group / "memory.stat").read_text(encoding="ascii").split()
+        droppable = int(statistics[statistics.index(cached) + 1]) if cached in statistics else 0
+        return None if limit == "max" else int(limit) - taken + droppable
+    except (OSError, ValueError):
+        return None
 
 
 def free_device_memory(device: torch.device) -> int:
