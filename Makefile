@@ -1,13 +1,23 @@
 # make repro: set-up, then the whole DAG.   make test: set-up, linters, types, tests.   make explore: a page over the result.
+# make mine DATA="my pictures": set-up, then an aligner of pictures of your own.
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: repro test explore setup setup-dev lint clean
+.PHONY: repro mine pictures-named test explore setup setup-dev lint clean
 
 repro: setup
 	"$(BIN)/python" -m pipeline.config
 	"$(BIN)/python" -m pipeline.dvc_lock
 	PATH="$(BIN):$$PATH" dvc repro
+
+mine: pictures-named setup
+	"$(BIN)/python" -m permafrost init "$$DATA"
+	"$(BIN)/python" -m pipeline.dvc_lock
+	PATH="$(BIN):$$PATH" dvc repro train@mine
+	@echo 'ready: data/models/mine. Next: source .venv/bin/activate, then search or classify as above.'
+
+pictures-named:
+	@test -n "$$DATA" || { echo 'make: which pictures? For example: make mine DATA="my pictures"' >&2; exit 1; }
 
 explore: setup
 	"$(BIN)/python" -m pipeline.explorer --open

@@ -30,12 +30,21 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 MARK = ENVIRONMENT / "permafrost-setup.json"
 GIGABYTES = {"cpu": 5, "cuda": 14}
+BUILD = "PERMAFROST_TORCH"  # names the build of torch where this machine is not the one that will run it
 
 
 def stop(message: str) -> None:
     """Say what is missing and end with exit code 1."""
     sys.stderr.write(f"set-up: {message}\n")
     raise SystemExit(1)
+
+
+def wanted_build() -> str:
+    """`cpu` or `cuda`: what the environment names, else what this machine has."""
+    named = os.environ.get(BUILD, "")
+    if named and named not in GIGABYTES:
+        stop(f"{BUILD} is {named!r}; write {' or '.join(GIGABYTES)}, or leave it out.")
+    return named or ("cuda" if shutil.which("nvidia-smi") else "cpu")
 
 
 def check_machine(kind: str) -> None:
@@ -159,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dev", action="store_true", help="also install what the tests and linters need")
     dev = parser.parse_args().dev
-    kind = "cuda" if shutil.which("nvidia-smi") else "cpu"
+    kind = wanted_build()
     check_machine(kind)
     if not dev:  # linters and tests run without DVC's repository
         check_project()

@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ def reported(command: str) -> Iterator[None]:
     Args:
         command: what runs, for example `train@default`.
     """
+    _hear_late_interrupts()
     with shielded():
         try:
             yield
@@ -92,7 +94,24 @@ def install() -> None:
         report(error, Path(sys.argv[0]).stem)
 
     shield()
+    _hear_late_interrupts()
     sys.excepthook = hook
+
+
+def _hear_late_interrupts() -> None:
+    """Answer a Ctrl-C that Python can only ignore, in a clean-up or at its end, with a line instead of a traceback."""
+    earlier = sys.unraisablehook
+    if getattr(earlier, "__module__", "") == __name__:
+        return
+
+    def hook(raised: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(raised.exc_type, KeyboardInterrupt):
+            earlier(raised)
+        elif threading.main_thread().is_alive():
+            sys.stderr.write("Ctrl-C came while Python was cleaning up and stopped nothing; press it again.\n")
+        # else the work is done, and only the interpreter's own end was disturbed
+
+    sys.unraisablehook = hook
 
 
 def wants_traceback() -> bool:

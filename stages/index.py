@@ -19,7 +19,7 @@ def index(settings: IndexSettings) -> None:
     from pipeline.work_folder import work_folder
 
     item, folder = settings.name, index_folder("pairs", settings.name)
-    about = build_index(settings.dataset, folder, work_folder() / "downloads", work_folder())
+    about = build_index(settings.dataset, folder, work_folder() / "downloads", work_folder(), settings.bits)
     counts = about["counts"]
     print(f"{item}: {counts['images']} images, {counts['texts']} texts, {counts['concepts']} concepts")
     if "tally" in about:

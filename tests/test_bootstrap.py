@@ -180,3 +180,21 @@ def test_the_set_up_checks_the_project_first(
     (tmp_path / "mark").write_text(json.dumps({"True": "digest", "False": "digest"}))
     bootstrap.main()
     assert calls == ["project"] * checked
+
+
+@pytest.mark.parametrize(("named", "gpu", "expected"), [
+    ("cuda", None, "cuda"), ("cpu", "nvidia-smi", "cpu"), ("", "nvidia-smi", "cuda"), ("", None, "cpu"),
+])  # fmt: skip
+def test_the_build_may_be_named_for_another_machine(
+    named: str, gpu: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(bootstrap.BUILD, named)
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda _: gpu)
+    assert bootstrap.wanted_build() == expected
+
+
+def test_a_build_that_there_is_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv(bootstrap.BUILD, "rocm")
+    with pytest.raises(SystemExit):
+        bootstrap.wanted_build()
+    assert "PERMAFROST_TORCH is 'rocm'; write cpu or cuda" in said(capsys)

@@ -322,6 +322,48 @@ def test_ctrl_c_while_threads_work() -> None:
     assert err == "interrupted: encode@mine has stopped. Finished shards are kept. Run the same command again.\n"
 
 
+AT_EXIT = "atexit.register(interrupt)"
+IN_A_THREAD = "threading.Thread(target=lambda: (time.sleep(0.3), interrupt())).start()"
+
+
+@pytest.mark.parametrize("late", [AT_EXIT, IN_A_THREAD])
+@pytest.mark.parametrize(
+    "begun", ["with reported('toy@mine'): pass", "from pipeline.failures import install; install()"]
+)
+def test_ctrl_c_after_the_work_is_done(late: str, begun: str) -> None:
+    """Libraries wind up for some milliseconds (torch, zarr); nothing is lost any more, so nothing is said."""
+    body = (
+        "import atexit, os, signal, threading\n"
+        "def interrupt():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(0.2)\n"
+        f"{begun}\n{late}"
+    )
+    done = subprocess.run(program(body), capture_output=True, text=True, env=environment(), timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_lost_ctrl_c_is_told_and_other_errors_stay_as_they_are() -> None:
+    body = (
+        "import os, signal\n"
+        "class Lost:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        time.sleep(0.2)\n"
+        "class Wrong:\n"
+        "    def __del__(self):\n"
+        "        raise ValueError('wrong')\n"
+        "with reported('toy@mine'):\n"
+        "    Lost()\n"
+        "    Wrong()"
+    )
+    done = subprocess.run(program(body), capture_output=True, text=True, env=environment(), timeout=60, check=False)
+    assert done.returncode == 0
+    first, *others = done.stderr.splitlines()
+    assert first == "Ctrl-C came while Python was cleaning up and stopped nothing; press it again."
+    assert others[-1] == "ValueError: wrong"
+
+
 @pytest.mark.parametrize("delay", [0.05, 0.3, 0.6, 1.0])
 def test_ctrl_c_while_a_stage_is_imported(delay: float, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("seed: 0\n")

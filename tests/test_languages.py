@@ -1,16 +1,19 @@
 """Language codes in the forms in which data sets write them, and what of them the index says."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import EmojiSource, TableSource, TextView
+from pipeline.config import EmojiSource, TableSource, TextTasksSource, TextView
 from pipeline.config.prompts import Translation
 from pipeline.config.tasks import SceneLabels, SegmentationBenchmark
+from pipeline.datasets.babel import names_in_languages
 from pipeline.datasets.index import build_index
 from pipeline.datasets.tables import read_table, write_table
+from pipeline.datasets.tally import table_of
 from pipeline.encoding.plan import text_plan
 from pipeline.languages import NAMES, among, known_dialect, known_language, language_code, language_lines
 from tests.datasets.layouts import photo, write
@@ -54,6 +57,10 @@ def test_captions_of_a_table(default: str, tmp_path: Path) -> None:
     spec = TableSource(source="table", path=f"{tmp_path}/data.csv", columns=columns, language=default)  # type: ignore[arg-type]
     about = build_index(spec, tmp_path / "index", tmp_path)
     assert about["texts_per_language"] == {"en": 3, "de": 1, "jp": 1}
+    assert about["tally"]["rewritten"] == {
+        **{"captions: 'EN' is en": 1, "captions: 'en-US' is en": 1, "captions: 'English' is en": 1}
+    }
+    assert "               1 captions: 'EN' is en" in table_of(about["tally"])
     assert read_table(tmp_path / "index/pairs.parquet")["language"].to_pylist() == ["en", "en", "en", "de", "jp"]
 
 
@@ -76,7 +83,7 @@ def test_names_are_codes_that_are_their_own() -> None:
 
 def test_params_name_languages_in_any_form() -> None:
     assert TextView(encoder="x", languages=("EN", "deu", "pt_BR", "zh-TW", "German")).only == (
-        *("en", "de", "pt", "zh-Hant", "de"),
+        *("en", "de", "pt", "zh-Hant"),
     )
     assert TextView(encoder="x", languages="all").only == ()
     assert SceneLabels(dataset="a", label="category", languages=("Japanese", "rus")).languages == ("ja", "ru")
@@ -88,7 +95,7 @@ def test_params_name_languages_in_any_form() -> None:
         Translation(language="English", **translation)
     assert TableSource(source="table", path="x", language="Spanish").language == "es"
     emoji = {"source": "emoji", "styles": ("noto",), "languages": ("pt_PT", "German", "zh-Hant", "deu")}
-    assert EmojiSource.model_validate(emoji, strict=False).languages == ("pt-PT", "de", "zh-Hant", "de")
+    assert EmojiSource.model_validate(emoji, strict=False).languages == ("pt-PT", "de", "zh-Hant")
     assert [known_dialect(code) for code in ("es_419", "iw", "en", "de_DE.UTF-8")] == ["es-419", "he", "en", "de-DE"]
 
 
@@ -105,3 +112,22 @@ def test_the_code_that_a_data_set_uses_is_found() -> None:
     wanted = {"DE": "de", "deu": "de", "German": "de", "pt-BR": "pt", "zh-TW": "zh_tw", "zh-Hant": "zh_tw", "XX": "xx"}
     assert {written: among(written, codes) for written in wanted} == wanted
     assert (among("en-US", codes), among("en", codes), among("fr", codes)) == ("en-us", None, None)
+
+
+@pytest.mark.parametrize("forms", [("DE", "de"), ("de", "de-AT"), ("zh-CN", "ZH")])
+def test_a_language_in_two_forms_of_babel_is_one(forms: tuple[str, str], tmp_path: Path) -> None:
+    content = {forms[0]: [[0], ["eins"]], forms[1]: [[0, 1], ["eins", "zwei"]]}
+    (tmp_path / "babel.json").write_text(json.dumps(content))
+    captions = names_in_languages(tmp_path / "babel.json", (), 2)
+    assert [{(one.text, language_code(one.language)) for one in names} for names in captions] == [
+        {("eins", language_code(forms[0]))},
+        {("zwei", language_code(forms[0]))},
+    ]
+
+
+def test_a_language_that_params_name_twice_is_one() -> None:
+    assert TextTasksSource(source="text-tasks", languages=("de", "DE", "pt-BR", "pt_br", "pt")).languages == (
+        *("de", "pt-BR", "pt"),
+    )
+    assert EmojiSource(source="emoji", styles=("noto",), languages=("en", "EN")).languages == ("en",)
+    assert SceneLabels(dataset="x", label="concept", languages=("fr", "French")).languages == ("fr",)

@@ -33,3 +33,22 @@ def test_a_path_with_spaces(target: str, expected: list[str], clone: Path) -> No
     done = subprocess.run(["make", "-C", clone, target, "PYTHON=true"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [line.strip() for line in (clone / "ran").read_text().splitlines()] == expected
+
+
+def test_pictures_of_ones_own_in_a_folder_with_a_space(clone: Path) -> None:
+    pictures = "my $HOME pictures (2)"
+    done = subprocess.run(
+        ["make", "-C", clone, "mine", "PYTHON=true", f"DATA={pictures.replace('$', '$$')}"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    ran = (clone / "ran").read_text().splitlines()
+    assert ran == [f"python -m permafrost init {pictures}", "python -m pipeline.dvc_lock", "dvc repro train@mine"]
+
+
+def test_pictures_have_to_be_named(clone: Path) -> None:
+    done = subprocess.run(["make", "-C", clone, "mine", "PYTHON=true"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert 'make mine DATA="my pictures"' in done.stderr
+    assert not (clone / "ran").exists()

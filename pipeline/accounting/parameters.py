@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 
+from pipeline.encoders.imported import IMPORTED
 from pipeline.encoders.manifest import MANIFEST, read_manifest
 from pipeline.errors import CheckpointError
 
@@ -28,9 +29,16 @@ def parameter_count(folder: Path) -> int:
 
 
 def counts_by_weights(checkpoints: Iterable[Path]) -> dict[str, int]:
-    """Parameters of every finished checkpoint among these folders, by the digest over its files; errors as above."""
+    """Parameters of every finished checkpoint among these folders, by the digest over its files; errors as above.
+
+    Imported vectors count as 0: what made them is not here.
+    """
     folders = sorted(folder for folder in checkpoints if (folder / MANIFEST).is_file())
-    return {read_manifest(folder).weights_sha256: parameter_count(folder) for folder in folders}
+    manifests = {folder: read_manifest(folder) for folder in folders}
+    return {
+        manifest.weights_sha256: 0 if manifest.loader == IMPORTED else parameter_count(folder)
+        for folder, manifest in manifests.items()
+    }
 
 
 def _count(path: Path) -> int:

@@ -165,6 +165,9 @@ def _encoder(params: "Params", name: str) -> State:
     view = next((one for one in params.stored_views.values() if one.encoder == name), None)
     if view is None:
         return "warning", "no view names it, so it is not used"
+    if spec.source == "imported":
+        there = Path(spec.model).expanduser().exists()
+        return ("ok", f"vectors at {spec.model}; nothing runs") if there else ("error", f"nothing is at {spec.model}")
     if folder.is_dir():
         return _batch(params, name, folder)
     if spec.source == "hub":

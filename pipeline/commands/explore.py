@@ -8,7 +8,8 @@ from pipeline.commands.console import Console
 
 _EXAMPLES = """\
   permafrost explore --open                     the project here, in a browser; nobody else can reach it
-  permafrost explore --project ../other-clone --port 0"""
+  permafrost explore --project ../other-clone --port 0
+  permafrost explore --map pacmap               neighbours stay neighbours on the map; pip install pacmap"""
 
 
 def add(commands: Adder) -> None:
@@ -16,6 +17,7 @@ def add(commands: Adder) -> None:
     command = commands("explore", run, "serve a page on this machine over a project's aligners and stores", _EXAMPLES)
     command.add_argument("--project", type=Path, default=Path(), help="its root; the working directory if left out")
     command.add_argument("--port", type=int, default=8421, help="0 takes a free one (8421, or else a free one)")
+    command.add_argument("--map", choices=("pca", "pacmap"), default="pca", help="how the map is laid out (pca)")
     command.add_argument("--open", action="store_true", help="open it in a browser")
 
 
@@ -24,4 +26,4 @@ def run(given: argparse.Namespace, console: Console) -> int:  # noqa: ARG001
     from pipeline.explorer.__main__ import main
 
     opened = ["--open"] if given.open else []
-    return main(["--project", str(given.project), "--port", str(given.port), *opened])
+    return main(["--project", str(given.project), "--port", str(given.port), "--map", given.map, *opened])

@@ -9,6 +9,7 @@ from pipeline.commands.console import Console
 _EXAMPLES = """\
   permafrost export sentence-transformers data/models/default out/st      a folder for SentenceTransformer(path)
   permafrost export onnx data/models/default out/onnx --int8              image.onnx and text.onnx
+  permafrost export atlas data/models/default atlas.parquet               a map that embedding-atlas opens
   permafrost export clip-benchmark classification out/stamps --dataset stamps --label category --prompt-set ensemble
   permafrost export clip-benchmark retrieval out/emoji --dataset emoji --repeat 0"""
 _MODELS = {"sentence-transformers": "export_sentence_transformers", "onnx": "export_onnx"}
@@ -17,7 +18,7 @@ _MODELS = {"sentence-transformers": "export_sentence_transformers", "onnx": "exp
 def add(commands: Adder) -> None:
     """Add the subcommand."""
     command = commands("export", run, "write an aligner or a test split in the format of another program", _EXAMPLES)
-    command.add_argument("format", choices=(*_MODELS, "clip-benchmark"), help="what to write")
+    command.add_argument("format", choices=(*_MODELS, "atlas", "clip-benchmark"), help="what to write")
     command.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its arguments; --help lists them")
 
 
@@ -27,6 +28,8 @@ def run(given: argparse.Namespace, console: Console) -> int:
         from pipeline.interop.export import main
 
         return main(given.rest)
+    if given.format == "atlas":
+        return _atlas(given, console)
     parser = argparse.ArgumentParser(prog=f"permafrost export {given.format}")
     parser.add_argument("model", help="folder of an aligner, such as data/models/default, or a Hugging Face name")
     parser.add_argument("out", type=Path, help="a new or empty folder")
@@ -46,3 +49,45 @@ def run(given: argparse.Namespace, console: Console) -> int:
     for modality, found in checked.items():
         console.line(f"{out}, {modality}: vectors differ from the aligner's by {found}")
     return 0
+
+
+def _atlas(given: argparse.Namespace, console: Console) -> int:
+    """Write the Parquet file, and say how it is opened."""
+    parser = argparse.ArgumentParser(prog="permafrost export atlas")
+    parser.add_argument("model", type=Path, help="folder of an aligner inside its project, such as data/models/default")
+    parser.add_argument("out", type=Path, help="a new Parquet file")
+    parser.add_argument("--dataset", help="of the project; the aligner's first if left out")
+    parser.add_argument("--map", choices=("pca", "pacmap"), default="pca", help="how x and y are made (pca)")
+    parser.add_argument("--most", type=_count, default=20_000, help="pairs at most, evenly spaced (20000)")
+    parser.add_argument(
+        "--neighbors", type=_count, default=15, help="nearest rows named with each row; 0 for none (15)"
+    )
+    parser.add_argument("--side", type=_count, default=160, help="largest side of a picture; 0 leaves them out (160)")
+    parser.add_argument("--json", action="store_true", help="print the answer as one JSON value")
+    wanted = parser.parse_args(given.rest)
+    console = Console(json=wanted.json or given.json)
+    from pipeline.explorer.atlas import OPTIONS, write_atlas
+
+    done = write_atlas(
+        wanted.model,
+        wanted.out,
+        dataset=wanted.dataset,
+        plane=wanted.map,
+        most=wanted.most,
+        neighbours=wanted.neighbors,
+        side=wanted.side,
+    )
+    command = f"embedding-atlas {done.path} {OPTIONS if wanted.side else OPTIONS.replace('--image image ', '')}"
+    if not wanted.neighbors:
+        command = command.replace("--neighbors neighbors ", "")
+    console.answer({"file": done.path, "pairs": done.pairs, "unreadable": done.unreadable, "command": command})
+    console.line(f"{done.path}: {done.pairs} pictures, each with a caption. Open it with:\n  {command}")
+    if done.unreadable:
+        console.line(console.styled(f"{done.unreadable} pictures could not be read", "yellow"))
+    return int(bool(done.unreadable))
+
+
+def _count(written: str) -> int:
+    if not written.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, found {written!r}")
+    return int(written)

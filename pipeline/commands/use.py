@@ -20,10 +20,14 @@ _CLASSIFY = """\
 _SEARCH = """\
   permafrost search data/models/default "a red kite"                    all pictures that its project has encoded
   permafrost search data/models/default "a red kite" --in ~/pictures    a folder; it is encoded for this
-  permafrost search data/models/default kite.png --in vectors/          vectors that `permafrost embed` wrote"""
+  permafrost search data/models/default kite.png --in vectors/          vectors that `permafrost embed` wrote
+  permafrost search data/models/default "a bird" --add snow --subtract "a ship"
+  permafrost search data/models/default "a bird" --where category=animals,plants --where language=en
+  permafrost search data/models/default "a bird" --in vectors/ --index  fast over millions; see `permafrost index`"""
 _EMBED = """\
   permafrost embed data/models/default ~/pictures --out vectors/
-  permafrost embed data/models/default --texts captions.txt --out vectors/     a text a line"""
+  permafrost embed data/models/default --texts captions.txt --out vectors/     a text a line
+  permafrost embed data/models/default data/features/pairs/vit/emoji --out vectors/ --dtype float16     a store"""
 
 
 def add(commands: Adder) -> None:
@@ -37,14 +41,23 @@ def add(commands: Adder) -> None:
     search = commands("search", run_search, "find the pictures or texts nearest to words or to a picture", _SEARCH)
     _add_model(search)
     search.add_argument("query", help="words, or the path of a picture")
-    search.add_argument("--in", dest="where", type=Path, metavar="PATH",
+    search.add_argument("--in", dest="inside", type=Path, metavar="PATH",
                         help="a feature store, a folder of pictures, or what `permafrost embed` wrote")  # fmt: skip
     search.add_argument("-k", type=int, default=10, help="hits to print (10)")
+    for name, text in (("add", "added to the query"), ("subtract", "taken off the query")):
+        search.add_argument(f"--{name}", action="append", default=[], metavar="QUERY",
+                            help=f"words, or the path of a picture, {text}; may be given several times")  # fmt: skip
+    search.add_argument("--among", type=Path, metavar="FILE", help="an id a line: find no other rows")
+    search.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE[,VALUE]",
+                        help="find rows with such a value, as language=en; may be given several times")  # fmt: skip
+    search.add_argument("--index", action="store_true", help="of --in, use the index that `permafrost index` built")
+    search.add_argument("--probes", type=int, help="lists of the index to search, for more hits or more speed")
     embed = commands("embed", run_embed, "write unit vectors of pictures or texts, as clip-retrieval does", _EMBED)
     _add_model(embed)
-    embed.add_argument("pictures", nargs="*", help="files, or folders with pictures")
+    embed.add_argument("pictures", nargs="*", help="files, folders with pictures, or one feature store")
     embed.add_argument("--texts", type=Path, help="a file with a text a line")
     embed.add_argument("--out", type=Path, required=True, help="folder for img_emb/, text_emb/ and metadata/")
+    embed.add_argument("--dtype", default="float32", help="float32, float16 (half of it) or int8 (a quarter)")
     embed.add_argument("--batch-size", type=int, default=32)
 
 
@@ -97,16 +110,54 @@ def _place(item: "FoundItem") -> str:
 
 def _search(aligner: "Aligner", given: argparse.Namespace) -> "list[FoundItem]":
     from pipeline.inference.collection import Collection
+    from pipeline.inference.filters import NoSuchRows
     from pipeline.inference.found import found_items, index_of
 
-    query = Path(given.query) if Path(given.query).is_file() else given.query
-    if given.where is not None and not (given.where / "zarr.json").is_file():
-        return Collection.open(given.where, aligner).search(aligner, query, given.k)
-    places = [[given.where]] if given.where else _own_stores(aligner, Path(given.model))
+    query, add, subtract = _query(given.query), list(map(_query, given.add)), list(map(_query, given.subtract))
+    among = None if given.among is None else [line.strip() for line in lines_of(given.among) if line.strip()]
+    chosen: dict[str, Any] = {"add": add, "subtract": subtract, "among": among, "where": _where(given.where)}
+    if given.inside is not None and not _is_store(given.inside):
+        made = Collection.open(given.inside, aligner)
+        index = made.index() if given.index else None
+        return made.search(aligner, query, given.k, **chosen, index=index, probes=given.probes)
+    if given.index:
+        raise DataError(
+            "An index is of vectors: write those of a store with `permafrost embed`, index them with `permafrost "
+            "index`, and name their folder with --in."
+        )
+    if among is not None and given.inside is None:
+        raise DataError("--among needs --in: ids are of one store, or of one folder of vectors.")
+    places = [[given.inside]] if given.inside else _own_stores(aligner, Path(given.model))
     found: list[FoundItem] = []
+    without: list[NoSuchRows] = []
     for folders in places:
-        found += found_items(index_of(folders[0]), aligner.search(folders, query, given.k))
+        try:
+            found += found_items(index_of(folders[0]), aligner.search(folders, query, given.k, **chosen))
+        except NoSuchRows as error:  # other stores may have some
+            without.append(error)
+    if len(without) == len(places):
+        raise without[0]
     return sorted(found, key=lambda item: -item.score)[: given.k]
+
+
+def _query(written: str) -> str | Path:
+    path = Path(written)
+    return path if len(written) < 1000 and path.is_file() else written
+
+
+def _where(written: list[str]) -> dict[str, list[str]]:
+    """Values by column, of arguments such as language=en,de."""
+    columns: dict[str, list[str]] = {}
+    for one in written:
+        name, sign, values = one.partition("=")
+        if not name or not sign or not values:
+            raise DataError(f"--where takes COLUMN=VALUE, such as language=en,de, found {one!r}.")
+        columns.setdefault(name, []).extend(values.split(","))
+    return columns
+
+
+def _is_store(path: Path) -> bool:
+    return (path.expanduser() / "zarr.json").is_file()
 
 
 def _own_stores(aligner: "Aligner", model: Path) -> list[list[Path]]:
@@ -131,16 +182,34 @@ def run_embed(given: argparse.Namespace, console: Console) -> int:
     if bool(given.pictures) == bool(given.texts):
         raise DataError("Give either pictures or --texts.")
     aligner = _aligner(given)
+    if any(map(_is_store, map(Path, given.pictures))):
+        return _embed_store(aligner, given, console)
     if given.texts:
-        lines = [line for line in _lines(given.texts) if line.strip()]
+        lines = [line for line in lines_of(given.texts) if line.strip()]
         made = Collection.of_texts(aligner, lines, batch_size=given.batch_size)
     else:
         made = Collection.of_pictures(aligner, _pictures(given.pictures), batch_size=given.batch_size)
-    written = made.write(given.out)
-    console.answer({"rows": len(made), "dim": made.vectors.shape[1], "failed": made.failed, "files": written})
-    console.line(f"{len(made)} vectors of {made.vectors.shape[1]} numbers: {', '.join(map(str, written))}")
-    _say_failed(made.failed, console)
+    _say_written(made.write(given.out, dtype=given.dtype), made.failed, console)
     return int(bool(made.failed))
+
+
+def _embed_store(aligner: "Aligner", given: argparse.Namespace, console: Console) -> int:
+    from pipeline.inference.store_vectors import write_store_vectors
+
+    if len(given.pictures) > 1:
+        raise DataError("Give one feature store at a time, and nothing beside it.")
+    written = write_store_vectors(aligner, Path(given.pictures[0]).expanduser(), given.out, dtype=given.dtype)
+    _say_written(written, {}, console)
+    return 0
+
+
+def _say_written(files: list[Path], failed: dict[str, str], console: Console) -> None:
+    from pipeline.vector_files import read_vectors
+
+    rows, width = read_vectors(files[0], "fi").shape
+    console.answer({"rows": rows, "dim": width, "failed": failed, "files": files})
+    console.line(f"{rows} vectors of {width} numbers: {', '.join(map(str, files))}")
+    _say_failed(failed, console)
 
 
 def _say_failed(failed: dict[str, str], console: Console) -> None:
@@ -151,11 +220,16 @@ def _say_failed(failed: dict[str, str], console: Console) -> None:
 def _names(written: str) -> list[str]:
     """Classes by commas, or the lines of a file."""
     path = Path(written)
-    listed = _lines(path) if len(written) < 1000 and path.is_file() else written.split(",")
+    listed = lines_of(path) if len(written) < 1000 and path.is_file() else written.split(",")
     return [name.strip() for name in listed if name.strip()]
 
 
-def _lines(path: Path) -> list[str]:
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        DataError: it cannot be read as UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

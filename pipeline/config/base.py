@@ -3,7 +3,15 @@
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from pipeline.languages import known_dialect, known_language
 
@@ -59,6 +67,7 @@ Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
 Width = Annotated[int, Field(ge=1, le=MOST_WIDTH)]
 Tokens = Annotated[int, Field(ge=1, le=10_000_000)]
 Samples = Annotated[int, Field(ge=1, le=10**12)]
+Bits = Annotated[int, Field(ge=8, le=16)]
 Limit = Annotated[int, Field(ge=0, le=10**12)]  # 0: none
 Batch = Annotated[int, Field(ge=1, le=2**20)]
 Steps = Annotated[int, Field(ge=0, le=10**9)]
@@ -73,7 +82,13 @@ def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(values))
+
+
 Once = AfterValidator(_once)
+Languages = Annotated[tuple[Language, ...], AfterValidator(_distinct)]  # "de" and "German" are one
+Dialects = Annotated[tuple[Dialect, ...], AfterValidator(_distinct)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1), Once]
 
 
@@ -101,3 +116,16 @@ class Section(BaseModel):
         written = [key for key in keys if key in self.model_fields_set]
         if written:
             raise ValueError(f"{' and '.join(f'`{key}`' for key in written)} would have no effect: {because}")
+
+
+class DeepPictures(Section):
+    """How many bits of pictures with more than 8 a sample are used; not written out where none are stated."""
+
+    bits: Bits | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        out: dict[str, Any] = write(self)
+        if self.bits is None:
+            out.pop("bits", None)
+        return out

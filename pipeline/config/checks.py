@@ -19,26 +19,26 @@ from pipeline.config.datasets import SegmentationSource, TextTasksSource
 from pipeline.config.explain import reason
 from pipeline.config.fused import fused_among_aligners, fused_problems, side_problems, under_fused
 from pipeline.config.heads import TRAINED, FittedHead, IdentityHead
+from pipeline.config.imported import imported_problems
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.params import Params
 from pipeline.config.sizes import size_problems
 from pipeline.config.stores import CLASSNAMES, stored_through
 from pipeline.config.studies import CompareSpec, PredictorsSpec, StudySpec
 from pipeline.config.training import LoadingParams
-from pipeline.config.views import FusedView, ImageView, TextView
+from pipeline.config.views import ImageView, TextView
 
 
 def contradictions(params: Params) -> Iterator[str]:
-    """One line for each name without a definition, and for each pair of entries that contradict each other.
+    """A line for each name without a definition, and for each pair of entries that contradict each other.
 
     What `auto` leaves open is checked with every pair of views that may be chosen.
     """
     lookup = Lookup(params)
-    yield from (misplaced := list(fused_problems(params, lookup)))
-    if misplaced:
-        return
-    merged = fused_among_aligners(params)
+    if misplaced := list(fused_problems(params, lookup)):
+        return (yield from misplaced)
     yield from (open_problems := list(auto_problems(params, lookup)))
+    merged = fused_among_aligners(params)
     for version in [merged.model_copy(update={"auto": {}})] if open_problems else with_every_choice(merged):
         for problem in _contradictions(version):
             yield under_fused(under_auto(problem, params), params)
@@ -70,20 +70,19 @@ def _views(params: Params, lookup: Lookup) -> Iterator[str]:
         encoder = params.encoders[view.encoder]
         if isinstance(view, ImageView) and encoder.loader == "open_clip" and view.tier != "cls":
             yield f"`views.{name}.tier` is {view.tier}; of the dual encoder {view.encoder!r} only `tier: cls` is kept."
+        if encoder.loader == "imported":
+            yield from imported_problems(name, view)
 
 
 def _stores(params: Params, lookup: Lookup) -> Iterator[str]:
     for name, store in params.stores.by_name().items():
         where = f"stores.{store.group}.{name}"
-        view = params.views.get(store.view)
         if problem := lookup.missing(f"{where}.view", store.view, "views"):
             yield problem
-        elif isinstance(view, FusedView):
-            yield f"`{where}.view` is {store.view!r}, a fused view, of which nothing is stored: leave the store out."
-        elif view is not None and view.encoder != store.encoder:
+        elif (view := params.stored_views[store.view]).encoder != store.encoder:
             yield (
-                f"`{where}.encoder` is {store.encoder!r}, but `views.{store.view}.encoder` is "
-                f"{view.encoder!r}: write the same name in both."
+                f"`{where}.encoder` is {store.encoder!r}, but `views.{store.view}.encoder` is {view.encoder!r}: write "
+                "the same name in both."
             )
         if store.view in params.views and store.group == "prompts":
             yield from lookup.not_a_view(f"{where}.view", store.view, "text")
@@ -161,10 +160,11 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, lookup: Lookup) ->
 def _kept_tokens(where: str, head: FittedHead, name: str, view: ImageView, params: Params) -> Iterator[str]:
     """The image view keeps the tokens and layers that the head reads."""
     encoder = params.encoders.get(view.encoder)
-    if encoder is not None and encoder.loader == "open_clip":
+    if encoder is not None and encoder.loader in ("open_clip", "imported"):
         if head.local_tokens != "none":
+            kind = "dual encoder" if encoder.loader == "open_clip" else "the imported encoder"
             yield (
-                f"`{where}.local_tokens` is {head.local_tokens}, but dual encoder {view.encoder!r} gives one vector "
+                f"`{where}.local_tokens` is {head.local_tokens}, but {kind} {view.encoder!r} gives one vector "
                 "per image: set `local_tokens: none`, with `image_input: cls` of a head that has it."
             )
         return

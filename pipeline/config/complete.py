@@ -51,6 +51,8 @@ def _each(entries: Any, change: Any) -> Any:
 
 
 def _encoder(name: str, entry: Raw) -> Raw:
+    if entry.get("source") == "imported":
+        entry = {"loader": "imported", "pooling": "model"} | entry
     try:
         return from_catalogue(entry)
     except ValueError as error:

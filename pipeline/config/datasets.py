@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Dialect, Language, Limit, Section, Share, Side
+from pipeline.config.base import Dialects, Language, Limit, Section, Share, Side
 
 
 class EmojiSource(Section):
@@ -12,7 +12,7 @@ class EmojiSource(Section):
 
     source: Literal["emoji"]
     styles: Annotated[tuple[Literal["openmoji", "noto", "fluent3d", "twemoji"], ...], Field(min_length=1)]
-    languages: Annotated[tuple[Dialect, ...], Field(min_length=1)]
+    languages: Annotated[Dialects, Field(min_length=1)]
     exclude_groups: tuple[str, ...] = ()
     size: Side = 224
     limit: Limit = 0
@@ -22,7 +22,7 @@ class StampsSource(Section):
     """Tux Paint stamps: photographs and drawings cut out exactly, with captions in many languages."""
 
     source: Literal["stamps"]
-    languages: Annotated[tuple[Dialect, ...], Field(min_length=1)]
+    languages: Annotated[Dialects, Field(min_length=1)]
     exclude_categories: tuple[str, ...] = ()
     size: Side = 224
     limit: Limit = 0
@@ -37,7 +37,7 @@ class TextTasksSource(Section):
     """
 
     source: Literal["text-tasks"]
-    languages: tuple[Dialect, ...] = ("de", "fr", "ja", "ru")
+    languages: Dialects = ("de", "fr", "ja", "ru")
     limit: Annotated[int, Field(ge=10, le=1_000_000)] = 300
 
 

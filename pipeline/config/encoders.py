@@ -15,6 +15,9 @@ class EncoderSpec(Section):
     Of a dual encoder (loader open_clip, or transformers with `pooling: model`), `modality` says which tower is meant;
     its features are the projected ones, `image_features` or `text_features`.
 
+    Of source `imported`, `model` is where vectors lie that another program made: a folder of clip-retrieval, or a .npy
+    with a Parquet table beside it. Nothing is run for them, and loader and pooling are understood.
+
     `dtype` holds the weights and computes in that type; `autocast` keeps weights and sums in float32 and multiplies
     matrices in the given type. `prefix` is put before every text; `prompt` names one that a sentence-transformers
     folder brings (null: its default prompt, "" for none). In params.yaml `catalogue` may name an entry
@@ -22,9 +25,9 @@ class EncoderSpec(Section):
     """
 
     modality: Modality
-    source: Literal["embedded", "hub", "local"]
+    source: Literal["embedded", "hub", "local", "imported"]
     model: str
-    loader: Literal["transformers", "timm", "sentence-transformers", "open_clip"]
+    loader: Literal["transformers", "timm", "sentence-transformers", "open_clip", "imported"]
     revision: str | None = None
     pooling: Literal["cls", "model", "mean", "last"] = "cls"
     layers: tuple[Annotated[int, Field(ge=-1_000, le=1_000)], ...] = (-1,)
@@ -48,6 +51,14 @@ class EncoderSpec(Section):
             self.refuse(("layers",) * (self.layers != (-1,)), "the last layer of a text encoder is pooled")
         if self.source != "hub":
             self.refuse(("revision",) * (self.revision is not None), "revisions belong to `source: hub`")
+        if (self.source == "imported") != (self.loader == "imported"):
+            raise ValueError("source imported has loader imported, and no other source has; leave out the loader")
+        if self.source == "imported":
+            written = {"dtype": self.dtype != "float32", "autocast": self.autocast, "prefix": self.prefix}
+            written |= {"prompt": self.prompt is not None, "trust_remote_code": self.trust_remote_code}
+            self.refuse((key for key, set_ in written.items() if set_), "imported vectors are taken as they are")
+        if self.loader == "imported" and (self.pooling != "model" or self.layers != (-1,)):
+            raise ValueError("source imported has one vector for each input; leave out pooling and layers")
         if self.loader == "open_clip" and (self.pooling != "model" or self.layers != (-1,)):
             raise ValueError("loader open_clip gives the model's own features alone; set pooling: model, and no layers")
         if self.loader == "open_clip" and self.trust_remote_code:

@@ -37,7 +37,7 @@ from pipeline.config.stage_settings import (
 from pipeline.config.stores import stored_through
 from pipeline.config.suggestion import suggestion
 from pipeline.config.training import LoadingParams
-from pipeline.config.views import FusedView
+from pipeline.config.views import FusedView, ImageView
 from pipeline.errors import ConfigError
 
 
@@ -149,6 +149,12 @@ def _encode(params: Params, item: str) -> EncodeSettings:
     )
 
 
+def _index(params: Params, item: str) -> IndexSettings:
+    views = [params.views[store.view] for store in params.stores.pairs.values() if store.dataset == item]
+    bits = max((view.bits for view in views if isinstance(view, ImageView) and view.bits), default=None)
+    return IndexSettings(name=item, dataset=params.datasets[item], bits=bits)
+
+
 def _predictors(params: Params, item: str) -> PredictorsSettings:
     study = params.predictors[item]
     compare = study.spaces(params.compare)
@@ -214,7 +220,7 @@ def _report(params: Params, _: str) -> ReportSettings:
 STAGES: dict[str, _Stage] = {
     "checkpoint": _Stage(lambda p, i: CheckpointSettings(name=i, encoder=p.encoders[i]), "encoders"),
     "listing": _Stage(lambda p, _: ListingSettings(datasets=p.datasets, named=named_outputs(p))),
-    "index": _Stage(lambda p, i: IndexSettings(name=i, dataset=p.datasets[i]), "datasets"),
+    "index": _Stage(_index, "datasets"),
     "scenes": _Stage(lambda p, i: ScenesSettings(name=i, scenes=p.scenes[i]), "scenes"),
     "splits": _Stage(lambda p, _: SplitsSettings(splits=p.splits, datasets=split_datasets(p), seed=p.seed)),
     "prompts": _Stage(lambda p, _: PromptsSettings(prompts=prompted_classes(p))),

@@ -3,7 +3,7 @@
 from pydantic import SerializeAsAny
 
 from pipeline.config.aligners import AnyDenseHead, EvaluatedAligner, FitSpec
-from pipeline.config.base import Repeats, Section, Seed
+from pipeline.config.base import DeepPictures, Repeats, Section, Seed
 from pipeline.config.datasets import DatasetSpec
 from pipeline.config.encoders import EncoderSpec
 from pipeline.config.evaluation import EvaluateParams
@@ -35,8 +35,8 @@ class ListingSettings(Settings):
     named: dict[str, tuple[str, ...]]
 
 
-class IndexSettings(Settings):
-    """Of index@<data set>."""
+class IndexSettings(Settings, DeepPictures):
+    """Of index@<data set>; `bits` is the most that an image view of it states."""
 
     dataset: DatasetSpec
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Fraction, Language, Name, Names, Once, Positive, Section
+from pipeline.config.base import Fraction, Languages, Name, Names, Once, Positive, Section
 from pipeline.config.datasets import SegmentationSource, TextTasksSource
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.selection import ClassificationSet
@@ -94,7 +94,7 @@ class MultilingualParams(RetrievalParams):
 class SceneLabels(ClassificationSet):
     """Labels of the objects in composed scenes, in English and in other `languages` that prompts are there in."""
 
-    languages: tuple[Language, ...] = ()
+    languages: Languages = ()
 
 
 class SegmentationParams(TaskParams):
@@ -151,7 +151,7 @@ class SegmentationBenchmark(Section):
     protocol: Literal["standard", "freeze-align"] = "standard"
     background: Fraction | None = None
     prompt_set: Name
-    languages: Annotated[tuple[Language, ...], Field(min_length=1)] = ("en",)
+    languages: Annotated[Languages, Field(min_length=1)] = ("en",)
 
     @model_validator(mode="after")
     def _of_one_protocol(self) -> "SegmentationBenchmark":

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from pipeline.config.base import RECORDED, Language, Name, PositiveFloat, Section, Side, Tokens
+from pipeline.config.base import RECORDED, DeepPictures, Languages, Name, PositiveFloat, Section, Side, Tokens
 from pipeline.config.encoders import EncoderSpec
 
 Part = Annotated[float, Field(gt=0, le=1)]
@@ -35,7 +35,7 @@ class _View(Section):
         raise NotImplementedError
 
 
-class ImageView(_View):
+class ImageView(_View, DeepPictures):
     """What is kept of an image encoder's output.
 
     `resolution` is the side of its input in pixels. `fit: whole` resizes all of an image to the square that the encoder
@@ -44,6 +44,8 @@ class ImageView(_View):
     Tier `cls` keeps the CLS token and the mean of the patch tokens of each kept layer, `grid` adds the means over
     `grid` x `grid` regions, `full` every patch token. `crops` keeps the features of as many random crops of each image
     beside its own; each has a share of its area between the two of `crop_scale`.
+
+    `bits: 12` says that samples of more than 8 bits go up to 4095, of PNG and TIFF files that state no range.
     """
 
     modality: Literal["image"] = "image"
@@ -66,6 +68,8 @@ class ImageView(_View):
             fields |= {"crops": self.crops, "crop_scale": list(self.crop_scale)}
         if self.fit != "model":
             fields["fit"] = self.fit
+        if self.bits is not None:
+            fields["bits"] = self.bits
         return fields
 
     @classmethod
@@ -76,7 +80,7 @@ class ImageView(_View):
         kept |= {"grid": compared["grid"]} if compared["grid"] is not None else {}
         if "crops" in compared:
             kept |= {"crops": compared["crops"], "crop_scale": tuple(compared["crop_scale"])}
-        return cls(**kept)
+        return cls(**kept, bits=compared.get("bits"))
 
     @model_validator(mode="after")
     def _effective(self) -> "ImageView":
@@ -105,7 +109,7 @@ class TextView(_View):
     truncations: tuple[Tokens, ...] = ()
     chunk_tokens: Tokens | None = None
     templates: tuple[str, ...] = ()
-    languages: Annotated[tuple[Language, ...], Field(min_length=1)] | Literal["all"] = ("en",)
+    languages: Annotated[Languages, Field(min_length=1)] | Literal["all"] = ("en",)
 
     def compared(self, encoder: EncoderSpec) -> dict[str, Any]:
         """See `_View`."""

@@ -8,6 +8,7 @@ import logging
 import operator
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.datasets.cells import is_null, text_of
 from pipeline.datasets.plain_files import MAX_LIST
@@ -32,16 +33,17 @@ def names_in_languages(path: Path, languages: Sequence[str], classes: int) -> li
     content = read_json(path, limit=MAX_LIST)
     if not isinstance(content, dict):
         raise SourceError(f"{path}: expected a mapping of languages, found a {type(content).__name__}.")
-    by_language = {str(code).lower(): entry for code, entry in content.items()}
+    by_language: dict[str, list[Any]] = {}  # a code that is there in capitals and in small letters has two entries
+    for code, entry in content.items():
+        by_language.setdefault(str(code).lower(), []).append(entry)
     meant = {code: among(code, by_language) for code in languages}
     if unknown := [code for code, found in meant.items() if found is None]:
         raise ConfigError(f"`languages` names {unknown}, which {path} lacks; it has: {', '.join(sorted(by_language))}.")
     names: list[list[Caption]] = [[] for _ in range(classes)]
-    for code in [code for code in meant.values() if code] or sorted(by_language):
-        if code == "en":
-            continue
+    chosen = dict.fromkeys(code for code in meant.values() if code) or sorted(by_language)
+    for code, entry in [(one, entry) for one in chosen if one != "en" for entry in by_language[one]]:
         try:
-            numbers, words = by_language[code]
+            numbers, words = entry
             pairs = [
                 (operator.index(number), text_of(word, f"the name of class {number}"))
                 for number, word in zip(numbers, words, strict=True)

@@ -50,6 +50,7 @@ def checked(
     whole: bool,
     inside: Inside | None = None,
     others: Counter[str] | None = None,
+    bits: int | None = None,
 ) -> Iterator[tuple[Item, Result | None]]:
     """Each item in order, with the result for its picture; None for a failure.
 
@@ -57,13 +58,14 @@ def checked(
         whole: decode pictures completely; else read only their headers.
         inside: what pictures with a path may not lead out of.
         others: counts paths that are read otherwise than they are written, see `rewritten`.
+        bits: of deep pictures, as for `decode_rgb`.
     """
     others = Counter() if others is None else others
     workers = os.cpu_count() or 1
     before = _Block()
     with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
         for block in _blocks(items, known, inside, others):
-            _begin(block, pool, workers, whole)
+            _begin(block, pool, workers, whole, bits)
             yield from _end(before, known)
             before = block
         yield from _end(before, known)
@@ -140,11 +142,11 @@ def _take(
     return len(content)
 
 
-def _begin(block: _Block, pool: Executor, workers: int, whole: bool) -> None:
+def _begin(block: _Block, pool: Executor, workers: int, whole: bool, bits: int | None) -> None:
     share = max(1, -(-len(block.tasks) // workers))
     for start in range(0, len(block.tasks), share):
         contents = [task.content for task in block.tasks[start : start + share]]
-        block.checking.append(pool.submit(_check_all, contents, whole))
+        block.checking.append(pool.submit(_check_all, contents, whole, bits))
 
 
 def _end(block: _Block, known: KnownImages) -> Iterator[tuple[Item, Result | None]]:
@@ -157,13 +159,13 @@ def _end(block: _Block, known: KnownImages) -> Iterator[tuple[Item, Result | Non
         yield item, slot.result
 
 
-def _check_all(contents: Sequence[bytes], whole: bool) -> list[Result]:
-    return [_check(content, whole) for content in contents]
+def _check_all(contents: Sequence[bytes], whole: bool, bits: int | None) -> list[Result]:
+    return [_check(content, whole, bits) for content in contents]
 
 
-def _check(content: bytes, whole: bool) -> Result:
+def _check(content: bytes, whole: bool, bits: int | None) -> Result:
     try:
-        size, form = check_image(content, whole)
+        size, form = check_image(content, whole, bits)
     except DataError as error:
         return str(error)
     return Checked(image_id(content), size, form)

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from pipeline.datasets.bits import STATED, Stated, bits_of
+from pipeline.datasets.colour import eight_bit_colour, is_deep_colour
 from pipeline.datasets.grey import DEEP, eight_bits
 from pipeline.datasets.known import doubt
 from pipeline.datasets.opened import LABEL_MAPS, opened_image
@@ -48,25 +50,36 @@ def read_bytes(row: Mapping[str, Any], index_folder: Path) -> bytes:
     return content
 
 
-def decode_rgb(content: bytes) -> Image.Image:
+def decode_rgb(content: bytes, bits: int | None = None) -> Image.Image:
     """Decode an image file as RGB: upright by its EXIF tag, transparency over white, deep grey in 8 bits (`grey`).
 
     For an animation, the first frame is used.
+
+    Args:
+        bits: samples of more than 8 bits go up to 2**`bits` - 1, where the file states no range; None for what a
+            sample can hold.
 
     Raises:
         DataError: not an image, truncated, so large that decoding it could exhaust memory, or so narrow that resizing
             it could; with a short reason.
     """
     with opened_image(content) as image:
-        image.load()
-        return upright_rgb(image)
+        return _decoded(image, content, bits)
 
 
-def check_image(content: bytes, whole: bool = True) -> tuple[tuple[int, int], str]:
+def _decoded(image: Image.Image, content: bytes, bits: int | None) -> Image.Image:
+    if bits is None or not is_deep_colour(image):
+        return upright_rgb(image, bits)
+    narrowed = eight_bit_colour(image, lambda: opened_image(content), bits)
+    return _upright(_as_rgb(narrowed), _orientation(image))
+
+
+def check_image(content: bytes, whole: bool = True, bits: int | None = None) -> tuple[tuple[int, int], str]:
     """Width and height of an image file, upright, and its format in lower case.
 
     Args:
         whole: decode it completely; else only the header is read, and later damage shows when the image is encoded.
+        bits: as for `decode_rgb`.
 
     Raises:
         DataError: as `decode_rgb`.
@@ -74,8 +87,7 @@ def check_image(content: bytes, whole: bool = True) -> tuple[tuple[int, int], st
     with opened_image(content) as image:
         form = (image.format or "image").lower()
         if whole:
-            image.load()
-            return upright_rgb(image).size, form
+            return _decoded(image, content, bits).size, form
         turned = _orientation(image) in _QUARTER_TURNS and image.format != "TIFF"  # of which Pillow gives it upright
         return (image.size[::-1] if turned else image.size), form
 
@@ -99,15 +111,19 @@ def decode_labels(content: bytes) -> np.ndarray:
     return values
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
+def upright_rgb(image: Image.Image, bits: int | None = None) -> Image.Image:
     """A picture of any mode as RGB, as `decode_rgb` makes it; an unreadable EXIF block is ignored.
 
     Raises:
-        DataError: it has more than 8 bits and no known range (`grey`).
+        DataError: it has more than 8 bits and no known range (`grey`), or lower bits that Pillow is about to drop.
     """
+    if bits is not None and is_deep_colour(image):
+        raise DataError("Pillow keeps 8 of its 16 bits; give the path or the bytes of the file instead of the picture")
     image.load()  # Pillow turns a TIFF here, and drops its tag
-    orientation = _orientation(image)
-    rgb = _as_rgb(image)
+    return _upright(_as_rgb(image, bits), _orientation(image))
+
+
+def _upright(rgb: Image.Image, orientation: int | None) -> Image.Image:
     return rgb if orientation not in _TURNS else rgb.transpose(_TURNS[orientation])
 
 
@@ -120,9 +136,9 @@ def _orientation(image: Image.Image) -> int | None:
     return turned if isinstance(turned, int) else None
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _as_rgb(image: Image.Image, bits: int | None = None) -> Image.Image:
     if image.mode in (*DEEP, "F"):
-        return eight_bits(image).convert("RGB")
+        return eight_bits(image, bits).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, _BACKGROUND), layer).convert("RGB")
@@ -135,8 +151,11 @@ class ImageTable:
     Holds no open file, so it may be pickled into worker processes and shared by threads.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bits: int | Stated | None = STATED) -> None:
         """Open the index in `folder`.
+
+        Args:
+            bits: as for `decode_rgb`, instead of those with which the index was checked.
 
         Raises:
             DataError: there is no index.
@@ -144,6 +163,7 @@ class ImageTable:
         columns = ["image_id", "path", "offset", "length", "width", "height", "parent_id", "box"]
         table = read_table(folder / "images.parquet", columns)
         self._folder = folder
+        self._bits = bits_of(folder) if bits == STATED else bits
         self._table = table.combine_chunks()  # kept in Arrow: a list of dictionaries is ten times as large
 
     @property
@@ -171,17 +191,17 @@ class ImageTable:
             DataError: it cannot be read or decoded, a raw file is no longer what was indexed, or the box reaches beyond
                 the parent.
         """
-        return load_row(self.row(position), self._folder)
+        return load_row(self.row(position), self._folder, self._bits)
 
 
-def load_row(row: Mapping[str, Any], index_folder: Path) -> Image.Image:
+def load_row(row: Mapping[str, Any], index_folder: Path, bits: int | None = None) -> Image.Image:
     """The image of one row of images.parquet (all columns that `ImageTable` reads); errors as `ImageTable.load`."""
     content = read_bytes(row, index_folder)
     indexed = row["parent_id"] or row["image_id"]  # for a window, the picture it is cut from
     if Path(row["path"]).is_absolute() and image_id(content) != indexed:
         doubt(work_folder(), Path(row["path"]), int(row["offset"]), int(row["length"]))
         raise DataError(f"{row['path']} has changed since it was indexed; run: dvc repro")
-    picture = decode_rgb(content)
+    picture = decode_rgb(content, bits)
     return picture if row["parent_id"] is None else _window(picture, row)
 
 

@@ -1,6 +1,6 @@
 """Emoji: one concept, several drawing styles, names and keywords in many languages (Unicode CLDR)."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,11 @@ from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.concepts import concept_key
 from pipeline.datasets.emoji_packages import EmojiPackages
 from pipeline.datasets.pictures import render_all
+from pipeline.datasets.tally import Tally
 from pipeline.errors import ConfigError, SourceError
 from pipeline.progress import tqdm
+
+Code = tuple[int, ...]  # code points
 
 
 def index_emoji(spec: EmojiSource, builder: IndexBuilder, downloads: Path) -> dict[str, Any]:
@@ -32,7 +35,8 @@ def index_emoji(spec: EmojiSource, builder: IndexBuilder, downloads: Path) -> di
         if code not in packages.groups:
             builder.fail(_key(code), f"{annotations['en'][code]['tts'][0]!r} belongs to no emoji group")
     kept = [code for code in drawn if code in packages.groups and packages.groups[code] not in excluded]
-    kept = kept[: spec.limit or None]
+    wanted, kept = set(kept), kept[: spec.limit or None]
+    tally = _tally(drawings.values(), set(drawn), wanted, set(kept), packages.groups)
     if not kept:
         raise SourceError("No emoji is left. Look at `exclude_groups`, `styles` and `languages` of this data set.")
     images_per_style = dict.fromkeys(spec.styles, 0)
@@ -50,7 +54,9 @@ def index_emoji(spec: EmojiSource, builder: IndexBuilder, downloads: Path) -> di
             picture = next(pictures)
             if isinstance(picture, str):
                 builder.fail(key, f"cannot be rendered: {picture}")
+                tally.fail("cannot be rendered")
                 continue
+            tally.used += 1
             image = builder.add_image(picture, key, mask="alpha")
             images_per_style[style] += 1
             builder.label(image, concept_key(name), name, packages.groups[code].lower(), english.get("default", []))
@@ -62,7 +68,26 @@ def index_emoji(spec: EmojiSource, builder: IndexBuilder, downloads: Path) -> di
         "languages": list(spec.languages),
         "images_per_style": images_per_style,
         "excluded_groups": sorted(excluded),
+        "tally": tally.as_dict(),
     }
+
+
+def _tally(
+    styles: Iterable[Collection[Code]], named: set[Code], wanted: set[Code], kept: set[Code], groups: Collection[Code]
+) -> Tally:
+    """What becomes of every drawing before any is rendered."""
+    tally = Tally(unit="drawings")
+    for code in (code for style in styles for code in style):
+        if code in kept:
+            tally.read += 1
+        elif code not in named:
+            tally.left_out["no English name"] += 1
+        elif code not in groups:
+            tally.read += 1
+            tally.fail("in no emoji group")
+        else:
+            tally.left_out["beyond `limit`" if code in wanted else "in `exclude_groups`"] += 1
+    return tally
 
 
 def _known_groups(asked: Iterable[str], groups: set[str]) -> set[str]:

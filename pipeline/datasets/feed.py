@@ -18,7 +18,9 @@ EARLY = 1000  # samples before which a source is not abandoned
 SMALL = 100  # a smaller source may have as many failures as one of this size
 
 
-def feed(source: Source, builder: IndexBuilder, limits: RawSource, known: KnownImages) -> Tally:
+def feed(
+    source: Source, builder: IndexBuilder, limits: RawSource, known: KnownImages, bits: int | None = None
+) -> Tally:
     """Index samples in their order, in memory that does not grow with their number; returns what became of them.
 
     Pictures are checked by a thread per core. A picture in a file is referred to in place, others are stored in the
@@ -27,6 +29,7 @@ def feed(source: Source, builder: IndexBuilder, limits: RawSource, known: KnownI
 
     Args:
         known: the results of earlier runs.
+        bits: of deep pictures, as for `decode_rgb`.
 
     Raises:
         SourceError: more samples failed than the limits allow, or none is good; the first reasons are named.
@@ -34,11 +37,11 @@ def feed(source: Source, builder: IndexBuilder, limits: RawSource, known: KnownI
     tally, where, failed = Tally(left_out=source.left_out, unit=source.unit), source.where, 0
     samples = 0
     wanted = map(_named, islice(source.samples, limits.limit or None))
-    results = checked(wanted, known, limits.check == "decode", source.inside, tally.rewritten)
+    results = checked(wanted, known, limits.check == "decode", source.inside, tally.rewritten, bits)
     for item, result in tqdm(results, desc=shown(where), unit="row", mininterval=1):
         samples += 1
         tally.read += item.units
-        reason = _recorded(item, builder) if isinstance(item, Failure) else _fed(item, result, builder)
+        reason = _recorded(item, builder) if isinstance(item, Failure) else _fed(item, result, builder, tally)
         if reason is None:
             tally.used += item.units
             continue
@@ -93,7 +96,7 @@ def _where_paths_start(limits: RawSource, builder: IndexBuilder) -> str:
     return " Relative paths start at the folder of the table; name another one in `images` of this data set."
 
 
-def _fed(sample: Sample, result: Result | None, builder: IndexBuilder) -> str | None:
+def _fed(sample: Sample, result: Result | None, builder: IndexBuilder, tally: Tally) -> str | None:
     """Index one sample whose picture was checked; the reason if it failed."""
     assert result is not None, "every sample has a result"
     place = sample.place or sample.key
@@ -102,7 +105,7 @@ def _fed(sample: Sample, result: Result | None, builder: IndexBuilder) -> str | 
         return result
     for problem in sample.problems:
         builder.fail(place, problem)
-    captions, wrong = _usable(sample, place, builder)
+    captions, wrong = _usable(sample, place, builder, tally)
     if not captions and not sample.labels:
         if wrong is None:
             wrong = f"no caption and no label{sample.lacks and '; '}{sample.lacks}"
@@ -125,14 +128,19 @@ def _fed(sample: Sample, result: Result | None, builder: IndexBuilder) -> str | 
     return None
 
 
-def _usable(sample: Sample, place: str, builder: IndexBuilder) -> tuple[list[Caption], str | None]:
-    """The captions that can be used, and what is wrong with the first other one; all of those are listed."""
+def _usable(sample: Sample, place: str, builder: IndexBuilder, tally: Tally) -> tuple[list[Caption], str | None]:
+    """The captions that can be used, and what is wrong with the first other one; all of those are listed.
+
+    A language that is written in several forms is one; the table says which.
+    """
     usable: list[Caption] = []
     first = None
     for number, caption in enumerate(sample.captions, start=1):
         reason = wrong_with(caption.text)
         if reason is None:
             language = language_code(caption.language) or caption.language
+            if language != caption.language:
+                tally.rewrite(f"captions: {caption.language!r} is {language}")
             usable.append(Caption(caption.text.strip(), language, caption.role))
         else:
             builder.fail(place, reason if len(sample.captions) == 1 else f"caption {number}: {reason}")

@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from pipeline.datasets.colour import narrow
 from pipeline.errors import DataError
 
 DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -10,19 +11,28 @@ _TAGS = ((280, 281), (340, 341))  # TIFF 6.0: Min- and MaxSampleValue, SMin- and
 _BITS = 258
 _SCALED = ("PNG", "PPM", "JPEG2000", "SGI")  # Pillow hands out their values as 0 to 65535
 _DARK = 4096  # the range of 12 bits: what stays below in 16 bits would be black
-_HINT = "write it as 8 bits, or state the range in the TIFF tags SMinSampleValue and SMaxSampleValue"
+_STATING = ("PPM", "JPEG2000")  # whose values Pillow has scaled by the range in the file
+_HINT = (
+    "write it as 8 bits, set `bits` of its views, or state the range in the TIFF tags SMinSampleValue and "
+    "SMaxSampleValue"
+)
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
+def eight_bits(image: Image.Image, bits: int | None = None) -> Image.Image:
     """A picture of mode I, I;16 or F as mode L.
 
     The range is the one the file states: TIFF's tags, or the bits of a sample. Where it states none, floats from 0 to 1
     or 255 and whole numbers from 0 to 255 or 65535 are scaled by that; others are refused, since a guess would show
     them black or white. Floats that are no number count as 0.
 
+    Args:
+        bits: the range of whole numbers is 0 to 2**`bits` - 1 where the file states no more than the size of a sample.
+
     Raises:
         DataError: no range is stated and the values fit none, or they lie outside of the one stated.
     """
+    if bits is not None and image.mode != "F" and image.format not in _STATING and _stated(image) is None:
+        return Image.fromarray(narrow(np.asarray(image).astype(np.int64), bits))
     values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=np.inf, neginf=-np.inf)
     low, high = float(values.min(initial=np.inf)), float(values.max(initial=-np.inf))
     bottom, top = _stated(image) or _fitting(image, low, high)

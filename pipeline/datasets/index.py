@@ -20,6 +20,7 @@ from pipeline.config import (
     WebdatasetSource,
     Xtd10Source,
 )
+from pipeline.datasets.bits import BITS
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.caption_files import caption_files
 from pipeline.datasets.clip_benchmark import clip_benchmark
@@ -40,7 +41,9 @@ from pipeline.datasets.webdataset import webdataset
 from pipeline.datasets.xtd10 import xtd10
 
 
-def build_index(spec: DatasetSpec, folder: Path, downloads: Path, known: Path | None = None) -> dict[str, Any]:
+def build_index(
+    spec: DatasetSpec, folder: Path, downloads: Path, known: Path | None = None, bits: int | None = None
+) -> dict[str, Any]:
     """Index one data set into `folder`: images, texts, pairs, labels, failures, about.json, and images.tar if needed.
 
     The same source gives the same bytes on every run.
@@ -50,6 +53,7 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path, known: Path | 
         folder: where the index goes; files of an earlier index are replaced.
         downloads: where package payloads are kept between runs.
         known: the folder with the results of earlier checks of raw files; None reads all files.
+        bits: how many bits of deep pictures are used, see `ImageView`; None for all that a sample has.
 
     Returns:
         The content of about.json: source, packages with versions and licences, counts, languages, available, reason;
@@ -59,7 +63,7 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path, known: Path | 
         ConfigError: the entry names a language, group or category that the source does not have.
         SourceError: the source is missing or invalid, or too much of it cannot be used.
     """
-    with IndexBuilder(folder) as builder, KnownImages(known, getattr(spec, "check", "decode")) as memory:
+    with IndexBuilder(folder) as builder, KnownImages(known, getattr(spec, "check", "decode"), bits) as memory:
         if isinstance(spec, EmojiSource):
             about = index_emoji(spec, builder, downloads)
         elif isinstance(spec, StampsSource):
@@ -67,13 +71,14 @@ def build_index(spec: DatasetSpec, folder: Path, downloads: Path, known: Path | 
         elif isinstance(spec, TextTasksSource):
             about = index_text_tasks(spec, builder, folder, downloads)
         elif isinstance(spec, SegmentationSource):
-            about = index_segmentation(spec, builder, folder)
+            about = index_segmentation(spec, builder, folder, bits)
         else:
             source = _source(spec)
-            tally = feed(source, builder, spec, memory)
+            tally = feed(source, builder, spec, memory, bits)
             about = {**source.about, "tally": tally.as_dict()}
             if spec.descriptions is not None:
                 about = {**about, "descriptions": read_descriptions(located(spec.descriptions))}
+        about |= {} if bits is None else {BITS: bits}
         return builder.finish({"source": spec.source, "transfer": getattr(spec, "transfer", False), **about})
 
 

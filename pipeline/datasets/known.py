@@ -29,7 +29,8 @@ _MIN_AGE = 2.0  # seconds; a file modified more recently may change again within
 _VERSION = 2  # increase it when the check rejects other images than before
 _PATIENCE = 10.0  # seconds for which another process is waited for
 _TOGETHER = 2000  # rows written in one transaction
-_CHECKS = ("decode", "header")
+_RANGES = (None, *range(8, 17))
+_CHECKS = tuple((check, bits) for check in ("decode", "header") for bits in _RANGES)
 _REPLACED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)  # other errors say nothing against the content
 _BESIDE = ("", "-wal", "-shm", "-journal")  # the files of a database, by what is added to its name
 _TABLES = (
@@ -50,9 +51,9 @@ class Checked:
 class KnownImages:
     """The images that passed the check before, by place; a context manager."""
 
-    def __init__(self, folder: Path | None, check: str = "decode") -> None:
-        """Open the results in `folder`, of this kind of `check` only; None keeps nothing."""
-        self._check = check
+    def __init__(self, folder: Path | None, check: str = "decode", bits: int | None = None) -> None:
+        """Open the results in `folder`, of this kind of `check` with these `bits` only; None keeps nothing."""
+        self._check = (check, bits)
         self._path = None if folder is None else folder / FILE
         self._database: sqlite3.Connection | None = None
         self._stats: tuple[Path, tuple[int, int] | None] | None = None
@@ -158,8 +159,9 @@ def doubted(folder: Path) -> dict[str, int]:
         return {}
 
 
-def _place(check: str, path: Path, stats: tuple[int, int], offset: int, length: int) -> bytes:
-    written = "\0".join(map(str, (_VERSION, check, path, *stats, offset, length)))
+def _place(check: tuple[str, int | None], path: Path, stats: tuple[int, int], offset: int, length: int) -> bytes:
+    kind = [str(part) for part in check if part is not None]
+    written = "\0".join(map(str, (_VERSION, *kind, path, *stats, offset, length)))
     return hashlib.blake2b(written.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 

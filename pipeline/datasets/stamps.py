@@ -11,6 +11,7 @@ from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.concepts import caption_key, concept_name
 from pipeline.datasets.packages import STAMPS, Unavailable, deb_members, fetch
 from pipeline.datasets.pictures import Drawing, render_all
+from pipeline.datasets.tally import Tally
 from pipeline.errors import ConfigError, SourceError
 from pipeline.progress import tqdm
 
@@ -56,6 +57,10 @@ def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> 
     captions = {name: read_captions(files[name].decode("utf-8", errors="replace")) for name in texts}
     _check_languages(spec.languages, {form for caption in captions.values() for form in caption})
     kept = [name for name in texts if name.split("/")[0] not in spec.exclude_categories][: spec.limit or None]
+    tally = Tally(read=len(kept), unit="stamps")
+    excluded = sum(name.split("/")[0] in spec.exclude_categories for name in texts)
+    beside = {"in `exclude_categories`": excluded, "beyond `limit`": len(texts) - excluded - len(kept)}
+    tally.left_out.update({reason: number for reason, number in beside.items() if number})
     sources = {name: _source(name, files) for name in kept}
     usable = [name for name in kept if sources[name] is not None and captions[name].get("en")]
     pictures = dict(
@@ -64,12 +69,16 @@ def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> 
     for name in tqdm(kept, desc="stamps", unit="stamp", mininterval=1):
         stem = str(PurePosixPath(name).with_suffix(""))
         if name not in pictures:
-            builder.fail(stem, "no picture" if sources[name] is None else "no English caption")
+            reason = "no picture" if sources[name] is None else "no English caption"
+            builder.fail(stem, reason)
+            tally.fail(reason)
             continue
         picture, english = pictures[name], captions[name]["en"]
         if isinstance(picture, str):
             builder.fail(stem, f"cannot be rendered: {picture}")
+            tally.fail("cannot be rendered")
             continue
+        tally.used += 1
         image = builder.add_image(picture, stem, mask="alpha")
         builder.label(image, caption_key(english), concept_name(english), name.split("/")[0])
         for language in spec.languages:
@@ -77,7 +86,7 @@ def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> 
                 builder.link(image, builder.add_text(caption, language), language)
     if not builder.counts["images"]:
         raise SourceError("No stamp is left. Look at `exclude_categories` and `limit` of this data set.")
-    return {**about, "excluded_categories": sorted(spec.exclude_categories)}
+    return {**about, "excluded_categories": sorted(spec.exclude_categories), "tally": tally.as_dict()}
 
 
 def read_captions(text: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _KINDS = 200  # reasons told apart; a source of odd data could have one for each row
-_OTHER = "another reason"
+_OTHER, _OTHER_WAY = "another reason", "in another way"
 _LOOKED_AT = 1000  # characters of a reason; patterns would take the square of its length
 _NUMBER = (re.compile(r"(?<![\w-])\d+"), "N")  # the 8 of UTF-8 is none
 _VARYING = ((re.compile(r"'[^']*'|\"[^\"]*\""), "..."), (re.compile(r"\S*/\S*"), "..."), _NUMBER)
@@ -23,7 +23,7 @@ class Tally:
         failed: what is not, by reason.
         left_out: what the source holds beside its samples, by reason.
         unit: what is counted: files, rows, members of tars. A sample may be made of several.
-        rewritten: paths that were read otherwise than they are written, by how.
+        rewritten: paths and languages that were read otherwise than they are written, by how.
     """
 
     read: int = 0
@@ -37,6 +37,10 @@ class Tally:
         """Count a sample that failed."""
         kind = kind_of(reason)
         self.failed[kind if kind in self.failed or len(self.failed) < _KINDS else _OTHER] += units
+
+    def rewrite(self, how: str) -> None:
+        """Count what was read otherwise than it is written."""
+        self.rewritten[how if how in self.rewritten or len(self.rewritten) < _KINDS else _OTHER_WAY] += 1
 
     def as_dict(self) -> dict[str, Any]:
         """For about.json; the commonest reasons first."""

@@ -25,6 +25,7 @@ from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.emoji_packages import EmojiPackages
 from pipeline.datasets.packages import WORDNET
 from pipeline.datasets.tables import write_table
+from pipeline.datasets.tally import Tally
 from pipeline.datasets.wordnet import WordNet
 from pipeline.errors import ConfigError, SourceError
 
@@ -84,7 +85,8 @@ def index_text_tasks(spec: TextTasksSource, builder: IndexBuilder, folder: Path,
         rows += found
     write_table(pa.Table.from_pylist(rows, schema=TASKS), folder / TASKS_FILE)
     credits = {**packages.credits, WORDNET.name: {"version": WORDNET.version, "licence": WORDNET.licence}}
-    return {"packages": credits, "tasks": dict(makers.keys())}
+    tally = Tally(read=len(rows), used=len(rows), unit="queries and pairs")
+    return {"packages": credits, "tasks": dict(makers.keys()), "tally": tally.as_dict()}
 
 
 Entry = tuple[str, str, float, str]  # query, document, score, language of the query

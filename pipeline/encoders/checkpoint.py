@@ -7,6 +7,7 @@ from pipeline.config import EncoderSpec
 from pipeline.encoders.config_files import sound_config
 from pipeline.encoders.dual import is_dual
 from pipeline.encoders.files import copy_checkpoint, other_weights, refuse_pickles
+from pipeline.encoders.imported import IMPORTED, describe_imported, write_imported
 from pipeline.encoders.manifest import (
     FORMAT_VERSION,
     Description,
@@ -27,7 +28,8 @@ def materialise(spec: EncoderSpec, folder: Path) -> Manifest:
     """Write the checkpoint of `spec` into `folder`, replacing what is there, and its manifest last.
 
     Args:
-        spec: source `embedded` (converted from an installed package), `hub` (downloaded) or `local` (copied).
+        spec: source `embedded` (converted from an installed package), `hub` (downloaded), `local` (copied) or
+            `imported` (vectors of another program, copied).
         folder: the target; the same entry always gives the same bytes.
 
     Raises:
@@ -50,6 +52,8 @@ def materialise(spec: EncoderSpec, folder: Path) -> Manifest:
             fetch_parts(folder, repository, config)
         else:
             revision = download(spec, folder)
+    elif spec.source == IMPORTED:
+        write_imported(spec, folder)
     elif spec.source == "local":
         left_out = other_weights(spec.loader, (path.relative_to(origin).as_posix() for path in origin.rglob("*")))
         copy_checkpoint(origin, folder, spec.trust_remote_code, left_out)
@@ -57,7 +61,8 @@ def materialise(spec: EncoderSpec, folder: Path) -> Manifest:
         from pipeline.encoders.embedded import convert
 
         revision = convert(spec, folder)
-    check_names(folder, spec.loader, spec.trust_remote_code)
+    if spec.loader != IMPORTED:
+        check_names(folder, spec.loader, spec.trust_remote_code)
     description = _describe(spec, folder)
     files = hash_files(folder)
     manifest = Manifest(
@@ -97,6 +102,8 @@ def _describe(spec: EncoderSpec, folder: Path) -> Description:
 
 
 def _described(spec: EncoderSpec, folder: Path) -> Description:
+    if spec.loader == IMPORTED:
+        return describe_imported(folder)
     if spec.loader == "timm":
         from pipeline.encoders.timm_tower import describe_timm
 

@@ -11,6 +11,7 @@ import torch
 from pipeline.config import EncoderSpec, ImageView
 from pipeline.encoders.config_files import with_sound_config
 from pipeline.encoders.dual import check_described, is_dual
+from pipeline.encoders.imported import refuse_imported
 from pipeline.encoders.manifest import manifest_for
 from pipeline.encoders.named_parts import check_names
 from pipeline.encoders.precision import compile_blocks, mixed_precision, use_channels_last
@@ -115,6 +116,7 @@ def load_image_encoder(folder: Path, spec: EncoderSpec, view: ImageView, device:
         CheckpointError: the folder is unfinished, does not hold what its manifest lists, or lacks what was asked for;
             the message lists what it has.
     """
+    refuse_imported(spec, folder.name)
     manifest = manifest_for(folder, spec.loader, "image")
     check_names(folder, spec.loader, spec.trust_remote_code)
     ensure_torchvision()

@@ -5,6 +5,7 @@ from pathlib import Path
 from pipeline.config import EncoderSpec, TextView
 from pipeline.encoders.config_files import with_sound_config
 from pipeline.encoders.dual import check_described, is_dual
+from pipeline.encoders.imported import refuse_imported
 from pipeline.encoders.manifest import manifest_for
 from pipeline.encoders.named_parts import check_names
 from pipeline.encoders.text_encoder import TextEncoder
@@ -30,6 +31,7 @@ def load_text_encoder(folder: Path, spec: EncoderSpec, view: TextView, device: s
         CheckpointError: the folder is unfinished, does not hold what its manifest lists, or lacks what was asked for;
             the message lists what it has.
     """
+    refuse_imported(spec, folder.name)
     manifest = manifest_for(folder, spec.loader, "text")
     check_names(folder, spec.loader, spec.trust_remote_code)
     if set(spec.layers) != {-1}:

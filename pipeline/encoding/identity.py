@@ -3,6 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from pipeline.config import AnyView, EncoderSpec
+from pipeline.encoders.imported import IMPORTED
 from pipeline.encoders.manifest import Manifest
 from pipeline.errors import CheckpointError
 from pipeline.features.fingerprint import ENCODING_VERSION, FORMAT_VERSION, Fingerprint, digest_of
@@ -37,8 +38,9 @@ def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: AnyView) -> F
         "architecture": manifest.architecture,
         "preprocessing": manifest.preprocessing,
         "torch": version("torch"),
-        encoder.loader: loader_version(encoder.loader),
     }
+    if encoder.loader != IMPORTED:
+        described[encoder.loader] = loader_version(encoder.loader)
     return Fingerprint(compared, described)
 
 

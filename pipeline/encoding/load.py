@@ -31,7 +31,7 @@ def image_rows(checkpoint: Path, encoder: EncoderSpec, view: ImageView, index: P
     device = choose_device(params.device)
     loaded = load_image_encoder(checkpoint, encoder, view, device)
     loaded.optimise(params.compile, params.channels_last)
-    images = IndexedImages(index)
+    images = IndexedImages(index, view.bits)
     if params.decode == "auto":
         processes = device.startswith("cuda") and len(images.ids) >= _MANY_IMAGES
         params = params.model_copy(update={"decode": "processes" if processes else "threads"})

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.config import EncodeSettings, ImageView
+from pipeline.config import AnyView, EncodeSettings, ImageView
+from pipeline.datasets.tables import read_table
+from pipeline.encoders.imported import IMPORTED
+from pipeline.encoding.imported import ImportedRows
 from pipeline.encoding.plan import Plan, image_plan, text_plan
 from pipeline.encoding.protocol import RowEncoder
 
@@ -15,6 +18,9 @@ def plan_and_loader(settings: EncodeSettings, checkpoint: Path, index: Path) -> 
         DataError: a table of the index is missing or damaged.
     """
     view, encoder, params = settings.view, settings.encoder, settings.encode
+    if encoder.loader == IMPORTED:
+        plan, keys = _plan_and_names(view, index, params.shard_rows)
+        return plan, lambda: ImportedRows(checkpoint, view, keys)
     if isinstance(view, ImageView):
 
         def load_images() -> RowEncoder:
@@ -31,3 +37,12 @@ def plan_and_loader(settings: EncodeSettings, checkpoint: Path, index: Path) -> 
         return text_rows(checkpoint, encoder, view, strings, params)
 
     return plan, load_texts
+
+
+def _plan_and_names(view: AnyView, index: Path, shard_rows: int) -> tuple[Plan, dict[str, str]]:
+    """The rows, and of images the name that their source gives them."""
+    if not isinstance(view, ImageView):
+        return text_plan(index, view.only, shard_rows)[0], {}
+    table = read_table(index / "images.parquet", ["image_id", "key"])
+    names = zip(table.column("image_id").to_pylist(), table.column("key").to_pylist(), strict=True)
+    return image_plan(index, shard_rows), {identifier: key for identifier, key in names if key}

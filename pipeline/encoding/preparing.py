@@ -63,9 +63,9 @@ class IndexedImages:
         ids: in the order of the index.
     """
 
-    def __init__(self, index: Path) -> None:
-        self._index = index
-        self._table = ImageTable(index)
+    def __init__(self, index: Path, bits: int | None = None) -> None:
+        self._index, self._bits = index, bits
+        self._table = ImageTable(index, bits)
         self.ids = self._table.ids
         self._position = {identifier: row for row, identifier in enumerate(self.ids)}
 
@@ -79,14 +79,14 @@ class IndexedImages:
 
     def without_index(self) -> "RowImages":
         """What loads the same images from their `rows`."""
-        return RowImages(self._index)
+        return RowImages(self._index, self._bits)
 
 
 class RowImages:
     """Images of an index by id, of those rows that were brought last."""
 
-    def __init__(self, index: Path) -> None:
-        self._index = index
+    def __init__(self, index: Path, bits: int | None = None) -> None:
+        self._index, self._bits = index, bits
         self._rows: dict[str, dict[str, Any]] = {}
 
     def bring(self, ids: Sequence[str], rows: pa.Table) -> None:
@@ -95,7 +95,7 @@ class RowImages:
 
     def __call__(self, identifier: str) -> Image.Image:
         """An image as RGB; errors as `ImageTable.load`."""
-        return load_row(self._rows[identifier], self._index)
+        return load_row(self._rows[identifier], self._index, self._bits)
 
 
 class Preparation:

@@ -10,6 +10,8 @@ from pipeline.errors import ConfigError
 from pipeline.failures import exit_code
 
 INSTALL = "pip install starlette uvicorn"
+MAP = "needs: pip install pacmap"
+PLANES = ("pca", "pacmap")  # those of `flat_map`, which reads Parquet
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,6 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--project", type=Path, default=Path(), help="its root; default: here")
     parser.add_argument("--port", type=int, default=8421, help="0 takes a free one; default: 8421, or else a free one")
     parser.add_argument("--open", action="store_true", help="open it in a browser")
+    parser.add_argument(
+        "--map", choices=PLANES, default=PLANES[0], help=f"how the map is laid out; pacmap keeps neighbours ({MAP})"
+    )
     given = parser.parse_args(arguments)
     return exit_code("python -m pipeline.explorer", lambda: _serve(given))
 
@@ -33,7 +38,7 @@ def _serve(given: argparse.Namespace) -> int:
         raise ConfigError(f"The explorer needs a web server: {INSTALL}") from error
     from pipeline.explorer.project import Project
 
-    app = create_app(Project(given.project))
+    app = create_app(Project(given.project), given.map)
     listening = _socket(given.port)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
     sys.stdout.write(f"{address}  (Ctrl-C ends it; nobody else can reach it)\n")

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.datasets.decode import decode_rgb
 from pipeline.errors import DataError, PermafrostError
-from pipeline.explorer.flat_map import flat_map
+from pipeline.explorer.flat_map import Plane, require_plane
 from pipeline.explorer.overlay import hex_colour, overlay
 from pipeline.explorer.project import Explored, Project
 
@@ -50,9 +50,17 @@ class TooLarge(DataError):
     """An upload is larger than what is taken."""
 
 
-def create_app(project: Project) -> Starlette:
-    """The application over a project."""
-    explorer = _Explorer(project)
+def create_app(project: Project, plane: Plane = "pca") -> Starlette:
+    """The application over a project.
+
+    Args:
+        plane: of the map, see `on_plane`.
+
+    Raises:
+        ConfigError: this machine cannot make such a map.
+    """
+    require_plane(plane)
+    explorer = _Explorer(project, plane)
     routes = [Route(path, _file) for path in _FILES]
     routes += [
         Route("/api/project", explorer.project),
@@ -103,8 +111,8 @@ async def _file(request: Request) -> Response:
 class _Explorer:
     """The answers."""
 
-    def __init__(self, project: Project) -> None:
-        self._project = project
+    def __init__(self, project: Project, plane: Plane) -> None:
+        self._project, self._plane = project, plane
 
     async def project(self, _request: Request) -> Response:
         """Aligners and their data sets."""
@@ -130,7 +138,7 @@ class _Explorer:
     async def map(self, request: Request) -> Response:
         """The map of a data set in the space of an aligner."""
         explored, dataset = self._chosen(request)
-        return await _computed(explored, lambda one: flat_map(one.collection(dataset), self._project.data))
+        return await _computed(explored, lambda one: one.map(dataset, self._project.data, self._plane))
 
     async def image(self, request: Request) -> Response:
         """A picture of a data set, at most as large as asked for."""
@@ -150,7 +158,7 @@ class _Explorer:
         """Of an uploaded picture: the nearest captions and pictures, and the classes that are asked for."""
         explored, dataset = self._chosen(request)
         names = _classes(request, needed=False)
-        picture = await _uploaded(request)
+        picture = await _uploaded(request, explored.bits)
 
         def answer(one: Explored) -> dict[str, Any]:
             collection = one.collection(dataset)
@@ -171,7 +179,7 @@ class _Explorer:
         dense = request.query_params.get("dense_head") or None
         if dense is not None and dense not in explored.dense_heads:
             raise DataError(f"{explored.name} has no dense head {dense!r}; it has {', '.join(explored.dense_heads)}.")
-        picture = await _uploaded(request)
+        picture = await _uploaded(request, explored.bits)
 
         def answer() -> tuple[bytes, list[dict[str, Any]]]:
             with explored.lock:
@@ -239,7 +247,7 @@ def _number(request: Request, name: str, default: int, most: int) -> int:
     return int(given)
 
 
-async def _uploaded(request: Request) -> Image.Image:
+async def _uploaded(request: Request, bits: int | None) -> Image.Image:
     content = bytearray()
     async for part in request.stream():
         content += part
@@ -247,7 +255,7 @@ async def _uploaded(request: Request) -> Image.Image:
             raise TooLarge(f"The picture is larger than {UPLOAD_BYTES / 1e6:.0f} MB. Make it smaller and try again.")
     if not content:
         raise DataError("Expected a picture, found an empty upload.")
-    return await run_in_threadpool(decode_rgb, bytes(content))
+    return await run_in_threadpool(decode_rgb, bytes(content), bits)
 
 
 def _png(picture: Image.Image) -> bytes:

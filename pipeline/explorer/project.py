@@ -10,6 +10,7 @@ from pipeline.alignment import HeadConfig, ProjectionHeads
 from pipeline.alignment.dense.head import DenseHead
 from pipeline.errors import DataError, FingerprintMismatch, ModelError, StoreError
 from pipeline.explorer.collection import Collection
+from pipeline.explorer.flat_map import Plane, flat_map
 from pipeline.features import FeatureStore
 from pipeline.inference import Aligner
 
@@ -40,12 +41,19 @@ class Explored:
     lock: threading.Lock = field(default_factory=threading.Lock)
     _aligner: Aligner | None = None
     _collections: dict[str, Collection] = field(default_factory=dict)
+    _maps: dict[tuple[str, Plane], dict[str, Any]] = field(default_factory=dict)
 
     @property
     def aligner(self) -> Aligner:
         """With its frozen encoders, which are loaded at their first use."""
         self._aligner = self._aligner or Aligner.from_pretrained(self.folder)
         return self._aligner
+
+    @property
+    def bits(self) -> int | None:
+        """How many bits of deep pictures its image view states."""
+        stated: int | None = self.heads.config.fingerprints["image"]["compared"].get("bits")
+        return stated
 
     def collection(self, dataset: str) -> Collection:
         """The rows of one of its data sets.
@@ -59,6 +67,12 @@ class Explored:
             places = self.datasets[dataset]
             self._collections[dataset] = Collection(dataset, places.images, places.texts, places.index, self.heads)
         return self._collections[dataset]
+
+    def map(self, dataset: str, data: Path, plane: Plane) -> dict[str, Any]:
+        """The map of a data set, see `flat_map`; kept for the next call, as PaCMAP takes seconds."""
+        if (dataset, plane) not in self._maps:
+            self._maps[dataset, plane] = flat_map(self.collection(dataset), data, plane=plane)
+        return self._maps[dataset, plane]
 
     def as_json(self) -> dict[str, Any]:
         """What the page needs to know of it."""

@@ -5,24 +5,25 @@ A figure without a file behind it is left out, so the card of a folder that was 
 
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData, metadata_load, try_to_load_from_cache
+from huggingface_hub import EvalResult, ModelCardData
 
 from pipeline.alignment import HeadConfig
 from pipeline.errors import DataError
 from pipeline.evaluation.results import Row, TaskResult
+from pipeline.inference.licences import about, data_table, encoder_rows
+from pipeline.inference.markdown import cell, read_json, table
 from pipeline.paths import MODELS
-from pipeline.plain import read_regular
 
-_MOST = 1 << 26  # bytes of a JSON file that is read
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "timm", "numpy")
 _HEADLINES = ("recall@1", "recall@10", "accuracy", "miou", "mIoU")  # what the names of metrics in the card end with
 _MOST_ROWS = 24
+_COSTS = Path("accounting", "costs.json")
 _TAGS = ["permafrost", "sentence-similarity", "feature-extraction", "image-text", "frozen-encoders"]
 
 
@@ -46,7 +47,7 @@ def card_text(
     data = run_of(folder) or folder / ".none"  # where nothing is
     rows = list(_headlines(data / "results", config.aligner))
     data_of = ModelCardData(
-        language=_languages(config, data),
+        language=languages_of(config, folder) or ["en"],
         library_name=library,
         tags=_TAGS,
         base_model=_hub_models(config) or None,
@@ -55,18 +56,18 @@ def card_text(
     )
     parts = [
         f"---\n{data_of.to_yaml()}\n---",
-        f"# {_cell(config.aligner)}",
+        f"# {cell(config.aligner)}",
         _introduction(config, library),
         "## Use\n" + (_usage(config, name, repeat) if library == "permafrost" else _stock_usage(name)),
-        "## Encoders\n" + _table(["", "model", "source", "revision", "licence", "weights"], _encoders(config, data)),
-        "## Data\n" + _data(config, data),
+        "## Encoders\n" + table(["", "model", "source", "revision", "licence", "weights"], encoder_rows(config, data)),
+        "## Data\n" + data_table(config, data),
         "## Recipe\n" + _recipe(config),
         "## Scores\n" + (_scores(rows) if rows else "Not recorded in this folder."),
     ]
     if evaluations:
         entries = [[name, key, f"{value:.4g}"] for name, found in evaluations.items() for key, value in found.items()]
         parts.append(
-            "### By evaluators of sentence-transformers\n\n" + _table(["evaluator", "metric", "value"], entries)
+            "### By evaluators of sentence-transformers\n\n" + table(["evaluator", "metric", "value"], entries)
         )
     parts += ["## Cost\n" + _cost(config, folder, data), "## Versions\n" + _versions(config)]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
@@ -78,9 +79,20 @@ def run_of(folder: Path) -> Path | None:
     return models.parent if models.name == MODELS.name and (models.parent / "index").is_dir() else None
 
 
-def _about(data: Path, dataset: str) -> dict[str, Any]:
-    """What the index of a data set says of it; nothing for a name that is a path."""
-    return _json(data / "index" / "pairs" / dataset / "about.json") if Path(dataset).name == dataset else {}
+def languages_of(config: HeadConfig, folder: Path) -> list[str]:
+    """The languages of the data that an aligner was fitted to; none where its folder lies outside the run."""
+    data = run_of(folder)
+    if data is None:
+        return []
+    found: set[str] = set()
+    for name in config.data:
+        found |= set(about(data, name).get("texts_per_language") or {})
+    return sorted(found)
+
+
+def total_parameters(config: HeadConfig, folder: Path) -> int | None:
+    """Parameters of encoders and head, as the run counted them; None where it has not."""
+    return _costs(config, run_of(folder)).get("total")
 
 
 def _introduction(config: HeadConfig, library: str) -> str:
@@ -93,7 +105,7 @@ def _introduction(config: HeadConfig, library: str) -> str:
         )
     return (
         f"Pictures and texts in one space of {config.embed_dim} dimensions: two frozen encoders and a head of kind "
-        f"`{_cell(config.kind)}` between them, {config.parameters:,} fitted scalars. {kept}"
+        f"`{cell(config.kind)}` between them, {config.parameters:,} fitted scalars. {kept}"
     )
 
 
@@ -125,67 +137,13 @@ def _stock_usage(name: str) -> str:
     )
 
 
-def _encoders(config: HeadConfig, data: Path) -> Iterator[list[str]]:
-    for side, fingerprint in config.encoders:
-        described, compared = fingerprint["described"], fingerprint["compared"]
-        yield [
-            side,
-            str(described.get("model")),
-            f"{described.get('source')}, {compared.get('loader')}",
-            str(described.get("revision"))[:12],
-            _licence(described, str(compared.get("weights")), data),
-            str(compared.get("weights"))[:12],
-        ]
-
-
-def _licence(described: Mapping[str, Any], weights: str, data: Path) -> str:
-    """What the model card of an encoder says, where one is on this machine."""
-    cards = [path.parent / "README.md" for path in data.glob("checkpoints/*/permafrost.json") if weights in _text(path)]
-    if described.get("source") == "hub":
-        try:
-            cached = try_to_load_from_cache(str(described["model"]), "README.md", revision=described.get("revision"))
-        except ValueError:  # no name of a repository
-            cached = None
-        cards += [Path(cached)] if isinstance(cached, str) else []
-    for card in cards:
-        if card.is_file():
-            try:
-                found = (metadata_load(card) or {}).get("license")
-            except ValueError:
-                found = None
-            if found:
-                return str(found)
-    return "not recorded; see its source"
-
-
 def _hub_models(config: HeadConfig) -> list[str]:
     described = [fingerprint["described"] for _, fingerprint in config.encoders]
     return [str(entry["model"]) for entry in described if entry.get("source") == "hub"]
 
 
-def _data(config: HeadConfig, data: Path) -> str:
-    if not config.data:
-        return "Fitted to nothing: the encoders share a space already."
-    entries = []
-    for name in config.data:
-        about = _about(data, name)
-        counts = about.get("counts") or {}
-        credits = (about.get("packages") or {}).items()
-        licences = "; ".join(f"{package}: {entry.get('licence') or 'not recorded'}" for package, entry in credits)
-        entries.append([name, counts.get("images", ""), counts.get("pairs", ""), licences or "not recorded"])
-    held = "Concept families are held out jointly; the pairs of the training split alone are fitted to.\n"
-    return held + _table(["data set", "pictures", "pairs", "licences"], entries)
-
-
-def _languages(config: HeadConfig, data: Path) -> list[str]:
-    found: set[str] = set()
-    for name in config.data:
-        found |= set(_about(data, name).get("texts_per_language") or {})
-    return sorted(found) or ["en"]
-
-
 def _recipe(config: HeadConfig) -> str:
-    views = ", ".join(f"{side} view `{_cell(view)}`" for side, view in config.views.items())
+    views = ", ".join(f"{side} view `{cell(view)}`" for side, view in config.views.items())
     return f"{views}; {config.repeats} repeats of split and seed.\n\n```json\n{json.dumps(config.head, indent=1)}\n```"
 
 
@@ -208,7 +166,7 @@ def _scores(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     note = "95 % intervals resample concept families; chance is what random scores would give.\n"
-    return note + _table(["data set", "metric", "value", "95 % interval", "chance", "items", "repeats"], entries)
+    return note + table(["data set", "metric", "value", "95 % interval", "chance", "items", "repeats"], entries)
 
 
 def _interval(row: Row) -> str:
@@ -227,20 +185,25 @@ def _evaluated(row: Row) -> EvalResult:
     )
 
 
+def _costs(config: HeadConfig, data: Path | None) -> dict[str, Any]:
+    """What the run counted of the aligner; empty where there is no run, or it has not come to that."""
+    listed = [] if data is None else read_json(data / _COSTS).get("aligners") or []
+    return next((entry for entry in listed if entry.get("aligner") == config.aligner), {})
+
+
 def _cost(config: HeadConfig, folder: Path, data: Path) -> str:
-    costs, metrics = _json(data / "accounting" / "costs.json"), _json(folder / "metrics.json")
+    own, metrics = _costs(config, data), read_json(folder / "metrics.json")
     lines = [f"- fitted scalars of one head: {config.parameters:,}"]
     seconds = metrics.get("seconds")
     if isinstance(seconds, int | float):
         lines.append(f"- seconds of fitting, all {config.repeats} repeats: {seconds:,.1f}")
-    for entry in costs.get("aligners") or []:
-        if entry.get("aligner") == config.aligner and entry.get("total"):
-            lines.append(f"- parameters of encoders and head: {entry['total']:,}")
-            lines.append(f"- samples seen: {entry.get('samples_seen', 0):,}")
-    machine = costs.get("machine")
+    if own.get("total"):
+        lines.append(f"- parameters of encoders and head: {own['total']:,}")
+        lines.append(f"- samples seen: {own.get('samples_seen', 0):,}")
+    machine = read_json(data / _COSTS).get("machine")
     if machine:
         gpus = ", ".join(map(str, machine.get("gpus") or [])) or "no GPU"
-        lines.append(f"- machine: {machine.get('cpus')} cores ({_cell(machine.get('cpu'))}), {_cell(gpus)}")
+        lines.append(f"- machine: {machine.get('cpus')} cores ({cell(machine.get('cpu'))}), {cell(gpus)}")
     return "\n".join(lines)
 
 
@@ -258,31 +221,4 @@ def _versions(config: HeadConfig) -> str:
         for library in ("torch", "transformers", "timm", "sentence-transformers", "open_clip")
         if library in described
     }
-    return f"Saved with {', '.join(here)}. Features were made with {_cell(', '.join(sorted(features)) or 'unknown')}."
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
-    return "\n".join(["", "| " + " | ".join(head) + " |", "|" + "---|" * len(head), *lines])
-
-
-def _cell(value: Any) -> str:
-    """One line, with nothing that Markdown or HTML would read: names may come from anybody."""
-    text = " ".join(str(value).split())
-    return "".join(f"\\{letter}" if letter in "|<>`[]" else letter for letter in text)
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_regular(path, _MOST).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """The object in a file that may be missing or of another version; empty then."""
-    try:
-        content = json.loads(_text(path) or "{}")
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
+    return f"Saved with {', '.join(here)}. Features were made with {cell(', '.join(sorted(features)) or 'unknown')}."

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.config import AnyView, EncoderSpec
 from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.hub import repository
+from pipeline.encoders.imported import refuse_imported
 from pipeline.encoders.manifest import CHECKPOINTS, MANIFEST, Manifest, read_manifest
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.errors import CheckpointError, FingerprintMismatch
@@ -59,9 +60,10 @@ def obtain_checkpoint(
         project: where relative paths of local encoders start.
 
     Raises:
-        CheckpointError: the source is not trusted, cannot be reached or is damaged.
+        CheckpointError: the source is not trusted, cannot be reached or is damaged; or vectors alone were imported.
         FingerprintMismatch: weights, preprocessing or this version's way of encoding are others; lists the fields.
     """
+    refuse_imported(encoder, f"The {encoder.modality} side of {where}")
     weights = str(fingerprint["compared"]["weights"])
     folder = find_checkpoint(weights, encoder, folders)
     if folder is None:

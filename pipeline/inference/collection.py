@@ -1,36 +1,38 @@
-"""Vectors of a folder of pictures, of texts or of an array, to be searched without a feature store.
+"""Vectors of a folder of pictures, of texts, of a store or of an array, to be searched without their encoder.
 
 On disk they lie as clip-retrieval writes them: `img_emb/img_emb_<n>.npy` or `text_emb/text_emb_<n>.npy`, and rows of
-the same order in `metadata/metadata_<n>.parquet` with `image_path` and `caption`.
+the same order in `metadata/metadata_<n>.parquet` with `image_path`, `caption` and whatever else is known of them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
 
 from pipeline.datasets.plain_files import Inside
 from pipeline.datasets.raw_files import is_picture
-from pipeline.datasets.table_rows import columns_of, rows_of
 from pipeline.datasets.walk import walk
 from pipeline.errors import DataError
+from pipeline.inference.collection_files import captions_beside, column_of, find_files, rows_table, write_collection
+from pipeline.inference.filters import Where, allowed_rows, matching_rows
 from pipeline.inference.found import FoundItem
-from pipeline.inference.search import Hit, best_rows
-from pipeline.parquet import read_parquet
+from pipeline.inference.inputs import whole_number
+from pipeline.inference.scan import Nearest
+from pipeline.inference.search import Query, combined_query
+from pipeline.inference.vector_index import VectorIndex
+from pipeline.inference.vectors import VectorRows
 from pipeline.progress import tqdm
+from pipeline.vector_files import read_vectors
 
 if TYPE_CHECKING:
     from pipeline.inference.model import Aligner
 
-KINDS = ("img", "text")
-CAPTIONS = "captions.csv"
-_BLOCK = 65536  # rows that are multiplied at a time
+__all__ = ["Collection", "pictures_below"]
 
 
 def pictures_below(folder: Path) -> list[Path]:
@@ -41,22 +43,47 @@ def pictures_below(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Collection:
-    """Unit vectors and what each stands for.
+    """Vectors and what each stands for.
 
     Attributes:
-        vectors: (N, K) float32, or float16 as it is mapped from a file.
-        paths: of the pictures; None for a text.
-        captions: of each row; of a text, itself.
+        rows: the vectors (N, K), float32, float16 or int8, perhaps mapped from files.
+        table: of N rows, `image_path` (null for a text) and `captions`, and perhaps `id`; of an opened collection
+            further columns are read when they are asked for.
+        tables: the Parquet files that the table is from, if it is.
+        home: the folder or .npy file that was opened.
         failed: reasons by path of the pictures that could not be read, which are no rows.
     """
 
-    vectors: np.ndarray
-    paths: Sequence[Path | None]
-    captions: Sequence[tuple[str, ...]]
+    rows: VectorRows
+    table: pa.Table
+    tables: tuple[Path, ...] = ()
+    home: Path | None = None
     failed: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return len(self.rows)
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """All vectors as one array (N, K), which is a copy where they lie in several files."""
+        return self.rows.whole()
+
+    @property
+    def paths(self) -> Sequence[Path | None]:
+        """Of the pictures; None for a text."""
+        return _Column(self.table.column("image_path"), lambda path: Path(path) if path else None)
+
+    @property
+    def captions(self) -> Sequence[tuple[str, ...]]:
+        """Of each row; of a text, itself."""
+        return _Column(self.table.column("captions"), lambda captions: tuple(captions or ()))
+
+    @cached_property
+    def ids(self) -> pa.Array:
+        """(N,) strings, the column `id`, or else numbers of rows."""
+        if "id" in self.table.column_names:
+            return self.table.column("id").combine_chunks()
+        return pa.array(np.arange(len(self))).cast(pa.string())
 
     @classmethod
     def of_pictures(cls, aligner: "Aligner", pictures: Sequence[Path], *, batch_size: int = 32) -> "Collection":
@@ -82,7 +109,8 @@ class Collection:
         if not paths:
             reason = f" The first: {next(iter(failed.values()))}" if failed else ""
             raise DataError(f"None of {len(pictures)} pictures could be read.{reason}")
-        return cls(np.concatenate(parts), paths, _captions(paths), failed)
+        table = rows_table(map(str, paths), captions_beside(paths))
+        return cls(VectorRows([np.concatenate(parts)]), table, failed=failed)
 
     @classmethod
     def of_texts(cls, aligner: "Aligner", texts: Sequence[str], *, batch_size: int = 32) -> "Collection":
@@ -92,7 +120,7 @@ class Collection:
             DataError: there are none.
         """
         vectors = aligner.encode_text(list(texts), batch_size=batch_size)
-        return cls(vectors, [None] * len(texts), [(text,) for text in texts])
+        return cls(VectorRows([vectors]), rows_table([None] * len(texts), ([text] for text in texts)))
 
     @classmethod
     def open(cls, where: Path, aligner: "Aligner") -> "Collection":
@@ -102,15 +130,8 @@ class Collection:
             DataError: nothing of these is there, or tables and vectors have different numbers of rows.
         """
         where = where.expanduser()
-        if where.suffix == ".npy":
-            return cls._read([where], [where.with_suffix(".parquet")])
-        for kind in KINDS:
-            files = sorted(
-                (where / f"{kind}_emb").glob(f"{kind}_emb_*.npy"), key=lambda file: (len(file.name), file.name)
-            )
-            if files:
-                tables = [where / "metadata" / f"metadata_{file.stem.rpartition('_')[2]}.parquet" for file in files]
-                return cls._read(files, tables)
+        if find_files(where) is not None:
+            return cls.read(where)
         if not where.is_dir():
             raise DataError(f"No folder at {where}. Expected a store, a folder of pictures, vectors, or a .npy file.")
         pictures = pictures_below(where)
@@ -119,124 +140,157 @@ class Collection:
         return cls.of_pictures(aligner, pictures)
 
     @classmethod
-    def _read(cls, files: Sequence[Path], tables: Sequence[Path]) -> "Collection":
-        parts, paths, captions = [], [], []
-        for file, table in zip(files, tables, strict=True):
-            part = read_vectors(file)
-            parts.append(part)
-            columns = _columns(table, len(part))
-            paths += [Path(path) if path else None for path in columns["image_path"]]
-            captions += [(caption,) if caption else () for caption in columns["caption"]]
-        return cls(parts[0] if len(parts) == 1 else np.concatenate(parts), paths, captions)
+    def read(cls, where: Path) -> "Collection":
+        """Vectors that `write` or clip-retrieval wrote, or a .npy file, mapped; no encoder is needed.
 
-    def write(self, out: Path) -> list[Path]:
+        Raises:
+            DataError: there are none, or tables and vectors have different numbers of rows.
+        """
+        where = where.expanduser()
+        found = find_files(where)
+        if found is None:
+            raise DataError(f"No vectors at {where}: neither img_emb/*.npy or text_emb/*.npy, nor a .npy file.")
+        files, tables = found
+        parts = [read_vectors(file, "fi") for file in files]
+        table = column_of(tables, [len(part) for part in parts])
+        return cls(VectorRows(parts, files), table, tuple(tables), where)
+
+    def write(self, out: Path, *, dtype: str = "float32") -> list[Path]:
         """Write the vectors and the table beside them; gives the files.
+
+        Args:
+            dtype: float32; float16, half of its bytes; or int8, a quarter, by which cosines change in the third digit.
 
         Raises:
             DataError: the folder holds vectors already.
         """
-        kind = "img" if any(self.paths) else "text"
-        vectors, table = out / f"{kind}_emb" / f"{kind}_emb_0.npy", out / "metadata" / "metadata_0.parquet"
-        if vectors.exists() or table.exists():
-            raise DataError(f"{out} holds vectors already; name another folder.")
-        for file in (vectors, table):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(vectors, self.vectors)
-        pq.write_table(
-            pa.table({
-                "image_path": pa.array([None if path is None else str(path) for path in self.paths], pa.string()),
-                "caption": pa.array([of[0] if of else None for of in self.captions], pa.string()),
-            }),
-            table,
-        )  # fmt: skip
-        return [vectors, table]
+        return write_collection(self.rows, self.table, out, dtype)
 
-    def search(self, aligner: "Aligner", query: str | Path | Image.Image, k: int = 10) -> list[FoundItem]:
+    def index(self) -> VectorIndex:
+        """The index that `permafrost index` built of these vectors.
+
+        Raises:
+            DataError: there is none, it is damaged, or the vectors were changed since.
+            ModelError: FAISS is not installed.
+        """
+        from pipeline.inference.vector_index.files import index_folder
+
+        if self.home is None:
+            raise DataError("These vectors were not opened from a folder. Write them first, and index them there.")
+        return VectorIndex.open(index_folder(self.home), self.rows)
+
+    def search(
+        self,
+        aligner: "Aligner",
+        query: Query,
+        k: int = 10,
+        *,
+        add: Sequence[Query] = (),
+        subtract: Sequence[Query] = (),
+        among: Iterable[str] | None = None,
+        where: Where | None = None,
+        index: VectorIndex | None = None,
+        probes: int | None = None,
+    ) -> list[FoundItem]:
         """The rows nearest to words or to a picture, best first.
 
         Args:
             query: a text (str), or a picture (PIL image or `Path`).
+            add, subtract: further texts and pictures, whose vectors are added to the query's or taken off.
+            among: ids of rows that may be found; all where None.
+            where: by column of the tables beside the vectors, values of which a row must have one.
+            index: as `index` gives it; every row is compared where None.
+            probes: of an index, lists that are searched.
 
         Raises:
-            DataError: the vectors have another width than those of the aligner; the query cannot be read.
+            DataError: the vectors have another width than those of the aligner; the query cannot be read; nothing is
+                left of it; an id, a column or a value that there is not.
         """
-        encode: Callable[[Any], np.ndarray] = aligner.encode_text if isinstance(query, str) else aligner.encode_image
-        vector = encode([query])[0]
-        if self.vectors.shape[1] != len(vector):
+        vector = combined_query(_encoder(aligner), query, add, subtract)
+        found = self.nearest(vector[None], k, among=among, where=where, index=index, probes=probes)
+        return self.items(found)[0]
+
+    def nearest(
+        self,
+        queries: np.ndarray,
+        k: int = 10,
+        *,
+        among: Iterable[str] | None = None,
+        where: Where | None = None,
+        index: VectorIndex | None = None,
+        probes: int | None = None,
+    ) -> Nearest:
+        """The rows nearest to unit vectors (Q, K), all of which are answered in one pass; see `search`."""
+        k = whole_number(k, "k")
+        if self.rows.width != queries.shape[1]:
             raise DataError(
-                f"The vectors have {self.vectors.shape[1]} numbers, those of this aligner {len(vector)}: they are of "
+                f"The vectors have {self.rows.width} numbers, those of this aligner {queries.shape[1]}: they are of "
                 "another model. Write them again with: permafrost embed"
             )
-        starts = range(0, len(self), _BLOCK)
-        blocks = ((np.arange(start, min(start + _BLOCK, len(self))), _unit(self.vectors[start : start + _BLOCK]))
-                  for start in starts)  # fmt: skip
-        hits: list[Hit] = best_rows(np.arange(len(self)).astype(str), blocks, vector, k)
-        return [self._item(int(hit.id), hit.score) for hit in hits]
+        allowed = self._allowed(among, where)
+        if index is None:
+            return self.rows.nearest(queries, k, allowed)
+        probes = None if probes is None else whole_number(probes, "probes")
+        return index.search(queries, k, allowed, probes)
+
+    def items(self, found: Nearest) -> list[list[FoundItem]]:
+        """What was found, by query, with paths and captions."""
+        rows = zip(found.rows.tolist(), found.scores.tolist(), strict=True)
+        return [[self._item(row, score) for row, score in zip(*one, strict=True)] for one in rows]
+
+    def some_captions(self, count: int, seed: int) -> list[str]:
+        """The first captions of some rows that have one, drawn from all of them."""
+        column = self.table.column("captions")
+        order = np.random.default_rng(seed).permutation(len(self))[: 20 * count]
+        drawn = column.take(pa.array(order)).to_pylist()
+        return list(dict.fromkeys(captions[0] for captions in drawn if captions))[:count]
+
+    def _allowed(self, among: Iterable[str] | None, where: Where | None) -> np.ndarray | None:
+        allowed = None if among is None else allowed_rows(self.ids, among)
+        for name, wanted in (where or {}).items():
+            chosen = matching_rows(self._column(name), wanted, name)
+            allowed = chosen if allowed is None else allowed & chosen
+        return allowed
+
+    def _column(self, name: str) -> Any:
+        if not self.tables:
+            if name in self.table.column_names:
+                return self.table.column(name)
+            raise DataError(f"Rows cannot be chosen by {name!r}: they have {', '.join(self.table.column_names)}.")
+        return column_of(self.tables, self.rows.counts, [name]).column(name)
 
     def _item(self, row: int, score: float) -> FoundItem:
         path, captions = self.paths[row], self.captions[row]
-        return FoundItem(str(row), score, path, None if path is None else path.name, tuple(captions) or (str(row),))
+        values = {name: self.table.column(name)[row].as_py() for name in ("id", "key", "index", "index_row")
+                  if name in self.table.column_names}  # fmt: skip
+        place = None if values.get("index") is None else (Path(values["index"]), int(values["index_row"]))
+        key = values.get("key") or (None if path is None else path.name)
+        identifier = values.get("id") or str(row)
+        return FoundItem(identifier, score, path, key, captions or (identifier,), place)
 
 
-def read_vectors(file: Path) -> np.ndarray:
-    """A .npy file of rows, mapped.
+def _encoder(aligner: "Aligner") -> Callable[[Query], np.ndarray]:
+    def encode(query: Query) -> np.ndarray:
+        many: Callable[[Any], np.ndarray] = aligner.encode_text if isinstance(query, str) else aligner.encode_image
+        vector: np.ndarray = many([query])[0]
+        return vector
 
-    Raises:
-        DataError: it is missing, no array, or not rows of floating-point numbers.
-    """
-    try:
-        array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{file} cannot be read as an array: {error}") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise DataError(f"{file} should hold rows of floating-point numbers, (rows, width); it holds {found}.")
-    return array
+    return encode
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    rows = rows.astype(np.float32)
-    unit: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return unit
+class _Column(Sequence[Any]):
+    """Values of a column, made when they are asked for."""
 
+    def __init__(self, column: pa.ChunkedArray, make: Callable[[Any], Any]) -> None:
+        self._column, self._make = column, make
 
-def _columns(table: Path, rows: int) -> dict[str, list[str | None]]:
-    """`image_path` and `caption` of some rows; None where there is no table or no such column."""
-    names = ("image_path", "caption")
-    if not table.is_file():
-        return {name: [None] * rows for name in names}
-    try:
-        read = read_parquet(table)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{table} cannot be read as Parquet: {error}") from error
-    if len(read) != rows:
-        raise DataError(f"{table} has {len(read)} rows, the vectors beside it {rows}.")
-    return {name: read.column(name).to_pylist() if name in read.column_names else [None] * rows for name in names}
+    def __len__(self) -> int:
+        return len(self._column)
 
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self._make(value) for value in self._column[place].to_pylist()]
+        return self._make(self._column[place].as_py())
 
-def _captions(paths: Sequence[Path]) -> list[tuple[str, ...]]:
-    """The captions of pictures: in a .txt beside each, or in captions.csv of a folder above it."""
-    tables: dict[Path, dict[Path, list[str]]] = {}
-    captions = []
-    for path in paths:
-        beside = path.with_suffix(".txt")
-        if beside.is_file():
-            captions.append(tuple(line for line in beside.read_text("utf-8", "replace").splitlines() if line.strip()))
-            continue
-        own = next((parent for parent in path.resolve().parents if (parent / CAPTIONS).is_file()), None)
-        if own is not None and own not in tables:
-            tables[own] = _table(own)
-        captions.append(tuple(tables[own].get(path.resolve(), ())) if own is not None else ())
-    return captions
-
-
-def _table(folder: Path) -> dict[Path, list[str]]:
-    """Captions by picture; none where the table is not of the columns file and caption."""
-    table = folder / CAPTIONS
-    if not {"file", "caption"} <= set(columns_of(table) or ()):
-        return {}
-    captions: dict[Path, list[str]] = {}
-    for row in rows_of(table, ("file", "caption")):
-        if row.reason is None and row.values.get("file") and row.values.get("caption"):
-            captions.setdefault((folder / row.values["file"]).resolve(), []).append(str(row.values["caption"]))
-    return captions
+    def __iter__(self) -> Iterator[Any]:
+        return (self._make(value) for value in self._column.to_pylist())

@@ -93,6 +93,16 @@ class FrozenEncoders:
         if (other._device, other._dtype, other._unrounded) == (self._device, self._dtype, self._unrounded):
             self._image = dict(other._image)
         self._checkpoints |= {side: folder for side, folder in other._checkpoints.items() if side == "image"}
+        self._folders = tuple(dict.fromkeys((*self._folders, *other._folders)))
+
+    def trust_as(self, other: "FrozenEncoders") -> None:
+        """Make encoders from what `other` may make them from, too."""
+        self._trusted = tuple(dict.fromkeys((*self._trusted, *other.trusted)))
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """Repositories and folders from which encoders may be made again."""
+        return self._trusted
 
     @property
     def image_members(self) -> "tuple[FrozenEncoders, ...]":
@@ -165,15 +175,17 @@ class FrozenEncoders:
             DataError: an image cannot be read, or the encoder gives it NaN.
         """
         view = (view or self.image_view).model_copy(update={"crops": 0})
-        rows = ImageRows(
-            self._image_encoder(view), view, lambda number: open_image(images[int(number)], urls), _params(batch_size)
-        )
+
+        def load(number: str) -> Image.Image:
+            return open_image(images[int(number)], urls, view.bits)
+
+        rows = ImageRows(self._image_encoder(view), view, load, _params(batch_size))
         for numbers in _batched(len(images), int(batch_size)):
             yield _stored(rows, numbers, "image", places)
 
     def preprocess(self, image: ImageLike) -> torch.Tensor:
         """An image as the encoder takes it, (3, H, W) float32; errors as `image_features`."""
-        return self._image_encoder(self.image_view).preprocess(open_image(image))
+        return self._image_encoder(self.image_view).preprocess(open_image(image, bits=self.image_view.bits))
 
     def pixel_features(self, pixels: torch.Tensor) -> dict[str, np.ndarray]:
         """Features of prepared images (N, 3, H, W) in one batch: as `image_features`."""

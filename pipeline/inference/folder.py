@@ -7,7 +7,8 @@ from typing import Any
 from pipeline.errors import ModelError
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_FILES = ["config.json", "repeat_*/heads.safetensors"]
+_HEADS = ["config.json", "repeat_*/heads.safetensors"]
+_FILES = [*_HEADS, "text/towers.json", *(f"text/*/{file}" for file in _HEADS)]
 
 
 def aligner_folder(name: str | Path, revision: str | None = None, **hub: Any) -> Path:

@@ -10,7 +10,9 @@ from PIL import Image
 from pipeline.datasets.decode import ImageTable
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
-from pipeline.inference.search import Hit
+from pipeline.inference.search import Hit, index_of
+
+__all__ = ["FoundItem", "found_items", "index_of"]
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,6 @@ class FoundItem:
         """As plain values."""
         path = None if self.path is None else str(self.path)
         return {"id": self.id, "score": self.score, "path": path, "key": self.key, "captions": list(self.captions)}
-
-
-def index_of(store: Path) -> Path:
-    """The index folder of a store data/features/<group>/<view>/<dataset>, wherever the project is.
-
-    Raises:
-        DataError: there is none, as for a store that was copied alone.
-    """
-    store = store.resolve()
-    folder = store.parents[3] / "index" / store.parents[1].name / store.name if len(store.parents) > 3 else store
-    if not (folder / "texts.parquet").is_file():
-        raise DataError(f"{store} has no index at {folder}, which names its pictures. Make it with: dvc repro index")
-    return folder
 
 
 def found_items(index: Path, hits: list[Hit]) -> list[FoundItem]:

@@ -76,6 +76,17 @@ class FusedEncoders(FrozenEncoders):
         for mine, theirs in zip(self.image_members, other.image_members, strict=True):
             mine.share_images(theirs)
 
+    def trust_as(self, other: FrozenEncoders) -> None:
+        """See `FrozenEncoders`."""
+        for members in self._members.values():
+            for one in members.values():
+                one.trust_as(other)
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """See `FrozenEncoders`."""
+        return self.image_members[0].trusted
+
     @property
     def image_members(self) -> tuple[FrozenEncoders, ...]:
         """See `FrozenEncoders`."""

@@ -97,12 +97,13 @@ def require_text(text: Any, number: int, what: str = "text") -> None:
         ) from None
 
 
-def open_image(image: ImageLike, urls: bool = False) -> Image.Image:
+def open_image(image: ImageLike, urls: bool = False, bits: int | None = None) -> Image.Image:
     """A picture as RGB, upright and over white where it is transparent, as the stage `encode` decodes it.
 
     Args:
         image: a string is a path, or a data URI that holds the file.
         urls: whether a string may also be an http or https address, which is fetched.
+        bits: of deep pictures, as the view states them.
 
     Raises:
         DataError: the file is missing, or not an image that can be decoded, or the picture has no pixels; an address
@@ -113,22 +114,22 @@ def open_image(image: ImageLike, urls: bool = False) -> Image.Image:
     if isinstance(image, Image.Image):
         if not image.width * image.height:
             raise DataError(f"Expected a picture with pixels, found one of {image.width} x {image.height}.")
-        return upright_rgb(image)
+        return upright_rgb(image, bits)
     if isinstance(image, (bytes, bytearray)):
-        return decode_rgb(bytes(image))
+        return decode_rgb(bytes(image), bits)
     if isinstance(image, str) and is_data_uri(image):
-        return decode_rgb(data_bytes(image))
+        return decode_rgb(data_bytes(image), bits)
     if isinstance(image, str) and is_address(image):
         if not urls:
             raise DataError(f"{image} is an address. Pass urls=True to fetch it, or fetch it yourself.")
-        return decode_rgb(fetch(image))
+        return decode_rgb(fetch(image), bits)
     path = Path(image).expanduser()
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error} (looked from {Path.cwd()})") from error
     try:
-        return decode_rgb(content)
+        return decode_rgb(content, bits)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 

@@ -1,9 +1,9 @@
 """`Aligner`: frozen encoders and fitted heads as one model of pictures and texts."""
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -13,37 +13,39 @@ from pipeline.alignment.dense import DenseHead
 from pipeline.alignment.vectors import embed_images, embed_stored_images, embed_stored_texts
 from pipeline.arithmetic import own_arithmetic
 from pipeline.device import choose_device
-from pipeline.errors import DataError, FingerprintMismatch
-from pipeline.features.fingerprint import differing_fields
+from pipeline.errors import DataError
+from pipeline.features.by_id import RowsById
 from pipeline.inference.classify import Label, best_labels, named_classes, probabilities, template_list
 from pipeline.inference.encoders import FrozenEncoders
+from pipeline.inference.filters import Where
 from pipeline.inference.folder import aligner_folder
 from pipeline.inference.fused_encoders import encoders_of
 from pipeline.inference.habits import Evaluations, refuse_arguments
 from pipeline.inference.inputs import ImageLike, image_list, is_image, text_list, whole_number
 from pipeline.inference.kept import Kept
-from pipeline.inference.placement import Placement, dtype_name, mapped_device
+from pipeline.inference.placement import dtype_name, mapped_device
+from pipeline.inference.scan import Block
 from pipeline.inference.search import (
-    Block,
     Hit,
     Query,
     Searched,
-    allowed_rows,
     best_rows,
-    combined,
+    combined_query,
     embedded_rows,
     opened_rows,
-    require_query,
+    store_filter,
     store_side,
 )
 from pipeline.inference.segment import segment_image
+from pipeline.inference.text_towers import TextTowers
+from pipeline.inference.towers import tower_folder
 from pipeline.paths import DATA
 
 TEMPLATES = ("a picture of a {}.",)
 _MOST_CLASSES, _MOST_ROWS = 64 << 20, 256 << 20  # bytes of vectors that are kept for the next call
 
 
-class Aligner(Placement):
+class Aligner(TextTowers):
     """A fitted aligner. Encoders are found and loaded on first use; stored features need no encoder.
 
     It answers to the names of `sentence_transformers.SentenceTransformer`; docs/aligner.md has the differences.
@@ -75,6 +77,7 @@ class Aligner(Placement):
         *,
         revision: str | None = None,
         repeat: int = 0,
+        text: str | None = None,
         device: str = "auto",
         trust_remote_code: bool = False,
         checkpoints: str | Path | None = None,
@@ -98,6 +101,7 @@ class Aligner(Placement):
         Args:
             revision: branch, tag or commit on the hub.
             repeat: which heads; each repeat was fitted with another split and seed.
+            text: which of the text towers that the folder holds (`text_towers`); its own where None.
             trust_remote_code: whether an encoder's own Python code may run.
             checkpoints: a folder that holds checkpoint folders.
             trust: repositories of the hub, and local folders, from which encoders may be made again. The folder of an
@@ -118,7 +122,8 @@ class Aligner(Placement):
         hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
         folder = aligner_folder(name, revision, **hub)
         chosen = choose_device(mapped_device(device, device_map))
-        heads = ProjectionHeads.from_folder(folder, repeat, chosen)
+        own = folder if text is None else tower_folder(folder, text)
+        heads = ProjectionHeads.from_folder(own, repeat, chosen)
         config = heads.config
         data = folder.resolve().parent.parent
         folders = [Path(checkpoints).expanduser()] if checkpoints is not None else []
@@ -128,38 +133,12 @@ class Aligner(Placement):
         if dtype not in (None, "auto"):
             encoders = encoders.placed(None, dtype_name(dtype))
         aligner = cls(heads, encoders, repeat)
-        aligner._folder = folder
+        aligner._folder = own
         aligner.prompts, aligner.default_prompt_name = dict(prompts or {}), default_prompt_name
         if default_prompt_name is not None:
             aligner._resolve_prompt(None, default_prompt_name)
         aligner.truncate_dim = None if truncate_dim is None else whole_number(truncate_dim, "truncate_dim")
         return aligner
-
-    @own_arithmetic()
-    def with_text_tower(self, name: str | Path, **options: Any) -> "Aligner":
-        """The aligner of another text encoder with the same image encoder, which is not loaded again.
-
-        Each pair of encoders has a space of its own, so its picture vectors are other ones too: encode pictures again,
-        or search their store, which serves both.
-
-        Args:
-            name: folder or hub name of an aligner, such as data/models/multilingual.
-            options: as for `from_pretrained`; the device and the repeat are this one's.
-
-        Raises:
-            FingerprintMismatch: it has another image view; lists the fields.
-            ModelError, DataError: as `from_pretrained`.
-        """
-        other = Aligner.from_pretrained(name, **{"device": str(self.device), "repeat": self.repeat, **options})
-        mine, theirs = (aligner.config.fingerprints["image"] for aligner in (self, other))
-        if mine["digest"] != theirs["digest"]:
-            raise FingerprintMismatch(
-                f"{name} has another image view than aligner {self.config.aligner!r}:\n"
-                f"{differing_fields(theirs, mine)}\n"
-                "Only a text tower that was aligned to the same image features can take its place."
-            )
-        other._encoders.share_images(self._encoders)
-        return other
 
     @property
     def embed_dim(self) -> int:
@@ -245,6 +224,7 @@ class Aligner(Placement):
         add: Sequence[Query] = (),
         subtract: Sequence[Query] = (),
         among: Iterable[str] | None = None,
+        where: Where | None = None,
     ) -> list[Hit]:
         """The rows of a feature store nearest to a query, best first, at most `k`.
 
@@ -255,6 +235,8 @@ class Aligner(Placement):
             query: a text (str), or a picture (PIL image or `Path`).
             add, subtract: further texts and pictures, whose vectors are added to the query's or taken off.
             among: ids of rows that may be found; all where None.
+            where: by column of the index, such as {"category": ["animals", "plants"], "language": "en"}, values of
+                which a row must have one.
 
         Raises:
             StoreError: the store does not exist.
@@ -262,20 +244,20 @@ class Aligner(Placement):
             DataError, CheckpointError: as `encode_image`; or nothing is left of the query.
         """
         k = whole_number(k, "k")
-        require_query(query)
         opened = opened_rows(store, self.config)
-        embed = embed_stored_images if store_side(opened, self.config) == "image" else embed_stored_texts
-        vector = combined(
-            [(1, self._query(query)), *((1, self._query(q)) for q in add), *((-1, self._query(q)) for q in subtract)]
-        )
-        rows = None if among is None else allowed_rows(opened.ids, among)
-        blocks = embedded_rows(opened, partial(embed, self._heads, opened))
+        blocks = self.stored_vectors(opened)
+        vector = combined_query(self._query, query, add, subtract)
+        rows = store_filter(opened, store_side(opened, self.config), among, where)
         if int(opened.valid.sum()) * self.config.embed_dim * 4 <= _MOST_ROWS:
             blocks = iter(self._kept_rows.get(opened.opened, lambda: list(blocks)))
         return best_rows(opened.ids, blocks, vector, k, rows)
 
+    def stored_vectors(self, store: RowsById) -> Iterator[Block]:
+        """Positions and unit vectors (n, K) float32 of the rows of a store, block by block; errors as `search`."""
+        embed = embed_stored_images if store_side(store, self.config) == "image" else embed_stored_texts
+        return embedded_rows(store, partial(embed, self._heads, store))
+
     def _query(self, query: Query) -> np.ndarray:
-        require_query(query)
         if isinstance(query, str):
             (vector,) = self.embed_sentences(text_list(query), 1)
         else:

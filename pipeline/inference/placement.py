@@ -33,6 +33,17 @@ class Placement(Export):
         return _DTYPES[self._encoders.dtype]
 
     @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied by before a softmax: learned, computed, or the dual encoder's own."""
+        return self._heads.logit_scale
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What a sigmoid loss adds to the scaled cosines; None for heads of another loss."""
+        bias = self._heads.head.bias()
+        return None if bias is None else bias.item()
+
+    @property
     def max_seq_length(self) -> int:
         """Where a text is cut, in tokens; loads the text encoder."""
         return self._encoders.max_tokens

@@ -7,16 +7,19 @@ arguments, its `save_pretrained` deletes config.json, the mark of a whole aligne
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.alignment import HeadConfig
 from pipeline.alignment.fit import METRICS_FILE
-from pipeline.alignment.saved import CONFIG_FILE, heads_path
+from pipeline.alignment.saved import CONFIG_FILE
 from pipeline.errors import DataError, ModelError
 from pipeline.inference.card import card_text, run_of
+from pipeline.inference.folder import aligner_folder
 from pipeline.inference.habits import Habits
 from pipeline.inference.options import log
+from pipeline.inference.towers import card_with_towers, copy_heads, joined_towers, write_towers
 
 CARD_FILE = "README.md"
 
@@ -28,6 +31,15 @@ class Publish(Habits):
     repeat: int
     _folder: Path | None
 
+    @property
+    def folder(self) -> Path:
+        """Where it was loaded from.
+
+        Raises:
+            ModelError: it is no longer there.
+        """
+        return self._source()
+
     def save_pretrained(
         self,
         path: str | Path,
@@ -35,6 +47,9 @@ class Publish(Habits):
         create_model_card: bool = True,
         train_datasets: None = None,
         safe_serialization: bool = True,
+        *,
+        text: "Mapping[str, Publish | str | Path] | None" = None,
+        own_image_heads: bool = False,
     ) -> None:
         """Write the aligner to a folder that `from_pretrained` and the hub take: configuration, heads, card.
 
@@ -48,9 +63,14 @@ class Publish(Habits):
                 run behind it to write another.
             train_datasets: None; the run has recorded them.
             safe_serialization: true; nothing else is written.
+            text: further text towers by name, each an aligner, its folder or its hub name; `from_pretrained(path,
+                text=NAME)` loads one. They must make the same vectors of pictures as this aligner, bit by bit, so that
+                those that are there stay valid whichever is chosen.
+            own_image_heads: whether towers may join whose vectors of pictures are other ones, on the same image view.
 
         Raises:
-            DataError: another value of the last two.
+            DataError: `train_datasets` or `safe_serialization` has another value; a tower's name is none.
+            FingerprintMismatch: a tower makes other vectors of pictures, or is of another image view.
             ModelError: the folder holds something else, or the one the aligner came from is gone.
         """
         self._require_stock(train_datasets, safe_serialization)
@@ -59,13 +79,19 @@ class Publish(Habits):
             raise ModelError(f"{out} holds something that is no aligner; choose an empty or a new folder.")
         if out.resolve() == source.resolve():
             raise ModelError(f"{out} is the folder that the aligner was loaded from; choose another one.")
+        others = {name: _folder_of(tower) for name, tower in (text or {}).items()}
+        towers = joined_towers(source, others, own_image_heads)
         for side, fingerprint in self.config.encoders:
             if fingerprint["described"].get("source") == "local":
                 log.warning("the %s encoder is a local folder; who loads %s needs it as checkpoints=", side, out)
         (out / CONFIG_FILE).unlink(missing_ok=True)  # until everything else is there
-        _copy_heads(self.config, source, out)
+        copy_heads(source, out)
+        if (source / METRICS_FILE).is_file():
+            shutil.copyfile(source / METRICS_FILE, out / METRICS_FILE)
+        write_towers(towers, out)
         if create_model_card:
-            (out / CARD_FILE).write_text(self._card(source, model_name or out.resolve().name), encoding="utf-8")
+            card = card_with_towers(self._card(source, model_name or out.resolve().name), towers)
+            (out / CARD_FILE).write_text(card, encoding="utf-8")
         shutil.copyfile(source / CONFIG_FILE, out / CONFIG_FILE)
 
     save = save_pretrained
@@ -150,13 +176,5 @@ class Publish(Habits):
             raise DataError("safe_serialization=False: heads are written as safetensors and as nothing else.")
 
 
-def _copy_heads(config: HeadConfig, source: Path, out: Path) -> None:
-    found = [repeat for repeat in range(config.repeats) if heads_path(source, repeat).is_file()]
-    if not found and config.kind != "identity":
-        raise ModelError(f"{source} holds no heads. Load the aligner again.")
-    for repeat in found:
-        heads_path(out, repeat).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(heads_path(source, repeat), heads_path(out, repeat))
-    out.mkdir(parents=True, exist_ok=True)
-    if (source / METRICS_FILE).is_file():
-        shutil.copyfile(source / METRICS_FILE, out / METRICS_FILE)
+def _folder_of(tower: "Publish | str | Path") -> Path:
+    return tower.folder if isinstance(tower, Publish) else aligner_folder(tower)

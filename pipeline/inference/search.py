@@ -13,13 +13,14 @@ from pipeline.features import FeatureStore
 from pipeline.features.by_id import RowsById
 from pipeline.features.fingerprint import differing_fields
 from pipeline.features.fused import FusedStore
+from pipeline.inference.filters import Where, allowed_rows, store_rows
+from pipeline.inference.scan import Block, nearest
 from pipeline.progress import tqdm
 
 BLOCK_ROWS = 2048
 _NOTHING = 1e-4  # length of a sum of unit vectors that says nothing
 Query = str | Path | Image.Image
 Searched = RowsById | str | Path
-Block = tuple[np.ndarray, np.ndarray]  # positions (n,) int64 and unit vectors (n, K) float32
 
 
 class Hit(NamedTuple):
@@ -73,19 +74,21 @@ def combined(parts: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
     return unit
 
 
-def allowed_rows(ids: np.ndarray, among: Iterable[str]) -> np.ndarray:
-    """Which rows of a store may be found, (N,) bool.
+def combined_query(
+    encode: Callable[[Query], np.ndarray], query: Query, add: Sequence[Query], subtract: Sequence[Query]
+) -> np.ndarray:
+    """The unit vector (K,) of a query with others added and taken off, each a text or a picture.
+
+    Args:
+        encode: one text or picture -> its unit vector (K,).
 
     Raises:
-        DataError: an id that the store does not have, or a single string.
+        DataError: nothing is left; and as `encode`.
     """
-    if isinstance(among, str):
-        raise DataError(f"among must be a list of ids, found the string {among!r}.")
-    wanted = np.array(list(among), dtype=str)
-    missing = wanted[~np.isin(wanted, ids.astype(str))]
-    if missing.size:
-        raise DataError(f"{len(missing)} ids of among are not in the store, the first: {str(missing[0])!r}.")
-    return np.isin(ids.astype(str), wanted)
+    signed = [(1, query), *((1, one) for one in add), *((-1, one) for one in subtract)]
+    for _, one in signed:
+        require_query(one)
+    return combined([(sign, encode(one)) for sign, one in signed])
 
 
 def best_rows(
@@ -99,15 +102,37 @@ def best_rows(
         query: (K,) unit vector.
         allowed: (N,) bool, which rows may be found; all where None.
     """
-    rows, scores = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-    for new, vectors in blocks:
-        if allowed is not None:
-            new, vectors = new[allowed[new]], vectors[allowed[new]]
-        rows = np.concatenate([rows, new])
-        scores = np.concatenate([scores, vectors @ query])
-        kept = np.lexsort((rows, -scores))[:k]
-        rows, scores = rows[kept], scores[kept]
-    return [Hit(str(ids[row]), float(score)) for row, score in zip(rows, scores, strict=True)]
+    found = nearest(blocks, query[None], k, allowed)
+    return [Hit(str(ids[row]), float(score)) for row, score in zip(found.rows[0], found.scores[0], strict=True)]
+
+
+def store_filter(store: RowsById, side: str, among: Iterable[str] | None, where: Where | None) -> np.ndarray | None:
+    """Which rows of a store may be found, (N,) bool; None for all.
+
+    Args:
+        side: "image" or "text", what its rows are.
+
+    Raises:
+        DataError: as `allowed_rows` and `store_rows`; or `where`, and the store has no index.
+    """
+    allowed = None if among is None else allowed_rows(store.ids, among)
+    if where:
+        chosen = store_rows(index_of(store.folder), store.ids, f"{side}_id", where)
+        allowed = chosen if allowed is None else allowed & chosen
+    return allowed
+
+
+def index_of(store: Path) -> Path:
+    """The index folder of a store data/features/<group>/<view>/<dataset>, wherever the project is.
+
+    Raises:
+        DataError: there is none, as for a store that was copied alone.
+    """
+    store = store.resolve()
+    folder = store.parents[3] / "index" / store.parents[1].name / store.name if len(store.parents) > 3 else store
+    if not (folder / "texts.parquet").is_file():
+        raise DataError(f"{store} has no index at {folder}, which names its pictures. Make it with: dvc repro index")
+    return folder
 
 
 def opened_rows(store: Searched | Sequence[Searched], config: HeadConfig) -> RowsById:

@@ -38,7 +38,7 @@ def segment_image(
     """
     recorded = encoders.image_view
     view = recorded.model_copy(update={"tier": "full", "resolution": resolution or recorded.resolution})
-    picture = open_image(image)
+    picture = open_image(image, bits=recorded.bits)
     side = max(picture.size)
     square = centred(picture, round(side * crop_margin(encoders.preprocessing("image"))))
     (features,) = encoders.image_features([square], 1, view)

@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from pipeline.datasets.bits import bits_of
 from pipeline.datasets.decode import decode_rgb, read_bytes
 from pipeline.datasets.opened import opened_image
 from pipeline.datasets.tables import read_table
@@ -39,7 +40,8 @@ class Library:
         row = self._images[group, dataset].get(identifier)
         if row is None:
             raise _stale(reference, f"image {identifier}", self._folder / group / dataset)
-        return decode_rgb(read_bytes(row, self._folder / group / dataset))
+        index = self._folder / group / dataset
+        return decode_rgb(read_bytes(row, index), bits_of(index))
 
     def thumbnail(self, reference: Node) -> str:
         """The image at most 128 px high and wide, as a data URI; errors as `image`."""

@@ -1,6 +1,7 @@
 """The figures of two aligners of one run, or of two runs, side by side."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -79,18 +80,18 @@ def _results(root: Path) -> Results:
 
 
 def _of_revision(name: str, aligners: set[str]) -> Results:
-    known = subprocess.run(
-        ["git", "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], capture_output=True, check=False
-    )
-    if known.returncode:
+    commit = _commit(name)
+    if commit is None:
         listed = f" Aligners here: {', '.join(sorted(aligners))}." if aligners else ""
-        raise DataError(f"{name!r} is no aligner of this run, no folder and no revision of Git.{listed}")
+        raise DataError(
+            f"{name!r} is no aligner of this run, no folder, no revision of Git and no experiment of DVC.{listed}"
+        )
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
 
     found: dict[str, Node] = {}
     try:
-        files = DVCFileSystem(".", rev=name)
+        files = DVCFileSystem(".", rev=commit)
         for task in TASKS:
             path = RESULTS / f"{task}.json"
             if files.exists(path.as_posix()):
@@ -98,6 +99,19 @@ def _of_revision(name: str, aligners: set[str]) -> Results:
     except (DvcException, OSError, ValueError) as error:
         raise DataError(f"The results of {name} cannot be read: {error}. Fetch them with: dvc fetch -A") from error
     return found
+
+
+def _commit(name: str) -> str | None:
+    """The commit of a revision of Git, or of an experiment by the name that DVC gave it."""
+    experiments = (
+        f"refs/exps/*/*/{re.sub(r'[*?[]', '', name)}"  # by the commit they start from: refs/exps/ab/cd.../name
+    )
+    for command in (["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"],
+                    ["for-each-ref", "--format=%(objectname)", experiments]):  # fmt: skip
+        done = subprocess.run(["git", *command], capture_output=True, text=True, check=False)
+        if done.returncode == 0 and (found := done.stdout.split()):
+            return found[-1]
+    return None
 
 
 def _of_aligners(results: Results, a: str, b: str, everything: bool) -> Iterator[Line]:

@@ -65,8 +65,12 @@ def test_a_revision_and_the_files_here(run: SmallProject, permafrost: Command) -
     evaluated(run, 0.7)
     lines = permafrost.json("compare", "HEAD", ".")
     assert [(line["aligner"], line["a"], line["b"]) for line in lines] == [("plain", 0.5, 0.7), ("blind", 0.2, 0.2)]
-    permafrost("compare", "HEAD", "no-such-thing", code=1)
-    assert "no aligner of this run, no folder and no revision of Git. Aligners here: blind, plain" in permafrost.error
+    experiment = "refs/exps/ab/" + "c" * 38 + "/itchy-teff"  # where DVC keeps one, by the commit that it starts from
+    subprocess.run(["git", "update-ref", experiment, "HEAD"], check=True)
+    assert permafrost.json("compare", "itchy-teff", ".") == lines
+    for name in ("no-such-thing", "itchy", "*"):
+        permafrost("compare", "HEAD", name, code=1)
+        assert "no revision of Git and no experiment of DVC. Aligners here: blind, plain" in permafrost.error
 
 
 @pytest.mark.usefixtures("run")

@@ -52,6 +52,57 @@ def test_an_array_alone_is_searched_by_row(here: Project, permafrost: Command, t
     assert "have 5 numbers, those of this aligner" in permafrost.error
 
 
+def test_queries_are_mixed_and_rows_are_chosen(here: Project, permafrost: Command, tmp_path: Path) -> None:
+    query, where = "a picture of a bridge", ("--where", "concept=daisy,engine", "--where", "language=en")
+    model = aligner(here)
+    mixed = {"add": [Path("pictures/daisy.png")], "subtract": ["an engine"]}
+    hits = model.search(here.store("grid"), query, 10, **mixed, where={"concept": ["daisy", "engine"]})
+    assert len(hits) == 2
+    arguments = (query, "--add", "pictures/daisy.png", "--subtract", "an engine", *where)
+    permafrost("embed", MODEL, "data/features/pairs/grid/mine", "--out", tmp_path / "out")
+    for inside in ((), ("--in", "data/features/pairs/grid/mine"), ("--in", tmp_path / "out")):
+        answer = permafrost.json("search", MODEL, *arguments, *inside)
+        assert [(one["id"], round(one["score"], 5)) for one in answer] == [(h.id, round(h.score, 5)) for h in hits]
+    (tmp_path / "ids.txt").write_text(f"{hits[1].id}\n\n")
+    (answer,) = permafrost.json("search", MODEL, query, "--among", tmp_path / "ids.txt", "--in", tmp_path / "out")
+    assert answer["id"] == hits[1].id
+
+
+def test_an_index_is_built_measured_used_and_refused_when_it_is_old(
+    here: Project, permafrost: Command, tmp_path: Path
+) -> None:
+    pytest.importorskip("faiss")
+    out, query = tmp_path / "out", "a picture of a bridge"
+    permafrost("embed", MODEL, "pictures", "--out", out, "--dtype", "float16")
+    permafrost("search", MODEL, query, "--in", out, "--index", code=1)
+    assert f"No index at {out / 'index'}. Build it with: permafrost index {out}" in permafrost.error
+    built = permafrost.json("index", out, "--model", MODEL, "--kind", "ivf-sq8", "--lists", "2")
+    assert (built["kind"], built["rows"], built["of"]) == ("ivf-sq8", len(here.pictures), "captions of the rows")
+    assert built["recall@10"] == 1
+    found = permafrost.json("search", MODEL, query, "--in", out, "--index", "--probes", "2")
+    assert found == permafrost.json("search", MODEL, query, "--in", out)
+    assert "recall@10  1.0" in permafrost("index", out)
+    assert permafrost.json("search", MODEL, query, "--in", out, "--index") == found, "a flat one now"
+    file = out / "img_emb/img_emb_0.npy"
+    np.save(file, np.load(file)[::-1])
+    permafrost("search", MODEL, query, "--in", out, "--index", code=1)
+    assert "was built from other vectors" in permafrost.error
+
+
+def test_an_index_of_an_array_and_queries_of_a_file(here: Project, permafrost: Command, tmp_path: Path) -> None:
+    texts = [f"a picture of a {path.stem}" for path in here.pictures]
+    np.save(tmp_path / "mine.npy", aligner(here).encode_text(texts))
+    (tmp_path / "queries.txt").write_text("a bridge\na daisy\nan engine\n")
+    built = permafrost.json("index", tmp_path / "mine.npy", "--model", MODEL, "--queries", tmp_path / "queries.txt")
+    assert (built["of"], built["queries"], built["index"]) == (
+        "lines of queries.txt",
+        2,
+        str(tmp_path / "mine.npy.index"),
+    )
+    plain = permafrost.json("search", MODEL, texts[4], "--in", tmp_path / "mine.npy")
+    assert permafrost.json("search", MODEL, texts[4], "--in", tmp_path / "mine.npy", "--index") == plain
+
+
 def test_classify_names_pictures(here: Project, permafrost: Command, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("bridge\ndaisy\n\n")
     answer = permafrost.json("classify", MODEL, "pictures/daisy.png", "--names", tmp_path / "names.txt", "--top", "1")
@@ -77,6 +128,14 @@ def test_a_picture_that_cannot_be_read_is_said_and_the_rest_is_written(
     [
         (("search", "data/models/absent", "x"), "data/models/absent"),
         (("search", MODEL, "x", "--in", "data"), "holds neither pictures"),
+        (("search", MODEL, "x", "--index"), "An index is of vectors"),
+        (("search", MODEL, "x", "--where", "language"), "takes COLUMN=VALUE"),
+        (("search", MODEL, "x", "--where", "language=xx"), "No row has language 'xx'"),
+        (("search", MODEL, "x", "--among", "pictures/captions.csv"), "--among needs --in"),
+        (("embed", MODEL, "pictures", "data/features/pairs/grid/mine", "--out", "out"), "one feature store at a time"),
+        (("index", "pictures"), "No vectors at pictures"),
+        (("index", "pictures", "--queries", "some.txt"), "--queries need --model"),
+        (("index", "pictures", "--recall", "2"), "--recall must be"),
         (("embed", MODEL, "--out", "out"), "Give either pictures or --texts"),
         (("classify", MODEL, "absent.png", "--names", "a,b"), "absent.png cannot be read"),
         (("inspect", "pictures"), "is no feature store"),
@@ -128,7 +187,7 @@ def test_explore_hands_over(permafrost: Command, monkeypatch: pytest.MonkeyPatch
     given: list[list[str]] = []
     monkeypatch.setattr(explorer, "main", lambda arguments: given.append(arguments) or 0)
     permafrost("explore", "--project", tmp_path, "--port", "0", "--open")
-    assert given == [["--project", str(tmp_path), "--port", "0", "--open"]]
+    assert given == [["--project", str(tmp_path), "--port", "0", "--map", "pca", "--open"]]
 
 
 def test_export_hands_over(permafrost: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,3 +76,52 @@ def test_a_mistyped_catalogue_is_said_once_and_nothing_that_it_would_have_given(
 def test_a_store_without_a_group_is_shown_where_it_belongs(raw: dict[str, Any]) -> None:
     raw["stores"]["mine-eye"] = {"dataset": "emoji", "view": "vit", "encoder": "vit-s14"}
     assert "`stores.mine-eye` stands under no group; write `stores.pairs.mine-eye`." in refusal(raw)
+
+
+def with_imported(raw: dict[str, Any]) -> dict[str, Any]:
+    """The default aligner on vectors of another program."""
+    raw["encoders"]["clip"] = {"modality": "image", "source": "imported", "model": "/data/clip-retrieval"}
+    raw["views"]["clip"] = {"encoder": "clip", "resolution": 224, "tier": "cls"}
+    for dataset in raw["curations"]["all"]["pool"]:
+        raw["stores"]["pairs"][f"{dataset}-clip"] = {"dataset": dataset, "view": "clip", "encoder": "clip"}
+    head = {"kind": "closed-form", "local_tokens": "none", "image_input": "cls", "forms": {"cca": {}}}
+    raw["aligners"]["mine"] = {"views": ["clip", "minilm"], "data": "all", "head": head}
+    return raw
+
+
+def test_imported_vectors_are_an_encoder_whose_loader_is_understood(raw: dict[str, Any]) -> None:
+    params = validate(with_imported(raw))
+    encoder = params.encoders["clip"]
+    assert (encoder.loader, encoder.pooling, encoder.model) == ("imported", "model", "/data/clip-retrieval")
+    assert params.aligners["mine"].views == ("clip", "minilm")
+
+
+@pytest.mark.parametrize(
+    ("where", "keys", "message"),
+    [
+        ("encoders", {"loader": "timm"}, "source imported has loader imported"),
+        ("encoders", {"source": "local", "loader": "imported", "pooling": "model"}, "no other source has"),
+        ("encoders", {"dtype": "float16"}, "`dtype` would have no effect: imported vectors are taken as they are"),
+        ("encoders", {"autocast": "bfloat16"}, "`autocast` would have no effect"),
+        ("encoders", {"layers": [1, 2]}, "leave out pooling and layers"),
+        ("encoders", {"pooling": "cls"}, "leave out pooling and layers"),
+        ("encoders", {"revision": "main"}, "revisions belong to `source: hub`"),
+        ("views", {"tier": "grid"}, "`views.clip.tier` is 'grid'; imported are single vectors: set `tier: cls`"),
+        ("views", {"crops": 2}, "`views.clip.crops` is 2; imported are single vectors"),
+        ("views", {"fit": "whole"}, "`views.clip.fit` is 'whole'"),
+    ],
+)
+def test_what_imported_vectors_cannot_be(raw: dict[str, Any], where: str, keys: dict[str, Any], message: str) -> None:
+    with_imported(raw)[where]["clip"] |= keys
+    assert message in refusal(raw)
+
+
+def test_texts_and_heads_of_imported_vectors(raw: dict[str, Any]) -> None:
+    with_imported(raw)["aligners"]["mine"]["head"] |= {"local_tokens": "mean", "image_input": "concat"}
+    assert "but the imported encoder 'clip' gives one vector per image: set `local_tokens: none`" in refusal(raw)
+    raw["aligners"]["mine"]["head"] |= {"local_tokens": "none", "image_input": "cls"}
+    raw["encoders"]["words"] = {"modality": "text", "source": "imported", "model": "texts.npy"}
+    raw["views"]["words"] = {"encoder": "words", "tier": "full", "max_tokens": 9}
+    said = refusal(raw)
+    assert "`views.words.tier` is 'full'; imported are single vectors: leave it out" in said
+    assert "`views.words.max_tokens` is 9" in said

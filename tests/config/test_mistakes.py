@@ -84,14 +84,14 @@ def test_one_fault_is_told_once(written: Any, message: str) -> None:
     [
         (
             MILLIONS,
-            "views.dino.tier",
-            "cls",
+            "aligners.freeze-align.head",
+            {"kind": "freeze-align"},
             "`aligners.freeze-align.head.local_tokens` is grid, so its view 'dino' needs",
         ),
         (
-            MILLIONS,
-            "views.dino.tier",
-            "full",
+            edited(MILLIONS, "views.dino.tier", "full"),
+            "aligners.freeze-align.head",
+            {"kind": "freeze-align"},
             "needs `tier: grid`, found full; `local_tokens: mean` goes with every tier.",
         ),
         (CAPTIONS, "aligners.default.head", {**HEAD, "local_tokens": "patch"}, "needs `tier: full`, found grid"),

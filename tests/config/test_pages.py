@@ -1,9 +1,11 @@
 """What README and docs show of params.yaml is valid where it would be pasted."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.commands.presets import TESTS, TRAINING, preset_entries
 from pipeline.config import FreezeAlignHead
 from pipeline.config.load import validate
 from tests.config.pages import blocks, merged
@@ -21,6 +23,8 @@ PASTED = {
         "docs/why_cka.md",
         "docs/params.md",
         "docs/fusion.md",
+        "docs/aligner.md",
+        "docs/commands.md",
     )
     for number, block in enumerate(blocks(page))
 }
@@ -43,10 +47,8 @@ def test_a_head_on_tokens_is_one_of_projectors() -> None:
     assert head.text_tokens == "full"
 
 
-def test_the_papers_model_is_a_whole_project() -> None:
+def test_the_papers_model_is_the_preset() -> None:
     (project,) = blocks("docs/paper.md")
-    params = validate(project)
-    head = params.aligners["arl"].head
+    assert project == preset_entries("dinov2-arl", Path("/data"), [*TRAINING, *TESTS])
+    head = validate(project).aligners["arl"].head
     assert isinstance(head, FreezeAlignHead)
-    multilingual = {"catalogue": "paraphrase-multilingual-mpnet-base-v2", "autocast": "bfloat16"}
-    validate({**project, "encoders": {**project["encoders"], "roberta": multilingual}})

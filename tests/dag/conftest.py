@@ -24,19 +24,28 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
-    root: Path = tmp_path_factory.mktemp("project")
-    if worker_id == "master":
-        return Project.made(root / "work", root / "outside")
-    shared = tmp_path_factory.getbasetemp().parent / "first-run"
+def first_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """The project after its first run, of all workers; nobody changes it."""
+    base = tmp_path_factory.getbasetemp()
+    shared: Path = (base if worker_id == "master" else base.parent) / "first-run"
     stages = shared / "stages.json"
     with FileLock(f"{shared}.lock"):
         if not stages.is_file():
             shutil.rmtree(shared, ignore_errors=True)
             first = Project.made(shared / "work", shared / "outside")
             stages.write_text(json.dumps(sorted(first.first_run)))
-    copy_with_links(shared / "work", root / "work")
-    return Project(root / "work", shared / "outside", set(json.loads(stages.read_text())))
+    return Project(shared / "work", shared / "outside", set(json.loads(stages.read_text())))
+
+
+@pytest.fixture(scope="session")
+def project(first_run: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return copied(first_run, tmp_path_factory.mktemp("project") / "work")
+
+
+def copied(project: Project, folder: Path) -> Project:
+    """The project in another folder, with the same encoders and pictures."""
+    copy_with_links(project.folder, folder)
+    return Project(folder, project.outside, project.first_run)
 
 
 def copy_with_links(source: Path, target: Path) -> None:

@@ -10,15 +10,21 @@ from benchmarks.campaign.compare import contents, digest
 from benchmarks.campaign.results import Journal, Outcome, pages_tables, summary
 from benchmarks.campaign.run import in_turns, trial_of
 from benchmarks.campaign.world import Trial, World
+from tests.dag.conftest import copied
 from tests.dag.project import ROOT, Project
 
 pytestmark = pytest.mark.dag
 
 
 @pytest.fixture(scope="module")
-def small(project: Project, tmp_path_factory: pytest.TempPathFactory) -> World:
-    project.repro()
-    return World.around(project, tmp_path_factory.mktemp("campaign") / "world")
+def small(first_run: Project, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Around a project of its own, whatever other tests have done to theirs, in which `dvc repro` changes nothing."""
+    folder = tmp_path_factory.mktemp("campaign")
+    project = copied(first_run, folder / "project")
+    before = contents(project.folder)
+    assert project.repro() == set()
+    assert contents(project.folder) == before
+    return World.around(project, folder / "world")
 
 
 @pytest.fixture(scope="module")

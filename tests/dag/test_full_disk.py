@@ -3,18 +3,19 @@
 The small file system is mounted in a namespace of the stage's own, so that it is gone with the process.
 """
 
+import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.dag import zygote
 from tests.dag.project import Project
 
 pytestmark = pytest.mark.dag
 
-MOUNT = 'mount -t tmpfs -o "size=$0" none "$1" && shift && exec "$@"'
+DISK = Path(__file__).with_name("small_disk.py")
 STAGES = [
     ("settings", "", "data/settings", "4k"),
     ("checkpoint", "eye", "data/checkpoints", "16k"),
@@ -34,22 +35,20 @@ STAGES = [
 ]
 
 
-def small(size: str, folder: Path, *command: str) -> list[str]:
-    """The command with a file system of that size in place of the folder."""
-    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNT, size, str(folder), *command]
-
-
 @pytest.fixture(scope="module")
 def mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("mount")
-    if shutil.which("unshare") is None or subprocess.run(small("4k", folder, "true"), capture_output=True).returncode:
+    mount = ("mount", "-t", "tmpfs", "none", str(tmp_path_factory.mktemp("mount")))
+    command = ["unshare", "--user", "--map-root-user", "--mount", *mount]
+    if shutil.which("unshare") is None or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("this machine lets nobody mount a file system in a namespace")
 
 
-def stage(project: Project, size: str, folder: str, name: str, item: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own: the server of commands is outside of the namespace."""
-    arguments = [sys.executable, "-m", f"stages.{name}", *([f"+item={item}"] if item else [])]
-    return project.attempt(*small(size, project.folder / folder, *arguments))
+def stage(
+    project: Project, size: str, folder: str, name: str, item: str, read_only: bool = False
+) -> subprocess.CompletedProcess[str]:
+    command = ["python", "-m", f"stages.{name}", *([f"+item={item}"] if item else [])]
+    disk = json.dumps([str(project.folder / folder), size, read_only])
+    return project.attempt(*command, **{zygote.FIRST: str(DISK), "SMALL_DISK": disk})
 
 
 @pytest.mark.usefixtures("mounts")
@@ -71,7 +70,7 @@ def test_a_disk_that_is_too_small(project: Project, name: str, item: str, folder
 @pytest.mark.usefixtures("mounts")
 @pytest.mark.parametrize(("name", "item", "folder", "size"), [STAGES[4], STAGES[10], STAGES[14]])
 def test_a_disk_that_is_read_only(project: Project, name: str, item: str, folder: str, size: str) -> None:
-    done = stage(project, f"{size},ro", folder, name, item)
+    done = stage(project, size, folder, name, item, read_only=True)
     assert done.returncode == 1
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert folder in error

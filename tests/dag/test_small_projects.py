@@ -6,10 +6,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
 
+from pipeline import Aligner
+from pipeline.errors import CheckpointError
+from pipeline.features import FeatureStore
 from tests.dag import tiny
 from tests.dag.project import ROOT, Project
 from tests.datasets.layouts import photo, write, write_tar
@@ -194,3 +200,49 @@ def test_classes_as_users_have_them(own_set: bool, outside: Path, tmp_path: Path
         assert summary["by_picture"] == ["sorted"]
     else:
         assert any("class" in line for line in result["left_out"]), result["left_out"]
+
+
+def test_vectors_of_another_program_are_trained_on_without_an_encoder(tmp_path: Path) -> None:
+    """Both sides are imported: pictures by a webdataset's keys, captions by their words."""
+    draws = np.random.default_rng(0)
+    hidden = draws.normal(size=(120, 6))
+    sides = {kind: hidden @ draws.normal(size=(6, width)) for kind, width in (("img", 20), ("text", 12))}
+    words = [f"a {list(tiny.COLOURS)[n % 6]} {tiny.THINGS[n % 15]} {n}" for n in range(len(hidden))]
+    for shard in range(2):
+        members, rows = [], range(60 * shard, 60 * shard + 60)
+        for n in rows:
+            picture(tmp_path / "one.png", n)
+            members += [(f"{n:09}.png", (tmp_path / "one.png").read_bytes()), (f"{n:09}.txt", words[n].encode())]
+        write_tar(tmp_path / "cc3m" / f"{shard:05}.tar", members)
+        (tmp_path / "vectors/metadata").mkdir(parents=True, exist_ok=True)
+        table = pa.table({"key": [f"{n:09}" for n in rows], "caption": [words[n] for n in rows]})
+        pq.write_table(table, tmp_path / f"vectors/metadata/metadata_{shard}.parquet")
+        for kind, values in sides.items():
+            (tmp_path / f"vectors/{kind}_emb").mkdir(exist_ok=True)
+            noisy = (values + draws.normal(size=values.shape))[rows.start : rows.stop].astype(np.float32)
+            np.save(tmp_path / f"vectors/{kind}_emb/{kind}_emb_{shard}.npy", noisy)
+    params = yaml.safe_load(MILLIONS)
+    source = {"source": "imported", "model": str(tmp_path / "vectors")}
+    head = {"kind": "closed-form", "local_tokens": "none", "image_input": "cls", "forms": {"cca": {}}}
+    params["encoders"] = {"clip": {"modality": "image", **source}, "words": {"modality": "text", **source}}
+    params["views"] = {"clip": {"encoder": "clip", "resolution": 224, "tier": "cls"}, "words": {"encoder": "words"}}
+    params["datasets"]["cc3m"]["path"] = str(tmp_path / "cc3m" / "{00000..00001}.tar")
+    params["stores"] = {
+        "pairs": {f"cc3m-{name}": {"dataset": "cc3m", "view": name, "encoder": name} for name in ("clip", "words")}
+    }
+    params["curations"] = {"all": {"pool": ["cc3m"], "view": "clip"}}
+    params["aligners"] = {"default": {"views": ["clip", "words"], "data": "all", "head": head}}
+    params["splits"] = {"repeats": 1, "validation": 0.1, "test": 0.3}
+    params["evaluate"] = {"tasks": {"retrieval": {"datasets": ["cc3m"], "recall_at": [1, 5]}}}
+    params.pop("train", None)
+    made = project(tmp_path / "work", params)
+    assert {"checkpoint@clip", "encode@cc3m-clip", "train@default", "evaluate@retrieval", "report"} <= made.repro()
+    store = FeatureStore.open(made.folder / "data/features/pairs/clip/cc3m")
+    assert (len(store), store.reasons, store.shape("cls")[1:]) == (120, {}, (1, 20))
+    rows_of = {row["metric"]: row for row in scores(made, "retrieval")["rows"]}
+    found = rows_of["t2i_recall@5"]
+    assert found["value"] > 2 * found["chance"] > 0
+    aligner = Aligner.from_pretrained(made.folder / "data/models/default", device="cpu")
+    with pytest.raises(CheckpointError, match="the encoder that made them is not here"):
+        aligner.search(store, "a red kite")
+    assert made.repro() == set()

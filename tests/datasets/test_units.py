@@ -6,16 +6,18 @@ import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter
 
-from pipeline.config import DatasetSpec, SegmentationSource
+from pipeline.config import DatasetSpec, EmojiSource, SegmentationSource, StampsSource, TextTasksSource
+from pipeline.datasets.emoji_packages import EmojiPackages
 from pipeline.datasets.index import build_index
+from pipeline.datasets.tables import read_table
 from pipeline.datasets.tally import table_of
-from tests.datasets.label_maps import write_mask_folder
+from tests.datasets.label_maps import write_ade20k, write_context, write_mask_folder, write_voc
 from tests.datasets.layouts import LAYOUTS, photo, write, write_tar
 from tests.datasets.test_layouts import ENTRIES, moved
 
@@ -105,13 +107,79 @@ def test_all_that_is_there_is_counted(name: str, spoilt: bool, tmp_path: Path, m
         assert sum(tally["failed"].values()) >= 2  # a picture alone, and a link
 
 
-def test_pictures_with_label_maps_are_counted(tmp_path: Path) -> None:
-    folder = write_mask_folder(tmp_path)
-    write(folder / "images/notes.md", "x")
-    spec = SegmentationSource(source="mask-folder", path=str(folder), windows=None)
+def listed(folder: Path, split: str) -> int:
+    (path,) = (folder / "ImageSets").rglob(f"{split}.txt")
+    return len(path.read_text().split())
+
+
+MAPS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], int]]] = {
+    "voc": (write_voc, lambda folder: listed(folder, "val")),
+    "pascal-context": (write_context, lambda folder: listed(folder, "val")),
+    "ade20k": (write_ade20k, lambda folder: files(folder / "images/validation")),
+    "mask-folder": (write_mask_folder, lambda folder: files(folder / "images")),
+}
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+@pytest.mark.parametrize("name", MAPS)
+def test_pictures_with_label_maps_are_counted(name: str, spoilt: bool, tmp_path: Path) -> None:
+    make, count = MAPS[name]
+    folder = make(tmp_path)
+    if spoilt:
+        for pictures in (folder / "JPEGImages", folder / "images", folder / "images/validation"):
+            if jpegs := sorted(pictures.glob("*.jpg")):
+                jpegs[0].write_bytes(b"")
+                write(pictures / "notes.md", "x")
+                write(pictures / "._a.jpg", "x")
+    spec = SegmentationSource(source=name, path=str(folder), windows=None)  # type: ignore[arg-type]
     tally = build_index(spec, tmp_path / "index", tmp_path)["tally"]
     assert tally["unit"] == "pictures"
-    assert tally["read"] + sum(tally["left_out"].values()) == files(folder / "images")
+    assert tally["read"] == tally["used"] + sum(tally["failed"].values())
+    assert tally["read"] + sum(tally["left_out"].values()) == count(folder)
+    assert tally["failed"] == ({"empty file": 1} if spoilt else {})
+
+
+def test_the_contents_of_packages_are_counted(tmp_path: Path, downloads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every drawing and every stamp of the packages, whether wanted or not."""
+    styles = ("openmoji", "twemoji")
+    spec = EmojiSource(source="emoji", styles=styles, languages=("en",), exclude_groups=("Symbols",), limit=4, size=16)
+    tally = build_index(spec, tmp_path / "emoji", downloads)["tally"]
+    packages = EmojiPackages(downloads)
+    assert set(tally["left_out"]) == {"beyond `limit`", "in `exclude_groups`", "no English name"}
+    assert tally["read"] + sum(tally["left_out"].values()) == sum(len(packages.drawings(style)) for style in styles)
+    assert tally["read"] == tally["used"] + sum(tally["failed"].values())
+    assert tally["used"] == read_table(tmp_path / "emoji/images.parquet").num_rows
+
+    names = {"animals/cat.txt": b"A cat.", "animals/cat.png": photo(0, "PNG"), "animals/dog.txt": b"A dog."}
+    names |= {"food/pie.txt": b"\nde.utf8=Ein Kuchen.", "food/pie.png": photo(1, "PNG"), "animals/fox.txt": b"A fox."}
+    names |= {"toys/kite.txt": b"A kite.", "animals/cow.svg": b"<svg", "animals/cow.txt": b"A cow."}
+    monkeypatch.setattr("pipeline.datasets.stamps.fetch", lambda *_: b"")
+    root = "usr/share/tuxpaint/stamps/"
+    monkeypatch.setattr(
+        "pipeline.datasets.stamps.deb_members", lambda *_: [(root + name, held) for name, held in names.items()]
+    )
+    stamps = StampsSource(source="stamps", languages=("en",), exclude_categories=("toys",), limit=4, size=16)
+    tally = build_index(stamps, tmp_path / "stamps", downloads)["tally"]
+    assert tally["unit"] == "stamps"
+    assert tally["left_out"] == {"in `exclude_categories`": 1, "beyond `limit`": 1}
+    assert tally["failed"] == {"no picture": 2, "cannot be rendered": 1}
+    assert tally["read"] + sum(tally["left_out"].values()) == sum(name.endswith(".txt") for name in names)
+    assert tally["used"] == 1
+
+
+def test_the_rows_of_text_tasks_are_counted(tmp_path: Path, downloads: Path) -> None:
+    spec = TextTasksSource(source="text-tasks", languages=("de",), limit=10)
+    tally = build_index(spec, tmp_path / "index", downloads)["tally"]
+    rows = read_table(tmp_path / "index/tasks.parquet").num_rows
+    assert tally == {"read": rows, "used": rows, "failed": {}, "left_out": {}, "unit": "queries and pairs"}
+
+
+def test_every_kind_of_source_is_counted() -> None:
+    """A source that is added to params.yaml needs a case here."""
+    (union, *_) = get_args(DatasetSpec)
+    kinds = {kind for model in get_args(union) for kind in get_args(model.model_fields["source"].annotation)}
+    layouts = {ENTRIES[name]["source"] for name in LAYOUTS}
+    assert kinds == {*layouts, *MAPS, "emoji", "stamps", "text-tasks"}
 
 
 def test_files_of_one_name_and_captions_without_a_picture(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline.datasets.bits import bits_of
 from pipeline.datasets.concepts import concept_name
 from pipeline.datasets.decode import decode_rgb, read_bytes
 from pipeline.datasets.opened import opened_image
@@ -45,7 +46,7 @@ class Piece:
         """
         content = read_bytes(self.row, self.folder)
         if self.row["mask"] != "alpha":
-            return decode_rgb(content).convert("RGBA")
+            return decode_rgb(content, bits_of(self.folder)).convert("RGBA")
         try:
             with opened_image(content) as picture:
                 image = picture.convert("RGBA")

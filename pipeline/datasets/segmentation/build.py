@@ -25,7 +25,9 @@ MASKS_FILE = "masks.parquet"
 CLASSES_FILE = "classes.parquet"
 
 
-def index_segmentation(spec: SegmentationSource, builder: IndexBuilder, folder: Path) -> dict[str, Any]:
+def index_segmentation(
+    spec: SegmentationSource, builder: IndexBuilder, folder: Path, bits: int | None = None
+) -> dict[str, Any]:
     """Feed every valid picture, and write masks.parquet and classes.parquet into `folder`; others are failures.
 
     Pictures and label maps are indexed in place. With windows, rows of images.parquet are windows (`parent_id`, `box`)
@@ -42,7 +44,7 @@ def index_segmentation(spec: SegmentationSource, builder: IndexBuilder, folder: 
     tally = Tally(read=len(samples), left_out=layout.left_out, unit="pictures")
     for sample in tqdm(samples, desc=shown(f"{Path(spec.path).name}/{layout.split}"), unit="image", mininterval=1):
         try:
-            row = _feed(sample, spec, builder, values, layout.inside, missing)
+            row = _feed(sample, spec, builder, values, layout.inside, missing, bits)
             if row["image_id"] in masks:
                 raise DataError(f"the same picture as {masks[row['image_id']]['key']}")
         except DataError as error:
@@ -71,13 +73,14 @@ def _feed(
     values: np.ndarray,
     inside: Inside,
     missing: Missing,
+    bits: int | None,
 ) -> dict[str, Any]:
     """Index one picture and return its row of masks.parquet."""
     if reason := wrong_with_names(sample.key, str(sample.picture), str(sample.mask), sample.scene):
         raise DataError(reason)
     content = _read(sample.picture, "picture", inside, missing)
     written = _read(sample.mask, "label map", inside, missing)
-    size = decode_rgb(content).size
+    size = decode_rgb(content, bits).size
     labels = decode_labels(written)
     if labels.shape != size[::-1]:
         raise DataError(f"the picture is {size[0]} x {size[1]}, its label map {labels.shape[1]} x {labels.shape[0]}")

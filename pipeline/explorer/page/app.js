@@ -224,6 +224,7 @@ function loadMap() {
     state.map = { ...map, low: Math.min(...cosines), high: Math.max(...cosines) };
     state.near = null;
     options($("curation"), map.curations);
+    $("plane").textContent = map.plane === "pacmap" ? "laid out by PaCMAP, which keeps neighbours" : "on the two principal axes of the aligner's space";
     const far = [...map.points].sort((a, b) => a.cosine - b.cosine).slice(0, 12);
     $("farthest").replaceChildren(...hitList($("aligner").value, far.map((point) => ({ id: point.id, captions: [point.caption], key: "", score: point.cosine }))).children);
     mapLegend();
