@@ -26,20 +26,19 @@ from pipeline.config.sizes import size_problems
 from pipeline.config.stores import CLASSNAMES, stored_through
 from pipeline.config.studies import CompareSpec, PredictorsSpec, StudySpec
 from pipeline.config.training import LoadingParams
-from pipeline.config.views import FusedView, ImageView, TextView
+from pipeline.config.views import ImageView, TextView
 
 
 def contradictions(params: Params) -> Iterator[str]:
-    """One line for each name without a definition, and for each pair of entries that contradict each other.
+    """A line for each name without a definition, and for each pair of entries that contradict each other.
 
     What `auto` leaves open is checked with every pair of views that may be chosen.
     """
     lookup = Lookup(params)
-    yield from (misplaced := list(fused_problems(params, lookup)))
-    if misplaced:
-        return
-    merged = fused_among_aligners(params)
+    if misplaced := list(fused_problems(params, lookup)):
+        return (yield from misplaced)
     yield from (open_problems := list(auto_problems(params, lookup)))
+    merged = fused_among_aligners(params)
     for version in [merged.model_copy(update={"auto": {}})] if open_problems else with_every_choice(merged):
         for problem in _contradictions(version):
             yield under_fused(under_auto(problem, params), params)
@@ -77,15 +76,12 @@ def _views(params: Params, lookup: Lookup) -> Iterator[str]:
 def _stores(params: Params, lookup: Lookup) -> Iterator[str]:
     for name, store in params.stores.by_name().items():
         where = f"stores.{store.group}.{name}"
-        view = params.views.get(store.view)
         if problem := lookup.missing(f"{where}.view", store.view, "views"):
             yield problem
-        elif isinstance(view, FusedView):
-            yield f"`{where}.view` is {store.view!r}, a fused view, of which nothing is stored: leave the store out."
-        elif view is not None and view.encoder != store.encoder:
+        elif (view := params.stored_views[store.view]).encoder != store.encoder:
             yield (
-                f"`{where}.encoder` is {store.encoder!r}, but `views.{store.view}.encoder` is "
-                f"{view.encoder!r}: write the same name in both."
+                f"`{where}.encoder` is {store.encoder!r}, but `views.{store.view}.encoder` is {view.encoder!r}: write "
+                "the same name in both."
             )
         if store.view in params.views and store.group == "prompts":
             yield from lookup.not_a_view(f"{where}.view", store.view, "text")

@@ -20,6 +20,10 @@ def fused_problems(params: Params, lookup: Lookup) -> Iterator[str]:
     fused = {name: view for name, view in params.views.items() if isinstance(view, FusedView)}
     for name, view in fused.items():
         yield from _joined(f"views.{name}.concat", view, params, lookup)
+    for name, store in params.stores.by_name().items():
+        if store.view in fused:
+            where = f"stores.{store.group}.{name}.view"
+            yield f"`{where}` is {store.view!r}, a fused view, of which nothing is stored: leave the store out."
     for name, aligner in params.aligners.items():
         if taken := [view for view in aligner.views if view in fused]:
             yield (

@@ -97,7 +97,12 @@ class FrozenEncoders:
 
     def trust_as(self, other: "FrozenEncoders") -> None:
         """Make encoders from what `other` may make them from, too."""
-        self._trusted = tuple(dict.fromkeys((*self._trusted, *other._trusted)))
+        self._trusted = tuple(dict.fromkeys((*self._trusted, *other.trusted)))
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """Repositories and folders from which encoders may be made again."""
+        return self._trusted
 
     @property
     def image_members(self) -> "tuple[FrozenEncoders, ...]":

@@ -83,6 +83,11 @@ class FusedEncoders(FrozenEncoders):
                 one.trust_as(other)
 
     @property
+    def trusted(self) -> tuple[str, ...]:
+        """See `FrozenEncoders`."""
+        return self.image_members[0].trusted
+
+    @property
     def image_members(self) -> tuple[FrozenEncoders, ...]:
         """See `FrozenEncoders`."""
         return tuple(self._members["image"].values())

@@ -186,7 +186,8 @@ def card_with_towers(card: str, towers: Mapping[str, tuple[Path, Images]]) -> st
     rows = []
     for name, (source, images) in sorted(towers.items()):
         config = HeadConfig.read(source)
-        rows.append([name, config.aligner, config.fingerprints["text"]["described"].get("model"), images])
+        models = [str(one["described"].get("model")) for one in config.members("text").values()]
+        rows.append([name, config.aligner, " + ".join(models), images])
     return (
         f"{without.rstrip()}\n\n## Text towers\nLoad one with `from_pretrained(..., text=NAME)`. Those that are "
         f"`shared` have the vectors of pictures of this aligner.\n{table(_HEAD, rows)}\n"
