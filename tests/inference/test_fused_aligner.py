@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pipeline import Aligner
 from pipeline.alignment.heads.fitted import Blocks, Scaled
@@ -31,6 +32,7 @@ from pipeline.encoding.run import StoreEncoder
 from pipeline.errors import DataError, FingerprintMismatch, ModelError, PermafrostError, StoreError
 from pipeline.explorer.project import Project as Explored
 from pipeline.features.fused import FusedStore, fused_fingerprint
+from pipeline.inference.fused_encoders import FusedEncoders
 from pipeline.inference.inputs import open_image
 from tests.alignment.specs import trained
 from tests.dag.tiny import write_image_checkpoint, write_text_checkpoint
@@ -124,9 +126,9 @@ def test_every_backbone_sees_an_input_once_and_the_vectors_are_those_of_the_stor
 
     monkeypatch.setattr(ImageEncoder, "forward", images)
 
-    def opening(image: Any, urls: bool = False) -> Any:
+    def opening(image: Any, urls: bool = False, bits: int | None = None) -> Any:
         decoded[str(image)] += 1
-        return open_image(image, urls)
+        return open_image(image, urls, bits)
 
     monkeypatch.setattr("pipeline.inference.fused_encoders.open_image", opening)
     model = opened(joint)
@@ -258,3 +260,25 @@ def test_the_explorer_and_the_command_find_all_stores_of_a_side(joint: Project) 
     with pytest.raises(DataError, match=r"No stores below \S+/grid and \S+/second"):
         _own_stores(opened(joint), joint.model("joint"))
     assert "joint" not in Explored(joint.root).aligners
+
+
+class Brightness:
+    """An encoder whose only feature is the mean of its picture."""
+
+    def __init__(self, bits: int | None) -> None:
+        self.image_view = ImageView(encoder="eye", resolution=28, tier="cls", bits=bits)
+
+    def image_features(self, images: Any, _: int, **__: Any) -> Any:
+        opened = [open_image(images[number], bits=self.image_view.bits) for number in range(len(images))]
+        yield {"cls": np.array([[np.asarray(image).mean()] for image in opened], dtype=np.float32)}
+
+
+@pytest.mark.parametrize(("bits", "expected"), [((12, 12), (128, 128)), ((12, None), (128, 8)), ((None, None), (8, 8))])
+def test_each_view_reads_deep_pictures_by_its_own_bits(
+    tmp_path: Path, bits: tuple[int | None, int | None], expected: tuple[int, int]
+) -> None:
+    deep = tmp_path / "dark.png"
+    Image.fromarray(np.full((4, 4), 2056, dtype=np.uint16)).save(deep)
+    members: Any = {"image": dict(zip("ab", map(Brightness, bits), strict=True)), "text": {}}
+    (features,) = FusedEncoders(members, "an aligner").image_features([deep], 1)
+    np.testing.assert_array_equal(features["cls"], [expected])
