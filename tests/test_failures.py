@@ -296,7 +296,10 @@ def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixtu
 
 
 def program(body: str, *, flush: str = "") -> list[str]:
-    return [sys.executable, "-c", f"import sys, time\nfrom pipeline.failures import reported\n{body}\n{flush}"]
+    hears = (
+        "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)"  # a job after `&` does not
+    )
+    return [sys.executable, "-c", f"{hears}\nfrom pipeline.failures import reported\n{body}\n{flush}"]
 
 
 def environment(**more: str) -> dict[str, str]:

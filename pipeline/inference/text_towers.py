@@ -89,7 +89,8 @@ class TextTowers(Placement):
 
     def _loaded(self, name: str | Path, **options: Any) -> Self:
         own: Any = type(self)  # `Aligner`, which has `from_pretrained`
-        found: Self = own.from_pretrained(name, **options)
+        code = options.pop("trust_remote_code", False)
+        found: Self = own.from_pretrained(name, trust_remote_code=code, **options)
         return found
 
     def _sharing(self, other: Self) -> Self:

@@ -58,9 +58,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     counted: list[int] = []
     decode = check.check_image
 
-    def counting(content: bytes, whole: bool = True) -> object:
+    def counting(content: bytes, whole: bool = True, bits: int | None = None) -> object:
         counted.append(len(content))
-        return decode(content, whole)
+        return decode(content, whole, bits)
 
     monkeypatch.setattr(check, "check_image", counting)
     return counted  # type: ignore[return-value]
