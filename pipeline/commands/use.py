@@ -111,7 +111,8 @@ def _place(item: "FoundItem") -> str:
 def _search(aligner: "Aligner", given: argparse.Namespace) -> "list[FoundItem]":
     from pipeline.inference.collection import Collection
     from pipeline.inference.filters import NoSuchRows
-    from pipeline.inference.found import found_items, index_of
+    from pipeline.inference.found import found_items
+    from pipeline.inference.search import index_of
 
     query, add, subtract = _query(given.query), list(map(_query, given.add)), list(map(_query, given.subtract))
     among = None if given.among is None else [line.strip() for line in lines_of(given.among) if line.strip()]

@@ -10,9 +10,7 @@ from PIL import Image
 from pipeline.datasets.decode import ImageTable
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
-from pipeline.inference.search import Hit, index_of
-
-__all__ = ["FoundItem", "found_items", "index_of"]
+from pipeline.inference.search import Hit
 
 
 @dataclass(frozen=True)

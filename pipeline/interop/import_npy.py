@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.encoders.imported import IMPORTED, Modality, read_imported
+from pipeline.encoding.imported import NOT_FINITE
 from pipeline.encoding.plan import Plan
 from pipeline.encoding.protocol import Batch
 from pipeline.encoding.run import StoreEncoder
@@ -23,7 +24,6 @@ from pipeline.features.fingerprint import ENCODING_VERSION, FORMAT_VERSION, Fing
 from pipeline.work_folder import work_folder
 
 SHARD_ROWS = 4096
-NOT_FINITE = "the imported vector has NaN or infinite values"
 _BATCH = 4096
 
 

@@ -18,15 +18,6 @@ from tests.commands.conftest import Command
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "clone"
-    folder.mkdir()
-    (folder / "dvc.yaml").write_text("stages: {}\n")
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def pictures(folder: Path, count: int, name: str = "{}.png", red: int = 0) -> list[Path]:
     paths = [folder / name.format(number) for number in range(count)]
     for number, path in enumerate(paths):

@@ -13,15 +13,6 @@ from tests.commands.conftest import Command
 WHOLE = ("cc3m", "cc12m", "sbu", "concepts", "wds_imagenet1k", "wds_flickr30k")
 
 
-@pytest.fixture
-def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "clone"
-    folder.mkdir()
-    (folder / "dvc.yaml").write_text("stages: {}\n")
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def data(root: Path, *names: str) -> Path:
     for name in names:
         (root / name).mkdir(parents=True)

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.errors import DataError
 from pipeline.inference.collection import Collection, pictures_below
-from pipeline.inference.found import found_items, index_of
+from pipeline.inference.found import found_items
+from pipeline.inference.search import index_of
 from tests.inference.conftest import Project, aligner
 
 

@@ -10,10 +10,11 @@ import pytest
 
 from pipeline.commands import main
 from pipeline.datasets.tables import image_id, text_id
+from pipeline.encoding.imported import NOT_FINITE
 from pipeline.errors import DataError, FingerprintMismatch, StoreError
 from pipeline.features import FeatureStore
 from pipeline.features.verify import verify
-from pipeline.interop.import_npy import NOT_FINITE, import_npy
+from pipeline.interop.import_npy import import_npy
 from pipeline.paths import WORK_VARIABLE
 
 
