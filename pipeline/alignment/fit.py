@@ -73,6 +73,7 @@ def _fit(
     if isinstance(head, ClosedFormHead):
         fitted = compute_heads(name, head, data, settings.repeats, settings.seed, folder)
         return _save(settings, space, fitted, chosen)
+    assert isinstance(head, TRAINED)
     assert settings.train is not None, "trained heads have parameters of training"
     fitted, checkpoints = train_heads(name, head, settings.train, data, settings.repeats, settings.seed, folder)
     config = _save(settings, space, fitted, chosen, processes)

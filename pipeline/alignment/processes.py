@@ -1,8 +1,8 @@
 """The processes of one training, and what they tell each other.
 
 Each computes its own rows of every batch, and its loss is its share of the loss: over all processes the shares sum up
-to what one process computes of the whole batch. So do the gradients, with nothing to be averaged. Alone, a process talks
-to nobody and computes what it always did.
+to what one process computes of the whole batch. So do the gradients, with nothing to be averaged. Alone, a process
+talks to nobody and computes what it always did.
 """
 
 import hashlib
@@ -138,7 +138,7 @@ class Processes:
         if rows == len(received):
             return received
         sizes = [len(range(rows)[Processes(rank, self.count).share(rows)]) for rank in range(self.count)]
-        return torch.cat([part[:size] for part, size in zip(received.split(most), sizes, strict=True)])
+        return torch.cat([part[:size] for part, size in zip(torch.split(received, most), sizes, strict=True)])
 
     def _summed_share(self, values: Tensor) -> Tensor:
         """Its own rows of the sum over the processes of (rows, ...), in the dtype of `values`."""
@@ -158,9 +158,9 @@ class Processes:
             yield
         except RuntimeError as error:  # so are all of torch.distributed
             raise ProcessError(
-                f"Process {self.rank} of {self.count} can no longer reach the others ({_first_line(error)}): one of them "
-                f"has ended, or was silent for {_timeout():g} seconds. What it wrote says why. Run the same command again, "
-                "with any number of processes: training goes on from its last checkpoint."
+                f"Process {self.rank} of {self.count} can no longer reach the others ({_first_line(error)}): one of "
+                f"them has ended, or was silent for {_timeout():g} seconds. What it wrote says why. Run the same "
+                "command again, with any number of processes: training goes on from its last checkpoint."
             ) from error
 
 
@@ -193,9 +193,9 @@ def device_of(launch: Launch, wanted: str) -> torch.device:
         return device
     if device.type != "cuda":
         raise ConfigError(f"train.device: {wanted} cannot be used by several processes. Use auto, cuda or cpu.")
-    if launch.local_count == 1 and device.index is not None:
+    if ":" in wanted and launch.local_count == 1:
         return device
-    if device.index is not None:
+    if ":" in wanted:
         raise ConfigError(
             f"train.device: {wanted} names one GPU for the {launch.local_count} processes of this machine. Set "
             "train.device: cuda in params.yaml: each takes the GPU of its number."
@@ -203,8 +203,9 @@ def device_of(launch: Launch, wanted: str) -> torch.device:
     gpus = torch.cuda.device_count()
     if launch.local_count > gpus:
         raise ConfigError(
-            f"{launch.local_count} processes were started on this machine, and it has {gpus} GPU{'s'[: gpus != 1]}; each "
-            f"needs one of its own. Start torchrun with --nproc-per-node {gpus}, or set train.device: cpu in params.yaml."
+            f"{launch.local_count} processes were started on this machine, and it has {gpus} GPU{'s'[: gpus != 1]}; "
+            f"each needs one of its own. Start torchrun with --nproc-per-node {gpus}, or set train.device: cpu in "
+            "params.yaml."
         )
     return torch.device("cuda", launch.local_rank)
 
@@ -229,8 +230,8 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Processes]:
     except (RuntimeError, ValueError) as error:
         raise ProcessError(
             f"Process {launch.rank} of {launch.count} could not meet the others at {os.environ.get('MASTER_ADDR')}:"
-            f"{os.environ.get('MASTER_PORT')} ({_first_line(error)}). All processes must be started with the same address, "
-            "which must be open between their machines."
+            f"{os.environ.get('MASTER_PORT')} ({_first_line(error)}). All processes must be started with the same "
+            "address, which must be open between their machines."
         ) from error
     processes = Processes(launch.rank, launch.count)
     try:

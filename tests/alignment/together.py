@@ -4,7 +4,7 @@ python -m tests.alignment.together FOLDER CASE...
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pipeline.alignment.training.records import EpochRecord
 from pipeline.alignment.training.resume import Checkpoint
 from pipeline.alignment.training.trainer import train_members
 from pipeline.config import TrainParams
+from pipeline.failures import reported
 from pipeline.features import FeatureStore
 from pipeline.launched import launched
 from tests.alignment.specs import trained
@@ -144,16 +145,14 @@ def train(
     return {"curve": timeless, "weights": dict(result.head.state_dict()), "samples": result.samples_seen}
 
 
-Main = Callable[[Path, Processes], None]
-
-
-def every_case(folder: Path, processes: Processes) -> None:
-    """Train each case, and keep what came out."""
-    for name, case in CASES.items():
-        torch.save(train(case, folder, processes), folder / f"{name}.{processes.rank}.pt")
+def main(folder: Path, names: Sequence[str]) -> None:
+    """Train cases one after the other, and keep what comes out of each."""
+    torch.set_num_threads(1)
+    with joined(launched(), CPU) as processes:
+        for name in names:
+            torch.save(train(CASES[name], folder, processes), folder / f"{name}.{processes.rank}.pt")
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    with joined(launched(), CPU) as together:
-        every_case(Path(sys.argv[1]), together)
+    with reported("together"):
+        main(Path(sys.argv[1]), sys.argv[2:])

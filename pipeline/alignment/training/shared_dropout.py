@@ -18,7 +18,7 @@ class SharedDropout(nn.Module):
         self.rate, self.rows, self._processes = rate, 0, processes
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zero each value of (R, ...) with probability `rate`, else divide it by 1 - rate; nothing in evaluation mode."""
+        """Zero each value of (R, ...) with probability `rate`, or divide it by 1 - rate; nothing in evaluation mode."""
         if not self.training or not self.rate:
             return x
         kept = F.dropout(x.new_ones((self.rows, *x.shape[1:])), self.rate)

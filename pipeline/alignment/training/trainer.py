@@ -232,8 +232,8 @@ class _Training:
         smallest, count = len(self._pairs) // self._epoch_batches, self._processes.count
         if smallest < count:
             raise ConfigError(
-                f"A batch of repeat {self._repeat} has {smallest} pairs, and each of the {count} processes needs at least "
-                f"one of them. Start at most {smallest} processes, or raise train.batch_size in params.yaml."
+                f"A batch of repeat {self._repeat} has {smallest} pairs, and each of the {count} processes needs at "
+                f"least one of them. Start at most {smallest} processes, or raise train.batch_size in params.yaml."
             )
 
     def _diverged(self, state: MemberState, loss: float) -> None:

@@ -152,7 +152,8 @@ class Updater:
         """Sum the gradients over the processes, in place, and the parts of the loss with them."""
         gradients = [weight.grad for head in self.heads for weight in head.parameters() if weight.grad is not None]
         flat = torch.cat([value.float().flatten() for value in (*gradients, *parts.values())])
-        sums = self._processes.sum_(flat).split([value.numel() for value in (*gradients, *parts.values())])
+        sizes = [value.numel() for value in (*gradients, *parts.values())]
+        sums = torch.split(self._processes.sum_(flat), sizes)
         for gradient, total in zip(gradients, sums, strict=False):
             gradient.copy_(total.view_as(gradient))
         return dict(zip(parts, sums[len(gradients) :], strict=True))
