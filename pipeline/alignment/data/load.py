@@ -201,6 +201,7 @@ def _load(
         memory = params.shuffle_buffer_mb * 10**6
         return StreamedFeatures(images, texts, device, params.shuffle_block, memory, processes), joined
     if processes.several and (mode == "host" or device.type == "cpu"):
+        log.info("They stay in the mapped stores, one copy for all processes of a machine")
         shared = SharedFeatures(images, texts, image_set, text_set, device, processes)
         return shared, torch.from_numpy(np.stack([image_P, text_P], axis=1))
     place = device if mode == "device" else torch.device("cpu")
