@@ -62,9 +62,12 @@ def _fit(
     """Fit a head with weights, in every process alike, and save it from the first."""
     name, fit = settings.name, settings.fit
     head, folder = fit.head, MODELS / name
-    processes.require_same(settings.model_dump_json().encode(), "The parameters")
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type  # which decides what is drawn
+    processes.require_same(
+        f"{settings.model_dump_json()} {torch.__version__} {kind}".encode(), "Parameters, torch or GPU"
+    )
     data = load_alignment_data(name, fit, settings.repeats, device, loading, processes)
-    processes.require_same(_identity(data), "The pairs or the features")
+    processes.require_same(_identity(data), "Pairs or features")
     space = SharedSpace(
         {"image": data.features.images.width, "text": data.features.texts.width}, data.fingerprints, data.datasets
     )

@@ -83,7 +83,8 @@ class Processes:
         if self.several:
             with self._talking(), torch.no_grad():
                 for tensor in tensors:
-                    distributed.broadcast(tensor.detach(), 0)
+                    if tensor.numel():
+                        distributed.broadcast(tensor.detach(), 0)
 
     def of_first(self, value: Value) -> Value:
         """What the first process has, where tensors are on the CPU."""
@@ -111,7 +112,7 @@ class Processes:
         if others:
             raise DataError(
                 f"{what} of process {', '.join(others)} differ from those of process 0; all must train on the same. "
-                "Bring params.yaml, code and data of every machine to the same state, for example with git pull and "
+                "Bring params.yaml, packages and data of every machine to the same state, for example with git pull and "
                 "dvc pull."
             )
 

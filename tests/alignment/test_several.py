@@ -305,3 +305,20 @@ def test_other_stages_are_refused(params: World) -> None:
     both = start(2, ["-m", "stages.evaluate", "+item=default"], params.root)
     assert wait(both) == [1, 1]
     assert "error: The stage evaluate runs in one process, and 2 were started" in said(params.root, 0)
+
+
+DIFFERENT = """
+from pipeline.alignment.processes import joined
+from pipeline.failures import reported
+from pipeline.launched import launched
+from tests.alignment.planted import CPU
+with reported("different"), joined(launched(), CPU) as processes:
+    processes.require_same(b"same", "Features")
+    processes.require_same(bytes([processes.rank // 2]), "Parameters")
+"""
+
+
+def test_processes_that_would_train_on_other_things_are_named(tmp_path: Path) -> None:
+    assert wait(start(3, ["-c", DIFFERENT], tmp_path)) == [1, 1, 1]
+    for rank in range(3):
+        assert "error: Parameters of process 2 differ from those of process 0" in said(tmp_path, rank)
