@@ -112,8 +112,8 @@ class Processes:
         if others:
             raise DataError(
                 f"{what} of process {', '.join(others)} differ from those of process 0; all must train on the same. "
-                "Bring params.yaml, packages and data of every machine to the same state, for example with git pull and "
-                "dvc pull."
+                "Bring params.yaml, packages and data of every machine to the same state, for example with git pull "
+                "and dvc pull."
             )
 
     def wait(self) -> None:
