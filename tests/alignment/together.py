@@ -5,7 +5,7 @@ python -m tests.alignment.together FOLDER CASE...
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,17 @@ from torch import Tensor
 from pipeline.alignment.data.batches import AlignerFeatures
 from pipeline.alignment.data.columns import image_columns, text_columns
 from pipeline.alignment.data.inputs import ImageInput, TextInput
-from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.data.load import AlignmentData, Fusion
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.shared import SharedFeatures
 from pipeline.alignment.data.streaming import StreamedFeatures
+from pipeline.alignment.fusion import input_maps, through
 from pipeline.alignment.processes import ALONE, Processes, joined
 from pipeline.alignment.training.members import members_of
 from pipeline.alignment.training.records import EpochRecord
 from pipeline.alignment.training.resume import Checkpoint
 from pipeline.alignment.training.trainer import train_members
-from pipeline.config import TrainParams
+from pipeline.config import FusedView, TrainParams
 from pipeline.failures import reported
 from pipeline.features import FeatureStore
 from pipeline.launched import launched
@@ -46,13 +47,15 @@ PARAMS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A head with its loss, what it changes of the parameters, and where its features lie."""
+    """A head with its loss, what it changes of the parameters, where its features lie, and how far rounding reaches."""
 
     kind: str = "linear"
     head: Mapping[str, Any] = field(default_factory=dict)
     loss: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     mode: str = "resident"
+    fused: bool = False
+    close: float = 1e-5
 
 
 CASES = {
@@ -81,6 +84,9 @@ CASES = {
     "whitened": Case("freeze-align", {"whitening": {"shrink": 0.2}}),
     "started": Case("linear", {"init": "cca", "embed_dim": 4}),
     "averaged": Case("freeze-align", params={"ema": 0.7, "validate_every": 2, "patience": 4, "grad_clip": 0.1}),
+    "bfloat16": Case("mlp", params={"precision": "bfloat16"}, close=2e-2),
+    "fused": Case("freeze-align", fused=True),
+    "fused-streamed": Case("freeze-align", fused=True, mode="streamed"),
     "shared": Case("freeze-align", mode="shared"),
     "streamed": Case("freeze-align", mode="streamed", params={"epochs": 6}),
 }
@@ -132,8 +138,11 @@ def train(
     records: list[EpochRecord] = []
     spec = trained(case.kind, **{"embed_dim": 5, **case.head, "loss": dict(case.loss)})
     params = TrainParams(**PARAMS | dict(case.params))
+    data = data_of(case.mode, folder, processes)
+    if case.fused:
+        data = replace(data, fusions={"image": Fusion(FusedView(concat=("one", "two"), scale="whiten"), (5, 3))})
     (result,) = train_members(
-        data_of(case.mode, folder, processes),
+        through(data, input_maps(data, 0)),
         members_of(params, 0, 1, 0),
         spec=spec,
         repeat=0,
