@@ -169,8 +169,7 @@ def started(folder: Path) -> bool:
     return all((folder / f"pairs.{rank}.pt").exists() for rank in range(2))
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize(("sent", "lost"), [(signal.SIGKILL, 1), (signal.SIGSTOP, 0)])
 def test_a_process_that_dies_or_hangs_ends_the_other(sent: signal.Signals, lost: int, tmp_path: Path) -> None:
     both = start(2, [*TOGETHER, str(tmp_path), "pairs", *["mixup"] * 10_000], tmp_path, **{TIMEOUT_VARIABLE: "3"})
     until = time.monotonic() + PATIENCE
@@ -187,13 +186,6 @@ def test_a_process_that_dies_or_hangs_ends_the_other(sent: signal.Signals, lost:
     assert "or was silent for 3 seconds" in message
     assert "goes on from its last checkpoint" in message
     assert "Traceback" not in message
-
-
-def test_an_error_in_one_process_ends_both(tmp_path: Path) -> None:
-    """The second cannot write what it trained."""
-    (tmp_path / "pairs.1.pt").mkdir()
-    assert wait(start(2, [*TOGETHER, str(tmp_path), "pairs", "mixup"], tmp_path)) == [1, 1]
-    assert "Process 0 of 2 can no longer reach the others" in said(tmp_path, 0)
 
 
 AMONG = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"} | {
@@ -302,8 +294,8 @@ def test_a_wrong_timeout_is_told(seconds: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_other_stages_are_refused(params: World) -> None:
-    both = start(2, ["-m", "stages.evaluate", "+item=default"], params.root)
-    assert wait(both) == [1, 1]
+    one_of_two = start(1, ["-m", "stages.evaluate", "+item=default"], params.root, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
+    assert wait(one_of_two) == [1]
     assert "error: The stage evaluate runs in one process, and 2 were started" in said(params.root, 0)
 
 
@@ -314,11 +306,11 @@ from pipeline.launched import launched
 from tests.alignment.planted import CPU
 with reported("different"), joined(launched(), CPU) as processes:
     processes.require_same(b"same", "Features")
-    processes.require_same(bytes([processes.rank // 2]), "Parameters")
+    processes.require_same(bytes([processes.rank]), "Parameters")
 """
 
 
 def test_processes_that_would_train_on_other_things_are_named(tmp_path: Path) -> None:
-    assert wait(start(3, ["-c", DIFFERENT], tmp_path)) == [1, 1, 1]
-    for rank in range(3):
-        assert "error: Parameters of process 2 differ from those of process 0" in said(tmp_path, rank)
+    assert wait(start(2, ["-c", DIFFERENT], tmp_path)) == [1, 1]
+    for rank in range(2):
+        assert "error: Parameters of process 1 differ from those of process 0" in said(tmp_path, rank)
