@@ -50,3 +50,7 @@ class DataError(PermafrostError):
 
 class ModelError(PermafrostError):
     """A trained aligner is missing or damaged, or its training diverged."""
+
+
+class ProcessError(PermafrostError):
+    """A process of several that work together cannot reach the others."""

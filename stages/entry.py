@@ -18,7 +18,10 @@ from pipeline.config.reading import read_text, require_reasonable
 from pipeline.dvc_lock import keep_or_restore
 from pipeline.errors import ConfigError
 from pipeline.failures import reported
+from pipeline.launched import launched, require_alone
 from pipeline.timings import record
+
+SEVERAL = frozenset({"train"})  # stages that torchrun may start
 
 
 def run(stage: Callable[[Any], None]) -> None:
@@ -31,11 +34,16 @@ def run(stage: Callable[[Any], None]) -> None:
     def main(raw: DictConfig) -> None:
         item = str(raw.get("item", ""))
         with reported(f"{stage.__name__}@{item}" if item else stage.__name__):
-            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
-            if restored := keep_or_restore():
+            first = launched().first
+            level = logging.INFO if first else logging.ERROR  # the other processes would only say it again
+            logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
+            if stage.__name__ not in SEVERAL:
+                require_alone(f"The stage {stage.__name__}", "each would do the whole work, over the others' files")
+            if first and (restored := keep_or_restore()):
                 logging.getLogger(__name__).warning("%s", restored)
             stage(load_config(raw).settings(stage.__name__, item))
-            record(stage.__name__, item)
+            if first:
+                record(stage.__name__, item)
 
     with reported(stage.__name__):
         require_reasonable(read_text(DEFAULT_FILE), str(DEFAULT_FILE))

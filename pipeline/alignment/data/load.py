@@ -15,10 +15,12 @@ from torch import Tensor
 from pipeline.alignment.data.batches import AlignerFeatures
 from pipeline.alignment.data.columns import Columns, image_columns, text_columns
 from pipeline.alignment.data.inputs import ImageInput, TextInput
-from pipeline.alignment.data.memory import choose_mode
+from pipeline.alignment.data.memory import MODES, choose_mode
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.selection import curated_pairs
+from pipeline.alignment.data.shared import SharedFeatures
 from pipeline.alignment.data.streaming import StreamedFeatures, in_reading_order
+from pipeline.alignment.processes import ALONE, Processes
 from pipeline.config import TRAINED, FitSpec, FittedHead, FusedView, IdentityHead, LoadingParams, Side
 from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs, read_samples
 from pipeline.errors import DataError
@@ -51,6 +53,7 @@ class AlignmentData:
         datasets: the data sets that had captions.
         concepts: (N,) int64 by image row, equal for images of one concept; where `positives: concept` asks for it.
         fusions: the sides whose features are those of several views in a row.
+        processes: those that train on it together.
     """
 
     features: AlignerFeatures
@@ -60,10 +63,16 @@ class AlignmentData:
     datasets: tuple[str, ...]
     concepts: Tensor | None = None
     fusions: Mapping[Side, Fusion] = field(default_factory=dict)
+    processes: Processes = ALONE
 
 
 def load_alignment_data(
-    name: str, fit: FitSpec, repeats: int, device: torch.device, params: LoadingParams | None = None
+    name: str,
+    fit: FitSpec,
+    repeats: int,
+    device: torch.device,
+    params: LoadingParams | None = None,
+    processes: Processes = ALONE,
 ) -> AlignmentData:
     """Join the features of the aligner `name` with the splits, and read them unless they are to be streamed.
 
@@ -73,6 +82,8 @@ def load_alignment_data(
 
     Args:
         params: its `features`, `shuffle_block` and `shuffle_buffer_mb` say how the features are loaded.
+        processes: that train together. Their loading mode is one; features in host memory are those of the mapped
+            stores, which all processes of a machine share.
 
     Raises:
         DataError: no data set has captions, a store lacks ids or the local tokens, the selection of training images is
@@ -109,6 +120,7 @@ def load_alignment_data(
         np.tile(_positions(pairs, pairs.text_id, texts), 1 + crops),
         torch.empty(0, device=device).device,  # with its number, as the features have it
         params,
+        processes,
     )
     train = tuple(
         _rows(joined, np.tile(_training(pairs, curated, repeat), 1 + crops), name, repeat, "train")
@@ -130,6 +142,7 @@ def load_alignment_data(
         fusions={
             side: Fusion(view, _widths(images if side == "image" else texts)) for side, view in fit.fusions.items()
         },
+        processes=processes,
     )
 
 
@@ -174,17 +187,25 @@ def _load(
     text_rows: np.ndarray,
     device: torch.device,
     params: LoadingParams,
+    processes: Processes,
 ) -> tuple[AlignerFeatures, Tensor]:
     """The features as the loading mode has them, and the pairs (P, 2): rows in those features."""
     image_set, image_P = np.unique(image_rows, return_inverse=True)
     text_set, text_P = np.unique(text_rows, return_inverse=True)
     needed = len(image_set) * images.row_bytes + len(text_set) * texts.row_bytes
     mode = choose_mode(params.features, needed, device)
+    if processes.several:
+        mode = max(processes.of_all(mode), key=MODES.index)  # one order for all
     if mode == "stream":
         joined = torch.from_numpy(np.stack([image_rows, text_rows], axis=1))
-        return StreamedFeatures(images, texts, device, params.shuffle_block, params.shuffle_buffer_mb * 10**6), joined
+        memory = params.shuffle_buffer_mb * 10**6
+        return StreamedFeatures(images, texts, device, params.shuffle_block, memory, processes), joined
+    if processes.several and (mode == "host" or device.type == "cpu"):
+        log.info("They stay in the mapped stores, one copy for all processes of a machine")
+        shared = SharedFeatures(images, texts, image_set, text_set, device, processes)
+        return shared, torch.from_numpy(np.stack([image_P, text_P], axis=1))
     place = device if mode == "device" else torch.device("cpu")
-    features = ResidentFeatures(images.take(image_set).to(place), texts.take(text_set).to(place), device)
+    features = ResidentFeatures(images.take(image_set).to(place), texts.take(text_set).to(place), device, processes)
     return features, torch.from_numpy(np.stack([image_P, text_P], axis=1)).to(place)
 
 
