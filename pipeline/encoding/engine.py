@@ -1,6 +1,6 @@
 """What runs the pending shards of a store: this process, or workers of a cluster. All end in the same bytes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from pipeline.encoding.counts import Counts
@@ -28,7 +28,7 @@ class Engine(Protocol):
         """The arrays of the fingerprint; an encoder is loaded only if nobody has noted them yet."""
         ...
 
-    def forecast(self, plan: Plan) -> int:
+    def forecast(self, plan: Plan, layout: Layout) -> int:
         """Bytes that the rows of `plan` will take."""
         ...
 
@@ -42,6 +42,3 @@ class Engine(Protocol):
             StoreError: a value does not fit.
         """
         ...
-
-
-MakeEngine = Callable[[], Engine]

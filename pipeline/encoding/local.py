@@ -10,7 +10,7 @@ from pipeline.encoding.engine import Progress
 from pipeline.encoding.plan import Plan
 from pipeline.encoding.planned import PlannedShards
 from pipeline.encoding.rowcache import RowCache
-from pipeline.encoding.shard_encoder import Layout, ShardEncoder
+from pipeline.encoding.shard_encoder import Layout, ShardEncoder, forecast
 from pipeline.features.claims import Claim
 from pipeline.features.shards import ScratchShard
 
@@ -31,9 +31,9 @@ class LocalEngine:
         """See `Engine`."""
         return self._encoder.layout()
 
-    def forecast(self, plan: Plan) -> int:
+    def forecast(self, plan: Plan, layout: Layout) -> int:
         """See `Engine`."""
-        return self._encoder.forecast(plan)
+        return forecast(plan, layout, self._encoder.tokens)
 
     def write(
         self, pending: Sequence[int], shards: PlannedShards, layout: Layout, counts: Counts, progress: Progress

@@ -132,7 +132,7 @@ class StoreEncoder:
             log.info("%s: all %d shards are cached, no backbone is run", title, len(mine))
             return
         rows, counts = shards.rows(pending), Counts(self.name, shards.total_rows, self._max_failure_rate)
-        needed = self._engine.forecast(shards.plan_of(pending))
+        needed = self._engine.forecast(shards.plan_of(pending), layout)
         require_space(needed, self.scratch)
         log.info("%s: %d rows in %d shards to write, %.3f GB", title, rows, len(pending), needed / 1e9)
         progress: tqdm[Any]

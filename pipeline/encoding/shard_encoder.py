@@ -40,6 +40,28 @@ class Layout:
         return stored_specs(self.made)
 
 
+def remembered_layout(scratch: Path) -> Layout | None:
+    """The layout that an earlier run has noted in the scratch folder."""
+    stored = recall(scratch)
+    if stored is None:
+        return None
+    specs = (ArraySpec(**(spec | {"row_shape": tuple(spec["row_shape"])})) for spec in stored["specs"])
+    return Layout(tuple(specs), stored["notes"])
+
+
+def forecast(plan: Plan, layout: Layout, tokens: Callable[[Sequence[str]], list[int]]) -> int:
+    """Bytes that the rows of `plan` will take; where the number of tokens varies, estimated from a sample.
+
+    Args:
+        tokens: how many each of some texts has.
+    """
+    specs = layout.stored
+    if not any(spec.ragged for spec in specs):
+        return plan.stored_bytes(specs)
+    mean = float(np.mean(tokens(plan.ids[:: -(-len(plan.ids) // _SAMPLE)])))
+    return plan.stored_bytes([replace(s, most=math.ceil(mean * 1.1)) if s.ragged else s for s in specs])
+
+
 class ShardEncoder:
     """Assembles shards of one fingerprint from cached rows and the backbone, and publishes them in the scratch folder.
 
@@ -60,25 +82,18 @@ class ShardEncoder:
 
     def layout(self) -> Layout:
         """The arrays of this fingerprint, remembered so that a fully cached run need not load the backbone."""
-        stored = recall(self.scratch)
-        if stored is not None:
-            specs = (ArraySpec(**(spec | {"row_shape": tuple(spec["row_shape"])})) for spec in stored["specs"])
-            return Layout(tuple(specs), stored["notes"])
+        if (found := remembered_layout(self.scratch)) is not None:
+            return found
         encoder = self._row_encoder()
         content = {"specs": [asdict(spec) for spec in encoder.specs], "notes": encoder.notes}
         remember(self.scratch, content | {"encoder": self._fingerprint.described.get("model")})
         return Layout(tuple(encoder.specs), encoder.notes)
 
-    def forecast(self, plan: Plan) -> int:
-        """Bytes that the rows of `plan` will take; where the number of tokens varies, estimated from a sample."""
-        specs = self.layout().stored
-        if not any(spec.ragged for spec in specs):
-            return plan.stored_bytes(specs)
+    def tokens(self, ids: Sequence[str]) -> list[int]:
+        """How many tokens each of some texts has, of an encoder with a ragged array."""
         encoder = self._row_encoder()
         assert isinstance(encoder, RaggedRowEncoder)
-        sample = plan.ids[:: -(-len(plan.ids) // _SAMPLE)]
-        mean = float(np.mean(encoder.tokens(sample)))
-        return plan.stored_bytes([replace(s, most=math.ceil(mean * 1.1)) if s.ragged else s for s in specs])
+        return encoder.tokens(ids)
 
     def write(
         self,
