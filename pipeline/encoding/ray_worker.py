@@ -60,8 +60,8 @@ class Home:
         if not Path(self.folder).is_dir() or not Path(self.work).is_dir():
             missing = self.work if Path(self.folder).is_dir() else self.folder
             raise ConfigError(
-                f"engine: ray: the folder {missing} is not there on {node}. All nodes of the cluster need the folder of "
-                "the project and the work folder at the same path, on a file system that they share."
+                f"engine: ray: the folder {missing} is not there on {node}. All nodes of the cluster need "
+                "the folder of the project and the work folder at the same path, on a file system that they share."
             )
         for what, mine, expected in (("Permafrost", _package(), self.package), ("PyTorch", _torch(), self.torch)):
             if mine != expected:

@@ -1,8 +1,5 @@
 """A project in which one store of pictures can be encoded, and nothing else."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,7 @@ from pipeline.config import EncodeSettings, IndexSettings
 from pipeline.config.load import load_config
 from pipeline.datasets.index import build_index
 from pipeline.encoders.checkpoint import materialise
-from pipeline.paths import WORK_VARIABLE, checkpoint_folder, index_folder, store_folder
+from pipeline.paths import checkpoint_folder, index_folder, store_folder
 from tests.dag import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,20 +42,6 @@ def settings(folder: Path, **encode: Any) -> EncodeSettings:
     found = load_config(folder / "params.yaml").settings("encode", ITEM)
     assert isinstance(found, EncodeSettings)
     return found.model_copy(update={"encode": found.encode.model_copy(update=encode)})
-
-
-def environment(work: Path) -> dict[str, str]:
-    """Of a process that takes the code from here."""
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return os.environ | {"PYTHONPATH": paths, WORK_VARIABLE: str(work), "HF_HUB_OFFLINE": "1"}
-
-
-def run_stage(folder: Path, work: Path, *more: str, stage: str = "encode") -> "subprocess.CompletedProcess[str]":
-    """`python -m stages.encode +item=mine-eye`, and what else is to stand there."""
-    command = [sys.executable, "-m", f"stages.{stage}", f"+item={ITEM}", *more]
-    return subprocess.run(
-        command, cwd=folder, env=environment(work), capture_output=True, text=True, timeout=240, check=False
-    )
 
 
 def files(store: Path) -> dict[str, bytes]:
