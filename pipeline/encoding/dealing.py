@@ -58,16 +58,15 @@ class Dealer:
         """Another process is writing the shard of a worker: it is tried again later."""
         self._elsewhere.append((self._clock() + _AGAIN, self.writing.pop(worker)))
 
-    def lost(self, worker: Hashable) -> tuple[int, int] | None:
-        """A worker was lost: what it had is dealt to others first.
+    def lost(self, worker: Hashable) -> tuple[int, int]:
+        """A worker was lost while it wrote: what it had is dealt to others first.
 
         Returns:
-            The shard that it was writing and how often a worker was lost over it, or None if it was idle.
+            The shard that it was writing, and how often a worker was lost over it.
         """
-        for number in (self._reserved.pop(worker, None), found := self.writing.pop(worker, None)):
-            if number is not None:
-                self._todo.appendleft(number)
-        if found is None:
-            return None
-        self._losses[found] += 1
-        return found, self._losses[found]
+        if worker in self._reserved:
+            self._todo.appendleft(self._reserved.pop(worker))
+        number = self.writing.pop(worker)
+        self._todo.appendleft(number)
+        self._losses[number] += 1
+        return number, self._losses[number]

@@ -13,7 +13,6 @@ from pipeline.encoding.ray_worker import Worker
 from pipeline.errors import ConfigError, StoreError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or Ray reports to its makers
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without a GPU sees none
 try:
     import ray
     from ray.exceptions import RayActorError as Lost
@@ -26,6 +25,7 @@ except ImportError as error:
 log = logging.getLogger(__name__)
 _OBJECT_STORE = 100 << 20  # bytes; nothing large goes through it
 _MOST_CPUS = {True: 16, False: 8}  # of a worker under `auto`, with a GPU or without
+_LOOK = 1.0  # seconds between two looks for room
 _PATIENCE = 30.0  # seconds between two words about workers that do not start
 
 
@@ -120,19 +120,21 @@ class Pool:
         self._cluster, self._arguments, self._max_failures = cluster, arguments, max_failures
         self._starting: dict[Any, Any] = {}  # what tells that it has started -> the worker
         self._failures = 0
-        self._pause_until = 0.0
+        self._next_look = 0.0
         self._told = time.monotonic()
         self.ready: dict[Any, str] = {}  # the worker -> its node
 
     def fill(self, wanted: int) -> None:
         """Start workers until there are as many as are wanted or fit."""
-        if time.monotonic() < self._pause_until:
+        now = time.monotonic()
+        if now < self._next_look:
             return
+        self._next_look = now + _LOOK
         for _ in range(min(wanted, self._cluster.room()) - len(self.ready) - len(self._starting)):
             worker = self._cluster.start(*self._arguments)
             self._starting[worker.enter.remote()] = worker
-        if not self.ready and time.monotonic() - self._told > _PATIENCE:
-            self._told = time.monotonic()
+        if not self.ready and now - self._told > _PATIENCE:
+            self._told = now
             log.warning("engine: ray: no worker has started yet; the nodes are busy or gone")
 
     def starting(self) -> list[Any]:
@@ -190,7 +192,7 @@ class Pool:
                 "environment of the project."
             ) from error
         log.warning("engine: ray: some workers do not start; going on with %d. Ray says: %s", len(self.ready), said)
-        self._failures, self._pause_until = 0, time.monotonic() + _PATIENCE
+        self._failures, self._next_look = 0, time.monotonic() + _PATIENCE
 
 
 def first_of(references: list[Any], seconds: float) -> Any | None:

@@ -5,6 +5,7 @@ rows meanwhile. What is lost with a worker is the shard that it was writing: ano
 """
 
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -106,12 +107,7 @@ class RayEngine:
         Raises:
             StoreError: too many were lost over this one.
         """
-        node = pool.ready[worker]
-        pool.lose(worker, error)
-        lost = dealer.lost(worker)
-        if lost is None:
-            return
-        number, times = lost
+        node, (number, times) = pool.ready[worker], dealer.lost(worker)
         said = " ".join(str(error).split())
         if times > self._job.settings.encode.ray.max_retries:
             raise StoreError(
@@ -119,6 +115,7 @@ class RayEngine:
                 f"encode.ray.max_retries allows. Does it need more memory than a worker has? The last was on {node}. "
                 f"Ray says: {said[-500:]}"
             ) from error
+        pool.lose(worker, error)
         log.warning("engine: ray: a worker on %s was lost; shard %d is written again", node, number)
 
     def _of_one_size(self, layout: Layout) -> None:
@@ -140,8 +137,10 @@ class RayEngine:
             changes: dict[str, object] = {}
             if encode.workers == "auto":
                 changes["workers"] = cluster.cpus
-            if cluster.gpus and encode.device.startswith("cuda"):
-                changes["device"] = "cuda"  # a worker sees one GPU
+            if cluster.gpus:
+                changes["device"] = "cuda"  # the one that a worker sees
+            elif encode.device == "auto" and sys.platform == "linux":
+                changes["device"] = "cpu"  # also where there is a GPU that Ray was not given
             job, home = self._job.changed(**changes), Home.here(work_folder())
             self._pool = Pool(cluster, home, job, max_failures=encode.ray.max_retries)
         return self._pool
