@@ -85,9 +85,7 @@ class Cluster:
 def _connect(address: str) -> None:
     options: dict[str, Any] = {}
     if address == "local":
-        options = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
-    if address == "local" or address.startswith(("127.", "localhost")):
-        options["_node_ip_address"] = "127.0.0.1"
+        options = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE, "_node_ip_address": "127.0.0.1"}
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:

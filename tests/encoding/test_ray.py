@@ -30,16 +30,16 @@ LOSS_DETECTION = {
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
 }
-NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80 << 20}
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 
 
 class TwoNodes:
     """A head and another node."""
 
-    def __init__(self, temporary: str) -> None:
+    def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        head = NODE | {"include_dashboard": False, "temp_dir": temporary}
+        head = NODE | {"include_dashboard": False}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._nodes = [self._cluster.head_node, self._cluster.add_node(**NODE)]
         self.address: str = self._cluster.address
@@ -63,10 +63,11 @@ class TwoNodes:
 def cluster() -> Iterator[TwoNodes]:
     before = dict(os.environ)
     temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets have short names
-    os.environ.update(LOSS_DETECTION | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)})
+    own = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": temporary, "PYTHONPATH": str(ROOT)}
+    os.environ.update(LOSS_DETECTION | own)
     nodes = None
     try:
-        nodes = TwoNodes(temporary)
+        nodes = TwoNodes()
         yield nodes
     finally:
         if nodes is not None:
