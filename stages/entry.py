@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.errors import HydraException
@@ -24,10 +23,11 @@ from pipeline.timings import record
 SEVERAL = frozenset({"train"})  # stages that torchrun may start
 
 
-def run(stage: Callable[[Any], None]) -> None:
+def run(stage: Callable[..., None], *, in_parts: bool = False) -> None:
     """Run `stage(settings)` with the settings of the stage of that name, and end with exit code 1 on an error.
 
-    The item comes from `+item=NAME` on the command line.
+    The item comes from `+item=NAME` on the command line. With `in_parts` the stage takes `part=` as well, from
+    `+part=3/64`, or None.
     """
 
     @hydra.main(version_base="1.3", config_path=str(Path.cwd()), config_name="params")  # type: ignore[untyped-decorator]
@@ -41,9 +41,15 @@ def run(stage: Callable[[Any], None]) -> None:
                 require_alone(f"The stage {stage.__name__}", "each would do the whole work, over the others' files")
             if first and (restored := keep_or_restore()):
                 logging.getLogger(__name__).warning("%s", restored)
-            stage(load_config(raw).settings(stage.__name__, item))
+            settings = load_config(raw).settings(stage.__name__, item)
+            if in_parts:
+                stage(settings, part=raw.get("part"))
+            elif "part" in raw:
+                raise ConfigError(f"Stage {stage.__name__} has no parts: run it without +part.")
+            else:
+                stage(settings)
             if first:
-                record(stage.__name__, item)
+                record(stage.__name__, f"{item}+part={raw.part}" if "part" in raw else item)
 
     with reported(stage.__name__):
         require_reasonable(read_text(DEFAULT_FILE), str(DEFAULT_FILE))

@@ -1,14 +1,56 @@
 """What is encoded and how, by the modality of a view: the rows of a data set in order, and what encodes them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.config import AnyView, EncodeSettings, ImageView
 from pipeline.datasets.tables import read_table
 from pipeline.encoders.imported import IMPORTED
+from pipeline.encoders.manifest import read_manifest
+from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.imported import ImportedRows
 from pipeline.encoding.plan import Plan, image_plan, text_plan
 from pipeline.encoding.protocol import RowEncoder
+from pipeline.features import Fingerprint
+from pipeline.paths import checkpoint_folder, index_folder
+
+
+@dataclass(frozen=True)
+class EncodeJob:
+    """What encoding one store starts from; small, and good on every machine that has the project's folder.
+
+    Attributes:
+        settings: of the stage.
+        checkpoint, index: folders of the encoder and of the data set.
+    """
+
+    settings: EncodeSettings
+    checkpoint: Path
+    index: Path
+
+    @classmethod
+    def of(cls, settings: EncodeSettings) -> "EncodeJob":
+        """The job of a stage, in the folders of the project."""
+        store = settings.store
+        return cls(settings, checkpoint_folder(store.encoder), index_folder(store.group, store.dataset))
+
+    def fingerprint(self) -> Fingerprint:
+        """Of the features.
+
+        Raises:
+            CheckpointError: the checkpoint is missing or damaged.
+        """
+        return fingerprint_of(read_manifest(self.checkpoint), self.settings.encoder, self.settings.view)
+
+    def plan_and_loader(self) -> tuple[Plan, Callable[[], RowEncoder]]:
+        """As the function of that name."""
+        return plan_and_loader(self.settings, self.checkpoint, self.index)
+
+    def changed(self, **params: object) -> "EncodeJob":
+        """The same with some of `EncodeParams` changed."""
+        encode = self.settings.encode.model_copy(update=params)
+        return replace(self, settings=self.settings.model_copy(update={"encode": encode}))
 
 
 def plan_and_loader(settings: EncodeSettings, checkpoint: Path, index: Path) -> tuple[Plan, Callable[[], RowEncoder]]:

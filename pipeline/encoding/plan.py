@@ -24,9 +24,14 @@ class Plan:
     ids: tuple[str, ...]
     shard_rows: int
 
-    def shards(self) -> list[tuple[str, ...]]:
-        """The ids of each shard."""
-        return [self.ids[start : start + self.shard_rows] for start in range(0, len(self.ids), self.shard_rows)]
+    @property
+    def shard_count(self) -> int:
+        """How many shards."""
+        return -(-len(self.ids) // self.shard_rows)
+
+    def shard(self, number: int) -> tuple[str, ...]:
+        """The ids of one shard."""
+        return self.ids[number * self.shard_rows : (number + 1) * self.shard_rows]
 
     def stored_bytes(self, specs: Sequence[ArraySpec]) -> int:
         """Size of the whole store on disk in bytes."""

@@ -4,7 +4,7 @@ A feature depends only on its fingerprint and its sample, so a new shard (grown,
 rows of finished shards; only the rest goes through the backbone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +15,26 @@ from pipeline.features.shards import RECORD, ScratchShard
 
 
 class RowCache:
-    """Index of all rows in one scratch folder."""
+    """Index of the rows in one scratch folder that are wanted.
 
-    def __init__(self, scratch: Path, specs: Sequence[ArraySpec]) -> None:
-        self._specs = list(specs)
+    Args:
+        wanted: ids of rows that are to be written.
+    """
+
+    def __init__(self, scratch: Path, specs: Sequence[ArraySpec], wanted: Set[str]) -> None:
+        self._specs, self._wanted = list(specs), wanted
         self._shards: list[ScratchShard] = []
         self._where: dict[str, tuple[int, int]] = {}
         for record in sorted(scratch.glob(f"*/{RECORD}")):
             shard = ScratchShard.find(record.parent)
             if shard is not None:
-                self.add(shard)
+                self._add(shard)
 
-    def add(self, shard: ScratchShard) -> None:
-        """Add the valid rows of a finished shard to the index."""
+    def _add(self, shard: ScratchShard) -> None:
         number = len(self._shards)
         self._shards.append(shard)
         for row, (identifier, reason) in enumerate(zip(*shard.rows(), strict=True)):
-            if reason is None:
+            if reason is None and identifier in self._wanted:
                 self._where.setdefault(identifier, (number, row))
 
     def known(self, ids: Sequence[str]) -> np.ndarray:
