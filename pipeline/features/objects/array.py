@@ -60,7 +60,8 @@ class RemoteArray:
             record = shards.records.get(path)
             if record is None or record.bytes < rows * self._row_bytes + index:
                 raise StoreError(
-                    f"{self._where}: the manifest lists no shard {number} of {rows} rows ({path}). Push the store again."
+                    f"{self._where}: the manifest lists no shard {number} of {rows} rows ({path}). Push the store "
+                    "again."
                 )
         self._last = -2  # the shard that was read last
 

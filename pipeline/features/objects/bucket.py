@@ -1,14 +1,15 @@
 """The objects below one address, with retries, and with errors that name them.
 
 obstore itself repeats a request some times; what is cut, slow or refused for longer is repeated here with growing
-pauses. Reads are ranges of at most `PIECE` bytes, so that a time limit holds for a slow network and a large shard alike.
+pauses. Reads are ranges of at most `PIECE` bytes, so that one time limit fits small and large shards.
 """
 
 import logging
 import os
 import random
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -31,12 +32,13 @@ _THREADS = 4
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT")
 _PREFIXES = ("AWS_", "GOOGLE_", "AZURE_")
 _FINAL = ("NotFoundError", "PermissionDeniedError", "UnauthenticatedError", "AlreadyExistsError", "PreconditionError")
+_REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")  # no second request would be answered otherwise
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Listed:
-    """An object as a listing gives it: bytes, and what changes with every write (empty where the store has no tags)."""
+    """An object as a listing gives it: bytes, and a tag of its content (empty where none can be relied on)."""
 
     bytes: int
     tag: str
@@ -46,8 +48,8 @@ class Bucket:
     """The objects below an address.
 
     Args:
-        where: s3://bucket/prefix, gs://bucket/prefix or az://container/prefix; credentials, region and endpoint come from
-            the environment, as obstore reads it.
+        where: s3://bucket/prefix, gs://bucket/prefix or az://container/prefix; credentials, region and endpoint come
+            from the environment, as obstore reads it.
 
     Raises:
         RemoteError: obstore is not installed, or it cannot use the address or the environment.
@@ -133,7 +135,7 @@ class Bucket:
         def write() -> str:
             options: dict[str, Any] = {"mode": "create"} if create else {"chunk_size": PIECE}
             done = obstore.put(self._store, name, content, attributes={DIGEST: digest}, **options)
-            return str(done.get("e_tag") or "")
+            return self._tag(done)
 
         try:
             return self._tried(name, "written", write)
@@ -159,7 +161,7 @@ class Bucket:
 
         def read() -> dict[str, Listed]:
             return {
-                str(one["path"]): Listed(int(one["size"]), str(one.get("e_tag") or ""))
+                str(one["path"]): Listed(int(one["size"]), self._tag(one))
                 for some in obstore.list(self._store)
                 for one in some
             }
@@ -168,6 +170,10 @@ class Bucket:
             return self._tried("", "listed", read)
         except FileNotFoundError as error:
             raise self._no_bucket(error) from error
+
+    def _tag(self, answer: Mapping[str, Any]) -> str:
+        """Of S3 alone: elsewhere the tags of a write and of a listing differ in form."""
+        return str(answer.get("e_tag") or "").strip('"') if self.url.startswith("s3") else ""
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; those that are gone already are passed over."""
@@ -205,7 +211,7 @@ class Bucket:
                 raise
             except Exception as error:
                 kind = type(error).__name__
-                if attempt == attempts or kind in _FINAL:
+                if attempt == attempts or kind in _FINAL or _REFUSED.search(str(error)):
                     tries = f"after {attempt} attempts in {time.monotonic() - started:.0f} s" if attempt > 1 else ""
                     raise RemoteError(
                         f"{where} could not be {done}{' ' if tries else ''}{tries}"
@@ -224,8 +230,8 @@ def _advice(kind: str) -> str:
         return "Another process has published a store here meanwhile: look at it, or choose another address."
     endpoint = next((f"{name}={os.environ[name]}" for name in _ENDPOINTS if os.environ.get(name)), "that of the cloud")
     return (
-        f"Check the network, the bucket and the endpoint ({endpoint}), raise {TIMEOUT_VARIABLE} if answers are slow, and "
-        "run the same command again: it goes on with what has arrived."
+        f"Check the network, the bucket and the endpoint ({endpoint}), raise {TIMEOUT_VARIABLE} if answers are slow, "
+        "and run the same command again: it goes on with what has arrived."
     )
 
 

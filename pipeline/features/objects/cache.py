@@ -133,8 +133,8 @@ class ShardCache:
             if found != record.xxh3_128:
                 raise RemoteError(
                     f"{where} is damaged, or the store was replaced after it was opened: expected XXH3-128 "
-                    f"{record.xxh3_128}, found {found}. Open the store again; if that does not help, see what is damaged "
-                    "with: python -m pipeline.store verify s3://...; and mend it with repair."
+                    f"{record.xxh3_128}, found {found}. Open the store again; if that does not help, name what is "
+                    "damaged with `python -m pipeline.store verify`, and mend it with `repair`, given its address."
                 )
             os.fchmod(descriptor, 0o444)
             status = os.fstat(descriptor)

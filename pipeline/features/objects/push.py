@@ -1,4 +1,4 @@
-"""Publishing a finished store at an address: shards first, the manifest last, so that no part of a store is ever seen."""
+"""Publishing a finished store at an address: shards first, the manifest last, so that no partial store is ever seen."""
 
 import logging
 import re
@@ -108,8 +108,8 @@ def _clear(bucket: Bucket, others: Iterable[str]) -> None:
     foreign = [name for name in others if not _OF_A_STORE.fullmatch(name)]
     if foreign:
         raise StoreError(
-            f"{bucket.url} holds objects that belong to no store: {', '.join(foreign[:5])}. Nothing was changed. Give the "
-            "store a prefix of its own."
+            f"{bucket.url} holds objects that belong to no store: {', '.join(foreign[:5])}. Nothing was removed. Give "
+            "the store a prefix of its own."
         )
     bucket.delete(others)
 
