@@ -33,7 +33,8 @@ class FeatureStore(RowsById):
     Everything that it serves comes from the store that was opened, also after another one has taken its folder. It can
     be sent to other processes of this machine, which open it again and refuse another store.
 
-    int8 arrays are served as float16; for the attributes see `RowsById`.
+    int8 arrays are served as float16; for the attributes see `RowsById`. `remote` has the shards of a store that lies
+    on an object store, and is None for any other.
     """
 
     def __init__(self, folder: Path, attributes: dict[str, Any], opened: FileIdentity | None = None) -> None:
@@ -52,7 +53,7 @@ class FeatureStore(RowsById):
         self.reasons = {str(i): reason for i, reason in zip(self.ids, reasons, strict=True) if reason is not None}
         self._arrays: dict[str, FeatureArray | RemoteArray | QuantisedArray] = {}
         self._ragged: dict[str, RaggedArray] = {}
-        self._remote = RemoteShards.of(folder)
+        self.remote = RemoteShards.of(folder)
         self._row_of = {identifier: row for row, identifier in enumerate(self.ids.tolist())}
 
     @classmethod
@@ -126,7 +127,7 @@ class FeatureStore(RowsById):
     @property
     def source(self) -> str:
         """See `RowsById`."""
-        return str(self.folder) if self._remote is None else self._remote.url
+        return str(self.folder) if self.remote is None else self.remote.url
 
     def _moved(self) -> bool:
         return file_identity(self.folder / _METADATA) != self._opened
@@ -179,9 +180,9 @@ class FeatureStore(RowsById):
         return stored if stored.dtype != np.int8 else QuantisedArray(stored, self._stored(scales))
 
     def _stored(self, name: str) -> FeatureArray | RemoteArray:
-        if self._remote is None:
+        if self.remote is None:
             return FeatureArray(self.folder, name)
-        return RemoteArray(self.folder, name, self._remote)
+        return RemoteArray(self.folder, name, self.remote)
 
 
 def _reopened(folder: Path, attributes: dict[str, Any]) -> FeatureStore:

@@ -39,7 +39,7 @@ def verify_remote(where: str | Path) -> Verified:
         RemoteError: the object store cannot be reached or refuses.
     """
     bucket = Bucket(where)
-    return _verify(bucket, manifest_at(bucket))
+    return verify_listed(bucket, manifest_at(bucket))
 
 
 def manifest_at(bucket: Bucket) -> Manifest:
@@ -57,7 +57,8 @@ def manifest_at(bucket: Bucket) -> Manifest:
     return parse_manifest(content, bucket.url)
 
 
-def _verify(bucket: Bucket, manifest: Manifest) -> Verified:
+def verify_listed(bucket: Bucket, manifest: Manifest) -> Verified:
+    """The same for the store that a manifest describes, wherever the manifest itself lies."""
     expected = dict(manifest.files)
     listed = bucket.list()
     read = sum(record.bytes for name, record in expected.items() if _sized(listed.get(name), record))
@@ -103,6 +104,24 @@ def _named(bucket: Bucket, damages: list[Damage]) -> list[Damage]:
 
 def _verify_pointer(folder: Path, url: str) -> Verified:
     """The metadata that is here, and every object at the address by the manifest that is here."""
+    here = verify_metadata(folder)
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    bucket = Bucket(url)
+    remote = verify_listed(bucket, manifest)
+    damages = list(here.damages)
+    if manifest_at(bucket) != manifest:
+        damages.append(Damage(f"{url}/{MANIFEST}", "changed"))
+    damages += [replace(damage, path=f"{url}/{damage.path}") for damage in remote.damages]
+    return Verified(here.files + remote.files, here.bytes + remote.bytes, tuple(damages), True)
+
+
+def verify_metadata(folder: Path) -> Verified:
+    """Check what a folder that stands for an address holds itself.
+
+    Raises:
+        StoreError: its manifest is damaged or gone.
+    """
     manifest = read_manifest(folder)
     if manifest is None:
         raise StoreError(f"{folder} has no {MANIFEST}. Write it again with: python -m pipeline.store repair {folder}")
@@ -111,10 +130,4 @@ def _verify_pointer(folder: Path, url: str) -> Verified:
     damages = [Damage(name, kind) for name, kind in states.items() if kind is not None]
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     damages += [Damage(name, "foreign") for name in present - files.keys() - {MANIFEST, POINTER}]
-    bucket = Bucket(url)
-    remote = _verify(bucket, manifest)
-    if manifest_at(bucket) != manifest:
-        damages.append(Damage(f"{url}/{MANIFEST}", "changed"))
-    damages += [replace(damage, path=f"{url}/{damage.path}") for damage in remote.damages]
-    here = sum(record.bytes for record in files.values())
-    return Verified(len(files) + remote.files, here + remote.bytes, tuple(damages), True)
+    return Verified(len(files), sum(record.bytes for record in files.values()), tuple(damages), True)

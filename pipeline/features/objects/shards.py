@@ -38,6 +38,11 @@ class RemoteShards:
         self._lock = threading.Lock()
         self._coming: dict[str, int] = {}  # bytes of what is fetched ahead, by path
 
+    @property
+    def bytes(self) -> int:
+        """Of all shards together."""
+        return sum(record.bytes for record in self.records.values())
+
     @classmethod
     def of(cls, folder: Path) -> "RemoteShards | None":
         """Those of the store that `folder` stands for; None if its shards lie in it.
