@@ -52,8 +52,7 @@ def needs_of_cached(folder: Path, cached: CachedOutput | None) -> Needs | None:
     A stage that runs has no output: DVC removes the old one first.
     """
     try:
-        metadata = cached.files["zarr.json"] if cached is not None else None
-        if metadata is None or not metadata.intact():
+        if cached is None or not (metadata := cached.files["zarr.json"]).intact():
             return None
         attributes = json.loads(metadata.path.read_bytes())["attributes"]
         keys = frozenset() if POINTER in cached.files else frozenset(str(one["key"]) for one in attributes["shards"])

@@ -87,8 +87,8 @@ def repair_remote(where: str | Path, source: Path | None = None) -> Resent:
         sent.append(name)
     if lost:
         raise StoreError(
-            f"{url}: {len(lost)} of {len(wanted)} damaged objects are found nowhere on this machine, the first {lost[0]}"
-            f"; {len(sent)} were sent again. Give a folder that has the store: python -m pipeline.store repair {url} "
+            f"{url}: {len(lost)} of {len(wanted)} damaged objects are found nowhere here, the first {lost[0]}; "
+            f"{len(sent)} were sent again. Give a folder that has the store: python -m pipeline.store repair {url} "
             "--source STORE"
         )
     if there is None:

@@ -22,7 +22,8 @@ from pipeline.errors import RemoteError
 from pipeline.object_url import object_url
 
 log = logging.getLogger(__name__)
-PIECE = 8 << 20
+PIECE = 8 << 20  # bytes of one read
+_PART = 8 << 20  # bytes of one part of a large write; S3 takes none below 5 MiB but the last
 ATTEMPTS = 6
 TIMEOUT_VARIABLE = "PERMAFROST_OBJECT_TIMEOUT"  # seconds that one request may take
 DIGEST = "xxh3_128"  # attribute of an object
@@ -133,7 +134,7 @@ class Bucket:
         obstore = _obstore()
 
         def write() -> str:
-            options: dict[str, Any] = {"mode": "create"} if create else {"chunk_size": PIECE}
+            options: dict[str, Any] = {"mode": "create"} if create else {"chunk_size": _PART}
             done = obstore.put(self._store, name, content, attributes={DIGEST: digest}, **options)
             return self._tag(done)
 

@@ -34,7 +34,7 @@ def take_published(out: Path, url: str, fingerprint: Fingerprint, ids: Sequence[
     if len(store) != len(ids) or not np.array_equal(np.asarray(store.ids), np.asarray(ids, dtype=str)):
         raise StoreError(
             f"{store.source} holds {len(store)} rows, the index names {len(ids)}, and their ids are not the same in "
-            "the same order: it was encoded from other data. A published store is never changed by a stage: give this one "
+            "the same order: it was encoded from other data. A stage never changes a published store: give this one "
             "another `url` in params.yaml, or encode without `url` and push it with --replace."
         )
     point(out, store.source)
