@@ -15,7 +15,7 @@ from pipeline.features.manifest import MANIFEST, FileRecord, Manifest, parse_man
 from pipeline.features.objects.bucket import Bucket
 from pipeline.features.objects.cache import shard_cache
 from pipeline.features.objects.check import verify_listed
-from pipeline.features.objects.pointer import fetched, pointed
+from pipeline.features.objects.pointer import fetched, manifest_content, pointed
 from pipeline.features.scratch import scratch_folder
 from pipeline.features.verify import Damage, state
 from pipeline.object_url import is_object_url, object_url
@@ -108,7 +108,7 @@ def _manifest_in(folder: Path) -> bytes | None:
 
 def _manifest_at(bucket: Bucket) -> bytes | None:
     """The manifest at an address; None if there is none, or it is damaged."""
-    content = bucket.get(MANIFEST)
+    content = manifest_content(bucket)
     if content is None:
         return None
     try:

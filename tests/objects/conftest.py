@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,18 +74,15 @@ def address(s3: str, faulty: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return f"s3://{name}"
 
 
+def client(faulty: Faulty, address: str) -> Any:
+    """A client of the server itself, without the proxy and the code under test."""
+    import obstore.store
+
+    return obstore.store.from_url(address, endpoint=faulty.upstream, client_options={"allow_http": True})
+
+
 def objects(faulty: Faulty, address: str) -> set[str]:
-    """The names of all objects of a bucket, asked of the server itself."""
-    import re
+    """The names of all objects below an address."""
+    import obstore
 
-    bucket = address.removeprefix("s3://").split("/")[0]
-    listing = urllib.request.urlopen(f"{faulty.upstream}/{bucket}?list-type=2", timeout=30).read().decode()
-    return set(re.findall(r"<Key>(.*?)</Key>", listing))
-
-
-def raw(faulty: Faulty, address: str, name: str, content: bytes | None = None, method: str = "GET") -> bytes:
-    """Read, write or delete one object without the code under test."""
-    url = f"{faulty.upstream}/{address.removeprefix('s3://')}/{name}"
-    request = urllib.request.Request(url, data=content, method="PUT" if content is not None else method)
-    answer: bytes = urllib.request.urlopen(request, timeout=30).read()
-    return answer
+    return {one["path"] for some in obstore.list(client(faulty, address)) for one in some}

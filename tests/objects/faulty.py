@@ -37,6 +37,12 @@ class Faulty:
     fault: Callable[[Asked, int], Fault | None] = lambda _asked, _before: None
     delay: float = 1.0
     url: str = ""
+    answered: int = 0
+
+    def idle(self) -> None:
+        """Wait until every request has been answered."""
+        while self.answered < len(self.asked):
+            time.sleep(0.01)
 
     def shards(self, method: str = "GET") -> list[str]:
         """The paths of requests for shard files."""
@@ -110,6 +116,9 @@ def served(faulty: Faulty) -> ThreadingHTTPServer:
                 faulty.answer(self)
             except OSError:  # the client has left
                 self.close_connection = True
+            finally:
+                with _LOCK:
+                    faulty.answered += 1
 
         do_PUT = do_POST = do_DELETE = do_HEAD = do_GET
 

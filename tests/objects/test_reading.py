@@ -14,6 +14,7 @@ from pipeline.features.quantised import stored_rows, stored_specs
 from pipeline.features.shards import ShardWriter
 from pipeline.features.shuffle import BlockShuffle
 from pipeline.features.stream import Side, stream
+from pipeline.object_url import is_object_url, object_url
 from tests.features.stores import FINGERPRINT, normal, write_store
 from tests.objects.faulty import Faulty
 
@@ -181,7 +182,9 @@ def test_an_address_that_is_none_is_refused(given: str, message: str) -> None:
         FeatureStore.open(given)
 
 
-def test_folders_with_a_colon_stay_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    folder = write_store(Path("s4:"), {"cls": normal(4, 2)}, 4)
-    assert len(FeatureStore.open(str(folder))) == 4
+def test_what_is_an_address() -> None:
+    for address in ("s3://b/x", "gs://b/x", "az://b/x", Path("s3://b/x")):
+        assert is_object_url(address)
+        assert object_url(address).count("//") == 1
+    for folder in ("s3/b/x", "data/s3:/x", "s4://b/x", "file:///x", "https://b/x"):
+        assert not is_object_url(folder)

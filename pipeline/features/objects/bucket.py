@@ -28,6 +28,7 @@ ATTEMPTS = 6
 TIMEOUT_VARIABLE = "PERMAFROST_OBJECT_TIMEOUT"  # seconds that one request may take
 DIGEST = "xxh3_128"  # attribute of an object
 _TIMEOUT = 60.0
+_READS = 3  # of a small object that is not whole
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds
 _THREADS = 4
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT")
@@ -60,15 +61,22 @@ class Bucket:
         self.url = object_url(where)
         self._store = _store(self.url, _timeout(), os.getpid(), _environment())
 
-    def get(self, name: str) -> bytes | None:
+    def get(self, name: str, whole: Callable[[bytes], bool] = lambda _: True) -> bytes | None:
         """The content of a small object; None where there is none.
+
+        Args:
+            whole: tells from the content itself whether all of it is there; otherwise it is read again a few times.
 
         Raises:
             RemoteError: the object store cannot be reached or refuses.
         """
         obstore = _obstore()
         try:
-            return self._tried(name, "read", lambda: bytes(obstore.get(self._store, name).bytes()))
+            for _ in range(_READS):
+                content = self._tried(name, "read", lambda: bytes(obstore.get(self._store, name).bytes()))
+                if whole(content):
+                    break
+            return content
         except FileNotFoundError:
             return None
 

@@ -27,6 +27,7 @@ FOLDER_VARIABLE = "PERMAFROST_OBJECT_CACHE"
 LIMIT_VARIABLE = "PERMAFROST_OBJECT_CACHE_MB"
 _LIMIT_MB = 10_000
 _PARTIAL = ".partial"
+_DOWNLOADS = 3  # of an object whose checksum is wrong: bytes may have changed on the way
 _WAIT, _LONGEST_WAIT = 0.01, 0.25  # seconds between looks at what another process downloads
 _Identity = tuple[int, int, int]
 
@@ -128,9 +129,13 @@ class ShardCache:
         self, record: FileRecord, download: Callable[[int], None], where: str, descriptor: int, partial: Path
     ) -> int:
         try:
-            download(descriptor)
-            found = _checksum(descriptor, record.bytes)
-            if found != record.xxh3_128:
+            for _ in range(_DOWNLOADS):
+                download(descriptor)
+                found = _checksum(descriptor, record.bytes)
+                if found == record.xxh3_128:
+                    break
+                log.warning("%s is not what it should be, reading it again", where)
+            else:
                 raise RemoteError(
                     f"{where} is damaged, or the store was replaced after it was opened: expected XXH3-128 "
                     f"{record.xxh3_128}, found {found}. Open the store again; if that does not help, name what is "

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pipeline.errors import RemoteError, StoreError
 from pipeline.features.manifest import MANIFEST, FileRecord, Manifest, parse_manifest, read_manifest
 from pipeline.features.objects.bucket import Bucket, Listed
-from pipeline.features.objects.pointer import POINTER, fetched, metadata_files, pointed
+from pipeline.features.objects.pointer import POINTER, fetched, manifest_content, metadata_files, pointed
 from pipeline.features.verify import Damage, Verified, state, verify, with_ids
 from pipeline.object_url import is_object_url
 from pipeline.progress import tqdm
@@ -48,7 +48,7 @@ def manifest_at(bucket: Bucket) -> Manifest:
     Raises:
         StoreError: there is no store, or its manifest is damaged.
     """
-    content = bucket.get(MANIFEST)
+    content = manifest_content(bucket)
     if content is None:
         raise StoreError(
             f"No feature store at {bucket.url}: it has no {MANIFEST}, which is written last. Push one there with: "

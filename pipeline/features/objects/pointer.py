@@ -26,6 +26,7 @@ from pipeline.object_url import object_url
 POINTER = "remote.json"
 _GROUP = "zarr.json"
 _THREADS = 8
+_READS = 3  # of metadata whose checksum is wrong: bytes may have changed on the way
 
 
 def pointed(folder: Path) -> str | None:
@@ -61,7 +62,7 @@ def fetched(where: str | Path, expect: dict[str, Any] | None = None) -> Path:
         FingerprintMismatch: it holds other features; nothing but its manifest and its attributes has been read.
     """
     bucket = Bucket(where)
-    content = bucket.get(MANIFEST)
+    content = manifest_content(bucket)
     if content is None:
         raise StoreError(
             f"No feature store at {bucket.url}: it has no {MANIFEST}, which is written last. Push one there with: "
@@ -78,6 +79,19 @@ def fetched(where: str | Path, expect: dict[str, Any] | None = None) -> Path:
     if expect is not None:
         require_same(_fingerprint((folder / _GROUP).read_bytes(), bucket.url), expect, bucket.url)
     return folder
+
+
+def manifest_content(bucket: Bucket) -> bytes | None:
+    """The manifest at an address, damaged perhaps; None if there is none."""
+
+    def whole(content: bytes) -> bool:
+        try:
+            unseal(content)
+        except ValueError:
+            return False
+        return True
+
+    return bucket.get(MANIFEST, whole)
 
 
 def _intact(folder: Path, content: bytes, manifest: Manifest) -> bool:
@@ -125,8 +139,11 @@ def _download(bucket: Bucket, folder: Path, content: bytes, manifest: Manifest, 
 
 def _object(bucket: Bucket, name: str, record: FileRecord) -> bytes:
     """The content of a file of metadata, as the manifest has it."""
-    content = b"".join(bucket.pieces(name, record.bytes))
-    if xxhash.xxh3_128_hexdigest(content) != record.xxh3_128:
+    for _ in range(_READS):
+        content = b"".join(bucket.pieces(name, record.bytes))
+        if xxhash.xxh3_128_hexdigest(content) == record.xxh3_128:
+            break
+    else:
         raise RemoteError(
             f"{bucket.url}/{name} differs from what its manifest says: expected XXH3-128 {record.xxh3_128}. "
             f"Repair the store with: python -m pipeline.store repair {bucket.url} --source STORE"

@@ -13,7 +13,7 @@ import xxhash
 from pipeline.errors import FingerprintMismatch, RemoteError, StoreError
 from pipeline.features.manifest import MANIFEST, FileRecord, Manifest, checksum, parse_manifest, read_manifest
 from pipeline.features.objects.bucket import Bucket, Listed
-from pipeline.features.objects.pointer import pointed
+from pipeline.features.objects.pointer import manifest_content, pointed
 from pipeline.progress import tqdm
 from pipeline.terminal import shown
 
@@ -56,7 +56,7 @@ def push(folder: Path, where: str | Path, *, replace: bool = False) -> Pushed:
     """
     manifest, content = _local(folder)
     bucket = Bucket(where)
-    there = bucket.get(MANIFEST)
+    there = manifest_content(bucket)
     if there is not None and there != content:
         _replaceable(bucket, there, manifest, replace)
         log.info("%s: the store there is removed", bucket.url)
