@@ -120,7 +120,7 @@ def test_a_download_that_fails_leaves_nothing_and_its_room_is_free(tmp_path: Pat
         cache.opened(source.record, fails, "s3://b/x")
     assert held(cache) == 0
     with pytest.raises(RemoteError, match="expected XXH3-128"):
-        cache.opened(source.record, lambda descriptor: None, "s3://b/x")
+        cache.opened(source.record, lambda _: None, "s3://b/x")
     assert held(cache) == 0
     assert read(cache, source) == source.content
 
