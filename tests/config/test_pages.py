@@ -25,6 +25,7 @@ PASTED = {
         "docs/aligner.md",
         "docs/commands.md",
         "docs/fusion.md",
+        "docs/object_stores.md",
     )
     for number, block in enumerate(blocks(page))
 }

@@ -1,5 +1,6 @@
 """Stores with a `url`: encoded and published, taken where they are published, searched and trained on from afar."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -109,13 +110,19 @@ def test_a_stage_refuses_what_is_published_of_other_features_or_rows_and_leaves_
     assert not OUT.exists()
 
 
-def test_a_search_from_afar_finds_what_one_in_the_folder_finds(project: Project, address: str, faulty: Faulty) -> None:
+def test_a_search_from_afar_finds_what_one_in_the_folder_finds(
+    project: Project, address: str, faulty: Faulty, capsys: pytest.CaptureFixture[str]
+) -> None:
     url = f"{address}/features/grid"
     push(project.store("grid").folder, url)
     model = aligner(project)
     for query in ("a guitar", project.pictures[3]):
         assert model.search(url, query, k=4) == aligner(project).search(project.store("grid"), query, k=4)
     assert faulty.shards()
+    capsys.readouterr()
+    assert permafrost(["search", str(project.model("grid")), "a guitar", "--in", url, "-k", "4", "--json"]) == 0
+    found = [(one["id"], one["score"]) for one in json.loads(capsys.readouterr().out)]
+    assert found == model.search(url, "a guitar", k=4)
     with pytest.raises(DataError, match="has no index"):
         model.search(url, "a guitar", where={"concept": "guitar"})
 

@@ -22,7 +22,7 @@ from pipeline.errors import RemoteError
 from pipeline.object_url import object_url
 
 log = logging.getLogger(__name__)
-PIECE = 8 << 20  # bytes of one read
+PIECE = 16 << 20  # bytes of one read
 _PART = 8 << 20  # bytes of one part of a large write; S3 takes none below 5 MiB but the last
 ATTEMPTS = 6
 TIMEOUT_VARIABLE = "PERMAFROST_OBJECT_TIMEOUT"  # seconds that one request may take
