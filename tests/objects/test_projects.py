@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.alignment import fit_aligner
+from pipeline.commands.parser import main as permafrost
 from pipeline.config import EncoderSpec, EncodeSettings, ImageView, StoreSpec, TrainParams
 from pipeline.config.load import validate
 from pipeline.encoding.run import StoreEncoder
@@ -202,7 +203,7 @@ def with_store(url: str | None) -> dict[str, Any]:
 
 
 def test_a_url_is_written_out_where_one_is_given_and_the_settings_of_others_stay_as_they_are() -> None:
-    plain = validate(with_store(None)).params.stores.pairs["mine"].model_dump()
+    plain = validate(with_store(None)).stores.pairs["mine"].model_dump()
     assert plain == {"dataset": "mine", "view": "vit", "encoder": "vit"}
-    given = validate(with_store("s3://bucket/features/mine/")).params.stores.pairs["mine"].model_dump()
+    given = validate(with_store("s3://bucket/features/mine/")).stores.pairs["mine"].model_dump()
     assert given == plain | {"url": "s3://bucket/features/mine"}
