@@ -1,5 +1,6 @@
 """A remote store reads as the local one that was pushed, and a wrong one is refused before its rows are asked for."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from pipeline.errors import FingerprintMismatch, MissingRows, StoreError
 from pipeline.features import ArraySpec, FeatureStore, Fingerprint
+from pipeline.features.objects.bucket import Bucket
 from pipeline.features.objects.push import push
 from pipeline.features.publish import publish
 from pipeline.features.quantised import stored_rows, stored_specs
@@ -145,6 +147,19 @@ def test_damaged_metadata_on_this_disk_is_fetched_again(address: str, tmp_path: 
         assert len(FeatureStore.open(f"{address}/a/emoji")) == 16
 
 
+def test_metadata_of_stores_that_nobody_opens_is_forgotten(address: str, tmp_path: Path) -> None:
+    folder = write_store(tmp_path, {"cls": normal(16, 8)}, 8)
+    places = []
+    for name in ("old", "new"):
+        push(folder, f"{address}/a/{name}")
+        places.append(FeatureStore.open(f"{address}/a/{name}").folder.parents[1])
+        os.utime(places[-1], (0, 0))
+    FeatureStore.open(f"{address}/a/new")
+    push(folder, f"{address}/a/third")
+    FeatureStore.open(f"{address}/a/third")
+    assert [place.is_dir() for place in places] == [False, True]
+
+
 def test_an_epoch_streams_every_pair_once(address: str, tmp_path: Path) -> None:
     values = normal(200, 4)
     push(write_store(tmp_path, {"cls": values}, 16), f"{address}/a/emoji")
@@ -180,6 +195,13 @@ def test_a_shard_larger_than_a_piece_comes_in_several_ranges(
 def test_an_address_that_is_none_is_refused(given: str, message: str) -> None:
     with pytest.raises(StoreError, match=message):
         FeatureStore.open(given)
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/a/x", "az://container/a/x", "abfs://container/a/x", "s3a://bucket/x"])
+def test_addresses_of_every_kind_make_a_client(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "a2V5")
+    assert Bucket(address).url == address  # no request is made
 
 
 def test_what_is_an_address() -> None:

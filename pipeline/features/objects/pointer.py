@@ -5,9 +5,12 @@ is opened like any other; shards are fetched when rows of them are read.
 """
 
 import json
+import os
 import shutil
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from pipeline.object_url import object_url
 POINTER = "remote.json"
 _GROUP = "zarr.json"
 _THREADS = 8
+_KEPT = 30 * 86_400  # seconds
 _READS = 3  # of metadata whose checksum is wrong: bytes may have changed on the way
 
 
@@ -72,13 +76,24 @@ def fetched(where: str | Path, expect: dict[str, Any] | None = None) -> Path:
     # The address decides the place too: messages and DVC's groups go by the last parts of a store's path.
     parts = bucket.url.split("://", 1)[1].split("/")
     place = xxhash.xxh3_128_hexdigest(bucket.url.encode("utf-8") + content)
-    folder = objects_folder() / "stores" / place / "/".join(["bucket", *parts][-2:])
+    root = objects_folder() / "stores" / place
+    folder = root / "/".join(parts[-2:])
     if not _intact(folder, content, manifest):
+        _forget_old(root.parent)
         remove(folder)
         _download(bucket, folder, content, manifest, expect)
+    os.utime(root)
     if expect is not None:
         require_same(_fingerprint((folder / _GROUP).read_bytes(), bucket.url), expect, bucket.url)
     return folder
+
+
+def _forget_old(stores: Path) -> None:
+    """Remove the metadata of stores that nobody has opened for a month."""
+    for place in stores.glob("*"):
+        with suppress(OSError):
+            if place.stat().st_mtime < time.time() - _KEPT:
+                remove(place)
 
 
 def manifest_content(bucket: Bucket) -> bytes | None:
