@@ -16,7 +16,7 @@ from pipeline.features.layout import shard_path
 from pipeline.features.memory import aligned_empty, read_into
 from pipeline.features.objects.shards import RemoteShards
 
-_AHEAD = 2  # shards that are fetched while one is read in order
+_AHEAD = 3  # shards that are fetched while one is read in order
 
 
 class RemoteArray:
