@@ -1,5 +1,6 @@
 """The local cache of shards: bounded, checked, shared by processes."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -233,3 +234,17 @@ def test_equal_shards_of_two_stores_are_kept_once(address: str, faulty: Faulty, 
         push(folder, f"{address}/a/{name}")
         FeatureStore.open(f"{address}/a/{name}").array("cls").read_range(0, 40)
     assert len(faulty.shards()) == 2
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, source = ShardCache(tmp_path / "shards", 100), Source(b"some rows")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.features.objects.cache._reserve", full)
+        with pytest.raises(StoreError, match="No space is left on the disk"):
+            read(cache, source)
+    assert held(cache) == 0
+    assert read(cache, source) == b"some rows"

@@ -28,6 +28,7 @@ ATTEMPTS = 6
 TIMEOUT_VARIABLE = "PERMAFROST_OBJECT_TIMEOUT"  # seconds that one request may take
 DIGEST = "xxh3_128"  # attribute of an object
 _TIMEOUT = 60.0
+_WRITE = 1 << 20  # bytes of one write into a file
 _READS = 3  # of a small object that is not whole
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds
 _THREADS = 4
@@ -100,7 +101,7 @@ class Bucket:
             content = self._range(name, start, min(size, start + PIECE), size, attempts)
             written = 0
             while written < len(content):
-                written += os.pwrite(descriptor, content[written:], start + written)
+                written += os.pwrite(descriptor, content[written : written + _WRITE], start + written)
 
         if size <= PIECE:
             read(0) if size else None

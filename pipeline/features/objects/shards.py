@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.errors import PermafrostError
@@ -36,7 +36,7 @@ class RemoteShards:
         self._bucket: Bucket | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._coming: dict[str, int] = {}  # bytes of what is fetched ahead, by path
+        self._coming: dict[str, Future[None]] = {}  # what is fetched ahead, by path
 
     @property
     def bytes(self) -> int:
@@ -60,20 +60,22 @@ class RemoteShards:
             RemoteError: it cannot be fetched, or is not what the manifest says.
             StoreError: it is larger than the cache.
         """
+        coming = self._coming.get(name)
+        if coming is not None:
+            coming.exception()  # waits; a failure is met again below, and tried for longer
         return self._open(name, ATTEMPTS)
 
     def ahead(self, names: Iterable[str]) -> None:
         """Begin to fetch shards that will be read soon, as many as a part of the cache holds; never fails."""
         for name in names:
-            size = self.records[name].bytes
             with self._lock:
-                room = size + sum(self._coming.values()) <= self._cache.limit // _SHARE
+                under_way = sum(self.records[other].bytes for other in (*self._coming, name))
+                room = under_way <= self._cache.limit // _SHARE
                 if not room or name in self._coming or self._cache.holds(self.records[name]):
                     continue
-                self._coming[name] = size
                 if self._pool is None:
                     self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="shards-ahead")
-            self._pool.submit(self._fetch, name)
+                self._coming[name] = self._pool.submit(self._fetch, name)
 
     def _fetch(self, name: str) -> None:
         try:
