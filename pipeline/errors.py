@@ -33,6 +33,10 @@ class DamagedLock(StoreError):
     """dvc.lock is cut short, not valid, or in the middle of a merge."""
 
 
+class RemoteError(StoreError):
+    """An object store cannot be reached, refuses, or holds something else than it should."""
+
+
 class FingerprintMismatch(StoreError):
     """A store does not hold the requested features."""
 

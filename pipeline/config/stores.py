@@ -1,22 +1,50 @@
 """`stores`: what is encoded, one DVC stage each; and `encode`, how."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.config.base import Name, Section, Share
+from pipeline.errors import StoreError
+from pipeline.object_url import object_url
 
 Group = Literal["pairs", "scenes", "prompts"]
 CLASSNAMES = "classnames"  # the texts that the stage prompts writes
 
 
+def _address(url: str) -> str:
+    try:
+        return object_url(url)
+    except StoreError as error:
+        raise ValueError(str(error)) from error
+
+
 class StoreEntry(Section):
-    """One feature store: a data set through a view of an encoder, which is named for DVC's sake."""
+    """One feature store: a data set through a view of an encoder, which is named for DVC's sake.
+
+    With a `url`, s3://bucket/prefix, it lies on an object store: what is published there is taken, else it is encoded
+    and published.
+    """
 
     dataset: Name
     view: Name
     encoder: Name
+    url: Annotated[str, AfterValidator(_address)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        out: dict[str, Any] = write(self)
+        if self.url is None:
+            out.pop("url", None)
+        return out
 
 
 class StoreSpec(StoreEntry):

@@ -58,6 +58,11 @@ class RowsById(ABC):
         return len(self.ids)
 
     @property
+    def source(self) -> str:
+        """Where they come from, for messages: the folder, or the address of a remote store."""
+        return str(self.folder)
+
+    @property
     def digest(self) -> str:
         """The digest of the fingerprint."""
         return str(self.fingerprint["digest"])
@@ -81,14 +86,14 @@ class RowsById(ABC):
         if (positions < 0).any():
             lacking = [str(ids[int(k)]) for k in np.flatnonzero(positions < 0)]
             raise MissingRows(
-                f"{self.folder} lacks {len(lacking)} of {len(ids)} requested ids, the first {lacking[0]!r}. "
+                f"{self.source} lacks {len(lacking)} of {len(ids)} requested ids, the first {lacking[0]!r}. "
                 "The index and the store are from different runs; run: dvc repro"
             )
         refused = np.flatnonzero(~self.valid[positions])
         if refused.size:
             first = str(ids[int(refused[0])])
             raise MissingRows(
-                f"{self.folder}: {refused.size} of the requested ids could not be encoded, "
+                f"{self.source}: {refused.size} of the requested ids could not be encoded, "
                 f"the first {first!r}: {self.reasons[first]}. Ask for valid ids only (`store.valid`)."
             )
         return positions

@@ -13,9 +13,13 @@ from pipeline.features.by_id import RowsById
 from pipeline.features.fingerprint import require_format, require_same
 from pipeline.features.identity import FileIdentity, file_identity, replaced
 from pipeline.features.manifest import checksum, read_manifest
+from pipeline.features.objects.array import RemoteArray
+from pipeline.features.objects.pointer import fetched
+from pipeline.features.objects.shards import RemoteShards
 from pipeline.features.quantised import QuantisedArray, served_names
 from pipeline.features.ragged import LENGTH, RaggedArray
 from pipeline.features.shards import SCALE
+from pipeline.object_url import is_object_url
 from pipeline.parquet import read_parquet
 
 ROWS_FILE = "rows.parquet"
@@ -24,12 +28,13 @@ _ATTEMPTS = 5  # to open a store that is replaced at the same time
 
 
 class FeatureStore(RowsById):
-    """A feature store, opened for reading.
+    """A feature store, opened for reading; one on an object store through a cache on this machine.
 
     Everything that it serves comes from the store that was opened, also after another one has taken its folder. It can
     be sent to other processes of this machine, which open it again and refuse another store.
 
-    int8 arrays are served as float16; for the attributes see `RowsById`.
+    int8 arrays are served as float16; for the attributes see `RowsById`. `remote` has the shards of a store that lies
+    on an object store, and is None for any other.
     """
 
     def __init__(self, folder: Path, attributes: dict[str, Any], opened: FileIdentity | None = None) -> None:
@@ -46,8 +51,9 @@ class FeatureStore(RowsById):
         reasons = table.column("reason").to_pylist()
         self.valid: np.ndarray = np.array([reason is None for reason in reasons], dtype=bool)
         self.reasons = {str(i): reason for i, reason in zip(self.ids, reasons, strict=True) if reason is not None}
-        self._arrays: dict[str, FeatureArray | QuantisedArray] = {}
+        self._arrays: dict[str, FeatureArray | RemoteArray | QuantisedArray] = {}
         self._ragged: dict[str, RaggedArray] = {}
+        self.remote = RemoteShards.of(folder)
         self._row_of = {identifier: row for row, identifier in enumerate(self.ids.tolist())}
 
     @classmethod
@@ -55,15 +61,19 @@ class FeatureStore(RowsById):
         """Open the store at `folder`.
 
         Args:
+            folder: or an address, s3://bucket/prefix, gs://... or az://...: its metadata is fetched, and shards once
+                their rows are read (docs/object_stores.md).
             expect: a fingerprint (`Fingerprint.as_dict`) that the store must have.
 
         Raises:
             StoreError: there is no finished store, or it is damaged or of another format.
-            FingerprintMismatch: it holds other features; the message lists the differing fields.
+            FingerprintMismatch: it holds other features; the message lists the differing fields. Of a remote store no
+                ids and no shard have been read by then.
+            RemoteError: the object store cannot be reached or refuses.
         """
         if not isinstance(folder, (str, Path)):
             raise StoreError(f"Expected the folder of a feature store, found {type(folder).__name__}.")
-        folder = Path(folder).expanduser()
+        folder = fetched(folder, expect) if is_object_url(folder) else Path(folder).expanduser()
         for _ in range(_ATTEMPTS):
             seen = file_identity(folder / _METADATA)
             try:
@@ -77,7 +87,7 @@ class FeatureStore(RowsById):
         else:
             raise StoreError(f"{folder} was replaced {_ATTEMPTS} times while it was opened. Wait until it is finished.")
         if expect is not None:
-            require_same(store.fingerprint, expect, str(folder))
+            require_same(store.fingerprint, expect, store.source)
         return store
 
     @classmethod
@@ -114,10 +124,15 @@ class FeatureStore(RowsById):
         """Which store was opened: its folder, and what tells it from another one there (see `file_identity`)."""
         return self.folder.absolute(), self._opened
 
+    @property
+    def source(self) -> str:
+        """See `RowsById`."""
+        return str(self.folder) if self.remote is None else self.remote.url
+
     def _moved(self) -> bool:
         return file_identity(self.folder / _METADATA) != self._opened
 
-    def array(self, name: str) -> FeatureArray | QuantisedArray:
+    def array(self, name: str) -> FeatureArray | RemoteArray | QuantisedArray:
         """One array by name, as it is served.
 
         Raises:
@@ -125,7 +140,7 @@ class FeatureStore(RowsById):
         """
         if name not in self.names:
             raise StoreError(
-                f"{self.folder} holds {', '.join(self.names)}, not {name!r}. "
+                f"{self.source} holds {', '.join(self.names)}, not {name!r}. "
                 "Change `tier` of the view in params.yaml and run: dvc repro"
             )
         if name not in self._arrays:
@@ -147,7 +162,7 @@ class FeatureStore(RowsById):
         if name not in self._ragged:
             if self._moved():
                 raise replaced(self.folder)
-            lengths = FeatureArray(self.folder, name + LENGTH)
+            lengths = self._stored(name + LENGTH)
             shards = [self._served(f"{name}/{k}", f"{name}{SCALE}/{k}") for k in range(len(self.attributes["shards"]))]
             whole = lengths.read_range(0, len(lengths))
             if int(whole.sum()) != sum(len(shard) for shard in shards):
@@ -160,9 +175,14 @@ class FeatureStore(RowsById):
             self._ragged[name] = RaggedArray(whole, shards)
         return self._ragged[name]
 
-    def _served(self, name: str, scales: str) -> FeatureArray | QuantisedArray:
-        stored = FeatureArray(self.folder, name)
-        return stored if stored.dtype != np.int8 else QuantisedArray(stored, FeatureArray(self.folder, scales))
+    def _served(self, name: str, scales: str) -> FeatureArray | RemoteArray | QuantisedArray:
+        stored = self._stored(name)
+        return stored if stored.dtype != np.int8 else QuantisedArray(stored, self._stored(scales))
+
+    def _stored(self, name: str) -> FeatureArray | RemoteArray:
+        if self.remote is None:
+            return FeatureArray(self.folder, name)
+        return RemoteArray(self.folder, name, self.remote)
 
 
 def _reopened(folder: Path, attributes: dict[str, Any]) -> FeatureStore:

@@ -22,6 +22,7 @@ from pipeline.errors import PermafrostError, StoreError
 from pipeline.features import FeatureStore
 from pipeline.features.dvc_cache import cached_output, stage_of
 from pipeline.features.fingerprint import differing_fields
+from pipeline.features.objects.pointer import pointed
 from pipeline.features.quantised import served_rows
 from pipeline.features.ragged import LENGTH
 from pipeline.features.scratch import exclusive, scratch_folder
@@ -145,6 +146,11 @@ def encode_all_again(folder: Path, rows: int = ROWS) -> Compared:
     stage = stage_of(folder)
     if stage is None:
         raise StoreError(f"No stage in dvc.lock writes {folder}. Nothing was changed; run: dvc repro")
+    if (url := pointed(folder)) is not None:
+        raise StoreError(
+            f"{folder} stands for the published store {url}, which its stage would take again. Nothing was changed. "
+            "Take `url` out of params.yaml, run: dvc repro; then: python -m pipeline.store push STORE ADDRESS --replace"
+        )
     scratch = scratch_folder(FeatureStore.open(folder).digest)
     with exclusive(scratch):
         for shard in (path for path in scratch.iterdir() if path.is_dir()):

@@ -26,6 +26,7 @@ PASTED = {
         "docs/commands.md",
         "docs/fusion.md",
         "docs/clusters.md",
+        "docs/object_stores.md",
     )
     for number, block in enumerate(blocks(page))
 }
