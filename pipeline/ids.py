@@ -56,6 +56,8 @@ class Ids(Sequence[str]):
         if isinstance(place, int | np.integer):
             return self.take(np.array([range(len(self))[place]])).strings()[0].as_py()
         if isinstance(place, slice):
+            if place.step in (None, 1):
+                return self._part(*place.indices(len(self))[:2])
             return self.take(np.arange(*place.indices(len(self))))
         places = np.asarray(place)
         return self.take(np.flatnonzero(places) if places.dtype == bool else places)
@@ -81,6 +83,12 @@ class Ids(Sequence[str]):
         if self._packed is not None:
             return Ids(self._packed[rows])
         return Ids(None, self._strings.take(pa.array(rows)))
+
+    def _part(self, start: int, stop: int) -> "Ids":
+        """A range of them, in the same memory."""
+        if self._packed is not None:
+            return Ids(self._packed[start:stop])
+        return Ids(None, self._strings.slice(start, max(0, stop - start)))
 
     def strings(self) -> pa.LargeStringArray:
         """All of them as Arrow holds them."""

@@ -24,6 +24,7 @@ from pipeline.features.publish import publish
 from pipeline.features.quantised import stored_rows, stored_specs
 from pipeline.features.scratch import exclusive, explain_full_disk, scratch_folder
 from pipeline.features.shards import ScratchShard, ShardWriter, shard_key
+from pipeline.ids import Ids
 from pipeline.plain_files import append_line
 from pipeline.progress import tqdm
 
@@ -124,13 +125,15 @@ class StoreEncoder:
         return list(encoder.specs), encoder.notes
 
     def _shards(self, plan: Plan, made: Sequence[ArraySpec], specs: Sequence[ArraySpec]) -> list[ScratchShard]:
-        finished = [ScratchShard.find(self.scratch / shard_key(ids, plan.shard_rows)) for ids in plan.shards()]
+        keys = [shard_key(plan.shard(number), plan.shard_rows) for number in range(plan.shard_count)]
+        finished = [ScratchShard.find(self.scratch / key) for key in keys]
         self.summary.reused_shards = sum(shard is not None for shard in finished)
-        missing = [ids for ids, shard in zip(plan.shards(), finished, strict=True) if shard is None]
+        missing = [number for number, shard in enumerate(finished) if shard is None]
         written: dict[str, Future[ScratchShard]] = {}
         if missing:
-            rows = sum(len(ids) for ids in missing)
-            needed = self._forecast(Plan(tuple(i for ids in missing for i in ids), plan.shard_rows), specs)
+            starts = (number * plan.shard_rows for number in missing)
+            pending = Ids.joined(plan.ids[start : start + plan.shard_rows] for start in starts)
+            rows, needed = len(pending), self._forecast(Plan(pending, plan.shard_rows), specs)
             require_space(needed, self.scratch)
             log.info("%s: %d rows in %d shards to write, %.3f GB", self.name, rows, len(missing), needed / 1e9)
             cache = RowCache(self.scratch, specs)
@@ -140,19 +143,16 @@ class StoreEncoder:
                 tqdm(total=rows, desc=self.name, unit="row", smoothing=0.1, mininterval=1.0) as progress,
             ):
                 previous: Future[ScratchShard] | None = None
-                for number, ids in enumerate(missing):
-                    places = range(number + 1, len(missing))
-                    later = filter(None, (_uncached(missing[place], cache) for place in places))
-                    shard = self._write(ids, later, plan, made, specs, cache, progress, publisher)
+                for place, number in enumerate(missing):
+                    following = (plan.shard(missing[after]) for after in range(place + 1, len(missing)))
+                    later = filter(None, (_uncached(ids, cache) for ids in following))
+                    shard = self._write(plan.shard(number), later, plan, made, specs, cache, progress, publisher)
                     if previous is not None:
                         cache.add(previous.result())
-                    previous = written[shard_key(ids, plan.shard_rows)] = shard
+                    previous = written[keys[number]] = shard
         else:
             log.info("%s: all %d shards are cached, no backbone is run", self.name, len(finished))
-        return [
-            shard or written[shard_key(ids, plan.shard_rows)].result()
-            for ids, shard in zip(plan.shards(), finished, strict=True)
-        ]
+        return [shard or written[key].result() for key, shard in zip(keys, finished, strict=True)]
 
     def _forecast(self, plan: Plan, specs: Sequence[ArraySpec]) -> int:
         """Bytes that the rows of `plan` will take; where the number of tokens varies, estimated from a sample."""

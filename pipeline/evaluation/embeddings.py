@@ -128,6 +128,6 @@ class _VectorCache:
         new = np.unique(rows[self._place[rows] < 0])
         if new.size:
             self._place[new] = len(self._vectors) + np.arange(new.size)
-            self._vectors = np.concatenate([self._vectors, embed(self._store.ids[new])])
+            self._vectors = np.concatenate([self._vectors, embed(self._store.row_ids[new])])
         vectors: np.ndarray = self._vectors[self._place[rows]]
         return vectors

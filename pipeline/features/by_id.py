@@ -3,6 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from pipeline.errors import DataError, MissingRows
 from pipeline.features.ragged import RaggedArray
 from pipeline.features.span import Rows
+from pipeline.ids import Ids
+from pipeline.row_map import RowMap
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +24,7 @@ class RowsById(ABC):
     Attributes:
         folder: where they are; of a fusion, where a store of its name would be.
         fingerprint: digest, compared and described fields (see `Fingerprint`).
-        ids: (N,) ids in row order.
+        row_ids: (N,) ids in row order.
         valid: (N,) bool; False where the sample could not be encoded. Such rows are never served by id.
         reasons: why, for each id that is not valid.
         names: the feature arrays, e.g. ("cls", "mean", "grid").
@@ -30,12 +33,11 @@ class RowsById(ABC):
 
     folder: Path
     fingerprint: dict[str, Any]
-    ids: np.ndarray
+    row_ids: Ids
     valid: np.ndarray
     reasons: Mapping[str, str]
     names: tuple[str, ...]
     ragged_names: tuple[str, ...]
-    _row_of: Mapping[str, int]
 
     @abstractmethod
     def array(self, name: str) -> Rows:
@@ -55,7 +57,16 @@ class RowsById(ABC):
         """What tells these rows from others at the same place."""
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.row_ids)
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """`row_ids` as an array (N,) str; made when first asked for, as it takes 128 bytes an id in place of 16."""
+        return np.array(self.row_ids.tolist(), dtype=str)
+
+    @cached_property
+    def _rows_by_id(self) -> RowMap:
+        return RowMap(self.row_ids)
 
     @property
     def digest(self) -> str:
@@ -79,9 +90,10 @@ class RowsById(ABC):
         """
         positions = self._positions(ids)
         if (positions < 0).any():
-            lacking = [str(ids[int(k)]) for k in np.flatnonzero(positions < 0)]
+            lacking = np.flatnonzero(positions < 0)
+            first = str(ids[int(lacking[0])])
             raise MissingRows(
-                f"{self.folder} lacks {len(lacking)} of {len(ids)} requested ids, the first {lacking[0]!r}. "
+                f"{self.folder} lacks {len(lacking)} of {len(ids)} requested ids, the first {first!r}. "
                 "The index and the store are from different runs; run: dvc repro"
             )
         refused = np.flatnonzero(~self.valid[positions])
@@ -123,8 +135,7 @@ class RowsById(ABC):
         """Row of each id (n,) int64; -1 where the store does not hold it."""
         if isinstance(ids, (str, bytes)) or (isinstance(ids, np.ndarray) and ids.ndim != 1):
             raise DataError(f"{self.folder}: expected a list of ids, found {ids!r}. For one id write [{ids!r}].")
-        keys = ids.tolist() if isinstance(ids, np.ndarray) else ids
-        return np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)
+        return self._rows_by_id.find(ids)
 
     def read(self, name: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:
         """Features (n, *row_shape) of the given ids in the dtype served, in the order of `ids`.
