@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.datasets.coded import Coded
+from pipeline.coded import Coded
 from pipeline.datasets.concepts import concept_key
 from pipeline.datasets.nouns import nouns
 from pipeline.ids import Ids

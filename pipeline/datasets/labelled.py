@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from pipeline.datasets.coded import Coded
+from pipeline.coded import Coded
 from pipeline.datasets.families import ConceptTable, folded
-from pipeline.datasets.tables import read_pieces, read_table
+from pipeline.datasets.tables import read_pieces
 from pipeline.errors import DataError
 from pipeline.ids import Ids
 from pipeline.row_map import RowMap
@@ -157,7 +157,7 @@ def _digests(path: Path) -> Iterator[Ids]:
 
 
 def _column(paths: list[Path], name: str) -> Coded:
-    return Coded.of_arrow(read_table(path, [name]).column(name) for path in paths)
+    return Coded.of_pieces(piece.column(name) for path in paths for piece in read_pieces(path, [name]))
 
 
 def _splits(column: Coded, paths: list[Path]) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.datasets.coded import Coded
+from pipeline.coded import Coded
 from pipeline.datasets.labelled import ORDER, Labelled
 from pipeline.datasets.tables import JOINT_PAIRS, PAIRS, ROW_GROUP, SAMPLES, read_pieces, read_table, write_pieces
 from pipeline.ids import Ids

@@ -197,6 +197,13 @@ def read_pieces(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
             yield piece
 
 
+def table_columns(path: Path) -> list[str]:
+    """The names of the columns of the Parquet file at `path`; errors as `read_table`."""
+    with _readable(path):
+        names: list[str] = pq.read_schema(path).names
+        return names
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Gives what is wrong with a file that is read as `DataError`."""

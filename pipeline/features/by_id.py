@@ -5,10 +5,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from pipeline.coded import Coded
 from pipeline.errors import DataError, MissingRows
 from pipeline.features.ragged import RaggedArray
 from pipeline.features.span import Rows
@@ -16,6 +17,7 @@ from pipeline.ids import Ids
 from pipeline.row_map import RowMap
 
 log = logging.getLogger(__name__)
+SomeIds: TypeAlias = Sequence[str] | np.ndarray | Coded
 
 
 class RowsById(ABC):
@@ -81,7 +83,7 @@ class RowsById(ABC):
         """Shape of an array, (N, *row_shape)."""
         return self.array(name).shape
 
-    def rows(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    def rows(self, ids: SomeIds) -> np.ndarray:
         """Positions (n,) int64 of the given ids.
 
         Raises:
@@ -105,7 +107,7 @@ class RowsById(ABC):
             )
         return positions
 
-    def servable(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    def servable(self, ids: SomeIds) -> np.ndarray:
         """Which of `ids` have features, (n,) bool: false where the sample could not be encoded.
 
         Raises:
@@ -127,17 +129,22 @@ class RowsById(ABC):
             )  # fmt: skip
         return mask
 
-    def holds(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    def holds(self, ids: SomeIds) -> np.ndarray:
         """Which of `ids` are rows of the store, valid or not: (n,) bool."""
         return self._positions(ids) >= 0
 
-    def _positions(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    def _positions(self, ids: SomeIds) -> np.ndarray:
         """Row of each id (n,) int64; -1 where the store does not hold it."""
         if isinstance(ids, (str, bytes)) or (isinstance(ids, np.ndarray) and ids.ndim != 1):
             raise DataError(f"{self.folder}: expected a list of ids, found {ids!r}. For one id write [{ids!r}].")
-        return self._rows_by_id.find(ids)
+        if not isinstance(ids, Coded):
+            return self._rows_by_id.find(ids)
+        used = np.unique(ids.codes)  # of a few pairs of many
+        positions = np.empty(len(ids.values), np.int64)
+        positions[used] = self._rows_by_id.find(ids.values.take(used))
+        return np.asarray(positions[ids.codes])
 
-    def read(self, name: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    def read(self, name: str, ids: SomeIds) -> np.ndarray:
         """Features (n, *row_shape) of the given ids in the dtype served, in the order of `ids`.
 
         Raises:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import StoreError
-from pipeline.features.by_id import RowsById
+from pipeline.features.by_id import RowsById, SomeIds
 from pipeline.features.fingerprint import digest_of
 from pipeline.features.memory import output
 from pipeline.features.ragged import RaggedArray
@@ -125,7 +125,7 @@ class FusedStore(RowsById):
             "tokens of their own. Set `text_tokens: pooled` for the head."
         )
 
-    def holds(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    def holds(self, ids: SomeIds) -> np.ndarray:
         """Which of `ids` are rows of every store, valid or not: (n,) bool."""
         held = [store.holds(ids) for store in self.members.values()]
         return np.asarray(np.all(held, axis=0))

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.datasets.coded import Coded
+from pipeline.coded import Coded
 from pipeline.datasets.concepts import caption_key, class_concepts, concept_key, concept_name
 from pipeline.datasets.families import ConceptTable, find_families, folded, overlap
 from pipeline.datasets.nouns import nouns, singular
@@ -34,7 +34,7 @@ def families_of(concepts: Mapping[str, Concept]) -> dict[str, str]:
 
     table = ConceptTable(
         names=Ids.of(names),
-        classname=Coded.of_arrow([pa.array([concepts[name].classname for name in names], pa.string())]),
+        classname=Coded.of_pieces([pa.chunked_array([[concepts[name].classname for name in names]], pa.string())]),
         keywords={number: concepts[name].keywords for number, name in enumerate(names) if concepts[name].keywords},
         images=numbered(lambda concept: concept.images),
         captions=numbered(lambda concept: {folded(caption) for caption in concept.captions}),

@@ -1,6 +1,6 @@
 """A column of strings as numbers of its distinct values: how tables of many rows hold names, splits and ids."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ class Coded:
     """Strings, or null, of any shape; it answers `==`, indexing and conversion as an array of them would.
 
     Attributes:
-        codes: int8 or int32, positions in `values`; -1 for null.
+        codes: int8, int16 or int32, positions in `values`; -1 for null.
         values: distinct strings.
     """
 
@@ -31,18 +31,30 @@ class Coded:
         """A column (n,) of strings without null."""
         ids = Ids.of(strings)
         codes, first = ids.numbered()
-        return cls(codes, ids.take(first))
+        return cls(codes.astype(_smallest(len(first)), copy=False), ids.take(first))
 
     @classmethod
-    def of_arrow(cls, parts: Iterable[pa.ChunkedArray | pa.Array]) -> "Coded":
-        """A column (n,) from columns of tables, one after another; null stays null."""
-        chunks = [chunk for part in parts for chunk in (part.chunks if isinstance(part, pa.ChunkedArray) else [part])]
-        whole = pa.chunked_array(chunks, pa.string())
-        encoded = whole.dictionary_encode().combine_chunks()
-        if isinstance(encoded, pa.ChunkedArray):  # of no rows
-            return cls(np.empty(0, np.int32), Ids.of([]))
-        codes = pc.fill_null(encoded.indices, _NONE).to_numpy(zero_copy_only=False)
-        return cls(codes.astype(np.int32, copy=False), Ids.of(encoded.dictionary))
+    def of_list(cls, values: "Iterable[str | None] | Coded") -> "Coded":
+        """A column (n,) from strings and None."""
+        return values if isinstance(values, Coded) else cls.of_pieces([pa.chunked_array([list(values)], pa.string())])
+
+    @classmethod
+    def of_pieces(cls, pieces: Iterable[pa.ChunkedArray]) -> "Coded":
+        """A column (n,) from pieces that are read one after another; null stays null."""
+        ids, missing = [], []
+        for piece in pieces:
+            ids.append(Ids.of(piece if not piece.null_count else pc.fill_null(piece, "")))
+            missing.append(piece.is_null().to_numpy())
+        found = cls.of(Ids.joined(ids))
+        if any(map(np.any, missing)):
+            found.codes[np.concatenate(missing)] = _NONE
+        return found
+
+    def numbered_as(self, names: Sequence[str]) -> np.ndarray:
+        """Codes (n,) int8 as positions in `names`; -1 for null and for what is not among them."""
+        ours = self.values.tolist()
+        place = np.array([*(names.index(value) if value in names else _NONE for value in ours), _NONE], np.int8)
+        return np.asarray(place[self.codes])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -85,6 +97,11 @@ class Coded:
         names = self.values.take(used[used >= 0]).tolist()
         return np.array([*[None] * int((used < 0).sum()), *names], dtype=object)[places.reshape(self.shape)]
 
+    def distinct(self) -> list[str]:
+        """The strings that occur, sorted."""
+        used = np.unique(self.codes)
+        return sorted(self.values.take(used[used >= 0]))
+
     def tolist(self) -> list[Any]:
         """As a list, of lists where there are two axes."""
         found: list[Any] = self.strings().tolist()
@@ -114,6 +131,11 @@ class Coded:
         """The same with values, and so codes, in the order of strings."""
         order = self.values.in_order()
         rank = np.empty(len(order) + 1, self.codes.dtype)
-        rank[order] = np.arange(len(order))
+        rank[order] = np.arange(len(order), dtype=rank.dtype)
         rank[-1] = _NONE
         return Coded(rank[self.codes], self.values.take(order))
+
+
+def _smallest(values: int) -> type[np.signedinteger[Any]]:
+    """The smallest type for the codes of so many values."""
+    return np.int8 if values <= 2**7 else np.int16 if values <= 2**15 else np.int32
