@@ -5,12 +5,13 @@
 
 Each size is a project of `scale_project.py` in a folder of its own, which is kept if `--folder` is given, so that a run
 that was stopped goes on with the stages that are missing from benchmarks/results/scale.json. Every stage runs in a
-process of its own, as DVC runs it. The smallest size shows what the libraries take by themselves (`BASE` rows, measured
-first); bytes a row are the growth of the peak from there. What a peak counts is everything resident, pages of files
-that are mapped included.
+process of its own, as DVC runs it. Bytes a row are the growth of the peak from the size before, the first of which is
+`BASE` rows: nearly all that libraries take by themselves. Below some 300,000 rows they count buffers of fixed size as
+well, such as groups of 65,536 rows of a table. A peak is everything resident, pages of mapped files included.
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from scale_project import stages, write_project
+from scale_project import stages
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "results" / "scale.json"
@@ -57,7 +58,13 @@ def run_size(rows: int, folder: Path, mode: str, results: dict[str, Any]) -> Non
     """Run the stages that results lack of this size, and write the results after each."""
     size = results["sizes"].setdefault(str(rows), {"features": mode, "stages": {}})
     if not (folder / "params.yaml").is_file():
-        write_project(folder, rows, mode)
+        write = (
+            "import sys; from scale_project import *; write_project(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
+        )
+        places = os.environ | {
+            "PYTHONPATH": str(Path(__file__).parent)
+        }  # a process of its own, whose memory none inherits
+        subprocess.run([sys.executable, "-c", write, str(folder), str(rows), mode], env=places, check=True)
         size["stages"] = {}
     for name, command in stages():
         if name not in size["stages"]:
@@ -68,22 +75,22 @@ def run_size(rows: int, folder: Path, mode: str, results: dict[str, Any]) -> Non
 
 
 def report(results: dict[str, Any]) -> None:
-    """Add to the results what follows from them: bytes a row over the base, and the forecast from the largest size."""
-    base = results["sizes"].get(str(BASE), {"stages": {}})["stages"]
-    forecast = {}
-    for rows, size in sorted(results["sizes"].items(), key=lambda entry: int(entry[0])):
-        for name, stage in size["stages"].items():
-            if name in base and int(rows) > BASE:
-                grown = max(0, stage["peak_bytes"] - base[name]["peak_bytes"])
-                stage["bytes_a_row"] = round(grown / (int(rows) - BASE), 1)
-                peak = base[name]["peak_bytes"] + stage["bytes_a_row"] * TARGET
-                forecast[name] = {"from_rows": int(rows), "peak_gib": round(peak / 2**30, 2), "fits": peak < MEMORY}
+    """Add to the results what follows from them: bytes a row over the size before, and the forecast from the largest."""
+    forecast: dict[str, Any] = {}
+    sizes = sorted(map(int, results["sizes"]))
+    for before, rows in itertools.pairwise(sizes):
+        smaller, larger = (results["sizes"][str(size)]["stages"] for size in (before, rows))
+        for name in [name for name in larger if name in smaller]:
+            grown = (larger[name]["peak_bytes"] - smaller[name]["peak_bytes"]) / (rows - before)
+            larger[name]["bytes_a_row"] = round(grown, 1)
+            peak = larger[name]["peak_bytes"] + max(0.0, grown) * max(0, TARGET - rows)
+            forecast[name] = {"from_rows": [before, rows], "peak_gib": round(peak / 2**30, 2), "fits": peak < MEMORY}
     results["forecast"] = {"rows": TARGET, "memory_gib": MEMORY / 2**30, "stages": forecast}
 
 
 def table(results: dict[str, Any]) -> str:
     """Seconds and bytes a row of each stage, and the forecast."""
-    sizes = sorted((int(rows) for rows in results["sizes"]), key=int)
+    sizes = sorted(map(int, results["sizes"]))
     lines = [f"{'stage':22}" + "".join(f"{rows:>12} s   B/row" for rows in sizes) + "   GiB at 20 M"]
     for name, _ in stages():
         cells = []

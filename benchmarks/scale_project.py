@@ -96,7 +96,7 @@ def parameters(source: Path, mode: str) -> dict[str, Any]:
     return {
         "seed": 0,
         "encoders": {"eye": encoder("image"), "words": encoder("text")},
-        "views": {"eye": {"encoder": "eye", "tier": "cls"}, "words": {"encoder": "words"}},
+        "views": {"eye": {"encoder": "eye", "resolution": 8, "tier": "cls"}, "words": {"encoder": "words"}},
         "datasets": {"mine": {"source": "table", "path": f"{source}/pictures/*.parquet", "columns": {"key": "key"}}},
         "stores": {
             "pairs": {
@@ -106,8 +106,8 @@ def parameters(source: Path, mode: str) -> dict[str, Any]:
         },
         "curations": {"all": {"view": "eye", "pool": ["mine"]}},
         "aligners": {
-            "closed": aligner({"kind": "closed-form", "local_tokens": "none", "forms": forms}),
-            "trained": aligner({"kind": "linear", "local_tokens": "none"}),
+            "closed": aligner({"kind": "closed-form", "local_tokens": "none", "image_input": "cls", "forms": forms}),
+            "trained": aligner({"kind": "linear", "local_tokens": "none", "image_input": "cls"}),
         },
         "splits": {"repeats": 5, "validation": 0.1, "test": 0.2},
         "encode": {"shard_rows": 4096},
@@ -124,7 +124,7 @@ def parameters(source: Path, mode: str) -> dict[str, Any]:
 def stages() -> Iterator[tuple[str, list[str]]]:
     """Each stage under the name of its row of the table, and its command without Python."""
     for stage, item in (
-        *(("settings", ""), ("listing", "mine"), ("index", "mine"), ("checkpoint", "eye"), ("checkpoint", "words")),
+        *(("settings", ""), ("listing", ""), ("index", "mine"), ("checkpoint", "eye"), ("checkpoint", "words")),
         *(("splits", ""), ("encode", "mine-eye"), ("encode", "mine-words"), ("curate", "all")),
         *(("train", "closed"), ("train", "trained"), ("evaluate", "retrieval"), ("report", "")),
     ):
