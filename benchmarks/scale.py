@@ -58,13 +58,9 @@ def run_size(rows: int, folder: Path, mode: str, results: dict[str, Any]) -> Non
     """Run the stages that results lack of this size, and write the results after each."""
     size = results["sizes"].setdefault(str(rows), {"features": mode, "stages": {}})
     if not (folder / "params.yaml").is_file():
-        write = (
-            "import sys; from scale_project import *; write_project(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
-        )
-        places = os.environ | {
-            "PYTHONPATH": str(Path(__file__).parent)
-        }  # a process of its own, whose memory none inherits
-        subprocess.run([sys.executable, "-c", write, str(folder), str(rows), mode], env=places, check=True)
+        # in a process of its own: the peak of a child begins with that of its parent
+        made = [sys.executable, str(Path(__file__).with_name("scale_project.py")), str(folder), str(rows), mode]
+        subprocess.run(made, check=True)
         size["stages"] = {}
     for name, command in stages():
         if name not in size["stages"]:
@@ -75,7 +71,7 @@ def run_size(rows: int, folder: Path, mode: str, results: dict[str, Any]) -> Non
 
 
 def report(results: dict[str, Any]) -> None:
-    """Add to the results what follows from them: bytes a row over the size before, and the forecast from the largest."""
+    """Add what follows from the results: bytes a row over the size before, and the forecast from the largest two."""
     forecast: dict[str, Any] = {}
     sizes = sorted(map(int, results["sizes"]))
     for before, rows in itertools.pairwise(sizes):

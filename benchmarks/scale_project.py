@@ -3,9 +3,12 @@
 Everything follows from the number of a row, so that two sizes share their first rows. Pictures are PNG files of 8 x 8
 pixels inside Parquet tables. Vectors of 16 numbers are imported, as those of a backbone that ran elsewhere: what is
 measured is the handling of rows and not a forward pass.
+
+    python benchmarks/scale_project.py FOLDER ROWS MODE
 """
 
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,3 +132,7 @@ def stages() -> Iterator[tuple[str, list[str]]]:
         *(("train", "closed"), ("train", "trained"), ("evaluate", "retrieval"), ("report", "")),
     ):
         yield f"{stage}@{item}" if item else stage, ["-m", f"stages.{stage}", *([f"+item={item}"] if item else [])]
+
+
+if __name__ == "__main__":
+    write_project(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
