@@ -70,7 +70,7 @@ class Labelled:
             datasets=datasets,
             folders=tuple(indexes[dataset] for dataset in datasets),
             dataset=np.repeat(np.arange(len(datasets), dtype=np.int16), list(map(len, firsts))),
-            ids=whole.take(labels),
+            ids=whole if len(labels) == len(whole) else whole.take(labels),
             image=image[labels],
             labels=labels,
             label_image=image,
@@ -126,20 +126,26 @@ class Labelled:
 
     def _captions(self) -> tuple[np.ndarray, np.ndarray]:
         """Caption and leading concept of every pair, both as numbers."""
-        texts, rows, concepts, read = [], [_EMPTY], [_EMPTY], 0
+        caption = Ids.joined(Ids.joined(_digests(folder / "texts.parquet")) for folder in self.folders).numbered()[0]
+        rows, concepts, read = [_EMPTY], [_EMPTY], 0
         for number, folder in enumerate(self.folders):
-            row_of_text = RowMap(_ids(folder / "texts.parquet", "text_id"))
-            texts.append(Ids.joined(_digests(folder / "texts.parquet")))
-            pictures = self.rows_of(number)
-            row_of_picture, leading = RowMap(self.ids[pictures]), self.picture_concept[pictures]
-            for piece in read_pieces(folder / "pairs.parquet", ["image_id", "text_id"]):
-                picture = _known(row_of_picture, piece.column("image_id"), "labels", folder)
-                text = _known(row_of_text, piece.column("text_id"), "texts", folder)
-                rows.append((text + read).astype(np.int32))
-                concepts.append(leading[picture])
-            read += len(texts[-1])
-        caption = Ids.joined(texts).numbered()[0]
+            text, concept, texts = self._pairs(number, folder)
+            rows.append(text + np.int32(read))
+            concepts.append(concept)
+            read += texts
         return caption[np.concatenate(rows)], np.concatenate(concepts)
+
+    def _pairs(self, number: int, folder: Path) -> tuple[np.ndarray, np.ndarray, int]:
+        """Row of the text and leading concept of every pair of a data set, (p,) int32, and how many texts it has."""
+        row_of_text = RowMap(_ids(folder / "texts.parquet", "text_id"))
+        pictures = self.rows_of(number)
+        row_of_picture, leading = RowMap(self.ids[pictures]), self.picture_concept[pictures]
+        rows, concepts = [_EMPTY], [_EMPTY]
+        for piece in read_pieces(folder / "pairs.parquet", ["image_id", "text_id"]):
+            picture = _known(row_of_picture, piece.column("image_id"), "labels", folder)
+            rows.append(_known(row_of_text, piece.column("text_id"), "texts", folder).astype(np.int32))
+            concepts.append(leading[picture])
+        return np.concatenate(rows), np.concatenate(concepts), len(row_of_text)
 
 
 _EMPTY = np.empty(0, np.int32)
