@@ -39,7 +39,7 @@ class LocalEngine:
         self, pending: Sequence[int], shards: PlannedShards, layout: Layout, counts: Counts, progress: Progress
     ) -> None:
         """See `Engine`."""
-        cache = RowCache(shards.scratch, layout.stored, {i for number in pending for i in shards.ids(number)})
+        cache = RowCache(shards.scratch, layout.stored, shards.ids_of(pending))
         queue = Claims(pending, shards, lambda number: progress.update(len(shards.ids(number))))
         previous: Future[ScratchShard] | None = None
         try:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.encoding.plan import Plan
 from pipeline.features.shards import ScratchShard, shard_key
+from pipeline.ids import Ids
 
 
 class PlannedShards:
@@ -43,9 +44,14 @@ class PlannedShards:
         last = len(self) - 1
         return sum(self.shard_rows if number < last else len(self.ids(last)) for number in numbers)
 
+    def ids_of(self, numbers: Iterable[int]) -> Ids:
+        """The ids of some shards, in turn."""
+        size = self.shard_rows
+        return Ids.joined(self._plan.ids[number * size : (number + 1) * size] for number in numbers)
+
     def plan_of(self, numbers: Iterable[int]) -> Plan:
         """A plan of some shards alone."""
-        return Plan(tuple(i for number in numbers for i in self.ids(number)), self.shard_rows)
+        return Plan(self.ids_of(numbers), self.shard_rows)
 
     def find(self, number: int) -> ScratchShard | None:
         """A shard if it is finished."""

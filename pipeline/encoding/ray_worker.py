@@ -162,7 +162,7 @@ class Worker:
             self._layout = encoder.layout()
             self._shards = PlannedShards(encoder.scratch, Plan(self._plan.ids, shard_rows))
             missing = [number for number, shard in enumerate(self._shards.finished()) if shard is None]
-            wanted = {identifier for number in missing for identifier in self._shards.ids(number)}
+            wanted = self._shards.ids_of(missing)
             self._cache = RowCache(encoder.scratch, self._layout.stored, wanted)
         return encoder, self._shards, self._layout, self._cache
 

@@ -19,11 +19,13 @@ from pipeline.features.objects.shards import RemoteShards
 from pipeline.features.quantised import QuantisedArray, served_names
 from pipeline.features.ragged import LENGTH, RaggedArray
 from pipeline.features.shards import SCALE
+from pipeline.ids import Ids
 from pipeline.object_url import is_object_url
-from pipeline.parquet import read_parquet
+from pipeline.parquet import parquet_pieces
 
 ROWS_FILE = "rows.parquet"
 _METADATA = "zarr.json"
+_PIECE = 1 << 16  # rows of the list that are read together
 _ATTEMPTS = 5  # to open a store that is replaced at the same time
 
 
@@ -46,15 +48,10 @@ class FeatureStore(RowsById):
         self.names: tuple[str, ...] = tuple(
             name for name in served_names(attributes["arrays"]) if name not in self.ragged_names
         )
-        table = read_parquet(folder / ROWS_FILE)
-        self.ids: np.ndarray = np.array(table.column("id").to_pylist(), dtype=str)
-        reasons = table.column("reason").to_pylist()
-        self.valid: np.ndarray = np.array([reason is None for reason in reasons], dtype=bool)
-        self.reasons = {str(i): reason for i, reason in zip(self.ids, reasons, strict=True) if reason is not None}
+        self.row_ids, self.valid, self.reasons = read_rows(folder / ROWS_FILE)
         self._arrays: dict[str, FeatureArray | RemoteArray | QuantisedArray] = {}
         self._ragged: dict[str, RaggedArray] = {}
         self.remote = RemoteShards.of(folder)
-        self._row_of = {identifier: row for row, identifier in enumerate(self.ids.tolist())}
 
     @classmethod
     def open(cls, folder: str | Path, expect: dict[str, Any] | None = None) -> "FeatureStore":
@@ -106,9 +103,9 @@ class FeatureStore(RowsById):
                 "Remove the folder and run: dvc repro"
             ) from error
         for name in store.names:
-            if store.array(name).shape[0] != len(store.ids):
+            if store.array(name).shape[0] != len(store):
                 raise StoreError(
-                    f"{folder}/{name} has {store.array(name).shape[0]} rows for {len(store.ids)} ids. "
+                    f"{folder}/{name} has {store.array(name).shape[0]} rows for {len(store)} ids. "
                     "Remove the folder and run: dvc repro"
                 )
         return store
@@ -183,6 +180,18 @@ class FeatureStore(RowsById):
         if self.remote is None:
             return FeatureArray(self.folder, name)
         return RemoteArray(self.folder, name, self.remote)
+
+
+def read_rows(path: Path) -> tuple[Ids, np.ndarray, dict[str, str]]:
+    """Of the row list of a store: its ids, which rows (N,) bool are valid, and by id why others are not."""
+    ids, valid = [], [np.empty(0, dtype=bool)]
+    reasons: dict[str, str] = {}
+    for piece in parquet_pieces(path, ["id", "reason"], _PIECE):
+        ids.append(Ids.of(piece.column("id")))
+        valid.append(piece.column("reason").is_null().to_numpy())
+        failed = piece.filter(piece.column("reason").is_valid())
+        reasons.update(zip(failed.column("id").to_pylist(), failed.column("reason").to_pylist(), strict=True))
+    return Ids.joined(ids), np.concatenate(valid), reasons
 
 
 def _reopened(folder: Path, attributes: dict[str, Any]) -> FeatureStore:

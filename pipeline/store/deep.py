@@ -27,6 +27,7 @@ from pipeline.features.quantised import served_rows
 from pipeline.features.ragged import LENGTH
 from pipeline.features.scratch import exclusive, scratch_folder
 from pipeline.paths import checkpoint_folder, index_folder, store_folder
+from pipeline.row_map import RowMap
 from pipeline.store.run_dvc import run_dvc
 
 ROWS = 64
@@ -72,11 +73,11 @@ def encode_again(folder: Path, rows: int = ROWS) -> Compared:
             f"{differing_fields(store.fingerprint, current)}\nBring it up to date with: dvc repro"
         )
     plan, load = plan_and_loader(settings, checkpoint, index)
-    indexed = set(plan.ids)
-    ids = [str(identifier) for identifier in store.ids[store.valid] if str(identifier) in indexed]
-    if not ids:
+    valid = store.row_ids[store.valid]
+    ids = valid[RowMap(plan.ids).find(valid) >= 0]
+    if not len(ids):
         raise StoreError(f"{folder} has no row that its index names, so none can be encoded again. Run: dvc repro")
-    sample = [ids[place] for place in np.unique(np.linspace(0, len(ids) - 1, min(rows, len(ids))).round().astype(int))]
+    sample = ids.take(np.unique(np.linspace(0, len(ids) - 1, min(rows, len(ids))).round().astype(int))).tolist()
     return _compare(store, load(), sample, _tolerance(settings))
 
 

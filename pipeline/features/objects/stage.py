@@ -13,6 +13,7 @@ from pipeline.features.objects.bucket import Bucket
 from pipeline.features.objects.pointer import point
 from pipeline.features.objects.push import push
 from pipeline.features.reader import FeatureStore
+from pipeline.ids import Ids
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def take_published(out: Path, url: str, fingerprint: Fingerprint, ids: Sequence[
     if Bucket(url).get(MANIFEST) is None:
         return False
     store = FeatureStore.open(url, expect=fingerprint.as_dict())
-    if len(store) != len(ids) or not np.array_equal(np.asarray(store.ids), np.asarray(ids, dtype=str)):
+    if not _same(store.row_ids, Ids.of(ids)):
         raise StoreError(
             f"{store.source} holds {len(store)} rows, the index names {len(ids)}, and their ids are not the same in "
             "the same order: it was encoded from other data. A stage never changes a published store: give this one "
@@ -50,3 +51,10 @@ def publish_at(out: Path, url: str) -> None:
     done = push(out, url)
     log.info("%s: published, %d of %d files sent, %.1f MB in all", done.url, done.sent, done.files, done.bytes / 1e6)
     point(out, done.url)
+
+
+def _same(ids: Ids, others: Ids) -> bool:
+    """Whether both are the same ids in the same order."""
+    given, possible = others.like(ids)
+    rows = np.arange(len(ids))
+    return len(ids) == len(others) and bool(possible.all()) and bool(ids.same(rows, given, rows).all())
