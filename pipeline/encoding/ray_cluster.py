@@ -22,6 +22,7 @@ except ImportError as error:
         "'.[ray]'). Without it, `engine: local` encodes here, and +part=1/8 shares the work among jobs."
     ) from error
 
+__all__ = ["Cluster", "Lost", "Pool", "first_of", "unwrapped"]
 log = logging.getLogger(__name__)
 _OBJECT_STORE = 100 << 20  # bytes; nothing large goes through it
 _MOST_CPUS = {True: 16, False: 8}  # of a worker under `auto`, with a GPU or without
