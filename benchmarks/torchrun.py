@@ -100,7 +100,7 @@ def figures(turns: dict[int, list[dict[str, Any]]], given: argparse.Namespace) -
         "batch_size": given.batch,
         "width": given.width,
         "steps": given.steps,
-        "turns": given.turns,
+        "turns": len(turns[1]),
         "parameters": weights,
         "samples_per_second": {str(count): spread(every[count]) for count in COUNTS},
         "two_against_one": spread(ratios),
@@ -131,10 +131,10 @@ def main() -> None:
     for _ in range(given.turns):
         for count in COUNTS:
             turns[count].append(turn(count, given))
-    found = {"machine": describe_machine(), "load_average_before": load, **figures(turns, given)}
-    print(json.dumps(found, indent=1))
-    if not given.small:
-        OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        found = {"machine": describe_machine(), "load_average": [load, os.getloadavg()[0]], **figures(turns, given)}
+        print(json.dumps(found, indent=1), flush=True)
+        if not given.small:  # after each turn, so that what is known stays
+            OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
