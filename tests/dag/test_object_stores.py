@@ -1,5 +1,7 @@
 """A real project whose store lies on an S3 server: published by its stage, read by what depends on it, repaired."""
 
+# ruff: noqa: F811  (fixtures of tests/objects)
+
 from pathlib import Path
 
 import pytest
