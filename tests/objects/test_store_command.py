@@ -1,6 +1,7 @@
 """`python -m pipeline.store` on addresses: what is damaged is named, and sent again from where its bytes still are."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -110,8 +111,10 @@ def test_repair_finds_the_bytes_in_the_cache_and_in_scratch(
 def test_repair_says_what_it_cannot_find_and_sends_the_rest(
     url: str, spoil: Spoil, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    FeatureStore.open(url).array("cls").read_range(0, 16)
-    spoil("cls/c/3/0")  # which has not been read, nor ahead
+    remote = FeatureStore.open(url).remote
+    assert remote is not None
+    os.close(remote.opened("cls/c/0/0"))  # the only shard in the cache
+    spoil("cls/c/3/0")
     spoil("cls/c/0/0")
     assert main(["repair", url]) == 1
     error = capsys.readouterr().err
