@@ -31,7 +31,7 @@ def aligners_of(world: World) -> dict[str, TrainedAligner]:
 @pytest.mark.parametrize("scores", ["cosine", "logit"])
 def test_a_cosine_of_an_ensemble_is_the_mean_of_its_members_scores(inside: World, scores: str) -> None:  # noqa: F811
     members = aligners_of(inside)
-    spec = EnsembleSpec.model_validate({"of": ["control", "default"], "scores": scores})
+    spec = EnsembleSpec.model_validate({"of": ("control", "default"), "scores": scores})
     ensemble = JoinedAligners("two", spec, members)
     pairs = read_caption_pairs(["emoji"], 2).of(1, "test")
     images, texts = np.unique(pairs.image_id.astype(str))[:9], np.unique(pairs.text_id.astype(str))[:7]
@@ -100,15 +100,15 @@ def test_what_all_members_have_is_usable(inside: World) -> None:  # noqa: F811
     with pytest.MonkeyPatch.context() as patch:
         valid = store.valid.copy()
         valid[store.rows(ids[1:2])] = False
-        patch.setattr(type(store), "valid", property(lambda own: valid if own is store else np.ones(len(own), bool)))
+        patch.setattr(store, "valid", valid)
         patch.setattr(store, "reasons", {str(ids[1]): "unreadable"}, raising=False)
         assert ensemble.has_image("emoji", ids).tolist() == [True, False, True]
 
 
 def test_members_of_other_data_are_refused(
-    trained: World,
+    trained: World,  # noqa: F811
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(trained.root, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
