@@ -22,7 +22,6 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ OUT = Path(__file__).parent / "results" / "unpaired.json"
 DATASETS, REPEATS, DRAWS = ("emoji", "stamps"), 5, 2000
 SIZES = (100, 300, 1000, None)
 SHRINK, RIDGE = 1.0, 0.3  # of aligner `default`
-WIDTH, STEPS, BATCH = 256, 200, 256  # of trained maps
+WIDTH, STEPS, BATCH = 128, 150, 128  # of trained maps
 Maps = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]  # of images and of texts, to unit vectors
 
 
@@ -454,7 +453,7 @@ class Answers:
 
 
 Method = Callable[[Rows, int], Maps]
-GRID = [Terms(transport=w, epsilon=e) for w, e in product((0.1, 1.0), (0.02, 0.1))]
+GRID = [Terms(transport=w, epsilon=e) for w, e in ((1.0, 0.02), (1.0, 0.1))]
 METHODS: dict[str, tuple[str, Method]] = {  # by name: the name of the same without unpaired rows, and how it is fitted
     "CCA": ("CCA", lambda rows, _: fit_cca(rows, False)),
     "CCA, both sides' statistics": ("CCA", lambda rows, _: fit_cca(rows, True)),
@@ -577,10 +576,10 @@ def main() -> None:
         kinds = {"none": (False, False), "further": (False, True)} if size is None else kinds
         for unpaired, (rest, further) in kinds.items():
             rows = [world.rows(repeat, size, rest, further) for repeat in range(REPEATS)]
-            for name, (_, method) in METHODS.items():
+            for name, (base, method) in METHODS.items():
                 if given.only and not name.startswith(given.only) and name not in PLAIN:
                     continue
-                if (unpaired == "none") != (name in PLAIN):
+                if (unpaired == "none") != (name in PLAIN) or (unpaired == "rest" and base == "trained"):
                     continue
                 found[name, called, unpaired] = one = answers(world, method, rows)
                 print(f"{called:6} {unpaired:18} {name:44} {one.hits.mean():.4f}  {one.seconds:.1f} s", flush=True)

@@ -105,13 +105,23 @@ def test_the_divergence_has_the_gradient_of_the_unrolled_one_and_is_0_at_the_tea
     assert float(found.detach()) > 0
 
 
-def test_captions_by_transport_help_where_few_pairs_and_many_rows_share_a_cause() -> None:
-    few = rows(pairs=12, more=300, noise=0.02)
-    truth = rows(pairs=12, more=300, noise=0.02)
-    before, after = fit_cca(few, False), pseudo_captioned(few, fit_cca, 0.02)
+def test_an_unpaired_image_gets_the_texts_that_the_plan_gives_it_and_pairs_stay_as_they_are() -> None:
+    given = rows(pairs=4, more=5)
+    fitted: list[Rows] = []
+    order = torch.tensor([3, 0, 4, 1, 2])
 
-    def right(head: object) -> float:
-        u, v = head[0](truth.more_x), head[1](truth.more_y)  # type: ignore[index]
-        return float(((u @ v.T).argmax(1) == torch.arange(len(u))).float().mean())
+    def fit(seen: Rows, unpaired: bool) -> tuple[object, object]:
+        assert not unpaired
+        fitted.append(seen)
+        return (lambda _: torch.eye(5)[order]), (lambda _: torch.eye(5))
 
-    assert right(after) >= right(before)
+    pseudo_captioned(given, fit, 0.01)  # type: ignore[arg-type]
+    first, second = fitted
+    assert first is given
+    torch.testing.assert_close(second.y, torch.cat([given.y, given.more_y[order]]))
+    torch.testing.assert_close(second.x, torch.cat([given.x, given.more_x]))
+    assert len(torch.unique(second.image)) == len(torch.unique(given.image)) + 5
+    assert not len(second.more_x)
+    fitted.clear()
+    pseudo_captioned(rows(more=0), fit, 0.01)  # type: ignore[arg-type]
+    assert len(fitted) == 1
