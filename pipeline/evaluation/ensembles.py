@@ -7,6 +7,7 @@ import numpy as np
 from pipeline.alignment.ensembles import joined_vectors, require_same_data, score_shares
 from pipeline.config import EnsembleSpec, EvaluationViews
 from pipeline.evaluation.embeddings import TrainedAligner
+from pipeline.features.by_id import SomeIds
 
 
 class JoinedAligners(TrainedAligner):
@@ -33,23 +34,23 @@ class JoinedAligners(TrainedAligner):
         """See `TrainedAligner`: the mean of the members' scales."""
         return score_shares(self._scores, self._scales(repeat))[1]
 
-    def has_image(self, dataset: str, ids: np.ndarray) -> np.ndarray:
+    def has_image(self, dataset: str, ids: SomeIds) -> np.ndarray:
         """See `TrainedAligner`: which images all members have features of."""
         return self._all(lambda one: one.has_image(dataset, ids))
 
-    def has_text(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
+    def has_text(self, group: str, dataset: str, ids: SomeIds) -> np.ndarray:
         """See `TrainedAligner`: which texts all members have features of."""
         return self._all(lambda one: one.has_text(group, dataset, ids))
 
-    def holds_text(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
+    def holds_text(self, group: str, dataset: str, ids: SomeIds) -> np.ndarray:
         """See `TrainedAligner`: which texts all members have rows for."""
         return self._all(lambda one: one.holds_text(group, dataset, ids))
 
-    def image_vectors(self, repeat: int, dataset: str, ids: np.ndarray) -> np.ndarray:
+    def image_vectors(self, repeat: int, dataset: str, ids: SomeIds) -> np.ndarray:
         """See `TrainedAligner`."""
         return self._joined(repeat, lambda one: one.image_vectors(repeat, dataset, ids))
 
-    def text_vectors(self, repeat: int, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
+    def text_vectors(self, repeat: int, group: str, dataset: str, ids: SomeIds) -> np.ndarray:
         """See `TrainedAligner`."""
         return self._joined(repeat, lambda one: one.text_vectors(repeat, group, dataset, ids))
 
