@@ -1,4 +1,4 @@
-"""What each aligner trained: its share of all parameters, samples seen, seconds."""
+"""What each aligner and each ensemble of some trained: its share of all parameters, samples seen, seconds."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -34,6 +34,54 @@ def aligner_costs(
             continue
         entries.append(_costs(path.parent, config, encoders))
     return entries, left_out
+
+
+def ensemble_costs(
+    models: Path, ensembles: Mapping[str, Iterable[str]], parameters: Mapping[str, int]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """One entry per ensemble, in the form of `aligner_costs`; and why others are left out.
+
+    `trainable` and `kept` are sums over its members, named under `of`; an encoder that several of them have counts
+    once. Nothing is fitted of an ensemble, so it saw no samples and took no time.
+
+    Args:
+        ensembles: the members of each.
+        parameters: as of `aligner_costs`.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    entries, left_out = [], []
+    for name, of in sorted(ensembles.items()):
+        members, reasons = aligner_costs(models, of, parameters)
+        if reasons:
+            left_out.append(f"ensemble {name}, for want of {reasons[0]}")
+            continue
+        paths = {entry["aligner"]: models / entry["aligner"] / "config.json" for entry in members}
+        encoders: dict[str, list[dict[str, Any]]] = {}
+        for side in ("image", "text"):
+            found = [one for path in paths.values() for one in _encoders(read_json(path), side, path, parameters)]
+            encoders[side] = list({one["view"]: one for one in found}.values())
+        entries.append(_ensemble(name, members, encoders))
+    return entries, left_out
+
+
+def _ensemble(name: str, members: list[dict[str, Any]], encoders: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    fitted = {key: sum(member[key] for member in members) for key in ("trainable", "kept")}
+    frozen = {one["weights"]: one["parameters"] for of_side in encoders.values() for one in of_side}
+    shown = {side: _shown(" + ".join(one["view"] for one in of), of) for side, of in encoders.items()}
+    total = sum(fitted.values()) + sum(frozen.values())
+    return {
+        "aligner": name,
+        "of": [member["aligner"] for member in members],
+        **fitted,
+        "image_encoder": shown["image"],
+        "text_encoder": shown["text"],
+        "total": total,
+        "trainable_share": fitted["trainable"] / total,
+        "samples_seen": 0,
+        "train_seconds": 0.0,
+    }
 
 
 def _encoders(config: dict[str, Any], side: str, path: Path, parameters: Mapping[str, int]) -> list[Any]:

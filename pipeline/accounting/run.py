@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.accounting.aligners import aligner_costs
+from pipeline.accounting.aligners import aligner_costs, ensemble_costs
 from pipeline.accounting.machine import describe_machine
 from pipeline.accounting.parameters import counts_by_weights
 from pipeline.accounting.ratios import PUBLISHED_NOTES, own_ratios, published_ratios, seconds_at_use
@@ -41,17 +41,23 @@ def account(out: Path, names: RunNames) -> str:
     """
     stages = stage_costs(names)
     checkpoints = [checkpoint_folder(encoder) for encoder in names.encoders]
-    aligners, left_out = aligner_costs(MODELS, names.aligners, counts_by_weights(checkpoints))
-    aligners = [entry | {"seconds_at_use": seconds_at_use(entry, stages)} for entry in aligners]
+    parameters = counts_by_weights(checkpoints)
+    aligners, left_out = aligner_costs(MODELS, names.aligners, parameters)
+    ensembles, without = ensemble_costs(MODELS, names.ensembles, parameters)
+    aligners, ensembles = (
+        [entry | {"seconds_at_use": seconds_at_use(entry, stages)} for entry in entries]
+        for entries in (aligners, ensembles)
+    )
     costs: dict[str, Any] = {
         "schema": SCHEMA,
         "protocol": PROTOCOL,
         "machine": describe_machine(),
         "stages": stages,
         "aligners": aligners,
+        "ensembles": ensembles,
         "ratios": [*published_ratios(), *own_ratios(aligners, stages)],
         "notes": list(PUBLISHED_NOTES),
-        "left_out": left_out,
+        "left_out": [*left_out, *without],
     }
     write_json(costs, out / "costs.json")
     write_json(_summary(costs), out / "costs.summary.json")
@@ -63,7 +69,10 @@ def _summary(costs: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("trainable", "kept", "total", "trainable_share", "samples_seen", "train_seconds")
     groups = by_group(costs["stages"])
     return {
-        "aligners": {entry["aligner"]: {name: entry[name] for name in kept} for entry in costs["aligners"]},
+        **{
+            group: {entry["aligner"]: {name: entry[name] for name in kept} for entry in costs[group]}
+            for group in ("aligners", "ensembles")
+        },
         "stages": {
             name: {"seconds": group["seconds"], "output_bytes": group["output_bytes"]} for name, group in groups.items()
         },

@@ -37,7 +37,7 @@ def render(costs: Mapping[str, Any]) -> str:
     lines += [
         f"{entry['aligner']:16}{entry['trainable']:12,d}{entry['kept']:12,d}{entry['total']:14,d}{entry['trainable_share']:8.2%}"
         f"{entry['samples_seen']:10,d}{entry['train_seconds']:9.1f}"
-        for entry in costs["aligners"]
+        for entry in [*costs["aligners"], *costs["ensembles"]]
     ]
     lines += ["", f"{'ratio':40}{'value':>10}  poster"]
     for entry in costs["ratios"]:

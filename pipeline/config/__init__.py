@@ -42,10 +42,8 @@ from pipeline.config.closed_forms import (
     Procrustes,
     Ridge,
 )
-from pipeline.config.controls import (
-    control_of,
-    controls_of,
-)
+from pipeline.config.controls import control_of, controls_of
+from pipeline.config.corrections import CorrectedRetrievalParams, Correction
 from pipeline.config.datasets import (
     CaptionFileSource,
     ClipBenchmarkSource,
@@ -65,10 +63,8 @@ from pipeline.config.datasets import (
     WebdatasetSource,
     Xtd10Source,
 )
-from pipeline.config.encoders import (
-    EncoderSpec,
-    Modality,
-)
+from pipeline.config.encoders import EncoderSpec, Modality
+from pipeline.config.ensembles import EnsembleSpec, Scores
 from pipeline.config.evaluation import (
     EvaluateParams,
     Tasks,
@@ -158,6 +154,7 @@ from pipeline.config.studies import (
     SyntheticToy,
     ToySpec,
 )
+from pipeline.config.task_params import RetrievalParams, TaskParams
 from pipeline.config.tasks import (
     TASKS,
     ClassificationParams,
@@ -165,13 +162,11 @@ from pipeline.config.tasks import (
     Headline,
     LongTextParams,
     MultilingualParams,
-    RetrievalParams,
     SceneLabels,
     SegmentationBenchmark,
     SegmentationBenchmarksParams,
     SegmentationParams,
     Task,
-    TaskParams,
     imported,
 )
 from pipeline.config.training import (
@@ -227,6 +222,8 @@ __all__ = [
     "CompareSettings",
     "CompareSpec",
     "Config",
+    "CorrectedRetrievalParams",
+    "Correction",
     "CurateSettings",
     "CurationSpec",
     "DatasetSpec",
@@ -237,6 +234,7 @@ __all__ = [
     "EncodeParams",
     "EncodeSettings",
     "EncoderSpec",
+    "EnsembleSpec",
     "EvaluateParams",
     "EvaluateSettings",
     "EvaluatedAligner",
@@ -297,6 +295,7 @@ __all__ = [
     "SceneLabels",
     "ScenesSettings",
     "ScenesSpec",
+    "Scores",
     "Section",
     "SegmentationBenchmark",
     "SegmentationBenchmarksParams",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel
 
 from pipeline.config.aligners import AlignerSpec, split_method, with_method
+from pipeline.config.ensembles import row_missing
 from pipeline.config.lookup import Lookup
 
 if TYPE_CHECKING:
@@ -49,24 +50,52 @@ def control_problems(params: "Params", lookup: Lookup) -> Iterator[str]:
         return
     for name, other in control.items():
         where = f"evaluate.control.{name}"
-        missing = [lookup.missing("evaluate.control", one, "aligners") for one in (name, other)]
+        missing = [row_missing("evaluate.control", one, params, lookup) for one in (name, other)]
         if problems := [problem for problem in missing if problem is not None]:
             yield from problems
         elif name == other:
             yield f"`{where}` is {other!r} itself: leave the line out; a control needs none."
         elif other in control:
             yield f"`{where}` is {other!r}, which has a control of its own: leave `{other}` out of `evaluate.control`."
+        elif name in params.ensembles or other in params.ensembles:
+            yield from _unfair_ensemble(where, name, other, params)
         else:
             yield from _unfair(where, name, other, params)
 
 
 def control_caveats(params: "Params") -> Iterator[str]:
     """A sentence for each aligner whose control differs from it in more than the weights of its image encoder."""
-    for name, other in controls_of(params.evaluate.control, params.named_aligners).items():
-        one, two = params.named_aligners[name], params.named_aligners[other]
-        differing = [*_fitted_unlike(one, two), *_seen_unlike(one, two, params)]
-        if differing:
+    for name, other in controls_of(params.evaluate.control, params.rows).items():
+        if differing := list(dict.fromkeys(_unlike_members(_members(name, params), _members(other, params), params))):
             yield f"{name} and its control {other} differ in more than image weights: {'; '.join(differing)}."
+
+
+def _members(name: str, params: "Params") -> tuple[str, ...]:
+    """The aligners of an ensemble; an aligner alone."""
+    return params.ensembles[name].of if name in params.ensembles else (name,)
+
+
+def _unlike_members(ones: tuple[str, ...], twos: tuple[str, ...], params: "Params") -> Iterator[str]:
+    if len(ones) != len(twos):
+        yield f"number of aligners ({len(ones)}, {len(twos)})"
+        return
+    for name, other in zip(ones, twos, strict=True):
+        one, two = params.named_aligners[name], params.named_aligners[other]
+        yield from (*_fitted_unlike(one, two), *_seen_unlike(one, two, params))
+
+
+def _unfair_ensemble(where: str, name: str, other: str, params: "Params") -> Iterator[str]:
+    """The control of an ensemble is one of the controls of its members, in their order."""
+    one, two = (params.ensembles.get(row) for row in (name, other))
+    if one is None or two is None or (len(one.of), one.scores) != (len(two.of), two.scores):
+        yield (
+            f"`{where}` is {other!r}: the control of an ensemble is an ensemble of as many aligners with the same "
+            "`scores`, each the control of the member in its place; that of an aligner is an aligner."
+        )
+        return
+    for member, control in zip(one.of, two.of, strict=True):
+        if {member, control} <= params.named_aligners.keys():
+            yield from _unfair(where, member, control, params)
 
 
 def _unfair(where: str, name: str, other: str, params: "Params") -> Iterator[str]:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, create_model
 
 from pipeline.config.base import Name, Section
-from pipeline.config.tasks import TASKS, TaskParams
+from pipeline.config.task_params import TaskParams
+from pipeline.config.tasks import TASKS
 
 if TYPE_CHECKING:
 

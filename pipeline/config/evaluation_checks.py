@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.config.controls import control_problems
+from pipeline.config.ensembles import ensemble_problems, row_missing
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.params import Params
 
@@ -26,11 +27,12 @@ def _transfer(params: Params) -> Iterator[str]:
 def _evaluation(params: Params, lookup: Lookup) -> Iterator[str]:
     """Every store that a task reads is named, so that no evaluation stops for want of it."""
     evaluate = params.evaluate
-    named = [("showcase", evaluate.showcase)]
-    named += [("versus", name) for pair in evaluate.versus.items() for name in pair]
-    for key, name in named:
-        if name is not None:
-            yield from present(lookup.missing(f"evaluate.{key}", name, "aligners"))
+    yield from ensemble_problems(params, lookup)
+    if evaluate.showcase is not None:
+        yield from present(lookup.missing("evaluate.showcase", evaluate.showcase, "aligners"))
+    for pair in evaluate.versus.items():
+        for name in pair:
+            yield from present(row_missing("evaluate.versus", name, params, lookup))
     yield from control_problems(params, lookup)
     for name, other in evaluate.versus.items():
         if name == other:

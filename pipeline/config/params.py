@@ -9,6 +9,7 @@ from pipeline.config.aligners import AlignerSpec, AnyDenseHead, AutoSpec
 from pipeline.config.base import Name, Section, Seed
 from pipeline.config.datasets import DatasetSpec
 from pipeline.config.encoders import EncoderSpec
+from pipeline.config.ensembles import EnsembleSpec
 from pipeline.config.evaluation import EvaluateParams
 from pipeline.config.prompts import PromptsParams
 from pipeline.config.selection import CurationSpec, ScenesSpec, SplitsParams
@@ -31,6 +32,7 @@ class Params(Section):
     aligners: dict[Name, AlignerSpec] = {}
     fused: dict[Name, AlignerSpec] = {}
     auto: dict[Name, AutoSpec] = {}
+    ensembles: dict[Name, EnsembleSpec] = {}
     dense_heads: dict[Name, AnyDenseHead] = {}
     splits: SplitsParams = SplitsParams()
     prompts: PromptsParams = PromptsParams()
@@ -59,7 +61,9 @@ class Params(Section):
         twice += [name for name in self.stores.scenes if name in self.stores.prompts]
         if twice:
             raise ValueError(f"store {twice[0]!r} stands in two groups of `stores`; give one of them another name")
-        sections: dict[str, Collection[str]] = {"aligners": self.aligners, "fused": self.fused, "auto": self.auto}
+        sections: dict[str, Collection[str]] = {
+            key: getattr(self, key) for key in ("aligners", "fused", "auto", "ensembles")
+        }
         for one, other in combinations(sections, 2):
             if both := [name for name in sections[other] if name in sections[one]]:
                 raise ValueError(f"{both[0]!r} stands under `{one}` and under `{other}`; give one of them another name")
@@ -84,3 +88,8 @@ class Params(Section):
     def all_aligners(self) -> dict[str, AlignerSpec]:
         """Those whose views are named, and those of `auto`, whose views are still open."""
         return self.named_aligners | {name: spec.aligner() for name, spec in self.auto.items()}
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """What has a row in results and may have a control: aligners whose views are named, and ensembles."""
+        return (*self.named_aligners, *self.ensembles)

@@ -176,7 +176,7 @@ def _train(params: Params, item: str) -> TrainSettings:
 
 
 def _evaluate(params: Params, item: str) -> EvaluateSettings:
-    controls = controls_of(params.evaluate.control, params.named_aligners)
+    controls = controls_of(params.evaluate.control, params.rows)
     common = params.evaluate.model_copy(
         update={"tasks": type(params.evaluate.tasks)(), "showcase": _showcase(params), "control": controls}
     )
@@ -185,6 +185,7 @@ def _evaluate(params: Params, item: str) -> EvaluateSettings:
         task=params.evaluate.named[item],
         evaluate=common,
         aligners=evaluated(params),
+        ensembles=params.ensembles,
         caveats=tuple(control_caveats(params)),
         repeats=params.splits.repeats,
         seed=params.seed,
@@ -196,9 +197,10 @@ def _showcase(params: Params) -> str | None:
 
 
 def _names(params: Params) -> dict[str, Any]:
-    catalogues = [name for name in RunNames.model_fields if name not in ("name", "stores", "tasks")]
+    catalogues = [name for name in RunNames.model_fields if name not in ("name", "stores", "ensembles", "tasks")]
     names: dict[str, Any] = {key: tuple(_catalogue(params, key)) for key in catalogues}
-    return names | {"stores": params.stores.by_name(), "tasks": tuple(params.evaluate.named)}
+    ensembles = {name: ensemble.of for name, ensemble in params.ensembles.items()}
+    return names | {"stores": params.stores.by_name(), "ensembles": ensembles, "tasks": tuple(params.evaluate.named)}
 
 
 def _models(params: Params, view: str) -> str:
@@ -210,7 +212,7 @@ def _models(params: Params, view: str) -> str:
 def _report(params: Params, _: str) -> ReportSettings:
     return ReportSettings(
         **_names(params),
-        controls=controls_of(params.evaluate.control, params.named_aligners),
+        controls=controls_of(params.evaluate.control, params.rows),
         showcase=_showcase(params),
         views={name: aligner.views for name, aligner in params.all_aligners.items()},
         models={name: _models(params, name) for name in params.views},

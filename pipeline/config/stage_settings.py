@@ -6,12 +6,13 @@ from pipeline.config.aligners import AnyDenseHead, EvaluatedAligner, FitSpec
 from pipeline.config.base import DeepPictures, Repeats, Section, Seed
 from pipeline.config.datasets import DatasetSpec
 from pipeline.config.encoders import EncoderSpec
+from pipeline.config.ensembles import EnsembleSpec
 from pipeline.config.evaluation import EvaluateParams
 from pipeline.config.prompts import PromptedClasses
 from pipeline.config.selection import CurationSpec, ScenesSpec, SplitsParams
 from pipeline.config.stores import EncodeParams, StoreSpec
 from pipeline.config.studies import CompareSpec, PredictorsSpec, ToySpec
-from pipeline.config.tasks import TaskParams
+from pipeline.config.task_params import TaskParams
 from pipeline.config.training import LoadingParams, TrainParams
 from pipeline.config.views import ViewSpec
 
@@ -123,7 +124,7 @@ class DenseSettings(Settings):
 
 
 class EvaluateSettings(Settings):
-    """Of evaluate@<task>: the task, what all tasks have in common, and every aligner.
+    """Of evaluate@<task>: the task, what all tasks have in common, every aligner and every ensemble of some.
 
     `caveats` says in what a control differs from its aligner beside the weights of its image encoder.
     """
@@ -131,13 +132,17 @@ class EvaluateSettings(Settings):
     task: SerializeAsAny[TaskParams]
     evaluate: EvaluateParams
     aligners: dict[str, EvaluatedAligner]
+    ensembles: dict[str, EnsembleSpec] = {}
     caveats: tuple[str, ...] = ()
     repeats: Repeats
     seed: Seed
 
 
 class RunNames(Settings):
-    """Of accounting and report: what params.yaml names, so that leftovers of earlier runs are no part of this one."""
+    """Of accounting and report: what params.yaml names, so that leftovers of earlier runs are no part of this one.
+
+    `ensembles` has the members of each.
+    """
 
     encoders: tuple[str, ...]
     datasets: tuple[str, ...]
@@ -148,6 +153,7 @@ class RunNames(Settings):
     predictors: tuple[str, ...]
     curations: tuple[str, ...]
     aligners: tuple[str, ...]
+    ensembles: dict[str, tuple[str, ...]] = {}
     dense_heads: tuple[str, ...]
     tasks: tuple[str, ...]
 

@@ -11,50 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Fraction, Languages, Name, Names, Once, Positive, Section
-from pipeline.config.datasets import SegmentationSource, TextTasksSource
+from pipeline.config.base import Fraction, Languages, Name, Names, Once, Section
+from pipeline.config.corrections import CorrectedRetrievalParams
+from pipeline.config.datasets import SegmentationSource
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.selection import ClassificationSet
 from pipeline.config.stores import CLASSNAMES
+from pipeline.config.task_params import RECALL_AT, Ranks, RetrievalParams, TaskParams, dataset_problems
 from pipeline.config.views import ImageView
 
 if TYPE_CHECKING:
     from pipeline.config.params import Params
 
-Ranks = Annotated[tuple[Positive, ...], Field(min_length=1), Once]
-RECALL_AT = (1, 5, 10)
 ClassVectors = Literal["unit", "mean"]
-
-
-class TaskParams(Section):
-    """What params.yaml says of a task."""
-
-    def prompted_classes(self) -> tuple[ClassificationSet, ...]:
-        """The labels of samples that it needs prompts for."""
-        return ()
-
-    def prompted_maps(self) -> tuple[str, ...]:
-        """The data sets with label maps that it needs prompts for."""
-        return ()
-
-    def problems(self, where: str, params: "Params", lookup: Lookup) -> Iterator[str]:
-        """A line for each name without a definition and each store that would be missing, with the lines to add."""
-        raise NotImplementedError
-
-
-class RetrievalParams(TaskParams):
-    """Image-caption retrieval on each of `datasets`."""
-
-    datasets: Names
-    recall_at: Ranks = RECALL_AT
-
-    def problems(self, where: str, params: "Params", lookup: Lookup) -> Iterator[str]:
-        """See `TaskParams`."""
-        for dataset in self.datasets:
-            yield from _dataset(f"{where}.datasets", dataset, params, lookup)
-            for aligner in params.aligners.values():
-                for view in aligner.views:
-                    yield from present(lookup.unstored(f"{where}.datasets", "pairs", dataset, view))
 
 
 class ClassificationParams(TaskParams):
@@ -77,7 +46,7 @@ class ClassificationParams(TaskParams):
         for name in self.prompt_sets:
             yield from present(lookup.missing(f"{where}.prompt_sets", name, "prompts.sets"))
         for dataset in dict.fromkeys(entry.dataset for entry in self.classes):
-            yield from _dataset(f"{where}.classes", dataset, params, lookup)
+            yield from dataset_problems(f"{where}.classes", dataset, params, lookup)
             for aligner in params.aligners.values():
                 yield from present(lookup.unstored(f"{where}.classes", "pairs", dataset, aligner.views[0]))
         for view in dict.fromkeys(aligner.views[1] for aligner in params.aligners.values()):
@@ -194,7 +163,7 @@ class LongTextParams(TaskParams):
         if self.scenes is not None:
             yield from _evaluated_scenes(f"{where}.scenes", self.scenes, params, lookup)
         for dataset in self.datasets:
-            yield from _dataset(f"{where}.datasets", dataset, params, lookup)
+            yield from dataset_problems(f"{where}.datasets", dataset, params, lookup)
         for aligner in params.aligners.values():
             long_text = aligner.evaluation.long_text
             if long_text is None:
@@ -242,15 +211,6 @@ def _benchmark(where: str, benchmark: SegmentationBenchmark, params: "Params", l
         yield from lookup.languages(where, aligner.views[1], {*benchmark.languages} - {"en"})
 
 
-def _dataset(where: str, dataset: str, params: "Params", lookup: Lookup) -> Iterator[str]:
-    """A data set with samples of its own."""
-    yield from present(lookup.missing(where, dataset, "datasets"))
-    if isinstance(params.datasets.get(dataset), SegmentationSource):
-        yield f"`{where}` names {dataset!r}, whose label maps are for `evaluate.tasks.segmentation_benchmarks`."
-    if isinstance(params.datasets.get(dataset), TextTasksSource):
-        yield f"`{where}` names {dataset!r}, which has texts and no images."
-
-
 def _evaluated_scenes(where: str, scenes: str, params: "Params", lookup: Lookup) -> Iterator[str]:
     if problem := lookup.missing(where, scenes, "scenes"):
         yield problem
@@ -286,6 +246,7 @@ class Task:
         params: the model of its entry under `evaluate.tasks`.
         evaluate: `module:function` of pipeline.evaluation.
         section: `module:function` of pipeline.reporting.
+        of_ensembles: whether it takes ensembles; a task that sees patch tokens or cut texts is of single aligners.
     """
 
     title: str
@@ -294,6 +255,7 @@ class Task:
     evaluate: str
     section: str
     headline: Headline
+    of_ensembles: bool = False
 
 
 TASKS: dict[str, Task] = {
@@ -301,19 +263,26 @@ TASKS: dict[str, Task] = {
         "Retrieval", "Retrieval", RetrievalParams,
         "pipeline.evaluation.retrieval:evaluate_retrieval",
         "pipeline.reporting.sections.retrieval:retrieval",
-        Headline(("recall@10", "recall@1"), ("median_rank", "recall@1")),
+        Headline(("recall@10", "recall@1"), ("median_rank", "recall@1")), of_ensembles=True,
+    ),
+    "corrected_retrieval": Task(
+        "Retrieval with hubs corrected", "Hubs corrected", CorrectedRetrievalParams,
+        "pipeline.evaluation.corrected_retrieval:evaluate_corrected_retrieval",
+        "pipeline.reporting.sections.task:task_section",
+        Headline(()), of_ensembles=True,
     ),
     "classification": Task(
         "Zero-shot classification", "Classification", ClassificationParams,
         "pipeline.evaluation.classification:evaluate_classification",
         "pipeline.reporting.sections.classification:classification",
         Headline(("mean_per_class_accuracy", "top1_accuracy"), ("top1_accuracy",), last_prompts=True),
+        of_ensembles=True,
     ),
     "multilingual": Task(
         "Languages", "Languages", MultilingualParams,
         "pipeline.evaluation.multilingual:evaluate_multilingual",
         "pipeline.reporting.sections.languages:languages",
-        Headline(("top1_accuracy",), ("top5_accuracy",), languages=("average",)),
+        Headline(("top1_accuracy",), ("top5_accuracy",), languages=("average",)), of_ensembles=True,
     ),
     "segmentation": Task(
         "Segmentation of composed scenes", "Segmentation", SegmentationParams,

@@ -1,6 +1,6 @@
 """Vectors in the shared space of a fitted aligner, from the features that it was fitted to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import torch
 
 from pipeline.alignment.saved import VIEWS_CHOICE, HeadConfig, ProjectionHeads, head_entry
 from pipeline.alignment.vectors import embed_stored_images, embed_stored_texts
+from pipeline.alignment.zero_shot import classifier
 from pipeline.config import AUTO, EvaluatedAligner
 from pipeline.errors import FingerprintMismatch, ModelError
 from pipeline.features.by_id import RowsById, SomeIds
@@ -24,6 +25,7 @@ class TrainedAligner:
         name: as in params.yaml.
         spec: its head and views there.
         config: what was recorded at training.
+        views: by side, what its view is called.
     """
 
     def __init__(self, name: str, spec: EvaluatedAligner, repeats: int, device: torch.device) -> None:
@@ -34,6 +36,7 @@ class TrainedAligner:
         """
         self.name, self.spec, self._device = name, spec, device
         self.config = HeadConfig.read(MODELS / name)
+        self.views = self.config.views
         recorded = {"head": self.config.head, "views": self.config.views, "repeats": self.config.repeats}
         chosen = self.config.choices.get(VIEWS_CHOICE, {})
         recorded |= {"compare": chosen.get("compare"), "fusions": self.config.fusions}
@@ -56,6 +59,10 @@ class TrainedAligner:
         if repeat not in self._heads:
             self._heads[repeat] = ProjectionHeads.from_folder(MODELS / self.name, repeat, self._device)
         return self._heads[repeat]
+
+    def logit_scale(self, repeat: int) -> float:
+        """What cosines are multiplied by before a softmax."""
+        return self.heads(repeat).logit_scale
 
     def has_image(self, dataset: str, ids: SomeIds) -> np.ndarray:
         """Which images could be encoded, (n,) bool; errors as `RowsById.servable`."""
@@ -87,6 +94,12 @@ class TrainedAligner:
     def text_vectors(self, repeat: int, group: str, dataset: str, ids: SomeIds) -> np.ndarray:
         """Unit vectors (n, K) float32 of texts, each computed once per repeat; errors as `image_vectors`."""
         return self._vectors(repeat, self._store(group, "text", dataset), ids, embed_stored_texts)
+
+    def class_vectors(
+        self, repeat: int, group: str, dataset: str, classes: Sequence[Sequence[str]], kind: str
+    ) -> np.ndarray:
+        """One vector per class, (C, K) float32, from the ids of its stored texts; `kind` and errors as `classifier`."""
+        return classifier(classes, lambda ids: self.text_vectors(repeat, group, dataset, np.array(ids)), kind)
 
     def _vectors(
         self,

@@ -1,6 +1,7 @@
 """What a task gathers until its result is complete; and differences in words."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +30,19 @@ class Findings:
         rows, differences = report(cohort, measured, self._comparisons, self._draws, self._seed)
         self.rows += rows
         self.differences += differences
+
+    def measure_change(self, cohort: Cohort, measured: Measured, before: Mapping[str, np.ndarray], called: str) -> None:
+        """Add how each aligner differs on a metric from its own outcomes by other scores, which get no rows here.
+
+        Args:
+            before: per aligner (n,) float, the other outcomes.
+            called: what an aligner is called in these, behind its name.
+        """
+        others = {name: f"{name} {called}" for name in measured.outcomes}
+        outcomes = {**measured.outcomes, **{other: before[name] for name, other in others.items()}}
+        comparisons = Comparisons(None, others)
+        both = replace(measured, outcomes=outcomes)
+        self.differences += report(cohort, [both], comparisons, self._draws, self._seed)[1]
 
     def measure_medians(self, cohort: Cohort, metric: str, ranks: Mapping[str, np.ndarray], chance: float) -> None:
         """Add the rows and differences of median ranks on a cohort.

@@ -8,12 +8,19 @@ Ties count against the system: a negative that scores as high as the best positi
 earns nothing.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 _CHUNK_SCORES = 1 << 24  # scores held at once: 64 MB in float32
 
 
-def first_hit_ranks(queries: np.ndarray, candidates: np.ndarray, positives: np.ndarray) -> np.ndarray:
+def first_hit_ranks(
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    positives: np.ndarray,
+    rescore: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
     """Rank of the best-placed positive of each query.
 
     Queries are taken in chunks, so the full matrix of scores never exists.
@@ -22,6 +29,7 @@ def first_hit_ranks(queries: np.ndarray, candidates: np.ndarray, positives: np.n
         queries: (Q, K) float; scores are inner products, cosines if both are unit vectors.
         candidates: (C, K) float.
         positives: (P, 2) int64, query and candidate of each positive pair; every query occurs.
+        rescore: what is made of the scores (q, C) of some queries before they are ranked; None for nothing.
 
     Returns:
         (Q,) int64 from 1; 1 plus the number of negatives that score at least as high.
@@ -41,6 +49,8 @@ def first_hit_ranks(queries: np.ndarray, candidates: np.ndarray, positives: np.n
     for first in range(0, len(queries), step):
         last = min(first + step, len(queries))
         scores = queries[first:last] @ candidates.T
+        if rescore is not None:
+            scores = rescore(scores)
         pairs = positives[starts[first] : starts[last]]
         rows, columns = pairs[:, 0] - first, pairs[:, 1]
         best = np.full(last - first, -np.inf, dtype=scores.dtype)

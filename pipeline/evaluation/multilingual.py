@@ -108,7 +108,7 @@ def _languages(
                 lacking.append(code)
         if lacking:
             findings.left_out.append(
-                f"{aligner.name} on {dataset}: view {aligner.config.views['text']} has no captions in "
+                f"{aligner.name} on {dataset}: view {aligner.views['text']} has no captions in "
                 f"{', '.join(lacking)}; the aligner is left out there, and from the average if another one has them"
             )
     return [_Language(code, pairs.where(pairs.language == code), able[code]) for code in codes if able[code]]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.alignment.zero_shot import classifier
 from pipeline.coded import Coded
 from pipeline.config import ClassificationSet
 from pipeline.datasets.prompts import NAME_OF
@@ -107,11 +106,7 @@ class ZeroShotTest:
         Args:
             group, dataset: the store that holds the texts.
         """
-
-        def embed(ids: list[str]) -> np.ndarray:
-            return aligner.text_vectors(repeat, group, dataset, np.array(ids))
-
-        return classifier(self.texts, embed, self.kind)
+        return aligner.class_vectors(repeat, group, dataset, self.texts, self.kind)
 
 
 def class_ranks(

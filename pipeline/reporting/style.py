@@ -30,7 +30,7 @@ class AlignerStyle:
         controls = dict.fromkeys(settings.controls.values())
         image = {name: settings.views[name][0] for name in controls if name in settings.views}
         models = {name: settings.models[view] for name, view in image.items() if settings.models.get(view)}
-        return cls(settings.aligners, settings.controls, settings.showcase, models)
+        return cls((*settings.aligners, *settings.ensembles), settings.controls, settings.showcase, models)
 
     def control_of(self, row: str) -> str | None:
         """The control of a row, an aligner or a method of one; None where it has none."""

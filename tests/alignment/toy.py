@@ -144,7 +144,7 @@ class World:
         for task in ("retrieval", "multilingual"):
             params["evaluate"]["tasks"][task]["datasets"] = list(self.datasets)
         for section, change in changes.items():
-            params[section] |= change
+            params[section] = params.get(section, {}) | change
         path = self.root / "params.yaml"
         path.write_text(yaml.safe_dump(params))
         return load_config(path)

@@ -15,6 +15,8 @@ PASTED = {
     f"{page}, block {number}": block
     for page in (
         "docs/recipes.md",
+        "docs/ensembles.md",
+        "docs/unpaired.md",
         "docs/store.md",
         "docs/training.md",
         "docs/encoders.md",

@@ -46,11 +46,12 @@ def _aligners(result: Node) -> Table:
             number(entry.get("samples_seen"), "integer"),
             number(entry.get("train_seconds"), "seconds"),
         ]
-        for entry in result.nodes("aligners")
+        for entry in [*result.nodes("aligners"), *result.nodes("ensembles")]
     ]
     caption = (
         "Scalars of one head and both frozen encoders. Fitted: trained, or computed in closed form. Kept: training "
-        "rows inside the head (anchors of a kernel) and random features. Samples and seconds are sums over repeats."
+        "rows inside the head (anchors of a kernel) and random features. Samples and seconds are sums over repeats. An "
+        "ensemble has what its members have, an encoder of several of them once; nothing more is fitted."
     )
     columns = ["aligner", "fitted", "kept", "in all", "fitted, %", "samples seen", "fitting time"]
     return Table(caption, result.file.as_posix(), columns, rows)
