@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.features import ArraySpec, Fingerprint
 from pipeline.features.publish import publish
+from pipeline.features.replace import remove
 from pipeline.features.shards import ShardWriter
 
 FINGERPRINT = Fingerprint({"weights": "abc", "resolution": 126})
@@ -25,6 +26,7 @@ def write_store(
     They are stored as `dtype`, or each as it comes.
     """
     specs = [ArraySpec(name, array.shape[1:], dtype or array.dtype.name) for name, array in values.items()]
+    remove(folder / "scratch")  # a shard of the same ids would stay
     rows = len(next(iter(values.values())))
     ids = [f"id{row}" for row in range(rows)]
     shards = []
