@@ -25,22 +25,21 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.few_study import synthetic
+from benchmarks.few_study.hits import bits
 from benchmarks.few_study.synthetic import COMPUTED, SETTINGS, TRAINED, Study
 from pipeline.accounting.machine import describe_machine
 from pipeline.files import write_json
 
 ROOT = Path(__file__).resolve().parent
 OUT = ROOT / "results" / "few_pairs.json"
-PLOT = ROOT.parent / "docs" / "pictures" / "few_pairs.svg"
+PLOT = ROOT.parent / "docs" / "pictures" / "few_pairs.png"
 QUICK_SIZES = (50, 100)
 
 
@@ -73,18 +72,6 @@ class Parts:
     @staticmethod
     def _key(row: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(row.get(name) for name in ("setting", "row", "size", "added", "seed"))
-
-
-def bits(hits: np.ndarray) -> str:
-    """Hits (n,) as text."""
-    return f"{len(hits)}:{np.packbits(hits).tobytes().hex()}"
-
-
-def hits_of(text: str) -> np.ndarray:
-    """What `bits` wrote, (n,) bool."""
-    count, _, written = text.partition(":")
-    found: np.ndarray = np.unpackbits(np.frombuffer(bytes.fromhex(written), np.uint8))[: int(count)].astype(bool)
-    return found
 
 
 def wanted(name: str, given: argparse.Namespace) -> bool:
@@ -178,7 +165,7 @@ def show(given: argparse.Namespace) -> None:
     found.plot(given.plot)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("real", "synthetic", "captions", "show"))
@@ -191,7 +178,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--plot", type=Path, default=PLOT)
     parser.add_argument("--quick", action="store_true", help="toy sizes, for tests")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     given.parts, given.out, given.plot = (path.absolute() for path in (given.parts, given.out, given.plot))
     started = time.perf_counter()
     if given.what in ("real", "captions"):

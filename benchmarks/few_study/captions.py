@@ -1,4 +1,4 @@
-"""Further captions of the embedded images, for training alone: CLDR keywords, WordNet glosses, captions in templates."""
+"""Further captions of the embedded images, for training alone: CLDR keywords, WordNet glosses, templates."""
 
 import re
 from collections.abc import Sequence
@@ -116,7 +116,8 @@ def encoded(texts: Sequence[str], view: str) -> torch.Tensor:
     config = load_config()
     of_view = config.section(f"views.{view}")
     encoder_spec = config.section(f"encoders.{of_view.encoder}")
-    assert isinstance(of_view, TextView) and isinstance(encoder_spec, EncoderSpec)
+    assert isinstance(of_view, TextView)
+    assert isinstance(encoder_spec, EncoderSpec)
     encoder = load_text_encoder(checkpoint_folder(of_view.encoder).absolute(), encoder_spec, of_view, "cpu")
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
     out = torch.empty(len(texts), encoder.width, dtype=torch.float16)

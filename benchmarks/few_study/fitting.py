@@ -76,7 +76,7 @@ class Passes(ResidentFeatures):
     def epoch(
         self, pairs: Tensor, batch_size: int, generator: torch.Generator, number: int, skip: int = 0
     ) -> Iterator[PairBatch]:
-        """As `ResidentFeatures.epoch`, of pairs that are listed as often as there are passes; each pass has them once."""
+        """As `ResidentFeatures.epoch`, of pairs that are listed once for each pass; each has an order of its own."""
         steps = math.ceil(len(pairs) / batch_size)
         once = pairs[: len(pairs) // self._passes]
         every = (super(Passes, self).epoch(once, batch_size, generator, number) for _ in range(self._passes))

@@ -7,11 +7,11 @@ coordinates, which both laws give in closed form:
 
 - `gaussian`: standard normal, coordinate k of both sides correlated. That is probabilistic CCA (Bach and Jordan 2005),
   the home ground of closed forms as long as the map is linear.
-- `sphere`: u uniform on the unit sphere, v around it by von Mises-Fisher. That is the model in which InfoNCE with cosines
-  recovers the latents (Zimmermann et al. 2021), the home ground of trained heads.
+- `sphere`: u uniform on the unit sphere, v around it by von Mises-Fisher. That is the model in which InfoNCE with
+  cosines recovers the latents (Zimmermann et al. 2021), the home ground of trained heads.
 
-The map is a volume-preserving network of additive couplings (NICE, Dinh et al. 2014) between random rotations, then a
-random isometry into the features. Its couplings are draws of a Gaussian process of unit variance whose kernel has a
+The map is a network of additive couplings (NICE, Dinh et al. 2014) between random rotations, then a random isometry
+into the features. Its couplings are draws of a Gaussian process of unit variance whose kernel has a
 length scale of `length` typical distances: the longer, the smoother. Without couplings it is linear.
 
 Shapes: n pairs, N queries and candidates, S shared and P private coordinates, L = S + P, D features.
@@ -25,6 +25,7 @@ import numpy as np
 from scipy.stats import ortho_group, vonmises_fisher
 
 COMPONENTS = 256  # of a random function
+_TWO = math.sqrt(2)  # what brings the sum of two unit variances back to one
 
 
 @dataclass(frozen=True)
@@ -113,17 +114,16 @@ class Map:
         self._half = total // 2
         self.turns = [_rotation(total, rng) for _ in range(1 + setting.couplings * (setting.length is not None))]
         scale = None if setting.length is None else setting.length * math.sqrt(2 * self._half)
-        self._functions = [] if scale is None else [_Function(self._half, total - self._half, scale, rng)
-                                                     for _ in range(setting.couplings)]  # fmt: skip
+        couplings = 0 if scale is None else setting.couplings
+        self._functions = [_Function(self._half, total - self._half, scale or 1.0, rng) for _ in range(couplings)]
         self.isometry = _rotation(width, rng)[:total]
 
     def __call__(self, latent_nL: np.ndarray) -> np.ndarray:
         """Map."""
         x = latent_nL @ self.turns[0]
         for function, turn in zip(self._functions, self.turns[1:], strict=True):
-            moved = x[:, self._half :] + function(x[:, : self._half])
-            x = np.hstack([x[:, : self._half], moved]) / np.r_[np.ones(self._half), _spread(x.shape[1] - self._half)]
-            x = x @ turn
+            still, moved = x[:, : self._half], x[:, self._half :]
+            x = np.hstack([still, (moved + function(still)) / _TWO]) @ turn
         features: np.ndarray = x @ self.isometry
         return features
 
@@ -132,15 +132,10 @@ class Map:
         x = features_nD @ self.isometry.T
         for function, turn in zip(self._functions[::-1], self.turns[:0:-1], strict=True):
             x = x @ turn.T
-            x = x * np.r_[np.ones(self._half), _spread(x.shape[1] - self._half)]
-            x = np.hstack([x[:, : self._half], x[:, self._half :] - function(x[:, : self._half])])
+            still, moved = x[:, : self._half], x[:, self._half :]
+            x = np.hstack([still, moved * _TWO - function(still)])
         latents: np.ndarray = x @ self.turns[0].T
         return latents
-
-
-def _spread(width: int) -> np.ndarray:
-    """What brings a sum of two unit variances back to one."""
-    return np.full(width, math.sqrt(2))
 
 
 class _Function:

@@ -1,21 +1,24 @@
 """Fitting an aligner: load, fit by the kind of its head, save; one path for trained, computed and identity heads."""
 
+import logging
 from typing import Any
 
 import torch
 
 from pipeline.alignment.artefact import FittedHeads
 from pipeline.alignment.closed_form.repeats import compute_heads
-from pipeline.alignment.data.load import load_alignment_data
-from pipeline.alignment.saved import VIEWS_CHOICE, HeadConfig, head_entry, save_heads
+from pipeline.alignment.data.load import AlignmentData, load_alignment_data
+from pipeline.alignment.saved import HEAD_CHOICE, VIEWS_CHOICE, HeadConfig, head_entry, save_heads
 from pipeline.alignment.shared_space import SharedSpace, open_shared_space
 from pipeline.alignment.training.repeats import train_heads
 from pipeline.alignment.training.resume import forget
-from pipeline.config import ClosedFormHead, IdentityHead, LoadingParams, TrainSettings
+from pipeline.config import AutoHead, ClosedFormHead, FittedHead, IdentityHead, LoadingParams, TrainSettings
 from pipeline.device import choose_device
 from pipeline.files import write_json
 from pipeline.paths import MODELS
 from pipeline.similarity.auto import with_chosen_views
+
+log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.json"
 
@@ -31,7 +34,8 @@ def fit_aligner(settings: TrainSettings) -> HeadConfig:
         ModelError: training diverged, or the member to keep did.
         ConfigError: a captured step is asked for without a GPU.
     """
-    fit, chosen = with_chosen_views(settings.name, settings.fit)
+    fit, views = with_chosen_views(settings.name, settings.fit)
+    chosen = {} if views is None else {VIEWS_CHOICE: views}
     settings = settings.model_copy(update={"fit": fit})
     name, head = settings.name, fit.head
     folder = MODELS / name
@@ -45,6 +49,9 @@ def fit_aligner(settings: TrainSettings) -> HeadConfig:
         {"image": data.features.images.width, "text": data.features.texts.width}, data.fingerprints, data.datasets
     )
     folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(head, AutoHead):
+        head, took = _taken(name, head, data)
+        chosen |= took
     if isinstance(head, ClosedFormHead):
         fitted = compute_heads(name, head, data, settings.repeats, settings.seed, folder)
         return _save(settings, space, fitted, chosen)
@@ -57,7 +64,7 @@ def fit_aligner(settings: TrainSettings) -> HeadConfig:
 
 
 def _save(
-    settings: TrainSettings, space: SharedSpace, fitted: FittedHeads, chosen: dict[str, Any] | None
+    settings: TrainSettings, space: SharedSpace, fitted: FittedHeads, chosen: dict[str, dict[str, Any]]
 ) -> HeadConfig:
     """Write everything but the curves; the config is last, as the mark of a whole aligner."""
     folder = MODELS / settings.name
@@ -77,11 +84,21 @@ def _save(
         best_epochs=fitted.best_epochs,
         parameters=fitted.parameters,
         kept=fitted.kept,
-        choices=fitted.choices if chosen is None else fitted.choices | {VIEWS_CHOICE: chosen},
+        choices=fitted.choices | chosen,
         fusions={side: view.model_dump(mode="json") for side, view in settings.fit.fusions.items()},
     )
     config.write(folder)
     return config
+
+
+def _taken(name: str, head: AutoHead, data: AlignmentData) -> tuple[FittedHead, dict[str, dict[str, Any]]]:
+    """The head that the pairs of the smallest train split choose, and what is recorded of that; crops count too."""
+    pairs = min(map(len, data.train))
+    took = head.taken(pairs)
+    one: FittedHead = head.computed if took == "computed" else head.trained
+    log.info("%s takes its %s head, %s, for %d training pairs (from %d on: trained)", name, took, one.kind, pairs,
+             head.pairs)  # fmt: skip
+    return one, {HEAD_CHOICE: {"took": took, "kind": one.kind, "training_pairs": pairs, "trained_from": head.pairs}}
 
 
 def _no_heads(space: SharedSpace) -> FittedHeads:

@@ -76,6 +76,7 @@ from pipeline.config.evaluation import (
 from pipeline.config.heads import (
     TRAINED,
     AnyHead,
+    AutoHead,
     ClosedFormHead,
     FittedHead,
     FreezeAlignHead,
@@ -212,6 +213,7 @@ __all__ = [
     "AnyHead",
     "AnyLoss",
     "AnyView",
+    "AutoHead",
     "AutoSpec",
     "CaptionFileSource",
     "CaptionHeadSpec",

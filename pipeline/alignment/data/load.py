@@ -19,7 +19,7 @@ from pipeline.alignment.data.memory import choose_mode
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.selection import curated_pairs
 from pipeline.alignment.data.streaming import StreamedFeatures, in_reading_order
-from pipeline.config import TRAINED, FitSpec, FittedHead, FusedView, IdentityHead, LoadingParams, Side
+from pipeline.config import TRAINED, AutoHead, FitSpec, FittedHead, FusedView, IdentityHead, LoadingParams, Side
 from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs, read_samples
 from pipeline.errors import DataError
 from pipeline.features.by_id import RowsById
@@ -140,8 +140,9 @@ def _widths(stores: Mapping[str, RowsById]) -> tuple[int, ...]:
     return first.widths
 
 
-def _by_concept(head: FittedHead) -> bool:
-    return isinstance(head, TRAINED) and head.loss.positives == "concept"
+def _by_concept(head: FittedHead | AutoHead) -> bool:
+    trained = head.trained if isinstance(head, AutoHead) else head
+    return isinstance(trained, TRAINED) and trained.loss.positives == "concept"
 
 
 def report_mixing(features: StreamedFeatures, train: tuple[Tensor, ...]) -> None:
