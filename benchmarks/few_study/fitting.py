@@ -19,7 +19,7 @@ from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.heads import Head
 from pipeline.alignment.training.records import TrainedRepeat, best_record
 from pipeline.alignment.training.trainer import train_repeat
-from pipeline.config import ClosedFormHead, FitSpec, IdentityHead, TrainChanges, TrainedHead, TrainParams
+from pipeline.config import TRAINED, ClosedFormHead, FitSpec, TrainChanges, TrainedHead, TrainParams
 from pipeline.errors import ModelError
 
 
@@ -97,7 +97,7 @@ def head_of(entry: dict[str, Any]) -> TrainedHead | ClosedFormHead:
     """The model of a head's entry."""
     fit = {"image": "image", "text": "text", "datasets": ["pairs"], "data": "all", "head": entry}
     head = FitSpec.model_validate_json(json.dumps(fit)).head
-    assert not isinstance(head, IdentityHead)
+    assert isinstance(head, (ClosedFormHead, *TRAINED))
     return head
 
 

@@ -19,7 +19,7 @@ from pipeline.alignment.heads import Head
 from pipeline.alignment.training.members import Member
 from pipeline.alignment.training.records import TrainedRepeat, best_record
 from pipeline.alignment.training.trainer import train_members
-from pipeline.config import ClosedFormHead, FitSpec, IdentityHead, TrainChanges, TrainedHead, TrainParams
+from pipeline.config import TRAINED, ClosedFormHead, FitSpec, TrainChanges, TrainedHead, TrainParams
 from pipeline.errors import ModelError
 from pipeline.evaluation.metrics import first_hit_ranks, hits_at
 
@@ -68,7 +68,7 @@ class Bench:
         image, text = keys["views"]
         fit = {"image": image, "text": text, "datasets": self._bundle.meta["datasets"], "data": "all"}
         spec = FitSpec.model_validate_json(json.dumps({**fit, "head": keys["head"]})).head
-        assert not isinstance(spec, IdentityHead)
+        assert isinstance(spec, (ClosedFormHead, *TRAINED))
         return spec
 
     def _fit(self, keys: dict[str, Any], spec: TrainedHead | ClosedFormHead, repeat: int) -> Fitted:
