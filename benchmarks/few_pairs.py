@@ -1,7 +1,7 @@
 """How many pairs a recipe of alignment needs: computed and trained heads on a hundred pairs and on a million.
 
     python benchmarks/few_pairs.py real [--data DIR] [--only NAME ...]       # DIR is the folder `data` of a run
-    python benchmarks/few_pairs.py synthetic [--only NAME ...] [--settings NAME ...] [--most PAIRS]
+    python benchmarks/few_pairs.py synthetic [--only NAME ...] [--settings NAME ...] [--sizes PAIRS ...]
     python benchmarks/few_pairs.py captions [--data DIR] [--only NAME ...]
     python benchmarks/few_pairs.py show                                      # tables, and the plot of docs/few_pairs.md
 
@@ -82,7 +82,7 @@ def wanted(name: str, given: argparse.Namespace) -> bool:
 def run_synthetic(given: argparse.Namespace) -> None:
     """Fit what is missing, smallest sizes first."""
     parts = Parts(given.parts / "synthetic.jsonl")
-    sizes = [size for size in (QUICK_SIZES if given.quick else synthetic.SIZES) if size <= given.most]
+    sizes = given.sizes or (QUICK_SIZES if given.quick else synthetic.SIZES)
     for size in sizes:
         for setting in given.settings or SETTINGS:
             for seed in range(given.worlds):
@@ -122,7 +122,7 @@ def run_real(given: argparse.Namespace) -> None:
 
     parts, curve = Parts(given.parts / "real.jsonl"), Curve(Bundle.of_project())
     for name, keys in rows(curve.bundle.meta["default"]).items():
-        for size in (100,) if given.quick else curve.sizes(SIZES):
+        for size in given.sizes or ((100,) if given.quick else curve.sizes(SIZES)):
             if wanted(name, given) and parts.get(row=name, size=size) is None:
                 add_real(parts, {"row": name, "size": size}, curve.parts(keys, size), curve)
 
@@ -146,7 +146,7 @@ def run_captions(given: argparse.Namespace) -> None:
     further = Further(bundle, work_folder() / "downloads")
     print(f"further captions of an image: {further.counts()}", flush=True)
     curve = Curve(bundle, texts=further.features)
-    for size in (100,) if given.quick else (*SIZES, 0):
+    for size in given.sizes or ((100,) if given.quick else (*SIZES, 0)):
         for name, keys in heads(bundle.meta["default"]).items():
             for added, kinds in KINDS.items():
                 if wanted(name, given) and parts.get(row=name, size=size, added=added) is None:
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="the folder data of a run")
     parser.add_argument("--only", nargs="+", default=[], help="rows to fit")
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), help="worlds to draw")
-    parser.add_argument("--most", type=int, default=10**6, help="training pairs of synthetic worlds")
+    parser.add_argument("--sizes", type=int, nargs="+", help="training pairs; 0 is all of the embedded ones")
     parser.add_argument("--worlds", type=int, default=1, help="how often each setting is drawn")
     parser.add_argument("--parts", type=Path, default=Path("data/benchmarks/few_pairs"))
     parser.add_argument("--out", type=Path, default=OUT)

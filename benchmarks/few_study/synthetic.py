@@ -25,9 +25,11 @@ SETTINGS = {
     "smooth, Gaussian": Setting("gaussian", 0.92, length=1.0),
     "rough, Gaussian": Setting("gaussian", 0.92, length=0.5),
     "smooth, sphere": Setting("sphere", 42.0, length=1.0),
+    "smooth, Gaussian, wide": Setting("gaussian", 0.8, length=1.0, shared=16, private=48, widths=(256, 192)),
 }
-SIZES = (100, 1000, 10_000, 100_000, 1_000_000)
+SIZES = (100, 300, 1000, 3000, 10_000, 100_000, 1_000_000)
 SUM = "CCA + kernel ridge"
+LANDMARKS = 1024  # of Nystrom's beyond
 ASIF_LARGEST = 10_000  # pairs that are kept as anchors
 EXACT_LARGEST = 3000  # pairs of the exact kernel, whose cost is their number cubed
 _VECTOR = {"local_tokens": "none", "image_input": "cls"}
@@ -50,10 +52,10 @@ COMPUTED = (*FORMS, SUM, "ASIF")
 
 def budget_of(pairs: int) -> Budget:
     """What a trained head gets for so many pairs: more steps and no dropout where they are many."""
-    few = pairs <= 3000
-    steps = 400 if few else 1500 if pairs <= 100_000 else 3000
+    few = pairs <= EXACT_LARGEST
+    steps = 400 if few else {10_000: 1000, 100_000: 1500}.get(pairs, 2500)
     return Budget(
-        rates=(1.0e-3, 3.0e-3), steps=steps, least=100 if few else 500, quiet=80 if few else 300,
+        rates=(1.0e-3, 3.0e-3) if few else (3.0e-3,), steps=steps, least=100 if few else 500, quiet=80 if few else 300,
         batch=128 if few else 512, every=20 if few else 100, dropout=0.1 if few else 0.0,
     )  # fmt: skip
 
@@ -128,12 +130,10 @@ class Study:
 
 
 def _kernel(title: str, pairs: int) -> dict[str, Any]:
-    """The exact kernel where it is affordable, else Nystrom's: on 2,048 landmarks, and 1,024 beyond 100,000 pairs."""
+    """The exact kernel where it is affordable, else Nystrom's."""
     if title != "kernel ridge":
         return {}
-    return {"features": "exact"} if pairs <= EXACT_LARGEST else {
-        "features": "nystrom", "size": 2048 if pairs <= 100_000 else 1024,
-    }  # fmt: skip
+    return {"features": "exact"} if pairs <= EXACT_LARGEST else {"features": "nystrom", "size": LANDMARKS}
 
 
 def images_of(x: torch.Tensor) -> ImageInput:
