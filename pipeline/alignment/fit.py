@@ -94,11 +94,12 @@ def _save(
 def _taken(name: str, head: AutoHead, data: AlignmentData) -> tuple[FittedHead, dict[str, dict[str, Any]]]:
     """The head that the pairs of the smallest train split choose, and what is recorded of that; crops count too."""
     pairs = min(map(len, data.train))
-    took = head.taken(pairs)
+    features = data.features.images.width + data.features.texts.width
+    took = head.taken(pairs, features)
     one: FittedHead = head.computed if took == "computed" else head.trained
-    log.info("%s takes its %s head, %s, for %d training pairs (from %d on: trained)", name, took, one.kind, pairs,
-             head.pairs)  # fmt: skip
-    return one, {HEAD_CHOICE: {"took": took, "kind": one.kind, "training_pairs": pairs, "trained_from": head.pairs}}
+    limit = head.trained_from(features)
+    log.info("%s takes its %s head, %s: %d training pairs, trained from %d on", name, took, one.kind, pairs, limit)
+    return one, {HEAD_CHOICE: {"took": took, "kind": one.kind, "training_pairs": pairs, "trained_from": limit}}
 
 
 def _no_heads(space: SharedSpace) -> FittedHeads:

@@ -1,10 +1,11 @@
 """Heads: what lies between two frozen views, one model per `kind`; trained, computed, one of both, or nothing."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from pipeline.config.base import RECORDED, Name, Positive, PositiveFloat, Samples, Section, Width
+from pipeline.config.base import RECORDED, Name, Positive, PositiveFloat, Section, Width
 from pipeline.config.closed_forms import CCA, FORM_KINDS, ClosedForm, KernelRidge
 from pipeline.config.losses import InfoNCELoss, LossSpec
 from pipeline.config.training import LoadingChanges, TrainChanges
@@ -143,13 +144,14 @@ TRAINED = (FreezeAlignHead, LinearHead, NetworkHead)
 
 
 class AutoHead(Section):
-    """The head that the number of training pairs chooses: `computed` below `pairs` of them, else `trained`.
+    """The head that the number of training pairs chooses: `computed`, or `trained` from so many per feature on.
 
-    Both read the same features. The least number of all repeats counts, so that all have a head of one kind.
+    The features are those of both views together. Both heads read the same ones. The least number of pairs of all
+    repeats counts, so that all have a head of one kind.
     """
 
     kind: Literal["auto"]
-    pairs: Samples = 10_000
+    pairs_per_feature: PositiveFloat = 10.0
     computed: ClosedFormHead = ClosedFormHead(
         kind="closed-form",
         local_tokens="mean",
@@ -194,9 +196,13 @@ class AutoHead(Section):
         """What changes of the section `train`."""
         return self.trained.train
 
-    def taken(self, pairs: int) -> Literal["computed", "trained"]:
-        """Which of the two it is for so many training pairs."""
-        return "computed" if pairs < self.pairs else "trained"
+    def taken(self, pairs: int, features: int) -> Literal["computed", "trained"]:
+        """Which of the two it is for so many training pairs of so many features of both views together."""
+        return "computed" if pairs < self.trained_from(features) else "trained"
+
+    def trained_from(self, features: int) -> int:
+        """The least number of training pairs for which it is the trained one."""
+        return math.ceil(round(self.pairs_per_feature * features, 6))
 
 
 AnyHead = FittedHead | AutoHead | IdentityHead

@@ -117,18 +117,20 @@ def test_a_kernel_left_open_is_exact_for_as_many_images_as_that_is_meant_for(
 
 
 @pytest.mark.usefixtures("world")
-@pytest.mark.parametrize(("spare", "took", "kind"), [(1, "computed", "closed-form"), (0, "trained", "linear")])
+@pytest.mark.parametrize(("spare", "took", "kind"), [(0.01, "computed", "closed-form"), (0.0, "trained", "linear")])
 def test_head_auto_takes_what_the_number_of_training_pairs_says(
-    spare: int, took: str, kind: str, caplog: pytest.LogCaptureFixture
+    spare: float, took: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     pairs = min(map(len, load_alignment_data("default", FITS["computed"], 2, CPU).train))
     entry = {"computed": {"kind": "closed-form", "local_tokens": "mean", "forms": {"cca": {"kind": "cca"}}}}
     entry["trained"] = {"kind": "linear", "local_tokens": "mean", "embed_dim": 6, "train": {"epochs": 1}}
-    fit = fit_of(head_of("auto", pairs=pairs + spare, **entry))
+    features = VISION + TEXT
+    fit = fit_of(head_of("auto", pairs_per_feature=(pairs + spare) / features, **entry))
     with caplog.at_level("INFO"):
         config = fit_aligner(settings_of(fit, PARAMS, "chosen"))
-    assert f"chosen takes its {took} head, {kind}, for {pairs} training pairs" in caplog.text
-    expected = {"took": took, "kind": kind, "training_pairs": pairs, "trained_from": pairs + spare}
+    assert f"chosen takes its {took} head, {kind}: {pairs} training pairs, trained from" in caplog.text
+    limit = pairs + 1 if spare else pairs
+    expected = {"took": took, "kind": kind, "training_pairs": pairs, "trained_from": limit}
     assert config.choices["head"] == expected
     assert HeadConfig.read(MODELS / "chosen") == config
     assert (config.kind, config.local_tokens, config.head["kind"]) == (kind, "mean", "auto")
@@ -141,9 +143,9 @@ def test_head_auto_takes_what_the_number_of_training_pairs_says(
     assert (config.parameters, config.embed_dim) == (alone.parameters, alone.embed_dim)
     aligner = TrainedAligner("chosen", EvaluatedAligner(fit=fit), 2, CPU)
     assert aligner.heads(0).embed_image(x, x[:, None]).shape == (5, config.embed_dim)
-    other = fit_of(head_of("auto", pairs=pairs + spare + 1, **entry))
+    changed = fit_of(head_of("auto", pairs_per_feature=77.0, **entry))
     with pytest.raises(ModelError, match="Fit it again"):
-        TrainedAligner("chosen", EvaluatedAligner(fit=other), 2, CPU)
+        TrainedAligner("chosen", EvaluatedAligner(fit=changed), 2, CPU)
 
 
 @pytest.mark.usefixtures("world")

@@ -46,7 +46,8 @@ def test_head_auto_is_whole_with_its_kind_alone(raw: dict[str, Any]) -> None:
     assert isinstance(spec, AutoHead)
     assert spec.computed == validate(raw).aligners["default"].head
     assert spec.trained.kind == "mlp"
-    assert (spec.taken(spec.pairs - 1), spec.taken(spec.pairs)) == ("computed", "trained")
+    assert (spec.taken(9_999, 1000), spec.taken(10_000, 1000)) == ("computed", "trained")
+    assert spec.taken(10_000, 1001) == "computed"
 
 
 def test_head_auto_hands_the_section_train_to_what_it_may_train(raw: dict[str, Any]) -> None:
@@ -64,7 +65,7 @@ def test_head_auto_hands_the_section_train_to_what_it_may_train(raw: dict[str, A
         ({"trained": {"kind": "mlp"}}, "read the same features, found local_tokens 'mean' and 'grid'"),
         ({"trained": {"local_tokens": "mean"}}, "head.trained` needs 'kind', one of"),
         ({"trained": {"kind": "identity"}}, "head.trained.kind` is 'identity'; it is one of"),
-        ({"pairs": 0}, "head.pairs` is 0"),
+        ({"pairs_per_feature": 0.0}, "head.pairs_per_feature` is 0.0"),
         ({"computed": AUTO["computed"] | {"train": {"features": "host"}}}, "write it under `trained`"),
         ({"computed": {"forms": {"head": {"kind": "cca"}}, "local_tokens": "mean"}}, "cannot be called head"),
         ({"computed": {"forms": {"cca": {"shrnk": 1.0}}, "local_tokens": "mean"}}, "Did you mean `shrink`?"),
