@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.few_study import synthetic
 from benchmarks.few_study.hits import bits
-from benchmarks.few_study.synthetic import COMPUTED, KERNEL_CCA, SETTINGS, TRAINED, Study
+from benchmarks.few_study.synthetic import COMPUTED, SETTINGS, TRAINED, Study
 from pipeline.accounting.machine import describe_machine
 from pipeline.files import write_json
 
@@ -99,11 +99,8 @@ def fit_synthetic(parts: Parts, setting: str, size: int, seed: int, missing: lis
     if parts.get(**common, row="ceiling") is None:
         for name, hits in (("ceiling", study.ceiling()), ("cosine of the latents", study.cosines())):
             parts.add({**common, "row": name, "hits": bits(hits), "linear_share": study.linear_share()})
-    if missing == [KERNEL_CCA]:
-        hits, more = study.kernel_cca(size)
-        report(parts, {**common, "row": KERNEL_CCA, "size": size, "hits": bits(hits), **more}, float(hits.mean()))
-    elif set(missing) & set(COMPUTED):
-        for name, hits, more in study.computed(size):
+    if computed := set(missing) & set(COMPUTED):
+        for name, hits, more in study.computed(size, computed):
             if name in missing:
                 report(parts, {**common, "row": name, "size": size, "hits": bits(hits), **more}, float(hits.mean()))
     for name in (name for name in missing if name in TRAINED):
@@ -124,8 +121,8 @@ def run_real(given: argparse.Namespace) -> None:
     from benchmarks.recipe_study.bundle import Bundle
 
     parts, curve = Parts(given.parts / "real.jsonl"), Curve(Bundle.of_project())
-    for name, keys in rows(curve.bundle.meta["default"]).items():
-        for size in given.sizes or ((100,) if given.quick else curve.sizes(SIZES)):
+    for size in given.sizes or ((100,) if given.quick else curve.sizes(SIZES)):
+        for name, keys in rows(curve.bundle.meta["default"]).items():
             if wanted(name, given) and parts.get(row=name, size=size) is None:
                 add_real(parts, {"row": name, "size": size}, curve.parts(keys, size), curve)
 
