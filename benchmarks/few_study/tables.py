@@ -80,7 +80,7 @@ class Report:
             return
         names = list(dict.fromkeys(row["row"] for _, of in panels for row in of if row["row"] not in CEILINGS))
         colours = {name: f"C{number % 10}" for number, name in enumerate(names)}
-        figure = Figure(figsize=(4.2 * min(3, len(panels)), 3.6 * -(-len(panels) // 3)), layout="constrained")
+        figure = Figure(figsize=(3.5 * min(3, len(panels)), 2.9 * -(-len(panels) // 3)), layout="constrained")
         grid = np.atleast_1d(figure.subplots(-(-len(panels) // 3), min(3, len(panels)), squeeze=False)).flat
         for axes, (title, of) in zip(grid, panels, strict=False):
             self._panel(axes, title, of, colours)
