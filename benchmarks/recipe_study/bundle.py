@@ -34,7 +34,7 @@ class Bundle:
     """Features, pairs and splits.
 
     Attributes:
-        meta: repeats, seed, datasets, families, and views and head of the default.
+        meta: repeats, seed, datasets, families, views and head of the default, and the ids of images in their order.
         tensors: `image/<view>/cls<layers>`, `image/<view>/<local tokens><layers>`, `text/<view>`; `pairs` (P, 5) int32:
             image row, text row, data set, family, whether it is for development; `splits` (P, R) int8.
     """
@@ -95,6 +95,7 @@ class Bundle:
         meta = {
             "repeats": repeats, "seed": params.seed, "datasets": list(pool), "families": families.tolist(),
             "default": {key: default[key] for key in ("views", "head")}, "texts": texts,
+            "image_ids": np.unique(pairs.image_id.astype(str)).tolist(),
         }  # fmt: skip
         return cls(meta, tensors)
 

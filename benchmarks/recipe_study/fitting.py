@@ -19,7 +19,7 @@ from pipeline.alignment.heads import Head
 from pipeline.alignment.training.members import Member
 from pipeline.alignment.training.records import TrainedRepeat, best_record
 from pipeline.alignment.training.trainer import train_members
-from pipeline.config import ClosedFormHead, FitSpec, IdentityHead, TrainChanges, TrainedHead, TrainParams
+from pipeline.config import TRAINED, ClosedFormHead, FitSpec, TrainChanges, TrainedHead, TrainParams
 from pipeline.errors import ModelError
 from pipeline.evaluation.metrics import first_hit_ranks, hits_at
 
@@ -68,7 +68,7 @@ class Bench:
         image, text = keys["views"]
         fit = {"image": image, "text": text, "datasets": self._bundle.meta["datasets"], "data": "all"}
         spec = FitSpec.model_validate_json(json.dumps({**fit, "head": keys["head"]})).head
-        assert not isinstance(spec, IdentityHead)
+        assert isinstance(spec, (ClosedFormHead, *TRAINED))
         return spec
 
     def _fit(self, keys: dict[str, Any], spec: TrainedHead | ClosedFormHead, repeat: int) -> Fitted:
@@ -128,19 +128,7 @@ class Bench:
         return found
 
     def _hits(self, keys: dict[str, Any], spec: TrainedHead | ClosedFormHead, head: Head, repeat: int) -> Hits:
-        """Hits of every query, per data set and direction."""
-        image, text = keys["views"]
-        images = self._bundle.images(image, spec.local_tokens, spec.layers)
-        texts = self._bundle.texts(text)
-        head, found = head.to(CPU).eval(), {}
-        for dataset, items in self._bundle.tested(repeat, self._development).items():
-            with torch.no_grad():
-                queries = head.image_features(images.take(row_numbers(items.images))).float().numpy()
-                answers = head.text_features(texts.take(row_numbers(items.texts))).float().numpy()
-            ranks = first_hit_ranks(queries, answers, items.positives)
-            found[f"{dataset} i2t"] = hits_at(ranks, 1)
-            found[f"{dataset} t2i"] = hits_at(first_hit_ranks(answers, queries, items.positives[:, ::-1]), 1)
-        return found
+        return answered(self._bundle, keys["views"], spec, head, repeat, self._development)
 
     def _features(
         self, keys: dict[str, Any], spec: TrainedHead | ClosedFormHead, device: torch.device
@@ -149,3 +137,24 @@ class Bench:
         if key not in self._data:
             self._data[key] = self._bundle.data(*key[:4], self._development, device)
         return self._data[key]
+
+
+def answered(
+    bundle: Bundle,
+    views: Sequence[str],
+    spec: TrainedHead | ClosedFormHead,
+    head: Head,
+    repeat: int,
+    development: bool,
+) -> Hits:
+    """Hits of every query of what is tested, per data set and direction."""
+    images, texts = bundle.images(views[0], spec.local_tokens, spec.layers), bundle.texts(views[1])
+    head, found = head.to(CPU).eval(), {}
+    for dataset, items in bundle.tested(repeat, development).items():
+        with torch.no_grad():
+            queries = head.image_features(images.take(row_numbers(items.images))).float().numpy()
+            answers = head.text_features(texts.take(row_numbers(items.texts))).float().numpy()
+        ranks = first_hit_ranks(queries, answers, items.positives)
+        found[f"{dataset} i2t"] = hits_at(ranks, 1)
+        found[f"{dataset} t2i"] = hits_at(first_hit_ranks(answers, queries, items.positives[:, ::-1]), 1)
+    return found

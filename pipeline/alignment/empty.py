@@ -9,7 +9,7 @@ from pipeline.alignment.heads.build import build_head
 from pipeline.alignment.heads.ensemble import Ensemble
 from pipeline.alignment.heads.fitted import Affine, Blocks, Scaled
 from pipeline.alignment.heads.whitened import Whitened
-from pipeline.config import AnyHead, ClosedFormHead, FittedHead, FusedView, IdentityHead, Side
+from pipeline.config import AnyHead, AutoHead, ClosedFormHead, FittedHead, FusedView, IdentityHead, Side
 
 
 def empty_head(
@@ -31,6 +31,8 @@ def empty_head(
     """
     if isinstance(spec, IdentityHead):
         raise ValueError("head identity has no weights")
+    if isinstance(spec, AutoHead):
+        raise ValueError("head auto is one of two; give the one that it took")
     head = _of_one_view(spec, vision_dim, text_dim, embed_dim, choices)
     if not fusions:
         return head

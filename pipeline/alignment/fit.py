@@ -1,5 +1,6 @@
 """Fitting an aligner: load, fit by the kind of its head, save; one path for trained, computed and identity heads."""
 
+import logging
 from typing import Any
 
 import torch
@@ -8,15 +9,17 @@ from pipeline.alignment.artefact import FittedHeads
 from pipeline.alignment.closed_form.repeats import compute_heads
 from pipeline.alignment.data.load import AlignmentData, load_alignment_data
 from pipeline.alignment.processes import ALONE, Processes, device_of, joined
-from pipeline.alignment.saved import VIEWS_CHOICE, HeadConfig, head_entry, save_heads
+from pipeline.alignment.saved import HEAD_CHOICE, VIEWS_CHOICE, HeadConfig, head_entry, save_heads
 from pipeline.alignment.shared_space import SharedSpace, open_shared_space
 from pipeline.alignment.training.repeats import train_heads
 from pipeline.alignment.training.resume import forget
-from pipeline.config import TRAINED, ClosedFormHead, IdentityHead, LoadingParams, TrainSettings
+from pipeline.config import TRAINED, AutoHead, ClosedFormHead, FittedHead, IdentityHead, LoadingParams, TrainSettings
 from pipeline.files import write_json
 from pipeline.launched import launched, require_alone
 from pipeline.paths import MODELS
 from pipeline.similarity.auto import with_chosen_views
+
+log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.json"
 
@@ -36,12 +39,16 @@ def fit_aligner(settings: TrainSettings) -> HeadConfig:
             not as they need it.
         ProcessError: the other processes cannot be reached.
     """
-    fit, chosen = with_chosen_views(settings.name, settings.fit)
+    fit, views = with_chosen_views(settings.name, settings.fit)
+    chosen = {} if views is None else {VIEWS_CHOICE: views}
     settings = settings.model_copy(update={"fit": fit})
     name, head = settings.name, fit.head
     launch = launched()
     if not isinstance(head, TRAINED):
-        require_alone(f"{name!r}, a head {head.kind},", "it is computed, not trained")
+        require_alone(
+            f"{name!r}, a head {head.kind},",
+            f"it {'may be' if isinstance(head, AutoHead) else 'is'} computed, not trained",
+        )
     if isinstance(head, IdentityHead):
         space = open_shared_space(name, fit)
         return _save(settings, space, _no_heads(space), chosen)
@@ -56,7 +63,7 @@ def _fit(
     settings: TrainSettings,
     loading: LoadingParams,
     device: torch.device,
-    chosen: dict[str, Any] | None,
+    chosen: dict[str, dict[str, Any]],
     processes: Processes,
 ) -> HeadConfig:
     """Fit a head with weights, in every process alike, and save it from the first."""
@@ -73,6 +80,9 @@ def _fit(
     )
     if processes.first:
         folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(head, AutoHead):
+        head, took = _taken(name, head, data)
+        chosen |= took
     if isinstance(head, ClosedFormHead):
         fitted = compute_heads(name, head, data, settings.repeats, settings.seed, folder)
         return _save(settings, space, fitted, chosen)
@@ -89,7 +99,7 @@ def _save(
     settings: TrainSettings,
     space: SharedSpace,
     fitted: FittedHeads,
-    chosen: dict[str, Any] | None,
+    chosen: dict[str, dict[str, Any]],
     processes: Processes = ALONE,
 ) -> HeadConfig:
     """Write everything but the curves, from the first process; the config is last, as the mark of a whole aligner."""
@@ -111,12 +121,23 @@ def _save(
         best_epochs=fitted.best_epochs,
         parameters=fitted.parameters,
         kept=fitted.kept,
-        choices=fitted.choices if chosen is None else fitted.choices | {VIEWS_CHOICE: chosen},
+        choices=fitted.choices | chosen,
         fusions={side: view.model_dump(mode="json") for side, view in settings.fit.fusions.items()},
     )
     if processes.first:
         config.write(folder)
     return config
+
+
+def _taken(name: str, head: AutoHead, data: AlignmentData) -> tuple[FittedHead, dict[str, dict[str, Any]]]:
+    """The head that the pairs of the smallest train split choose, and what is recorded of that; crops count too."""
+    pairs = min(map(len, data.train))
+    features = data.features.images.width + data.features.texts.width
+    took = head.taken(pairs, features)
+    one: FittedHead = head.computed if took == "computed" else head.trained
+    limit = head.trained_from(features)
+    log.info("%s takes its %s head, %s: %d training pairs, trained from %d on", name, took, one.kind, pairs, limit)
+    return one, {HEAD_CHOICE: {"took": took, "kind": one.kind, "training_pairs": pairs, "trained_from": limit}}
 
 
 def _no_heads(space: SharedSpace) -> FittedHeads:

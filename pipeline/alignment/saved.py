@@ -16,7 +16,7 @@ from pipeline.alignment.empty import empty_head
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.identity import Identity
 from pipeline.alignment.sealed_weights import DamagedWeights, load_weights, save_weights
-from pipeline.config import RECORDED, AnyHead, FitSpec
+from pipeline.config import AUTO, RECORDED, AnyHead, FitSpec
 from pipeline.errors import ModelError
 from pipeline.features.fused import member_fingerprints
 from pipeline.files import write_json
@@ -31,6 +31,7 @@ _WIDEST = 1 << 20  # features of a vector; memory for a head is taken by its wid
 
 
 VIEWS_CHOICE = "views"  # no form has this name where a comparison chooses the views
+HEAD_CHOICE = "head"  # nor this one where the number of pairs chooses the head
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class HeadConfig:
         kept: scalars of training rows that one in closed form keeps, and of what was drawn for it; null where an
             earlier version wrote it, which counted them among `parameters`.
         choices: what the head's entry left open and fitting decided, by form; under "views" the comparison that chose
-            the views, if one did.
+            the views, if one did, and under "head" which one head `auto` took, by how many pairs.
         fusions: by side, the entry of its view in params.yaml where that is a fused one.
     """
 
@@ -69,24 +70,30 @@ class HeadConfig:
     format: int = FORMAT
 
     @property
+    def entry(self) -> dict[str, Any]:
+        """The head's entry; of `auto` that of the one it took."""
+        took: dict[str, Any] = self.head if self.head["kind"] != AUTO else self.head[self.choices[HEAD_CHOICE]["took"]]
+        return took
+
+    @property
     def kind(self) -> str:
-        """The kind of the head."""
-        return str(self.head["kind"])
+        """The kind of the head; of `auto` that of the one it took."""
+        return str(self.entry["kind"])
 
     @property
     def local_tokens(self) -> str:
         """The local tokens that the heads read; "none" for head identity."""
-        return str(self.head.get("local_tokens", "none"))
+        return str(self.entry.get("local_tokens", "none"))
 
     @property
     def text_tokens(self) -> str:
         """What the heads read of texts: "pooled" or "full"."""
-        return str(self.head.get("text_tokens", "pooled"))
+        return str(self.entry.get("text_tokens", "pooled"))
 
     @property
     def layers(self) -> int:
         """How many of the last kept layers of the image view are joined."""
-        return int(self.head.get("layers", 1))
+        return int(self.entry.get("layers", 1))
 
     def members(self, side: str) -> dict[str, dict[str, Any]]:
         """The stored views of one side with their fingerprints, in order: several where it is fused."""
@@ -151,7 +158,7 @@ def _require_widths(widths: dict[str, Any]) -> None:
 
 def head_entry(head: AnyHead) -> dict[str, Any]:
     """The entry of a head as plain data for JSON, less how it is optimised: what decides its form."""
-    return head.model_dump(mode="json", exclude={"train"})
+    return head.model_dump(mode="json", exclude={"train": True, "computed": {"train"}, "trained": {"train"}})
 
 
 def heads_path(folder: Path, repeat: int) -> Path:
@@ -305,7 +312,7 @@ class ProjectionHeads:
 
 def _head_of(config: HeadConfig, folder: Path) -> Head:
     """A head of the recorded form, without its weights."""
-    recorded = {"datasets": config.data, "data": "recorded", "head": config.head, **config.views}
+    recorded = {"datasets": config.data, "data": "recorded", "head": config.entry, **config.views}
     recorded["fusions"] = config.fusions
     try:
         fit = FitSpec.model_validate_json(json.dumps(recorded), context=RECORDED)

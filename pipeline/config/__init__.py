@@ -72,6 +72,7 @@ from pipeline.config.evaluation import (
 from pipeline.config.heads import (
     TRAINED,
     AnyHead,
+    AutoHead,
     ClosedFormHead,
     FittedHead,
     FreezeAlignHead,
@@ -207,6 +208,7 @@ __all__ = [
     "AnyHead",
     "AnyLoss",
     "AnyView",
+    "AutoHead",
     "AutoSpec",
     "CaptionFileSource",
     "CaptionHeadSpec",

@@ -18,7 +18,7 @@ from pipeline.config.datasets import SegmentationSource, TextTasksSource
 from pipeline.config.evaluation_checks import evaluation_problems
 from pipeline.config.explain import reason
 from pipeline.config.fused import fused_among_aligners, fused_problems, side_problems, under_fused
-from pipeline.config.heads import TRAINED, FittedHead, IdentityHead
+from pipeline.config.heads import OPTIMISED, AutoHead, FittedHead, IdentityHead
 from pipeline.config.imported import imported_problems
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.params import Params
@@ -138,7 +138,7 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, lookup: Lookup) ->
         yield from _identity(where, aligner, params)
         yield from _evaluation_views(where, aligner, params, lookup)
         return
-    fitted = params.train if isinstance(head, TRAINED) else LoadingParams()
+    fitted = params.train if isinstance(head, OPTIMISED) else LoadingParams()
     try:
         fitted.changed(head.train)
     except ValidationError as error:
@@ -156,7 +156,7 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, lookup: Lookup) ->
     yield from _evaluation_views(where, aligner, params, lookup)
 
 
-def _kept_tokens(where: str, head: FittedHead, name: str, view: ImageView, params: Params) -> Iterator[str]:
+def _kept_tokens(where: str, head: FittedHead | AutoHead, name: str, view: ImageView, params: Params) -> Iterator[str]:
     """The image view keeps the tokens and layers that the head reads."""
     encoder = params.encoders.get(view.encoder)
     if encoder is not None and encoder.loader in ("open_clip", "imported"):

@@ -7,7 +7,7 @@ view is the modality of its encoder. The head of an aligner may be that of anoth
 import copy
 from typing import Any, Final
 
-from pipeline.config.aligners import MASKS
+from pipeline.config.aligners import AUTO, MASKS
 from pipeline.config.catalogue import from_catalogue
 from pipeline.config.closed_forms import FORM_KINDS
 from pipeline.config.suggestion import suggestion
@@ -98,14 +98,19 @@ def _with_head(section: str, name: str, aligner: Raw, raw: Raw, sections: list[s
 
 def _aligner(_: str, aligner: Raw) -> Raw:
     head = aligner.get("head")
-    if not isinstance(head, dict):
-        return aligner
+    return aligner | {"head": _head(head)} if isinstance(head, dict) else aligner
+
+
+def _head(head: Raw) -> Raw:
     changes: Raw = {}
     if isinstance(head.get("loss"), dict):
         changes["loss"] = {"kind": "info-nce"} | head["loss"]
     if isinstance(head.get("forms"), dict):
         changes["forms"] = _each(head["forms"], _form)
-    return aligner | {"head": head | changes}
+    if head.get("kind") == AUTO:
+        kinds = {"computed": {"kind": "closed-form"}, "trained": {}}
+        changes |= {key: _head(kind | head[key]) for key, kind in kinds.items() if isinstance(head.get(key), dict)}
+    return head | changes
 
 
 def _form(name: str, form: Raw) -> Raw:

@@ -1,16 +1,18 @@
-"""Heads: what lies between two frozen views, one model per `kind`; trained, computed, or nothing at all."""
+"""Heads: what lies between two frozen views, one model per `kind`; trained, computed, one of both, or nothing."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, model_validator
 
 from pipeline.config.base import RECORDED, Name, Positive, PositiveFloat, Section, Width
-from pipeline.config.closed_forms import FORM_KINDS, ClosedForm
+from pipeline.config.closed_forms import CCA, FORM_KINDS, ClosedForm, KernelRidge
 from pipeline.config.losses import InfoNCELoss, LossSpec
 from pipeline.config.training import LoadingChanges, TrainChanges
 
 ImageVector = Literal["cls", "mean", "sum", "concat"]
 LocalTokens = Literal["grid", "patch", "mean", "none"]
+_CHOICES = {"head", "views"}  # under these, a saved head records what was chosen
 
 
 class Whitening(Section):
@@ -138,6 +140,71 @@ class IdentityHead(Section):
 
 TrainedHead = FreezeAlignHead | LinearHead | NetworkHead
 FittedHead = TrainedHead | ClosedFormHead
-AnyHead = FittedHead | IdentityHead
-HeadSpec = Annotated[AnyHead, Field(discriminator="kind")]
 TRAINED = (FreezeAlignHead, LinearHead, NetworkHead)
+
+
+class AutoHead(Section):
+    """The head that the number of training pairs chooses: `computed`, or `trained` from so many per feature on.
+
+    The features are those of both views together. Both heads read the same ones. The least number of pairs of all
+    repeats counts, so that all have a head of one kind.
+    """
+
+    kind: Literal["auto"]
+    pairs_per_feature: PositiveFloat = 10.0
+    computed: ClosedFormHead = ClosedFormHead(
+        kind="closed-form",
+        local_tokens="mean",
+        forms={"cca": CCA(kind="cca", shrink=(1.0,)), "kernel-ridge": KernelRidge(kind="kernel-ridge")},
+    )
+    trained: Annotated[TrainedHead, Field(discriminator="kind")] = NetworkHead(kind="mlp", local_tokens="mean")
+
+    @model_validator(mode="after")
+    def _alike(self, info: ValidationInfo) -> "AutoHead":
+        for key in ("local_tokens", "layers", "crops", "text_tokens"):
+            one, other = getattr(self.computed, key), getattr(self.trained, key)
+            if one != other:
+                raise ValueError(f"computed and trained read the same features, found {key} {one!r} and {other!r}")
+        for name in _CHOICES.intersection(self.computed.forms):
+            raise ValueError(f"a form of computed cannot be called {name}, where choices are recorded")
+        if info.context != RECORDED:
+            self.computed.refuse(("train",), "write it under `trained`, whose loading both use")
+        return self
+
+    @property
+    def local_tokens(self) -> LocalTokens:
+        """The local tokens that either head reads; so are the next."""
+        return self.computed.local_tokens
+
+    @property
+    def layers(self) -> int:
+        """How many of the last kept layers are joined."""
+        return self.computed.layers
+
+    @property
+    def crops(self) -> bool:
+        """Whether kept crops count as further images."""
+        return self.computed.crops
+
+    @property
+    def text_tokens(self) -> Literal["pooled", "full"]:
+        """What is read of texts."""
+        return self.computed.text_tokens
+
+    @property
+    def train(self) -> TrainChanges:
+        """What changes of the section `train`."""
+        return self.trained.train
+
+    def taken(self, pairs: int, features: int) -> Literal["computed", "trained"]:
+        """Which of the two it is for so many training pairs of so many features of both views together."""
+        return "computed" if pairs < self.trained_from(features) else "trained"
+
+    def trained_from(self, features: int) -> int:
+        """The least number of training pairs for which it is the trained one."""
+        return math.ceil(round(self.pairs_per_feature * features, 6))
+
+
+AnyHead = FittedHead | AutoHead | IdentityHead
+HeadSpec = Annotated[AnyHead, Field(discriminator="kind")]
+OPTIMISED = (*TRAINED, AutoHead)  # what the section `train` is for

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.config.aligners import NO_DATA, AlignerSpec, ChosenAligner, EvaluatedAligner, FitSpec, Side
 from pipeline.config.controls import control_caveats, controls_of
 from pipeline.config.datasets import SegmentationSource, TextTasksSource
-from pipeline.config.heads import TRAINED, IdentityHead
+from pipeline.config.heads import OPTIMISED, IdentityHead
 from pipeline.config.leftovers import named_outputs
 from pipeline.config.params import Params
 from pipeline.config.prompts import PromptedClasses
@@ -165,7 +165,7 @@ def _predictors(params: Params, item: str) -> PredictorsSettings:
 
 def _train(params: Params, item: str) -> TrainSettings:
     fit = fit_of(params, params.all_aligners[item])
-    train = params.train.changed(fit.head.train) if isinstance(fit.head, TRAINED) else None
+    train = params.train.changed(fit.head.train) if isinstance(fit.head, OPTIMISED) else None
     loading = None
     if train is None and not isinstance(fit.head, IdentityHead):
         own = {key: getattr(params.train, key) for key in LoadingParams.model_fields}

@@ -107,7 +107,7 @@ class CurateSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """Of train@<aligner>: with `train` for a trained head, `loading` for a computed one, neither for head identity."""
+    """Of train@<aligner>: `train` for one that is or may be trained, `loading` for a computed one, none of identity."""
 
     fit: FitSpec
     train: TrainParams | None

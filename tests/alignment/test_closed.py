@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 from pipeline.alignment.closed_form import statistics as gather_module
 from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.closed_form.kernel import gamma_of, kernel_ridge, nystrom_root
-from pipeline.alignment.closed_form.linear import cca, procrustes, ridge, whitening
+from pipeline.alignment.closed_form.linear import cca, procrustes, ridge, solve_lifted, whitening
 from pipeline.alignment.closed_form.moments import Moments, MomentSums
 from pipeline.alignment.closed_form.usable import require_spread_of_pairs
 from pipeline.alignment.data.inputs import ImageInput, TextInput
@@ -134,6 +134,18 @@ def test_nystrom_with_every_row_as_a_landmark_is_the_kernel() -> None:
     kernel = torch.from_numpy(np.exp(-0.05 * ((x[:, None] - x[None]) ** 2).sum(2)))
     root = nystrom_root(kernel, floor=1e-14)
     torch.testing.assert_close((kernel @ root) @ (kernel @ root).T, kernel, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("lift", [1e-12, torch.full((8,), 1e-12, dtype=torch.float64)], ids=["one", "by-feature"])
+def test_a_penalty_below_the_rounding_of_the_sums_leaves_out_what_rounding_decides(lift: torch.Tensor | float) -> None:
+    rng = np.random.default_rng(0)
+    rows, wanted = torch.from_numpy(rng.normal(size=(50, 3)) @ rng.normal(size=(3, 8))), rng.normal(size=(8, 2))
+    gram = rows.T @ rows
+    cross, rounded = gram @ torch.from_numpy(wanted), gram - 1e-7 * torch.eye(8, dtype=torch.float64)
+    assert torch.linalg.eigvalsh(rounded)[0] < -1e-12
+    found = solve_lifted(rounded, cross, lift)
+    torch.testing.assert_close(rows @ found, rows @ torch.from_numpy(wanted), rtol=1e-4, atol=1e-4)
+    assert float(found.abs().max()) < 10 * float(np.abs(wanted).max())
 
 
 # --- the forms as heads ---

@@ -16,7 +16,9 @@ from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.closed_form.statistics import most_images
 from pipeline.alignment.data.load import load_alignment_data
 from pipeline.alignment.saved import head_entry
-from pipeline.config import ClosedFormHead, FitSpec, LoadingParams, TrainParams
+from pipeline.config import ClosedFormHead, EvaluatedAligner, FitSpec, LoadingParams, TrainParams
+from pipeline.errors import ModelError
+from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.features import FeatureStore
 from pipeline.paths import MODELS, store_folder
 from tests.alignment.specs import computed, fit_of, head_of, settings_of, trained
@@ -114,6 +116,49 @@ def test_a_kernel_left_open_is_exact_for_as_many_images_as_that_is_meant_for(
             )
 
 
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize(("spare", "took", "kind"), [(0.01, "computed", "closed-form"), (0.0, "trained", "linear")])
+def test_head_auto_takes_what_the_number_of_training_pairs_says(
+    spare: float, took: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = min(map(len, load_alignment_data("default", FITS["computed"], 2, CPU).train))
+    entry = {"computed": {"kind": "closed-form", "local_tokens": "mean", "forms": {"cca": {"kind": "cca"}}}}
+    entry["trained"] = {"kind": "linear", "local_tokens": "mean", "embed_dim": 6, "train": {"epochs": 1}}
+    features = VISION + TEXT
+    fit = fit_of(head_of("auto", pairs_per_feature=(pairs + spare) / features, **entry))
+    with caplog.at_level("INFO"):
+        config = fit_aligner(settings_of(fit, PARAMS, "chosen"))
+    assert f"chosen takes its {took} head, {kind}: {pairs} training pairs, trained from" in caplog.text
+    limit = pairs + 1 if spare else pairs
+    expected = {"took": took, "kind": kind, "training_pairs": pairs, "trained_from": limit}
+    assert config.choices["head"] == expected
+    assert HeadConfig.read(MODELS / "chosen") == config
+    assert (config.kind, config.local_tokens, config.head["kind"]) == (kind, "mean", "auto")
+    assert len(config.best_epochs) == (2 if took == "trained" else 0)
+    alone = fit_aligner(settings_of(fit_of(getattr(fit.head, took)), PARAMS, "alone"))
+    x = np.random.default_rng(0).normal(size=(5, VISION)).astype(np.float32)
+    for repeat in range(2):
+        one, other = (ProjectionHeads.from_folder(MODELS / name, repeat) for name in ("chosen", "alone"))
+        np.testing.assert_array_equal(one.embed_image(x, x[:, None]), other.embed_image(x, x[:, None]))
+    assert (config.parameters, config.embed_dim) == (alone.parameters, alone.embed_dim)
+    aligner = TrainedAligner("chosen", EvaluatedAligner(fit=fit), 2, CPU)
+    assert aligner.heads(0).embed_image(x, x[:, None]).shape == (5, config.embed_dim)
+    changed = fit_of(head_of("auto", pairs_per_feature=77.0, **entry))
+    with pytest.raises(ModelError, match="Fit it again"):
+        TrainedAligner("chosen", EvaluatedAligner(fit=changed), 2, CPU)
+
+
+@pytest.mark.usefixtures("world")
+def test_a_saved_head_auto_without_its_choice_is_refused() -> None:
+    fit_aligner(settings_of(fit_of(head_of("auto")), PARAMS, "chosen"))
+    path = MODELS / "chosen" / "config.json"
+    written = json.loads(path.read_text())
+    assert written["choices"]["head"]["took"] == "computed"
+    path.write_text(json.dumps(written | {"choices": {}}))
+    with pytest.raises(ModelError, match="does not describe an aligner"):
+        HeadConfig.read(MODELS / "chosen")
+
+
 def test_how_a_head_is_optimised_is_no_part_of_its_entry() -> None:
     plain, changed = trained(embed_dim=6), trained(embed_dim=6, train={"lr": 3e-4, "epochs": 3})
     assert plain != changed
@@ -123,6 +168,10 @@ def test_how_a_head_is_optimised_is_no_part_of_its_entry() -> None:
     moved = computed(FORMS, train={"features": "stream"})
     assert head_entry(moved) == head_entry(computed(FORMS))
     assert set(head_entry(moved)) == set(ClosedFormHead.model_fields) - {"train"}
+    linear = {"kind": "linear", "local_tokens": "mean"}
+    autos = [head_of("auto", trained={**linear, "train": train}) for train in ({}, {"lr": 3e-4})]
+    assert autos[0] != autos[1]
+    assert head_entry(autos[0]) == head_entry(autos[1])
 
 
 def keys(content: Any) -> Iterator[str]:

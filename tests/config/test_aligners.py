@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import FreezeAlignHead, TextView, TrainParams
+from pipeline.config import AutoHead, Config, FreezeAlignHead, TextView, TrainParams, TrainSettings
 from pipeline.config.load import validate
 from tests.config.refusals import refusal
 
@@ -34,6 +34,46 @@ WHITE = {"image_input": "sum", "whitening": {"sides": "both"}}
 )
 def test_what_does_not_fit_a_head_says_what_would_do(raw: dict[str, Any], head: dict[str, Any], message: str) -> None:
     raw["aligners"]["freeze-align"]["head"] = head
+    assert message in refusal(raw)
+
+
+AUTO = {"kind": "auto", "computed": {"forms": {"cca": {}}, "local_tokens": "mean"}}
+
+
+def test_head_auto_is_whole_with_its_kind_alone(raw: dict[str, Any]) -> None:
+    raw["aligners"]["freeze-align"]["head"] = {"kind": "auto"}
+    spec = validate(raw).aligners["freeze-align"].head
+    assert isinstance(spec, AutoHead)
+    assert spec.computed == validate(raw).aligners["default"].head
+    assert spec.trained.kind == "mlp"
+    assert (spec.taken(9_999, 1000), spec.taken(10_000, 1000)) == ("computed", "trained")
+    assert spec.taken(10_000, 1001) == "computed"
+
+
+def test_head_auto_hands_the_section_train_to_what_it_may_train(raw: dict[str, Any]) -> None:
+    trained = {"kind": "linear", "local_tokens": "mean", "train": {"lr": 0.002}}
+    raw["aligners"]["freeze-align"]["head"] = {**AUTO, "trained": trained}
+    settings = Config(validate(raw)).settings("train", "freeze-align")
+    assert isinstance(settings, TrainSettings)
+    assert settings.train is not None
+    assert (settings.train.lr, settings.loading) == (0.002, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trained": {"kind": "mlp"}}, "read the same features, found local_tokens 'mean' and 'grid'"),
+        ({"trained": {"local_tokens": "mean"}}, "head.trained` needs 'kind', one of"),
+        ({"trained": {"kind": "identity"}}, "head.trained.kind` is 'identity'; it is one of"),
+        ({"pairs_per_feature": 0.0}, "head.pairs_per_feature` is 0.0"),
+        ({"computed": AUTO["computed"] | {"train": {"features": "host"}}}, "write it under `trained`"),
+        ({"computed": {"forms": {"head": {"kind": "cca"}}, "local_tokens": "mean"}}, "cannot be called head"),
+        ({"computed": {"forms": {"cca": {"shrnk": 1.0}}, "local_tokens": "mean"}}, "Did you mean `shrink`?"),
+        ({"trained": {"kind": "mlp", "local_tokens": "mean", "train": {"lr": 1e-6}}}, "min_lr 1e-05 is above lr"),
+    ],
+)
+def test_head_auto_is_checked_in_both_its_heads(raw: dict[str, Any], changes: dict[str, Any], message: str) -> None:
+    raw["aligners"]["freeze-align"]["head"] = AUTO | changes
     assert message in refusal(raw)
 
 

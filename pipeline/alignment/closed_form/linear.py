@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pipeline.alignment.closed_form.moments import Moments
 
+_ROUNDING = 1e-6  # of the largest eigenvalue of a Gram matrix that was summed in float32
 _WIDE = 1024  # features of a side beyond which an eigendecomposition is most of a fit
 
 
@@ -45,13 +46,23 @@ def ridge(moments: Moments, penalty: float) -> Tensor:
 def solve_lifted(gram_XX: Tensor, cross_XY: Tensor, lift: Tensor | float) -> Tensor:
     """(gram + diag(lift))^-1 cross, (X, Y) float64: what every ridge regression comes down to.
 
+    Sums of products are in float32, so where `lift` is less than their rounding, a Gram matrix of dependent features
+    may have eigenvalues below 0. Directions that rounding decides are then left out.
+
     Args:
         gram_XX, cross_XY: float64.
         lift: one number, or (X,).
     """
     lifted = gram_XX.clone()
     lifted.diagonal().add_(lift)
-    return torch.cholesky_solve(cross_XY, torch.linalg.cholesky(lifted))
+    lower, failed = torch.linalg.cholesky_ex(lifted)
+    if not int(failed):
+        return torch.cholesky_solve(cross_XY, lower)
+    values_X, vectors_XX = torch.linalg.eigh(lifted)
+    known = values_X > max(_ROUNDING * float(values_X[-1]), -2 * float(values_X[0]))
+    inverse_X = torch.where(known, values_X.reciprocal(), torch.zeros_like(values_X))
+    solved: Tensor = (vectors_XX * inverse_X) @ (vectors_XX.T @ cross_XY)
+    return solved
 
 
 def cca(moments: Moments, shrink: float, power: float, width: int | None = None) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from pipeline.alignment.data.shared import SharedFeatures
 from pipeline.alignment.data.streaming import StreamedFeatures, in_reading_order
 from pipeline.alignment.processes import ALONE, Processes
 from pipeline.coded import Coded
-from pipeline.config import TRAINED, FitSpec, FittedHead, FusedView, IdentityHead, LoadingParams, Side
+from pipeline.config import TRAINED, AutoHead, FitSpec, FittedHead, FusedView, IdentityHead, LoadingParams, Side
 from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs
 from pipeline.datasets.sample_table import SampleTable
 from pipeline.errors import DataError
@@ -155,8 +155,9 @@ def _widths(stores: Mapping[str, RowsById]) -> tuple[int, ...]:
     return first.widths
 
 
-def _by_concept(head: FittedHead) -> bool:
-    return isinstance(head, TRAINED) and head.loss.positives == "concept"
+def _by_concept(head: FittedHead | AutoHead) -> bool:
+    trained = head.trained if isinstance(head, AutoHead) else head
+    return isinstance(trained, TRAINED) and trained.loss.positives == "concept"
 
 
 def report_mixing(features: StreamedFeatures, train: tuple[Tensor, ...]) -> None:
