@@ -5,7 +5,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from benchmarks.recipe_study.bundle import Bundle, row_numbers
 from benchmarks.recipe_study.rows import BATCH, LENGTHS, RATES, TEMPERATURES
 from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.fusion import behind, input_maps, through
 from pipeline.alignment.heads import Head
 from pipeline.alignment.training.members import Member
 from pipeline.alignment.training.records import TrainedRepeat, best_record
@@ -76,11 +77,15 @@ class Bench:
         started = time.perf_counter()
         if isinstance(spec, ClosedFormHead):
             data = self._features(keys, spec, CPU)
-            head, recall, tried = fit_closed(resolved(spec, data)[0], data, repeat, seed)
-            return Fitted(head, recall, time.perf_counter() - started, [{"tried": tried}])
+            maps = input_maps(data, repeat)
+            head, recall, tried = fit_closed(resolved(spec, data)[0], through(data, maps), repeat, seed)
+            return Fitted(behind(head, maps), recall, time.perf_counter() - started, [{"tried": tried}])
         data, kept, trials = self._features(keys, spec, self._device), None, []
+        maps = input_maps(data, repeat)
+        data = through(data, maps)
         for steps in LENGTHS:
             for result in self._train(data, spec, steps, repeat, seed):
+                result = replace(result, head=behind(result.head, maps))
                 trials.append(self._trial(keys, spec, result, steps, repeat))
                 if result.history and (kept is None or result.val_recall > kept.val_recall):
                     kept = result

