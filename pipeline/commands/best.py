@@ -1,4 +1,4 @@
-"""`permafrost init --preset best`: the strongest fusion of embedded encoders, as entries added to the default params.yaml.
+"""`permafrost init --preset best`: the strongest fusion of embedded encoders, added to the default params.yaml.
 
 Entries go into the text of the file behind those that are there, so that comments and order stay.
 """
