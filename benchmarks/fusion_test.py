@@ -1,4 +1,4 @@
-"""Fused aligners on the test splits, read once: the default's, the preset `best`, and Freeze-Align on the same features.
+"""Fused aligners on the test splits, read once: `joint`, the preset `best`, and Freeze-Align on the same features.
 
     python benchmarks/fusion_test.py test [--data DIR]       # fit; what validation chose answers the test splits, once
     python benchmarks/fusion_test.py table [--data DIR]      # the tables again, from what is written
