@@ -163,14 +163,14 @@ class Bundle:
         )
 
     def _fusions(self, view: str, text: str) -> dict[Side, Fusion]:
-        keys: dict[Side, list[str]] = {
-            "image": [f"image/{one}/cls1" for one in view.split(FUSED)],
-            "text": [f"text/{one}" for one in text.split(FUSED)],
-        }
+        sides: dict[Side, tuple[str, str, str]] = {"image": (view, "image", "/cls1"), "text": (text, "text", "")}
         return {
-            side: Fusion(FusedView(concat=tuple(names)), tuple(self.tensors[name].shape[-1] for name in names))
-            for side, names in keys.items()
-            if len(names) > 1
+            side: Fusion(
+                FusedView(concat=tuple(joined.split(FUSED))),
+                tuple(self.tensors[f"{group}/{one}{end}"].shape[-1] for one in joined.split(FUSED)),
+            )
+            for side, (joined, group, end) in sides.items()
+            if FUSED in joined
         }
 
     def _joined(self, names: Sequence[str]) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.recipe_study.bundle import Bundle, row_numbers
+from benchmarks.recipe_study.bundle import FUSED, Bundle, row_numbers
 from benchmarks.recipe_study.rows import BATCH, LENGTHS, RATES, TEMPERATURES
 from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.data.load import AlignmentData
@@ -85,7 +85,7 @@ class Bench:
         }  # fmt: skip
 
     def _spec(self, keys: dict[str, Any]) -> TrainedHead | ClosedFormHead:
-        image, text = keys["views"]
+        image, text = (view.split(FUSED)[0] for view in keys["views"])  # for the head's entry any will do
         fit = {"image": image, "text": text, "datasets": self._bundle.meta["datasets"], "data": "all"}
         spec = FitSpec.model_validate_json(json.dumps({**fit, "head": keys["head"]})).head
         assert not isinstance(spec, IdentityHead)
