@@ -105,7 +105,7 @@ def _at(raw: Any, section: str) -> Any:
 
 def _added(text: str, section: str, entries: Mapping[str, Any]) -> str:
     """The text with entries behind the last one of a section; of one on a single line, inside its brackets."""
-    node: yaml.Node = yaml.compose(text)
+    node: yaml.Node | None = yaml.compose(text)
     for part in section.split("."):
         assert isinstance(node, yaml.MappingNode)
         node = next(value for key, value in node.value if key.value == part)

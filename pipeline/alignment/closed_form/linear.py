@@ -102,11 +102,13 @@ class _Whitening:
         if self.symmetric is not None:
             return self.symmetric @ columns_DK
         assert self.lower is not None
-        return torch.linalg.solve_triangular(self.lower, columns_DK, upper=False)
+        solved: Tensor = torch.linalg.solve_triangular(self.lower, columns_DK, upper=False)
+        return solved
 
     def applied(self, columns_DK: Tensor) -> Tensor:
         """W @ columns."""
         if self.symmetric is not None:
             return self.symmetric @ columns_DK
         assert self.lower is not None
-        return torch.linalg.solve_triangular(self.lower.T, columns_DK, upper=True)
+        solved: Tensor = torch.linalg.solve_triangular(self.lower.T, columns_DK, upper=True)
+        return solved
