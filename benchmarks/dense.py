@@ -24,6 +24,7 @@ from pipeline.accounting.machine import describe_machine  # noqa: E402
 from pipeline.alignment.dense import DenseHead, captioned_objects, training_objects  # noqa: E402
 from pipeline.config import CLASSNAMES, CaptionHeadSpec, ClassificationSet, SegmentationParams, evaluated, load_config  # noqa: E402
 from pipeline.datasets.caption_pairs import read_caption_pairs  # noqa: E402
+from pipeline.datasets.prompts import ENGLISH  # noqa: E402
 from pipeline.datasets.scenes import read_scenes  # noqa: E402
 from pipeline.evaluation.dense import LocalProjector, PatchMethod  # noqa: E402
 from pipeline.evaluation.embeddings import TrainedAligner  # noqa: E402
@@ -133,7 +134,7 @@ def main() -> None:
     located, results, plain = {}, [], None  # type: ignore[var-annotated]
     for words, make in ways.items():
         method = make()
-        maps = label_objects([method], images, scenes, tests, classes, located)
+        maps = label_objects([method], images, scenes, tests, {ENGLISH: classes}, located)[ENGLISH]
         found = overlap_of(targets.families, tests, maps[method.name], classes)
         plain = plain or found
         compared = boots["mean_iou"].compare(found, plain)

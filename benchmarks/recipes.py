@@ -120,7 +120,7 @@ def run(given: argparse.Namespace, bundle: Bundle) -> None:
 def usable(bundle: Bundle, development: bool) -> dict[str, dict[str, Any]]:
     """The rows whose text view is there."""
     wanted = recipes(bundle.meta["default"], development)
-    return {name: keys for name, keys in wanted.items() if keys["views"][1] in bundle.meta["texts"]}
+    return {name: keys for name, keys in wanted.items() if bundle.has(keys["views"])}
 
 
 def table(given: argparse.Namespace, bundle: Bundle) -> None:

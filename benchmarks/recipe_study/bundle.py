@@ -16,9 +16,9 @@ from torch import Tensor
 from benchmarks.recipe_study.rows import PROMPTED
 from pipeline.alignment.data.columns import image_columns, text_columns
 from pipeline.alignment.data.inputs import ImageInput, TextInput
-from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.data.load import AlignmentData, Fusion
 from pipeline.alignment.data.resident import ResidentFeatures
-from pipeline.config import load_config
+from pipeline.config import FusedView, Side, load_config
 from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs, read_samples
 from pipeline.datasets.samples import SPLITS
 from pipeline.evaluation.caption_sets import RetrievalSet
@@ -26,7 +26,12 @@ from pipeline.features.views import open_view
 from pipeline.paths import store_folder
 
 VALIDATION = 0.1  # share, where the usual validation split is not to be used
-IMAGES = {"vit": (("mean", 1), ("mean", 2), ("grid", 1)), "control": (("mean", 1), ("grid", 1))}
+IMAGES = {
+    "vit": (("mean", 1), ("mean", 2), ("grid", 1)), "control": (("mean", 1), ("grid", 1)),
+    "lite0": (("mean", 1),), "control-lite0": (("mean", 1),), "lite1": (("mean", 1),), "lite2": (("mean", 1),),
+}  # fmt: skip
+TEXTS = (PROMPTED, "mpnet")  # beside that of the default; of both, views that are not stored are left out
+FUSED = " + "  # between the names of views that are joined
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,14 @@ class Bundle:
         development = {(d, i): bool(flag) for d, i, flag in read_samples(("dataset", "image_id", "development"), 0)}
         texts = [
             view
-            for view in (default["views"][1], PROMPTED)
+            for view in (default["views"][1], *TEXTS)
             if all(store_folder("pairs", view, one).is_dir() for one in pool)
         ]
-        images = {view: open_view(view, pool) for view in IMAGES}
+        images = {
+            view: open_view(view, pool)
+            for view in IMAGES
+            if all(store_folder("pairs", view, one).is_dir() for one in pool)
+        }
         views = {**images, **{view: open_view(view, pool) for view in texts}}
         usable = np.ones(len(pairs), dtype=bool)
         for view, stores in views.items():
@@ -94,7 +103,7 @@ class Bundle:
         tensors["splits"] = torch.tensor(codes, dtype=torch.int8)
         meta = {
             "repeats": repeats, "seed": params.seed, "datasets": list(pool), "families": families.tolist(),
-            "default": {key: default[key] for key in ("views", "head")}, "texts": texts,
+            "default": {key: default[key] for key in ("views", "head")}, "texts": texts, "images": list(images),
             "image_ids": np.unique(pairs.image_id.astype(str)).tolist(),
         }  # fmt: skip
         return cls(meta, tensors)
@@ -115,16 +124,21 @@ class Bundle:
         """How many splits there are."""
         return int(self.meta["repeats"])
 
+    def has(self, views: Sequence[str]) -> bool:
+        """Whether the image views and the text views of a row are there."""
+        stored = (self.meta["images"], self.meta["texts"])
+        return all(one in there for view, there in zip(views, stored, strict=True) for one in view.split(FUSED))
+
     def images(self, view: str, local_tokens: str, layers: int) -> ImageInput:
-        """What a head reads of every image."""
-        cls = self.tensors[f"image/{view}/cls{layers}"]
+        """What a head reads of every image; of views that are joined, their features in a row."""
+        cls = self._joined([f"image/{one}/cls{layers}" for one in view.split(FUSED)])
         if local_tokens == "none":
             return ImageInput(cls, cls[:, None, :][:, :0])
-        return ImageInput(cls, self.tensors[f"image/{view}/{local_tokens}{layers}"])
+        return ImageInput(cls, self._joined([f"image/{one}/{local_tokens}{layers}" for one in view.split(FUSED)]))
 
     def texts(self, view: str) -> TextInput:
-        """What a head reads of every caption."""
-        return TextInput.from_pooled(self.tensors[f"text/{view}"])
+        """What a head reads of every caption; of views that are joined, their features in a row."""
+        return TextInput.from_pooled(self._joined([f"text/{one}" for one in view.split(FUSED)]))
 
     def data(
         self, view: str, text: str, local_tokens: str, layers: int, development: bool, device: Any
@@ -146,7 +160,22 @@ class Bundle:
             validation=tuple(self._rows(repeat, "validation", development).to(place) for repeat in range(self.repeats)),
             fingerprints={},
             datasets=tuple(self.meta["datasets"]),
+            fusions=self._fusions(view, text),
         )
+
+    def _fusions(self, view: str, text: str) -> dict[Side, Fusion]:
+        sides: dict[Side, tuple[str, str, str]] = {"image": (view, "image", "/cls1"), "text": (text, "text", "")}
+        return {
+            side: Fusion(
+                FusedView(concat=tuple(joined.split(FUSED))),
+                tuple(self.tensors[f"{group}/{one}{end}"].shape[-1] for one in joined.split(FUSED)),
+            )
+            for side, (joined, group, end) in sides.items()
+            if FUSED in joined
+        }
+
+    def _joined(self, names: Sequence[str]) -> Tensor:
+        return torch.cat([self.tensors[name] for name in names], -1)
 
     def tested(self, repeat: int, development: bool) -> dict[str, RetrievalSet]:
         """Per data set its test pairs, or its pairs for development; ids are rows, written with leading zeros."""

@@ -4,17 +4,18 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.recipe_study.bundle import Bundle, row_numbers
+from benchmarks.recipe_study.bundle import FUSED, Bundle, row_numbers
 from benchmarks.recipe_study.rows import BATCH, LENGTHS, RATES, TEMPERATURES
 from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.fusion import behind, input_maps, through
 from pipeline.alignment.heads import Head
 from pipeline.alignment.training.members import Member
 from pipeline.alignment.training.records import TrainedRepeat, best_record
@@ -25,6 +26,25 @@ from pipeline.evaluation.metrics import first_hit_ranks, hits_at
 
 CPU = torch.device("cpu")
 Hits = dict[str, np.ndarray]  # "<data set> <direction>" -> (n,) bool
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The trials of a trained row: every pair of rate and temperature, at every length of the schedule."""
+
+    values: Sequence[tuple[float, float]]
+    lengths: Mapping[int, Mapping[str, int]]
+    batch: int
+
+    @classmethod
+    def of(cls, keys: Mapping[str, Any], repeat: int) -> "Budget":
+        """That of a row: all 24 trials, or what its `budget` names, for every repeat or one for each."""
+        given = keys.get("budget")
+        if given is None:
+            return cls([(rate, temperature) for rate in RATES for temperature in TEMPERATURES], LENGTHS, BATCH)
+        values = given["by_repeat"][repeat] if "by_repeat" in given else given["values"]
+        lengths = {int(steps): length for steps, length in given["lengths"].items()}
+        return cls([(rate, temperature) for rate, temperature in values], lengths, given["batch"])
 
 
 @dataclass
@@ -65,7 +85,7 @@ class Bench:
         }  # fmt: skip
 
     def _spec(self, keys: dict[str, Any]) -> TrainedHead | ClosedFormHead:
-        image, text = keys["views"]
+        image, text = (view.split(FUSED)[0] for view in keys["views"])  # for the head's entry any will do
         fit = {"image": image, "text": text, "datasets": self._bundle.meta["datasets"], "data": "all"}
         spec = FitSpec.model_validate_json(json.dumps({**fit, "head": keys["head"]})).head
         assert isinstance(spec, (ClosedFormHead, *TRAINED))
@@ -76,11 +96,16 @@ class Bench:
         started = time.perf_counter()
         if isinstance(spec, ClosedFormHead):
             data = self._features(keys, spec, CPU)
-            head, recall, tried = fit_closed(resolved(spec, data)[0], data, repeat, seed)
-            return Fitted(head, recall, time.perf_counter() - started, [{"tried": tried}])
+            maps = input_maps(data, repeat)
+            head, recall, tried = fit_closed(resolved(spec, data)[0], through(data, maps), repeat, seed)
+            return Fitted(behind(head, maps), recall, time.perf_counter() - started, [{"tried": tried}])
         data, kept, trials = self._features(keys, spec, self._device), None, []
-        for steps in LENGTHS:
-            for result in self._train(data, spec, steps, repeat, seed):
+        maps = input_maps(data, repeat)
+        data = through(data, maps)
+        budget = Budget.of(keys, repeat)
+        for steps in budget.lengths:
+            for result in self._train(data, spec, steps, budget, repeat, seed):
+                result = replace(result, head=behind(result.head, maps))
                 trials.append(self._trial(keys, spec, result, steps, repeat))
                 if result.history and (kept is None or result.val_recall > kept.val_recall):
                     kept = result
@@ -89,19 +114,18 @@ class Bench:
         return Fitted(kept.head, kept.val_recall, time.perf_counter() - started, trials)
 
     def _train(
-        self, data: AlignmentData, spec: TrainedHead, steps: int, repeat: int, seed: int
+        self, data: AlignmentData, spec: TrainedHead, steps: int, budget: "Budget", repeat: int, seed: int
     ) -> Sequence[TrainedRepeat]:
         """Every rate and temperature at one length: side by side on a GPU, one after the other on a CPU."""
-        size = spec.train.batch_size or BATCH
+        size = spec.train.batch_size or budget.batch
         batches = math.ceil(len(data.train[repeat]) / size)
         base = TrainParams(
-            epochs=math.ceil(steps / batches), batch_size=BATCH, checkpoint_seconds=0.0, step=self._step,
-            **LENGTHS[steps],
+            epochs=math.ceil(steps / batches), batch_size=budget.batch, checkpoint_seconds=0.0,
+            step=self._step, **budget.lengths[steps],
         ).changed(spec.train)  # fmt: skip
         members = [
             Member(f"{rate:g}/{temperature:g}", seed, base.changed(TrainChanges(lr=rate, temperature=temperature)))
-            for rate in RATES
-            for temperature in TEMPERATURES
+            for rate, temperature in budget.values
         ]
         together = [members] if self._device.type == "cuda" else [[member] for member in members]
         results: list[TrainedRepeat] = []

@@ -24,16 +24,20 @@ class Tables:
         bundle: which queries there are.
         parts: rows that have all of `repeats`.
         repeats: the ones to take.
+        between: whether intervals count what repeats differ by beyond their families.
     """
 
-    def __init__(self, bundle: Bundle, parts: Parts, development: bool, repeats: Sequence[int]) -> None:
+    def __init__(
+        self, bundle: Bundle, parts: Parts, development: bool, repeats: Sequence[int], between: bool = False
+    ) -> None:
         parts = {name: [part for part in found if part["repeat"] in repeats] for name, found in parts.items()}
         self._parts, queries = parts, _queries(bundle, development, repeats)
         self.hits = {name: _joined(found, [one[0] for one in queries]) for name, found in parts.items()}
         names = [group for group, _, _ in queries]
         self.groups = np.repeat([name.split("/")[1] for name in names], [len(one[1]) for one in queries])
         families = np.concatenate([one[1] for one in queries])
-        self.boot = FamilyBootstrap(families, DRAWS, SEED, self.groups)
+        repeat = np.repeat([int(name.split("/")[0]) for name in names], [len(one[1]) for one in queries])
+        self.boot = FamilyBootstrap(families, DRAWS, SEED, self.groups, repeat if between else None)
         self.chance = self.boot.value(np.concatenate([one[2] for one in queries]))
 
     def row(self, name: str, baseline: str) -> dict[str, Any]:

