@@ -61,7 +61,7 @@ class FrozenEncoders:
         self._dtype: str | None = None
         self._unrounded = False
         self._checkpoints: dict[str, Path] = {}
-        self._image: dict[int | None, ImageEncoder] = {}
+        self._image: dict[tuple[int, str], ImageEncoder] = {}  # by resolution and fit
         self._text: TextEncoder | None = None
         self._pixels: tuple[int, ...] | None = None
 
@@ -242,12 +242,13 @@ class FrozenEncoders:
         return self._checkpoints[side]
 
     def _image_encoder(self, view: ImageView) -> ImageEncoder:
-        if view.resolution not in self._image:
+        wanted = view.resolution, view.fit
+        if wanted not in self._image:
             encoder = self._computing(self._specs["image"][0])
-            kept = self.image_view.resolution
+            kept = self.image_view.resolution, self.image_view.fit
             self._image = {key: value for key, value in self._image.items() if key == kept}  # and the one now loaded
-            self._image[view.resolution] = load_image_encoder(self.checkpoint("image"), encoder, view, self._device)
-        return self._image[view.resolution]
+            self._image[wanted] = load_image_encoder(self.checkpoint("image"), encoder, view, self._device)
+        return self._image[wanted]
 
 
 def _require_batch(pixels: Any, shape: tuple[int, ...]) -> None:
