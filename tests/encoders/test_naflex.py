@@ -23,7 +23,7 @@ from tests.encoders.stored import stored
 
 SIZES = [(150, 110), (90, 130), (60, 60), (400, 60), (30, 300), (5, 7), (2000, 9), (1, 1)]
 PICTURES = [picture(*size, number) for number, size in enumerate(SIZES)]
-GRIDS = {32: {(3, 5), (5, 3), (4, 4), (2, 8)}, 48: {(5, 7), (6, 5), (6, 6)}}  # some of those that occur
+GRIDS = {32: {(3, 5), (5, 3), (4, 4), (2, 8)}, 48: {(5, 7), (7, 5), (6, 6)}}  # some of those that occur
 PATCH = 8
 
 
@@ -101,7 +101,7 @@ def test_features_and_tokens_are_those_of_the_library(folder: Path, checkpoint: 
     found = encode(encoder)
     assert (encoder.grids_vary, encoder.patch_grid) == (True, (0, 0))
     np.testing.assert_allclose(found.cls[:, 0].numpy(), own.features.numpy(), atol=1e-5)
-    assert np.abs(own.features - own.features.mean(dim=0)).max() > 0.1
+    assert (own.features - own.features.mean(dim=0)).abs().max() > 0.1
     assert [tuple(grid) for grid in found.grids.tolist()] == own.grids
     for tokens, expected in zip(found.patch[:, 0], own.tokens, strict=True):
         np.testing.assert_allclose(tokens[: len(expected)].numpy(), expected.numpy(), atol=1e-5)
@@ -125,7 +125,7 @@ def test_what_is_stored(folder: Path, checkpoint: Path) -> None:
     for name, expected in (("cls", own.features.numpy()), ("mean", mean)):
         np.testing.assert_allclose(arrays[name][:, 0], expected, atol=1e-5)
     np.testing.assert_allclose(arrays["grid"], own.regions(3), atol=1e-5)
-    parts = [crops(image, name, 2, kept.crop_scale) for image, name in zip(PICTURES, names, strict=True)]
+    parts = [list(crops(image, name, 2, kept.crop_scale)) for image, name in zip(PICTURES, names, strict=True)]
     for number in range(2):
         of_crops = Own(folder, [part[number] for part in parts], 32)
         np.testing.assert_allclose(arrays["crop_cls"][:, number, 0], of_crops.features.numpy(), atol=1e-5)
