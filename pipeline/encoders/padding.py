@@ -33,10 +33,13 @@ def same_length(inputs: Mapping[str, Any]) -> Iterator[Group]:
     for length in lengths.unique().tolist():
         rows = torch.nonzero(lengths == length).flatten()
         kept = slice(mask.shape[1] - length, None) if left else slice(length)
-        yield rows, {
-            key: value[rows, kept] if isinstance(value, torch.Tensor) and value.shape == mask.shape else value
-            for key, value in inputs.items()
-        }
+        yield (
+            rows,
+            {
+                key: value[rows, kept] if isinstance(value, torch.Tensor) and value.shape == mask.shape else value
+                for key, value in inputs.items()
+            },
+        )
 
 
 def joined(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:

@@ -28,7 +28,10 @@ from pipeline.torchvision_fix import ensure_torchvision
 _IDS = "input_ids"
 _POOLINGS = ("mean", "cls", "last", "model")
 _POOLERS = ("pooler.", "head.")  # on top of the last hidden state, used with `pooling: model` alone
-_PADDED = {"siglip_text_model", "siglip2_text_model"}  # trained on texts that are padded to the full length, without a mask
+_PADDED = {
+    "siglip_text_model",
+    "siglip2_text_model",
+}  # trained on texts that are padded to the full length, without a mask
 
 
 def describe_text(folder: Path, trust_remote_code: bool) -> Description:
@@ -150,7 +153,9 @@ class TransformersText:
         try:
             with torch.inference_mode():
                 found = self._forward(batch)
-                self._by_length = self._full is None and padding_enters(lambda texts: self._forward(texts).pooled, short)
+                self._by_length = self._full is None and padding_enters(
+                    lambda texts: self._forward(texts).pooled, short
+                )
         except Exception as error:
             if isinstance(error, CheckpointError) or is_out_of_memory(error):
                 raise

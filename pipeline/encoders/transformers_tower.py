@@ -58,9 +58,7 @@ FAMILIES = {
     "siglip_vision_model": Family(
         "SiglipVisionModel", "encoder.layers", "post_layernorm", has_cls=False, on_demand=True
     ),
-    naflex.MODEL_TYPE: Family(
-        "Siglip2VisionModel", "encoder.layers", "post_layernorm", has_cls=False, own_grids=True
-    ),
+    naflex.MODEL_TYPE: Family("Siglip2VisionModel", "encoder.layers", "post_layernorm", has_cls=False, own_grids=True),
 }
 _UNUSED_WEIGHTS = ("mask_token",)  # part of pre-training only
 

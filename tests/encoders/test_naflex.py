@@ -82,7 +82,10 @@ class Own:
 
 
 def load(checkpoint: Path, folder: Path, resolution: int = 32, **options: Any) -> ImageEncoder:
-    layers, own = options.pop("layers", (-1,)), {key: options.pop(key) for key in ("dtype", "pooling") if key in options}
+    layers, own = (
+        options.pop("layers", (-1,)),
+        {key: options.pop(key) for key in ("dtype", "pooling") if key in options},
+    )
     return load_image_encoder(
         checkpoint, entry(folder, layers=layers, **own), view(resolution=resolution, **options), "cpu"
     )

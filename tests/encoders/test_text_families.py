@@ -72,9 +72,7 @@ def test_features_are_those_of_a_text_alone(family: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("family", ["FNet", "ConvBert", "Electra"])
-def test_a_folder_of_sentence_transformers_gives_what_it_gives_one_text(
-    family: str, side: str, tmp_path: Path
-) -> None:
+def test_a_folder_of_sentence_transformers_gives_what_it_gives_one_text(family: str, side: str, tmp_path: Path) -> None:
     model_of(family).save_pretrained(tmp_path / "plain")
     words(side).save_pretrained(tmp_path / "plain")
     parts = [Transformer(str(tmp_path / "plain"), max_seq_length=14), Pooling(16)]
@@ -102,7 +100,9 @@ def test_the_text_tower_of_a_larger_model_alone(family: str, tmp_path: Path) -> 
     wanted = entry(tmp_path / "origin", pooling="model")
     encoder = loaded(tmp_path / "origin", tmp_path / "made", wanted)
     with torch.inference_mode():
-        inputs = [tokenizer(text, truncation=True, max_length=encoder.max_tokens, return_tensors="pt") for text in TEXTS]
+        inputs = [
+            tokenizer(text, truncation=True, max_length=encoder.max_tokens, return_tensors="pt") for text in TEXTS
+        ]
         expected = [model(input_ids=one["input_ids"]).pooler_output[0].numpy() for one in inputs]
     np.testing.assert_allclose(encoder.encode(list(TEXTS)).numpy(), np.stack(expected), atol=1e-4)
 

@@ -40,7 +40,12 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] 
     "flava": ("Flava", LANGUAGE, VISION, {"projection_dim": SHARED, "hidden_size": 24, "multimodal_config": VISION}),
     "aimv2": ("Aimv2", LANGUAGE, VISION, {"projection_dim": SHARED}),
     "tipsv2": ("Tipsv2", LANGUAGE, VISION | {"hidden_size": 20}, {}),
-    "xclip": ("XCLIP", LANGUAGE, VISION | {"mit_hidden_size": SHARED, "mit_num_attention_heads": 2}, {"projection_dim": SHARED}),
+    "xclip": (
+        "XCLIP",
+        LANGUAGE,
+        VISION | {"mit_hidden_size": SHARED, "mit_num_attention_heads": 2},
+        {"projection_dim": SHARED},
+    ),
 }
 TEXTS_ALONE = {  # of whose images this file says no more than that
     "siglip2": "expected a processor that resizes a picture to patches of 8 pixels",  # tests/encoders/test_naflex.py

@@ -88,20 +88,44 @@ def test_a_device_that_cannot_compute_is_refused(device: Any) -> None:
 
 
 @contextmanager
-def float64() -> Any:
-    torch.set_default_dtype(torch.float64)
+def default_dtype(dtype: torch.dtype) -> Any:
+    torch.set_default_dtype(dtype)
     try:
         yield
     finally:
         torch.set_default_dtype(torch.float32)
 
 
+@contextmanager
+def default_device() -> Any:
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@contextmanager
+def matmul_precision() -> Any:
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 AMBIENT: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
-    "default dtype": float64,
+    "autocast to float16": lambda: torch.autocast("cpu", dtype=torch.float16),
+    "default dtype": lambda: default_dtype(torch.float64),
+    "default dtype of 16 bits": lambda: default_dtype(torch.bfloat16),
     "both": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
-    "default device": lambda: torch.device("meta"),
-    "no inference mode": lambda: torch.enable_grad(),
+    "device": lambda: torch.device("meta"),
+    "default device": default_device,
+    "matmul precision": matmul_precision,
+    "gradients": lambda: torch.enable_grad(),
+    "no gradients": lambda: torch.no_grad(),
+    "inference mode": lambda: torch.inference_mode(),
 }
 
 
@@ -123,7 +147,7 @@ def answers(model: Aligner, project: Project) -> list[np.ndarray]:
 def test_the_callers_settings_of_pytorch_change_nothing(project: Project, state: str, loaded: str) -> None:
     expected = answers(aligner(project), project)
     used = aligner(project) if loaded == "before" else None
-    with AMBIENT[state](), float64() if state == "both" else nullcontext():
+    with AMBIENT[state](), default_dtype(torch.float64) if state == "both" else nullcontext():
         dtype, autocast = torch.get_default_dtype(), torch.is_autocast_enabled("cpu")
         found = answers(used or aligner(project), project)
         assert (torch.get_default_dtype(), torch.is_autocast_enabled("cpu")) == (dtype, autocast)

@@ -134,7 +134,9 @@ def export_onnx(
     view, config = encoders.image_view, heads.config
     image = encoders.image_encoder()
     if isinstance(image.preprocess, NaflexProcessor):
-        raise ModelError("The image encoder takes patches on a grid of each picture's own, which no ONNX file is given.")
+        raise ModelError(
+            "The image encoder takes patches on a grid of each picture's own, which no ONNX file is given."
+        )
     pixels = torch.stack([image.preprocess(picture) for picture in pictures])
     tower = _ImageTower(image, heads.head, config.local_tokens, config.layers, getattr(view, "grid", None)).eval()
     _write(tower, {"pixels": pixels[: batch or 2]}, out / IMAGE_FILE, batch, int8, {})
