@@ -166,8 +166,8 @@ class TransformersText:
         for values in (found.pooled, found.tokens):
             if values.shape[-1] != self.width:
                 raise CheckpointError(
-                    f"{where}: {name} gives features of width {values.shape[-1]}, and its config.json says {self.width}; "
-                    "such a model is not supported"
+                    f"{where}: {name} gives features of width {values.shape[-1]}, and its config.json says "
+                    f"{self.width}; such a model is not supported"
                 )
 
     def _own_pooled(self, output: Any) -> torch.Tensor:

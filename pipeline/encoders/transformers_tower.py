@@ -103,10 +103,10 @@ def load_tower(
 
     config = _config(folder)
     if config.model_type == convnext_tower.MODEL_TYPE:
-        processor = Processor(folder, resolution, whole)
-        side = check_patches(processor.resolution, convnext_tower.STRIDE, folder.name)
+        plain = Processor(folder, resolution, whole)
+        side = check_patches(plain.resolution, convnext_tower.STRIDE, folder.name)
         model = load_weights(getattr(transformers, convnext_tower.CLASS), folder, spec, device, unused=lambda _: False)
-        return convnext_tower.ConvNextTower(model, processor, side, spec, folder.name)
+        return convnext_tower.ConvNextTower(model, plain, side, spec, folder.name)
     config, family = _family(folder)
     layers = count_layers(spec.layers, config.num_hidden_layers, folder.name)
     pooled = spec.pooling == "model"

@@ -44,7 +44,7 @@ def model_of(family: str, **options: Any) -> Any:
     return _spread(getattr(hf, f"{name}Model")(config(**{k: v for k, v in (SMALL | own).items() if k in known})))
 
 
-def loaded(folder: Path, made: Path, wanted: Any, **view: Any) -> Any:
+def loaded(made: Path, wanted: Any, **view: Any) -> Any:
     materialise(wanted, made)
     return load_text_encoder(made, wanted, TextView(encoder="x", **view), "cpu")
 
@@ -54,7 +54,7 @@ def test_features_are_those_of_a_text_alone(family: str, tmp_path: Path) -> None
     model, tokenizer = model_of(family), words()
     model.save_pretrained(tmp_path / "origin")
     tokenizer.save_pretrained(tmp_path / "origin")
-    encoder = loaded(tmp_path / "origin", tmp_path / "made", entry(tmp_path / "origin"), tier="full")
+    encoder = loaded(tmp_path / "made", entry(tmp_path / "origin"), tier="full")
     with torch.inference_mode():
         inputs = [tokenizer(text, truncation=True, return_tensors="pt")["input_ids"] for text in TEXTS]
         alone = [model(input_ids=ids).last_hidden_state[0] for ids in inputs]
@@ -79,7 +79,7 @@ def test_a_folder_of_sentence_transformers_gives_what_it_gives_one_text(family: 
     library = SentenceTransformer(modules=parts, device="cpu")
     library.save_pretrained(str(tmp_path / "origin"))
     wanted = entry(tmp_path / "origin", "sentence-transformers", pooling="model")
-    encoder = loaded(tmp_path / "origin", tmp_path / "made", wanted, tier="full")
+    encoder = loaded(tmp_path / "made", wanted, tier="full")
     expected = np.concatenate([library.encode([text]) for text in TEXTS])
     np.testing.assert_allclose(encoder.encode(list(TEXTS)).numpy(), expected, atol=2e-4)
     found = encoder.encode_tokens(list(TEXTS))
@@ -98,7 +98,7 @@ def test_the_text_tower_of_a_larger_model_alone(family: str, tmp_path: Path) -> 
     model.save_pretrained(tmp_path / "origin")
     tokenizer.save_pretrained(tmp_path / "origin")
     wanted = entry(tmp_path / "origin", pooling="model")
-    encoder = loaded(tmp_path / "origin", tmp_path / "made", wanted)
+    encoder = loaded(tmp_path / "made", wanted)
     with torch.inference_mode():
         inputs = [
             tokenizer(text, truncation=True, max_length=encoder.max_tokens, return_tensors="pt") for text in TEXTS
@@ -112,8 +112,8 @@ def test_the_text_tower_of_siglip2_is_padded_as_it_was_trained(tmp_path: Path) -
     model = _spread(hf.Siglip2TextModel(hf.Siglip2TextConfig(**LANGUAGE | {"vocab_size": 32})))
     model.save_pretrained(tmp_path / "origin")
     with pytest.raises(CheckpointError, match="trained without a mask over its padding; set `pooling: model`"):
-        loaded(tmp_path / "origin", tmp_path / "made", entry(tmp_path / "origin"))
-    encoder = loaded(tmp_path / "origin", tmp_path / "made", entry(tmp_path / "origin", pooling="model"))
+        loaded(tmp_path / "made", entry(tmp_path / "origin"))
+    encoder = loaded(tmp_path / "made", entry(tmp_path / "origin", pooling="model"))
     tokenizer = hf.AutoTokenizer.from_pretrained(tmp_path / "origin")
     with torch.inference_mode():
         batch = tokenizer(list(TEXTS), padding="max_length", truncation=True, return_tensors="pt")
@@ -138,4 +138,4 @@ def test_a_family_that_does_not_read_texts_alone_is_named(family: str, tmp_path:
     model_of(family, **options).save_pretrained(tmp_path / "origin")
     words().save_pretrained(tmp_path / "origin")
     with pytest.raises(CheckpointError, match=message):
-        loaded(tmp_path / "origin", tmp_path / "made", entry(tmp_path / "origin"))
+        loaded(tmp_path / "made", entry(tmp_path / "origin"))

@@ -108,15 +108,24 @@ def test_the_scale_of_a_detector_lies_below_its_own_layers(tmp_path: Path) -> No
     load_text_encoder(tmp_path / "text", entry(folder, "text"), TextView(encoder="x"), "cpu")
 
 
-def test_other_pairs_of_towers_are_named(tmp_path: Path) -> None:
-    config = hf.FlavaConfig(text_config=LANGUAGE, image_config=VISION, multimodal_config=VISION)
-    config.save_pretrained(tmp_path / "origin")
+SOUNDS = {
+    "Clap": {"text_config": LANGUAGE, "audio_config": {"depths": [1], "num_attention_heads": [1]}},
+    "Clvp": {"text_config": LANGUAGE, "speech_config": LANGUAGE, "decoder_config": LANGUAGE},
+}
+
+
+@pytest.mark.parametrize("family", SOUNDS)
+def test_other_pairs_of_towers_are_named(family: str, tmp_path: Path) -> None:
+    getattr(hf, f"{family}Config")(**SOUNDS[family]).save_pretrained(tmp_path / "origin")
     write_tokenizer(tmp_path / "origin")
     save_file({"x": torch.zeros(1)}, tmp_path / "origin/model.safetensors")
     for pooling in ("model", "mean"):
         one = spec("text", "transformers", str(tmp_path / "origin"), pooling=pooling)
-        with pytest.raises(CheckpointError, match="flava is a model of two towers that is not supported; .* groupvit"):
+        with pytest.raises(CheckpointError, match=f"{family.lower()} is a model of two towers that is not .* groupvit"):
             materialise(one, tmp_path / "made")
+
+
+def test_the_pooling_of_two_towers_is_named(tmp_path: Path) -> None:
     folder_of("blip", tmp_path / "blip")
     with pytest.raises(CheckpointError, match="`pooling: model` gives the image_features of this one"):
         materialise(spec("image", "transformers", str(tmp_path / "blip")), tmp_path / "made")
