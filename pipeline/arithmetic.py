@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import torch
 
@@ -35,7 +36,7 @@ def _exact_products() -> Callable[[], None] | None:
 
     PyTorch has an earlier and a later way to say so. It refuses to read the earlier one while the two differ.
     """
-    backends = torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)
+    backends: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)]
     later = [backend for backend in backends if hasattr(backend, "fp32_precision")]  # since PyTorch 2.9
     before: str | None = None
     with suppress(RuntimeError):
