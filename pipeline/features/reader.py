@@ -10,13 +10,14 @@ import numpy as np
 from pipeline.errors import StoreError
 from pipeline.features.array import FeatureArray
 from pipeline.features.by_id import RowsById
-from pipeline.features.fingerprint import require_format, require_same
+from pipeline.features.fingerprint import require_fingerprint, require_format, require_same
 from pipeline.features.identity import FileIdentity, file_identity, replaced
 from pipeline.features.manifest import checksum, read_manifest
 from pipeline.features.quantised import QuantisedArray, served_names
 from pipeline.features.ragged import LENGTH, RaggedArray
 from pipeline.features.shards import SCALE
 from pipeline.parquet import read_parquet
+from pipeline.user_path import user_path
 
 ROWS_FILE = "rows.parquet"
 _METADATA = "zarr.json"
@@ -58,12 +59,12 @@ class FeatureStore(RowsById):
             expect: a fingerprint (`Fingerprint.as_dict`) that the store must have.
 
         Raises:
-            StoreError: there is no finished store, or it is damaged or of another format.
+            StoreError: there is no finished store, it is damaged or of another format, or `expect` is no fingerprint.
             FingerprintMismatch: it holds other features; the message lists the differing fields.
         """
-        if not isinstance(folder, (str, Path)):
-            raise StoreError(f"Expected the folder of a feature store, found {type(folder).__name__}.")
-        folder = Path(folder).expanduser()
+        folder = user_path(folder, "the folder of a feature store", StoreError)
+        if expect is not None:
+            require_fingerprint(expect)
         for _ in range(_ATTEMPTS):
             seen = file_identity(folder / _METADATA)
             try:

@@ -25,8 +25,9 @@ from pipeline.encoding.rows import ImageRows, TextRows
 from pipeline.errors import DataError, ModelError
 from pipeline.features.quantised import served_rows, stored_specs
 from pipeline.features.ragged import LENGTH, padded
+from pipeline.inference.arguments import MOST_BATCH, require_numbers, whole_number
 from pipeline.inference.checkpoints import obtain_checkpoint
-from pipeline.inference.inputs import ImageLike, open_image, whole_number
+from pipeline.inference.inputs import ImageLike, open_image
 from pipeline.inference.recorded import recorded_specs
 
 
@@ -253,6 +254,8 @@ class FrozenEncoders:
 
 def _require_batch(pixels: Any, shape: tuple[int, ...]) -> None:
     tensor = isinstance(pixels, torch.Tensor)
+    if tensor:
+        require_numbers(pixels)
     if not tensor or tuple(pixels.shape[1:]) != shape or not len(pixels) or not pixels.is_floating_point():
         found = f"{pixels.dtype} {tuple(pixels.shape)}" if tensor else type(pixels).__name__
         sizes = ", ".join(map(str, shape))
@@ -264,7 +267,7 @@ def _none_to_load(identifier: str) -> Image.Image:
 
 
 def _params(batch_size: int) -> EncodeParams:
-    batch_size = whole_number(batch_size, "batch_size")
+    batch_size = whole_number(batch_size, "batch_size", most=MOST_BATCH)
     return EncodeParams(batch_size=batch_size, text_batch_size=batch_size, workers=0)
 
 
