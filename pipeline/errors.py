@@ -33,6 +33,10 @@ class DamagedLock(StoreError):
     """dvc.lock is cut short, not valid, or in the middle of a merge."""
 
 
+class RemoteError(StoreError):
+    """An object store cannot be reached, refuses, or holds something else than it should."""
+
+
 class FingerprintMismatch(StoreError):
     """A store does not hold the requested features."""
 
@@ -50,3 +54,7 @@ class DataError(PermafrostError):
 
 class ModelError(PermafrostError):
     """A trained aligner is missing or damaged, or its training diverged."""
+
+
+class ProcessError(PermafrostError):
+    """A process of several that work together cannot reach the others."""

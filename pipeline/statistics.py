@@ -26,6 +26,8 @@ Outcomes = TypeVar("Outcomes")
 _QUANTILE: Final = "inverted_cdf"  # a percentile is one of the values, never a point between two
 _EXCESS: Final = 1.1  # between repeats, over what their families explain: up to it, no effect of repeats is assumed
 _FEWEST: Final = 3  # repeats that say anything on their variance
+_FEW: Final = 10_000_000  # numbers of draws that are kept for several kinds of test items
+_DRAWN_TOGETHER: Final = 64
 REPEAT_DRAWS: Final = 200  # draws that the variance between repeats is estimated from
 
 
@@ -312,13 +314,22 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-@lru_cache(maxsize=16)
 def family_draws(families: int, draws: int, seed: int) -> np.ndarray:
     """How often each family was drawn, (draws, F) float64; not to be written to, as later calls get the same array."""
+    return (_few_drawn if families * draws <= _FEW else _many_drawn)(families, draws, seed)
+
+
+def _drawn(families: int, draws: int, seed: int) -> np.ndarray:
     probabilities = np.full(families, 1 / families)
-    times = np.random.default_rng(seed).multinomial(families, probabilities, size=draws).astype(np.float64)
+    generator, times = np.random.default_rng(seed), np.empty((draws, families))
+    for start in range(0, draws, _DRAWN_TOGETHER):
+        part = times[start : start + _DRAWN_TOGETHER]
+        part[:] = generator.multinomial(families, probabilities, size=len(part))
     times.flags.writeable = False
     return times
+
+
+_few_drawn, _many_drawn = lru_cache(maxsize=16)(_drawn), lru_cache(maxsize=1)(_drawn)
 
 
 def spread(values: Sequence[float] | np.ndarray) -> float | None:

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.errors import HydraException
@@ -18,24 +17,39 @@ from pipeline.config.reading import read_text, require_reasonable
 from pipeline.dvc_lock import keep_or_restore
 from pipeline.errors import ConfigError
 from pipeline.failures import reported
+from pipeline.launched import launched, require_alone
 from pipeline.timings import record
 
+SEVERAL = frozenset({"train"})  # stages that torchrun may start
 
-def run(stage: Callable[[Any], None]) -> None:
+
+def run(stage: Callable[..., None], *, in_parts: bool = False) -> None:
     """Run `stage(settings)` with the settings of the stage of that name, and end with exit code 1 on an error.
 
-    The item comes from `+item=NAME` on the command line.
+    The item comes from `+item=NAME` on the command line. With `in_parts` the stage takes `part=` as well, from
+    `+part=3/64`, or None.
     """
 
     @hydra.main(version_base="1.3", config_path=str(Path.cwd()), config_name="params")  # type: ignore[untyped-decorator]
     def main(raw: DictConfig) -> None:
         item = str(raw.get("item", ""))
         with reported(f"{stage.__name__}@{item}" if item else stage.__name__):
-            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
-            if restored := keep_or_restore():
+            first = launched().first
+            level = logging.INFO if first else logging.ERROR  # the other processes would only say it again
+            logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
+            if stage.__name__ not in SEVERAL:
+                require_alone(f"The stage {stage.__name__}", "each would do the whole work, over the others' files")
+            if first and (restored := keep_or_restore()):
                 logging.getLogger(__name__).warning("%s", restored)
-            stage(load_config(raw).settings(stage.__name__, item))
-            record(stage.__name__, item)
+            settings = load_config(raw).settings(stage.__name__, item)
+            if in_parts:
+                stage(settings, part=raw.get("part"))
+            elif "part" in raw:
+                raise ConfigError(f"Stage {stage.__name__} has no parts: run it without +part.")
+            else:
+                stage(settings)
+            if first:
+                record(stage.__name__, f"{item}+part={raw.part}" if "part" in raw else item)
 
     with reported(stage.__name__):
         require_reasonable(read_text(DEFAULT_FILE), str(DEFAULT_FILE))

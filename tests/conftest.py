@@ -5,6 +5,7 @@ import pytest
 
 FIRST = "tests/dag/test_reruns_encoding.py"
 LAST = (
+    "tests/dag/test_campaign.py",
     "tests/dag/test_reruns_heads.py",
     "tests/dag/test_declarations.py",
     "tests/dag/test_store_command.py",

@@ -6,14 +6,15 @@ import torch
 
 from pipeline.alignment.artefact import FittedHeads
 from pipeline.alignment.closed_form.repeats import compute_heads
-from pipeline.alignment.data.load import load_alignment_data
+from pipeline.alignment.data.load import AlignmentData, load_alignment_data
+from pipeline.alignment.processes import ALONE, Processes, device_of, joined
 from pipeline.alignment.saved import VIEWS_CHOICE, HeadConfig, head_entry, save_heads
 from pipeline.alignment.shared_space import SharedSpace, open_shared_space
 from pipeline.alignment.training.repeats import train_heads
 from pipeline.alignment.training.resume import forget
-from pipeline.config import ClosedFormHead, IdentityHead, LoadingParams, TrainSettings
-from pipeline.device import choose_device
+from pipeline.config import TRAINED, ClosedFormHead, IdentityHead, LoadingParams, TrainSettings
 from pipeline.files import write_json
+from pipeline.launched import launched, require_alone
 from pipeline.paths import MODELS
 from pipeline.similarity.auto import with_chosen_views
 
@@ -26,44 +27,77 @@ def fit_aligner(settings: TrainSettings) -> HeadConfig:
     Writes curves.csv (as training goes), repeat_<i>/heads.safetensors, metrics.json and, last, config.json; of head
     identity, which has no weights, the latter two alone.
 
+    Processes that torchrun started train one head together; the first of them writes.
+
     Raises:
         DataError, StoreError, FingerprintMismatch: as `with_chosen_views`, `load_alignment_data`, `open_shared_space`.
         ModelError: training diverged, or the member to keep did.
-        ConfigError: a captured step is asked for without a GPU.
+        ConfigError: a captured step is asked for without a GPU; several processes were started for what one does, or
+            not as they need it.
+        ProcessError: the other processes cannot be reached.
     """
     fit, chosen = with_chosen_views(settings.name, settings.fit)
     settings = settings.model_copy(update={"fit": fit})
     name, head = settings.name, fit.head
-    folder = MODELS / name
+    launch = launched()
+    if not isinstance(head, TRAINED):
+        require_alone(f"{name!r}, a head {head.kind},", "it is computed, not trained")
     if isinstance(head, IdentityHead):
         space = open_shared_space(name, fit)
         return _save(settings, space, _no_heads(space), chosen)
     loading = settings.loading if settings.train is None else settings.train
     assert loading is not None, "fitted heads have parameters of loading"
-    data = load_alignment_data(name, fit, settings.repeats, _device(loading), loading)
+    device = device_of(launch, loading.device)
+    with joined(launch, device) as processes:
+        return _fit(settings, loading, device, chosen, processes)
+
+
+def _fit(
+    settings: TrainSettings,
+    loading: LoadingParams,
+    device: torch.device,
+    chosen: dict[str, Any] | None,
+    processes: Processes,
+) -> HeadConfig:
+    """Fit a head with weights, in every process alike, and save it from the first."""
+    name, fit = settings.name, settings.fit
+    head, folder = fit.head, MODELS / name
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type  # which decides what is drawn
+    processes.require_same(
+        f"{settings.model_dump_json()} {torch.__version__} {kind}".encode(), "Parameters, torch or GPU"
+    )
+    data = load_alignment_data(name, fit, settings.repeats, device, loading, processes)
+    processes.require_same(_identity(data), "Pairs or features")
     space = SharedSpace(
         {"image": data.features.images.width, "text": data.features.texts.width}, data.fingerprints, data.datasets
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    if processes.first:
+        folder.mkdir(parents=True, exist_ok=True)
     if isinstance(head, ClosedFormHead):
         fitted = compute_heads(name, head, data, settings.repeats, settings.seed, folder)
         return _save(settings, space, fitted, chosen)
+    assert isinstance(head, TRAINED)
     assert settings.train is not None, "trained heads have parameters of training"
     fitted, checkpoints = train_heads(name, head, settings.train, data, settings.repeats, settings.seed, folder)
-    config = _save(settings, space, fitted, chosen)
+    config = _save(settings, space, fitted, chosen, processes)
     if checkpoints is not None:
         forget(checkpoints)
     return config
 
 
 def _save(
-    settings: TrainSettings, space: SharedSpace, fitted: FittedHeads, chosen: dict[str, Any] | None
+    settings: TrainSettings,
+    space: SharedSpace,
+    fitted: FittedHeads,
+    chosen: dict[str, Any] | None,
+    processes: Processes = ALONE,
 ) -> HeadConfig:
-    """Write everything but the curves; the config is last, as the mark of a whole aligner."""
+    """Write everything but the curves, from the first process; the config is last, as the mark of a whole aligner."""
     folder = MODELS / settings.name
-    for repeat, head in enumerate(fitted.heads):
-        save_heads(head, folder, repeat)
-    write_json(fitted.metrics, folder / METRICS_FILE)
+    if processes.first:
+        for repeat, head in enumerate(fitted.heads):
+            save_heads(head, folder, repeat)
+        write_json(fitted.metrics, folder / METRICS_FILE)
     config = HeadConfig(
         aligner=settings.name,
         head=head_entry(settings.fit.head),
@@ -80,7 +114,8 @@ def _save(
         choices=fitted.choices if chosen is None else fitted.choices | {VIEWS_CHOICE: chosen},
         fusions={side: view.model_dump(mode="json") for side, view in settings.fit.fusions.items()},
     )
-    config.write(folder)
+    if processes.first:
+        config.write(folder)
     return config
 
 
@@ -96,5 +131,7 @@ def _no_heads(space: SharedSpace) -> FittedHeads:
     return FittedHeads((), space.widths["image"], nothing)
 
 
-def _device(loading: LoadingParams) -> torch.device:
-    return torch.device(choose_device(loading.device))
+def _identity(data: AlignmentData) -> bytes:
+    """What several processes must have in common of their data."""
+    digests = [str(data.fingerprints[side].get("digest")).encode() for side in sorted(data.fingerprints)]
+    return b"".join((*digests, *(pairs.cpu().numpy().tobytes() for pairs in (*data.train, *data.validation))))

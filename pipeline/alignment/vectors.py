@@ -8,7 +8,7 @@ from pipeline.alignment.data.inputs import ImageInput
 from pipeline.alignment.data.views import image_input, read_images, read_texts
 from pipeline.alignment.saved import ProjectionHeads
 from pipeline.encoding.regions import region_means
-from pipeline.features.by_id import RowsById
+from pipeline.features.by_id import RowsById, SomeIds
 
 _ROWS = 4096  # tokens are padded, so not all texts at once
 
@@ -18,13 +18,13 @@ def embed_images(heads: ProjectionHeads, features: Mapping[str, np.ndarray]) -> 
     return _embed(heads, image_input(features.__getitem__, heads.config.local_tokens, heads.config.layers))
 
 
-def embed_stored_images(heads: ProjectionHeads, store: RowsById, ids: np.ndarray) -> np.ndarray:
+def embed_stored_images(heads: ProjectionHeads, store: RowsById, ids: SomeIds) -> np.ndarray:
     """Unit vectors (n, K) float32 of the images of a store; errors as `read_images`."""
     return _embed(heads, read_images(store, ids, heads.config.local_tokens, heads.config.layers))
 
 
 def embed_stored_patches(
-    heads: ProjectionHeads, store: RowsById, ids: np.ndarray, patch_grid: tuple[int, int]
+    heads: ProjectionHeads, store: RowsById, ids: SomeIds, patch_grid: tuple[int, int]
 ) -> np.ndarray:
     """As `embed_stored_images`, from a store of another view, which keeps every patch token.
 
@@ -41,7 +41,7 @@ def embed_stored_patches(
     return _embed(heads, ImageInput(images.cls, region_means(images.local.float(), patch_grid, grid)))
 
 
-def embed_stored_texts(heads: ProjectionHeads, store: RowsById, ids: np.ndarray) -> np.ndarray:
+def embed_stored_texts(heads: ProjectionHeads, store: RowsById, ids: SomeIds) -> np.ndarray:
     """Unit vectors (n, K) float32 of the texts of a store, by the kind of features that the heads take.
 
     Raises:
@@ -54,7 +54,7 @@ def embed_stored_texts(heads: ProjectionHeads, store: RowsById, ids: np.ndarray)
     return np.concatenate([np.empty((0, heads.config.embed_dim), np.float32), *parts])
 
 
-def embed_stored_embeddings(heads: ProjectionHeads, store: RowsById, ids: np.ndarray, array: str) -> np.ndarray:
+def embed_stored_embeddings(heads: ProjectionHeads, store: RowsById, ids: SomeIds, array: str) -> np.ndarray:
     """Unit vectors (n, ..., K) float32 of sentence embeddings (n, ..., D) that a store keeps in `array`.
 
     Raises:

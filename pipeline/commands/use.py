@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.commands.adder import Adder
 from pipeline.commands.console import Console
 from pipeline.errors import DataError
+from pipeline.object_url import is_object_url
 
 if TYPE_CHECKING:
     from pipeline.inference import Aligner
@@ -42,7 +43,7 @@ def add(commands: Adder) -> None:
     _add_model(search)
     search.add_argument("query", help="words, or the path of a picture")
     search.add_argument("--in", dest="inside", type=Path, metavar="PATH",
-                        help="a feature store, a folder of pictures, or what `permafrost embed` wrote")  # fmt: skip
+                        help="a feature store or its address, a folder of pictures, or what `embed` wrote")  # fmt: skip
     search.add_argument("-k", type=int, default=10, help="hits to print (10)")
     for name, text in (("add", "added to the query"), ("subtract", "taken off the query")):
         search.add_argument(f"--{name}", action="append", default=[], metavar="QUERY",
@@ -111,7 +112,7 @@ def _place(item: "FoundItem") -> str:
 def _search(aligner: "Aligner", given: argparse.Namespace) -> "list[FoundItem]":
     from pipeline.inference.collection import Collection
     from pipeline.inference.filters import NoSuchRows
-    from pipeline.inference.found import found_items
+    from pipeline.inference.found import FoundItem, found_items
     from pipeline.inference.search import index_of
 
     query, add, subtract = _query(given.query), list(map(_query, given.add)), list(map(_query, given.subtract))
@@ -133,7 +134,11 @@ def _search(aligner: "Aligner", given: argparse.Namespace) -> "list[FoundItem]":
     without: list[NoSuchRows] = []
     for folders in places:
         try:
-            found += found_items(index_of(folders[0]), aligner.search(folders, query, given.k, **chosen))
+            hits = aligner.search(folders, query, given.k, **chosen)
+            if is_object_url(folders[0]):  # which has no index beside it, so ids are all that is known
+                found += [FoundItem(hit.id, hit.score, None, None, (hit.id,)) for hit in hits]
+            else:
+                found += found_items(index_of(folders[0]), hits)
         except NoSuchRows as error:  # other stores may have some
             without.append(error)
     if len(without) == len(places):
@@ -158,7 +163,7 @@ def _where(written: list[str]) -> dict[str, list[str]]:
 
 
 def _is_store(path: Path) -> bool:
-    return (path.expanduser() / "zarr.json").is_file()
+    return is_object_url(path) or (path.expanduser() / "zarr.json").is_file()
 
 
 def _own_stores(aligner: "Aligner", model: Path) -> list[list[Path]]:

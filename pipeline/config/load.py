@@ -23,7 +23,7 @@ from pipeline.config.views import AnyView
 from pipeline.errors import ConfigError
 
 DEFAULT_FILE = Path("params.yaml")
-_NOT_OURS = ("hydra", "item")
+_NOT_OURS = ("hydra", "item", "part")  # of the command line
 
 
 class Config:

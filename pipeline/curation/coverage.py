@@ -63,17 +63,32 @@ def evenness(pool: Pool, rows: np.ndarray) -> float | None:
 
     Categories are told apart by data set; the norm is the number of categories in the whole pool.
     """
-    names = np.array(
-        [f"{dataset}/{category}" for dataset, category in zip(pool.dataset, pool.labels["category"], strict=True)]
-    )
-    labelled = np.array([category is not None for category in pool.labels["category"]], dtype=bool)
-    kinds = len(np.unique(names[labelled]))
-    chosen = names[rows][labelled[rows]]
+    kind, names = _kinds(pool)
+    chosen = kind[rows]
+    chosen = chosen[chosen >= 0]
+    kinds = len(names)
     if kinds < 2 or len(chosen) == 0:
         return None
-    _, counts = np.unique(chosen, return_counts=True)
+    counts = np.bincount(chosen, minlength=kinds)
+    counts = counts[counts > 0]
     shares = counts / counts.sum()
     return float(-(shares * np.log(shares)).sum() / np.log(kinds))
+
+
+def _kinds(pool: Pool) -> tuple[np.ndarray, list[str]]:
+    """The category of each image as a number, (n,) int64, -1 without one; and the names of the numbers, sorted."""
+    dataset, category = pool.dataset, pool.labels["category"]
+    pairs = dataset.codes.astype(np.int64) * (len(category.values) + 1) + category.codes
+    pairs[category.codes < 0] = -1
+    found, place = np.unique(pairs, return_inverse=True)
+    named = found[found >= 0]
+    codes = np.divmod(named, len(category.values) + 1)
+    owners, values = dataset.values.take(codes[0]).tolist(), category.values.take(codes[1]).tolist()
+    names = [f"{owner}/{value}" for owner, value in zip(owners, values, strict=True)]
+    distinct = sorted(set(names))
+    number = {name: place for place, name in enumerate(distinct)}
+    numbers = [-1] * (len(found) - len(named)) + [number[name] for name in names]
+    return np.array(numbers, np.int64)[place], distinct
 
 
 def balance(pool: Pool, rows: np.ndarray, seed: int) -> dict[str, float | None]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.curation.pool import Pool, hash_order
+from pipeline.curation.pool import Pool, UnitFeatures
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,11 @@ class Concept:
 
 def concepts_of(pool: Pool, labels: Sequence[tuple[str, str]]) -> list[Concept]:
     """Every value of the given (data set, label) among the images of the pool, sorted."""
-    concepts = {
-        Concept(dataset, label, value)
-        for dataset, label in labels
-        for owner, value in zip(pool.dataset, pool.labels[label], strict=True)
-        if owner == dataset and value is not None
-    }
+    concepts = set()
+    for dataset, label in labels:
+        column = pool.labels[label]
+        codes = np.unique(column.codes[pool.dataset == dataset])
+        concepts |= {Concept(dataset, label, value) for value in column.values.take(codes[codes >= 0])}
     return sorted(concepts, key=lambda concept: concept.name)
 
 
@@ -39,7 +38,9 @@ def carriers(pool: Pool, concept: Concept) -> np.ndarray:
     return np.flatnonzero(inside)
 
 
-def prototypes(pool: Pool, features: np.ndarray, concepts: Sequence[Concept], shots: int, seed: int) -> np.ndarray:
+def prototypes(
+    pool: Pool, features: np.ndarray | UnitFeatures, concepts: Sequence[Concept], shots: int, seed: int
+) -> np.ndarray:
     """Mean of the unit features of up to `shots` labelled images per concept, brought back to unit length.
 
     Args:
@@ -52,7 +53,7 @@ def prototypes(pool: Pool, features: np.ndarray, concepts: Sequence[Concept], sh
     means = np.empty((len(concepts), features.shape[1]), dtype=np.float32)
     for row, concept in enumerate(concepts):
         rows = carriers(pool, concept)
-        chosen = rows[hash_order(pool.image_id[rows], seed)[:shots]]
+        chosen = pool.in_hash_order(rows, seed)[:shots]
         mean = features[chosen].mean(axis=0, dtype=np.float64)
         means[row] = mean / max(float(np.linalg.norm(mean)), 1e-12)
     return means

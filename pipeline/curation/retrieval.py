@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.curation.pool import UnitFeatures
+
 _BLOCK_ROWS = 65536
 
 
@@ -20,14 +22,16 @@ class Candidates:
     scores: np.ndarray
 
 
-def retrieve(features: np.ndarray, prototypes: np.ndarray, k: int, block_rows: int = _BLOCK_ROWS) -> Candidates:
+def retrieve(
+    features: np.ndarray | UnitFeatures, prototypes: np.ndarray, k: int, block_rows: int = _BLOCK_ROWS
+) -> Candidates:
     """The `k` images nearest to each prototype (all of them if the pool is smaller).
 
     Works block by block and keeps k rows per concept between blocks, so memory does not grow with the pool. Scores stay
     float32: the reference squeezes them to int8, where its best matches overflow.
 
     Args:
-        features: (N, D) unit vectors; may be memory-mapped.
+        features: (N, D) unit vectors; may be memory-mapped, or read when asked for.
         prototypes: (C, D) unit vectors.
     """
     concepts = len(prototypes)

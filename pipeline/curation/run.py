@@ -1,5 +1,6 @@
 """Selecting training images, every repeat from its own train split, and reporting on the selection."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.coded import Coded
 from pipeline.config import AnyCuration, PrototypeImages
 from pipeline.curation.assignment import Assignment, assign, best_total
 from pipeline.curation.coverage import averaged, balance, concept_rows, mean
-from pipeline.curation.pool import Pool, hash_order, read_features, read_pools
+from pipeline.curation.pool import Pool, read_features, read_pools
 from pipeline.curation.prototypes import concepts_of, prototypes
 from pipeline.curation.retrieval import retrieve
-from pipeline.datasets.tables import write_table
+from pipeline.datasets.tables import ROW_GROUP, write_pieces
 from pipeline.errors import DataError
 from pipeline.files import write_csv, write_json
+from pipeline.ids import Ids
 
 SELECTED = pa.schema(
     [
@@ -42,12 +45,18 @@ PROTOCOL = {
 
 @dataclass(frozen=True)
 class Selection:
-    """The selection of one repeat: rows of its pool in order and, with prototypes, how they were chosen."""
+    """The selection of one repeat: rows of its pool in order and, with prototypes, how they were chosen.
+
+    Attributes:
+        rows: (n,) int64.
+        concepts: (n,), null where no concept retrieved the image.
+        scores: (n,) float32, NaN there.
+    """
 
     pool: Pool
     rows: np.ndarray
-    concepts: list[str | None]
-    scores: list[float | None]
+    concepts: Coded
+    scores: np.ndarray
     coverage: list[dict[str, Any]]
     greedy_total: float | None = None
     best_total: float | None = None
@@ -70,7 +79,7 @@ def curate_images(spec: AnyCuration, *, repeats: int, seed: int, out: Path) -> s
         )
     selections = [_select(spec, pool, seed * repeats + repeat) for repeat, pool in enumerate(pools)]
     out.mkdir(parents=True, exist_ok=True)
-    write_table(pa.Table.from_pylist(_rows(selections), schema=SELECTED), out / "selected.parquet")
+    write_pieces(_pieces(selections), SELECTED, out / "selected.parquet")
     coverage = _coverage(spec, selections, seed)
     write_json(coverage, out / "coverage.json")
     write_csv(coverage["concepts"], _COVERAGE, out / "coverage.csv")
@@ -80,9 +89,13 @@ def curate_images(spec: AnyCuration, *, repeats: int, seed: int, out: Path) -> s
 def _select(spec: AnyCuration, pool: Pool, seed: int) -> Selection:
     if isinstance(spec, PrototypeImages):
         return _by_prototypes(spec, pool, seed)
-    rows = np.arange(len(pool)) if spec.method == "all" else hash_order(pool.image_id, seed)[: spec.images]
-    nothing: list[None] = [None] * len(rows)
-    return Selection(pool, rows, list(nothing), list(nothing), [])
+    rows = np.arange(len(pool))
+    return _without_concepts(pool, rows if spec.method == "all" else pool.in_hash_order(rows, seed)[: spec.images])
+
+
+def _without_concepts(pool: Pool, rows: np.ndarray) -> Selection:
+    nothing = Coded(np.full(len(rows), -1, np.int8), Ids.of(()))
+    return Selection(pool, rows, nothing, np.full(len(rows), np.nan, np.float32), [])
 
 
 def _by_prototypes(spec: PrototypeImages, pool: Pool, seed: int) -> Selection:
@@ -90,36 +103,35 @@ def _by_prototypes(spec: PrototypeImages, pool: Pool, seed: int) -> Selection:
     pool = pool.take(encoded)
     concepts = concepts_of(pool, [(entry.dataset, entry.label) for entry in spec.concepts])
     if not concepts:
-        return Selection(pool, np.empty(0, dtype=np.int64), [], [], [])
+        return _without_concepts(pool, np.empty(0, dtype=np.int64))
     candidates = retrieve(features, prototypes(pool, features, concepts, spec.shots, seed), spec.candidates)
     chosen: Assignment = assign(candidates, spec.images)
     counts = np.bincount(chosen.concept, minlength=len(concepts))
     return Selection(
         pool,
         chosen.rows,
-        [concepts[number].name for number in chosen.concept],
-        chosen.scores.tolist(),
+        Coded(chosen.concept, Ids.of([concept.name for concept in concepts])),
+        chosen.scores,
         concept_rows(pool, concepts, candidates, chosen),
         float(chosen.scores.sum(dtype=np.float64)),
         best_total(candidates, counts),
     )
 
 
-def _rows(selections: list[Selection]) -> list[dict[str, Any]]:
-    return [
-        {
-            "repeat": repeat,
-            "dataset": selection.pool.dataset[row],
-            "image_id": selection.pool.image_id[row],
-            "concept": concept,
-            "score": score,
-            "order": order,
-        }
-        for repeat, selection in enumerate(selections)
-        for order, (row, concept, score) in enumerate(
-            zip(selection.rows.tolist(), selection.concepts, selection.scores, strict=True)
-        )
-    ]
+def _pieces(selections: list[Selection]) -> Iterator[pa.Table]:
+    for repeat, selection in enumerate(selections):
+        for start in range(0, len(selection.rows), ROW_GROUP):
+            part = slice(start, start + ROW_GROUP)
+            rows, scores = selection.rows[part], selection.scores[part].astype(np.float32)
+            columns = [
+                pa.array(np.full(len(rows), repeat, np.int32)),
+                selection.pool.dataset[rows].arrow(),
+                selection.pool.image_id[rows].arrow(),
+                selection.concepts[part].arrow(),
+                pa.array(scores, mask=np.isnan(scores)),
+                pa.array(np.arange(start, start + len(rows), dtype=np.int32)),
+            ]
+            yield pa.Table.from_arrays(columns, schema=SELECTED)
 
 
 def _coverage(spec: AnyCuration, selections: list[Selection], seed: int) -> dict[str, Any]:

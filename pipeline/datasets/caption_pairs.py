@@ -1,13 +1,19 @@
 """Which image goes with which caption, and on which side of each split: joined by id, never by position."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.datasets.tables import read_table
+from pipeline.coded import Coded
+from pipeline.datasets.sample_table import SampleTable, require_columns
+from pipeline.datasets.tables import read_pieces, read_table
 from pipeline.errors import DataError
+from pipeline.ids import Ids
 from pipeline.paths import SPLITS
 
 log = logging.getLogger(__name__)
@@ -20,16 +26,17 @@ class CaptionPairs:
     """Captions of images, one entry per distinct pair and language, in the order of the tables.
 
     Attributes:
-        dataset, image_id, text_id, language, family: (P,) str. `family` is the concept family of the image.
-        splits: (P, R) str, the split of the image in each repeat.
+        dataset, image_id, text_id, language, family: (P,) columns of strings. `family` is the concept family of the
+            image.
+        splits: (P, R), the split of the image in each repeat.
     """
 
-    dataset: np.ndarray
-    image_id: np.ndarray
-    text_id: np.ndarray
-    language: np.ndarray
-    family: np.ndarray
-    splits: np.ndarray
+    dataset: Coded
+    image_id: Coded
+    text_id: Coded
+    language: Coded
+    family: Coded
+    splits: Coded
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -47,25 +54,38 @@ class CaptionPairs:
 def read_samples(columns: Sequence[str], repeats: int) -> list[tuple[str, ...]]:
     """Rows of data/splits/samples.parquet: the given columns, then the split of each repeat.
 
+    They take some kilobytes each in memory; `SampleTable` is for many.
+
     Raises:
         DataError: the table is missing or lacks a column.
     """
-    path = SPLITS / "samples.parquet"
-    table = read_table(path)
-    names = [*columns, *(f"split_{i}" for i in range(repeats))]
-    lacking = [name for name in names if name not in table.column_names]
-    if lacking:
-        raise DataError(
-            f"{path} lacks the columns {', '.join(lacking)}; params.yaml has splits.repeats: {repeats}. "
-            "Draw the splits again with: dvc repro"
-        )
-    return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
+    table = read_table(SPLITS / "samples.parquet", require_columns(columns, repeats))
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def samples_by_image(columns: Sequence[str], repeats: int) -> dict[tuple[str, str], tuple[str, ...]]:
+def samples_by_image(columns: Sequence[str], repeats: int) -> "SamplesByImage":
     """By data set and image id what `read_samples` gives of it: the given columns, then the split of each repeat."""
-    rows = read_samples(("dataset", "image_id", *columns), repeats)
-    return {(dataset, image): tuple(rest) for dataset, image, *rest in rows}
+    return SamplesByImage(SampleTable.read(columns, repeats))
+
+
+class SamplesByImage(Mapping[tuple[str, str], tuple[Any, ...]]):
+    """Rows of a `SampleTable` by data set and image id, for some pictures of many."""
+
+    def __init__(self, samples: SampleTable) -> None:
+        self._samples = samples
+
+    def __getitem__(self, key: tuple[str, str]) -> tuple[Any, ...]:
+        row = int(self._samples.find(key[0], [key[1]])[0])
+        if row < 0:
+            raise KeyError(key)
+        values = (column[row] for column in self._samples.columns.values())
+        return *values, *self._samples.splits[row].tolist()
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return zip(self._samples.dataset, self._samples.image_id, strict=True)
+
+    def __len__(self) -> int:
+        return len(self._samples)
 
 
 def read_caption_pairs(
@@ -82,25 +102,54 @@ def read_caption_pairs(
     Raises:
         DataError: a table is missing, lacks a split, or a pair names an image that has no split.
     """
-    sample_of = samples_by_image(("family",), repeats)
-
-    columns = ["dataset", "image_id", "text_id", "language", "role"]
-    table = read_table(SPLITS / "pairs.parquet", columns)
-    rows: dict[tuple[str, str, str, str], tuple[str, ...]] = {}
-    for *key, of_role in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
-        dataset, image, text, language = key
-        if dataset not in datasets or of_role != role or (languages is not None and language not in languages):
-            continue
-        if (dataset, image) not in sample_of:
-            raise DataError(
-                f"{SPLITS / 'pairs.parquet'} names image {image} of {dataset}, which samples.parquet beside it "
-                "does not hold. Draw the splits again with: dvc repro"
-            )
-        rows[(dataset, image, text, language)] = sample_of[(dataset, image)]
+    samples = SampleTable.read(("family",), repeats)
+    found: list[list[Ids]] = [[Ids.of(())] * 4]
+    rows = [np.empty(0, np.int64)]
+    for piece in read_pieces(SPLITS / "pairs.parquet", ["dataset", "image_id", "text_id", "language", "role"]):
+        asked = _asked(piece, datasets, languages, role)
+        columns = [Ids.of(asked.column(name)) for name in asked.column_names[:4]]
+        found.append(columns)
+        rows.append(_sample_rows(samples, Coded.of(columns[0]), columns[1]))
+    datasets_P, images, texts, language = (Coded.of(Ids.joined(parts)) for parts in zip(*found, strict=True))
+    del found
+    row = np.concatenate(rows)
+    pairs = CaptionPairs(datasets_P, images, texts, language, samples.columns["family"][row], samples.splits[row])
     for dataset in datasets:
-        if not any(key[0] == dataset for key in rows):
+        if not (pairs.dataset == dataset).any():
             wanted = "" if languages is None else f" in {', '.join(languages)}"
             log.warning("%s has no captions%s (is its source installed?) and is left out", dataset, wanted)
-    keys = np.array(list(rows), dtype=object).reshape(len(rows), 4)
-    values = np.array(list(rows.values()), dtype=object).reshape(len(rows), 1 + repeats)
-    return CaptionPairs(keys[:, 0], keys[:, 1], keys[:, 2], keys[:, 3], values[:, 0], values[:, 1:])
+    first = _first_of_equals(datasets_P.codes, images.codes, texts.codes, language.codes)
+    return pairs if first.all() else pairs.where(first)
+
+
+def _asked(piece: pa.Table, datasets: Sequence[str], languages: Sequence[str] | None, role: str) -> pa.Table:
+    mask = pc.and_(
+        pc.is_in(piece.column("dataset"), pa.array(list(datasets), pa.string())), pc.equal(piece.column("role"), role)
+    )
+    if languages is not None:
+        mask = pc.and_(mask, pc.is_in(piece.column("language"), pa.array(list(languages), pa.string())))
+    return piece.filter(pc.fill_null(mask, False))
+
+
+def _sample_rows(samples: SampleTable, dataset: Coded, images: Ids) -> np.ndarray:
+    rows = np.empty(len(images), np.int64)
+    for name in dataset.values:
+        inside = np.flatnonzero(dataset == name)
+        rows[inside] = samples.find(name, images[inside])
+        if (lacking := inside[rows[inside] < 0]).size:
+            raise DataError(
+                f"{SPLITS / 'pairs.parquet'} names image {images[int(lacking[0])]} of {name}, which samples.parquet "
+                "beside it does not hold. Draw the splits again with: dvc repro"
+            )
+    return rows
+
+
+def _first_of_equals(dataset: np.ndarray, image: np.ndarray, text: np.ndarray, language: np.ndarray) -> np.ndarray:
+    """Which pairs (P,) bool no earlier pair equals."""
+    order = np.lexsort((language, dataset, text, image))
+    again = np.ones(max(0, len(order) - 1), dtype=bool)
+    for column in (image, text, dataset, language):
+        again &= column[order[1:]] == column[order[:-1]]
+    first = np.ones(len(order), dtype=bool)
+    first[order[1:][again]] = False
+    return first

@@ -16,6 +16,7 @@ from pipeline.datasets.opened import LABEL_MAPS, opened_image
 from pipeline.datasets.plain_files import MAX_PICTURE, read_plain
 from pipeline.datasets.tables import image_id, read_table
 from pipeline.errors import DataError
+from pipeline.ids import Ids
 from pipeline.work_folder import work_folder
 
 _BACKGROUND = (255, 255, 255, 255)  # behind transparent pixels
@@ -167,10 +168,14 @@ class ImageTable:
         self._table = table.combine_chunks()  # kept in Arrow: a list of dictionaries is ten times as large
 
     @property
-    def ids(self) -> list[str]:
+    def row_ids(self) -> Ids:
         """The image ids, in the order of the index."""
-        ids: list[str] = self._table.column("image_id").to_pylist()
-        return ids
+        return Ids.of(self._table.column("image_id"))
+
+    @property
+    def ids(self) -> list[str]:
+        """`row_ids` as a list."""
+        return self.row_ids.tolist()
 
     def __len__(self) -> int:
         return len(self._table)
@@ -180,7 +185,7 @@ class ImageTable:
         row: dict[str, Any] = self._table.slice(position, 1).to_pylist()[0]
         return row
 
-    def rows(self, positions: Sequence[int]) -> pa.Table:
+    def rows(self, positions: Sequence[int] | np.ndarray) -> pa.Table:
         """The rows of some images, in that order."""
         return self._table.take(pa.array(positions, pa.int64()))
 

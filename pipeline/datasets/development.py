@@ -1,37 +1,29 @@
 """Families for development: every choice of design is made on them, and no repeat ever tests them."""
 
-import hashlib
-from collections import Counter
-from collections.abc import Collection, Mapping
-from typing import Any
+import numpy as np
+
+from pipeline.datasets.fill import fill
+from pipeline.datasets.hash_order import hash_order
+from pipeline.ids import Ids
 
 COLUMN = "development"  # of samples.parquet
 
 
-def development_families(
-    samples: list[dict[str, Any]], fixed: Mapping[str, str], kept_out: Collection[str], share: float
-) -> set[str]:
-    """Families of about `share` of the images of every data set, the same in all repeats and for every seed.
+def development_families(images: np.ndarray, names: Ids, left_out: np.ndarray, share: float) -> np.ndarray:
+    """Families of about `share` of the images of every data set, (F,) bool: the same in all repeats and for every seed.
 
     Families are ordered by a hash of their name. One is taken if none of its data sets would exceed its share.
 
     Args:
-        samples: rows with `dataset` and `family`.
-        fixed: families whose split is determined elsewhere; they are left out.
-        kept_out: further families that are left out, since a data set tests them by a split of its own.
+        images: (F, D) int, images of each family in each data set; families without any are left out.
+        names: (F,) of the families.
+        left_out: (F,) bool, further families to leave out: their split is determined elsewhere, or a data set tests
+            them by a split of its own.
         share: of the images of each data set; 0 for none.
     """
-    images: dict[str, Counter[str]] = {}
-    for row in samples:
-        images.setdefault(row["family"], Counter())[row["dataset"]] += 1
-    totals = Counter(row["dataset"] for row in samples)
-    room = {dataset: round(share * total) for dataset, total in totals.items()}
-    found = set()
-    for family in sorted(images, key=lambda one: hashlib.sha256(f"development:{one}".encode()).digest()):
-        wanted = images[family]
-        if family in fixed or family in kept_out or any(wanted[dataset] > room[dataset] for dataset in wanted):
-            continue
-        found.add(family)
-        for dataset, number in wanted.items():
-            room[dataset] -= number
+    found = np.zeros(len(names), dtype=bool)
+    if share:
+        room = np.array([round(share * int(total)) for total in images.sum(axis=0)], np.int64)
+        possible = np.flatnonzero(images.any(axis=1) & ~left_out)
+        found[fill(images, room, possible[hash_order("development", names.take(possible))])] = True
     return found

@@ -1,25 +1,47 @@
 """Train, validation and test by concept family, jointly over all data sets: held out means held out everywhere."""
 
-import hashlib
 import logging
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
 
 from pipeline.config import SplitsParams
-from pipeline.datasets.development import COLUMN, development_families
-from pipeline.datasets.families import Concept, find_families
+from pipeline.datasets.development import development_families
+from pipeline.datasets.families import find_families
+from pipeline.datasets.fill import family_images, fill
+from pipeline.datasets.hash_order import hash_order
+from pipeline.datasets.labelled import ORDER, TEST, TRAIN, UNSPLIT, VALIDATION, Labelled
+from pipeline.datasets.own_split_kept import follow_own_split, hold_out_everywhere, split_by_picture
 from pipeline.datasets.samples import SPLITS
-from pipeline.datasets.tables import JOINT_PAIRS, SAMPLES, read_table, write_table
+from pipeline.datasets.split_tables import SplitSamples, write_pairs, write_samples
 from pipeline.errors import DataError
 from pipeline.files import read_object, write_json
+from pipeline.ids import Ids
+from pipeline.row_map import RowMap
 
 log = logging.getLogger(__name__)
 
-HELD_OUT = ("test", "validation")  # in the order in which they are filled, and in which they win a conflict
+_LISTED = 20  # families in the summary
+
+
+@dataclass(frozen=True)
+class Families:
+    """The families that are assigned to splits, by number (the concept that each is named after).
+
+    Attributes:
+        names: (F,).
+        images: (F, D) int32, pictures in each data set that is not split by picture.
+        fixed: (F,) int8, the split of families that is determined beforehand, a position in `ORDER`, else `UNSPLIT`.
+        untested: (F,) bool, families for development.
+    """
+
+    names: Ids
+    images: np.ndarray
+    fixed: np.ndarray
+    untested: np.ndarray
 
 
 def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: int, out: Path) -> dict[str, Any]:
@@ -48,244 +70,173 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
     Raises:
         DataError: an index is missing, no data set holds an image, or a split would be empty.
     """
-    about = {dataset: _about(folder) for dataset, folder in index_folders.items()}
-    transfer = [dataset for dataset in index_folders if about[dataset].get("transfer", False)]
+    about = {dataset: read_object(folder / "about.json") for dataset, folder in index_folders.items()}
+    transfer = {dataset for dataset in index_folders if about[dataset].get("transfer", False)}
     trained = {dataset: folder for dataset, folder in index_folders.items() if dataset not in transfer}
-    samples, pairs, concepts, unavailable = _read(trained, about)
-    transferred = list(_transferred({dataset: index_folders[dataset] for dataset in transfer}, about))
-    if not samples and not transferred:
+    samples = Labelled.read(trained)
+    transferred = Labelled.read({dataset: index_folders[dataset] for dataset in transfer})
+    if not len(samples) and not len(transferred):
         raise DataError(f"No data set holds an image (looked at: {', '.join(index_folders) or 'none'}). Run: dvc repro")
-    families = find_families(concepts)
-    sizes = Counter(families.values())
-    for row in samples:
-        row["family"] = families[row["concept"]]
-    too_large = {family for family, size in sizes.items() if size > max(1.0, params.largest_family * len(concepts))}
-    by_picture = split_by_picture(samples)
-    own = [row for row in samples if row["dataset"] in by_picture]
-    others = [row for row in samples if row["dataset"] not in by_picture]
-    learnt = {row["family"] for row in own if row["split"] in (None, "train")}
-    given, moved = _given(others)
-    fixed = dict.fromkeys((*too_large, *sorted(learnt)), "train") | given
-    untested = development_families(others, fixed, {row["family"] for row in own}, params.development)
-    for row in samples:
-        row[COLUMN] = row["family"] in untested
-    for repeat in range(params.repeats if samples else 0):
+    family_of = find_families(samples.concepts())
+    family = family_of[samples.picture_concept]
+    sizes = np.bincount(family_of, minlength=len(family_of))
+    too_large = sizes > max(1.0, params.largest_family * len(family_of))
+    by_picture = split_by_picture(samples, family)
+    own = np.isin(samples.dataset, by_picture)
+    given, moved = _given(family[~own], samples.own[~own], len(family_of))
+    families = _families(samples, family, own, too_large, given, params)
+    development = families.untested[family]
+    splits = []
+    for repeat in range(params.repeats):
         drawn = seed * params.repeats + repeat
-        assigned = assign(others, fixed, params, drawn, untested)
-        followed = follow_own_split(own, params, drawn)
-        for row in samples:
-            own_split = followed.get((row["dataset"], row["image_id"]))
-            row[f"split_{repeat}"] = own_split or assigned[row["family"]]
-        hold_out_everywhere(own, others, f"split_{repeat}")
-        counts = Counter(row[f"split_{repeat}"] for row in samples)
-        if empty := [split for split in SPLITS if not counts[split]]:
+        split = assign(families, params, drawn)[family] if len(samples) else np.empty(0, np.int8)
+        for number in by_picture:
+            split[samples.rows_of(number)] = follow_own_split(samples, number, params, drawn)
+        hold_out_everywhere(split, samples.image, own)
+        counts = np.bincount(split, minlength=len(ORDER))
+        if len(samples) and (empty := [name for name in SPLITS if not counts[ORDER.index(name)]]):
             raise DataError(
                 f"Repeat {repeat} has nothing in {' and '.join(empty)}: {len(samples)} images fall into "
-                f"{len(sizes)} families, of which {len(fixed)} are fixed and {len(untested)} are for development. Add "
-                "data, raise splits.validation and splits.test, raise splits.largest_family, or lower "
-                "splits.development."
+                f"{np.count_nonzero(sizes)} families, of which {np.count_nonzero(families.fixed != UNSPLIT)} are fixed "
+                f"and {np.count_nonzero(families.untested)} are for development. Add data, raise splits.validation and "
+                "splits.test, raise splits.largest_family, or lower splits.development."
             )
-    shares = _shares(samples, params.repeats)
-    trained_on = _trained_on(samples, params.repeats)
-    shared: Counter[str] = Counter()
-    for row, pair_rows in transferred:
-        splits = {f"split_{repeat}": row["split"] or "test" for repeat in range(params.repeats)}
-        seen = trained_on.get(row["image_id"], set()) if "test" in splits.values() else set()
-        shared[row["dataset"]] += bool(seen)
-        samples.append(row | {COLUMN: False} | splits | dict.fromkeys(seen, "train"))
-        pairs += pair_rows
+        splits.append(split)
+    followed, seen = _transferred(transferred, samples, splits)
     if moved:
         log.warning("warning: %d rows left the split of their data set, because their family is held out", moved)
-    for dataset, number in sorted((+shared).items()):
+    shared = _by_dataset(transferred, seen)
+    for dataset, number in shared.items():
         log.warning("warning: %d pictures of %s are trained on in some repeat, and not tested there", number, dataset)
-    schema = pa.schema([*SAMPLES, *((f"split_{repeat}", pa.string()) for repeat in range(params.repeats))])
     summary = {
-        "concepts": len(concepts),
-        "families": len(sizes),
-        "largest": [{"family": family, "concepts": size} for family, size in _largest(sizes, 20)],
-        "train_only": sorted(too_large - set(given)),
+        "concepts": len(family_of),
+        "families": int(np.count_nonzero(sizes)),
+        "largest": [
+            {"family": samples.concept.values[int(number)], "concepts": int(sizes[number])}
+            for number in np.argsort(-sizes, kind="stable")[:_LISTED]
+            if sizes[number]
+        ],
+        "train_only": samples.concept.values[too_large & (given == UNSPLIT)].tolist(),
         "development": {
-            "families": len(untested),
-            "images": dict(sorted(Counter(row["dataset"] for row in samples if row[COLUMN]).items())),
+            "families": int(np.count_nonzero(families.untested)),
+            "images": _by_dataset(samples, development),
         },
-        "unavailable": unavailable,
+        "unavailable": {
+            dataset: str(about[dataset].get("reason"))
+            for dataset in samples.datasets
+            if not about[dataset].get("available", True)
+        },
         "moved_rows": moved,
-        "shares": shares,
+        "shares": _shares(samples, splits),
         "transfer": sorted(transfer),
-        "by_picture": sorted(by_picture),
+        "by_picture": [samples.datasets[number] for number in by_picture],
     }
-    if +shared:
-        summary["trained_on"] = dict(sorted((+shared).items()))
-    write_table(pa.Table.from_pylist(samples, schema=schema), out / "samples.parquet")
-    write_table(pa.Table.from_pylist(pairs, schema=JOINT_PAIRS), out / "pairs.parquet")
+    if shared:
+        summary["trained_on"] = shared
+    nothing = np.zeros(len(transferred), dtype=bool)
+    parts = SplitSamples(samples, family, development, splits), SplitSamples(transferred, None, nothing, followed)
+    write_samples(parts, out)
+    write_pairs(samples, transferred, out)
     write_json(summary, out / "summary.json")
     return summary
 
 
-def split_by_picture(samples: list[dict[str, Any]]) -> set[str]:
-    """The data sets whose own split puts more than half of the families in it on both sides; each is logged."""
-    sides: dict[str, dict[str, set[bool]]] = {}  # data set -> family -> whether held out
-    for row in samples:
-        if row["split"]:
-            sides.setdefault(row["dataset"], {}).setdefault(row["family"], set()).add(row["split"] in HELD_OUT)
-    found = set()
-    for dataset, families in sides.items():
-        both = sum(len(held_out) == 2 for held_out in families.values())
-        if 2 * both > len(families):
-            found.add(dataset)
-            log.info(
-                "%s: its own split has %d of %d families on both sides: it is kept picture by picture, and no concept "
-                "of it is held out",
-                *(dataset, both, len(families)),
-            )
-    return found
-
-
-def follow_own_split(samples: list[dict[str, Any]], params: SplitsParams, seed: int) -> dict[tuple[str, str], str]:
-    """Split of each picture, by data set and image id, where data sets are split by picture.
-
-    It is the data set's own; a picture without one is trained on. Of a data set without pictures for validation, or
-    for test, the share of `params` is drawn from those to train on, in the order of a hash of image id and seed.
-    """
-    splits = {(row["dataset"], row["image_id"]): row["split"] or "train" for row in samples}
-    for dataset in sorted({row["dataset"] for row in samples}):
-        images = [key for key in splits if key[0] == dataset]
-        train = sorted(
-            (key for key in images if splits[key] == "train"),
-            key=lambda key: hashlib.sha256(f"{seed}:{key[1]}".encode()).digest(),
-        )
-        start, available = 0, len(train)
-        for split, share in (("test", params.test), ("validation", params.validation)):
-            if any(splits[key] == split for key in images):
-                continue
-            end = start + max(1, round(share * available))
-            splits |= dict.fromkeys(train[start:end], split)
-            start = end
-    return splits
-
-
-def hold_out_everywhere(own: list[dict[str, Any]], others: list[dict[str, Any]], column: str) -> None:
-    """A picture that is in a data set split by picture and in another one is on the held-out side of both."""
-    rows: dict[str, list[dict[str, Any]]] = {row["image_id"]: [] for row in own}
-    for row in (*own, *others):
-        if row["image_id"] in rows:
-            rows[row["image_id"]].append(row)
-    for same in rows.values():
-        split = min((row[column] for row in same), key=(*HELD_OUT, "train").index)
-        for row in same:
-            row[column] = split
-
-
-def assign(
-    samples: list[dict[str, Any]],
-    fixed: Mapping[str, str],
+def _families(
+    samples: Labelled,
+    family: np.ndarray,
+    own: np.ndarray,
+    too_large: np.ndarray,
+    given: np.ndarray,
     params: SplitsParams,
-    seed: int,
-    untested: Collection[str] = (),
-) -> dict[str, str]:
-    """Split of every family: test is filled first, then validation, the rest is train; `untested` are not in test.
+) -> Families:
+    """The families of the data sets that are not split by picture, and which splits are determined beforehand.
+
+    Args:
+        family: (n,) of each picture.
+        own: (n,) bool, the pictures of data sets that are split by picture.
+        too_large: (F,) bool, families that are not held out.
+        given: (F,) int8, the split that data sets give.
+    """
+    images = family_images(family[~own], samples.dataset[~own], len(given), len(samples.datasets))
+    in_own = np.zeros(len(given), dtype=bool)
+    in_own[family[own]] = True
+    learnt = np.zeros(len(given), dtype=bool)
+    learnt[family[own & ((samples.own == UNSPLIT) | (samples.own == TRAIN))]] = True
+    fixed = np.where(given != UNSPLIT, given, np.where(too_large | learnt, np.int8(TRAIN), np.int8(UNSPLIT)))
+    names = samples.concept.values
+    untested = development_families(images, names, (fixed != UNSPLIT) | in_own, params.development)
+    return Families(names, images, fixed, untested)
+
+
+def assign(families: Families, params: SplitsParams, seed: int) -> np.ndarray:
+    """Split of every family, (F,) int8: test is filled first, then validation, the rest is train; those for
+    development are not in test.
 
     Families are ordered by a hash of their name and the seed, so that a new family moves few others. One is
     assigned if none of its data sets would exceed its share.
     """
-    totals = Counter(row["dataset"] for row in samples)
-    images: dict[str, Counter[str]] = {}
-    for row in samples:
-        images.setdefault(row["family"], Counter())[row["dataset"]] += 1
-    order = sorted(images, key=lambda family: hashlib.sha256(f"{seed}:{family}".encode()).digest())
-    assigned = dict(fixed)
-    for split in HELD_OUT:
-        share = params.test if split == "test" else params.validation
-        room = {dataset: max(1, round(share * total)) for dataset, total in totals.items()}
-        for family in fixed:
-            if fixed[family] == split:
-                room = {dataset: number - images[family][dataset] for dataset, number in room.items()}
-        for family in order:
-            if split == "test" and family in untested:
-                continue
-            if family not in assigned and all(number <= room[dataset] for dataset, number in images[family].items()):
-                assigned[family] = split
-                for dataset, number in images[family].items():
-                    room[dataset] -= number
-    return {family: assigned.get(family, "train") for family in images}
+    assigned, totals = families.fixed.copy(), families.images.sum(axis=0, dtype=np.int64)
+    free = np.flatnonzero(families.images.any(axis=1) & (assigned == UNSPLIT))
+    order = free[hash_order(str(seed), families.names.take(free))]
+    for split, share in ((TEST, params.test), (VALIDATION, params.validation)):
+        room = np.array([max(1, round(share * int(total))) for total in totals], np.int64)
+        room -= families.images[families.fixed == split].sum(axis=0, dtype=np.int64)
+        waiting = order[assigned[order] == UNSPLIT]
+        if split == TEST:
+            waiting = waiting[~families.untested[waiting]]
+        assigned[fill(families.images, room, waiting)] = split
+    assigned[assigned == UNSPLIT] = TRAIN
+    return np.asarray(assigned)
 
 
-def _about(folder: Path) -> dict[str, Any]:
-    return read_object(folder / "about.json")
+def _given(family: np.ndarray, own: np.ndarray, families: int) -> tuple[np.ndarray, int]:
+    """Split of each family that a data set determines, (F,) int8, and how many rows are moved by that."""
+    some = own != UNSPLIT
+    given = np.full(families, len(ORDER), np.int8)
+    np.minimum.at(given, family[some], own[some])
+    moved = int(np.count_nonzero(own[some] != given[family[some]]))
+    return np.where(given == len(ORDER), np.int8(UNSPLIT), given), moved
 
 
 def _transferred(
-    index_folders: Mapping[str, Path], about: Mapping[str, dict[str, Any]]
-) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Each sample of these data sets, its concept in the data set as its family, with its pairs."""
-    for dataset, folder in sorted(index_folders.items()):
-        samples, pairs, _, _ = _read({dataset: folder}, about)
-        of: dict[str, list[dict[str, Any]]] = {}
-        for pair in pairs:
-            of.setdefault(pair["image_id"], []).append(pair)
-        for row in samples:
-            yield row | {"family": f"{dataset}: {row['concept']}"}, of.get(row["image_id"], [])
+    pictures: Labelled, trained: Labelled, splits: list[np.ndarray]
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Per repeat the split of each picture for transfer, and which are trained on in a repeat though they are for test.
+
+    Args:
+        trained: the pictures that are split, and `splits` of them by repeat.
+    """
+    own = np.where(pictures.own == UNSPLIT, np.int8(TEST), pictures.own)
+    followed, seen = [own.copy() for _ in splits], np.zeros(len(pictures), dtype=bool)
+    if not len(pictures) or not len(trained):
+        return followed, seen
+    same = RowMap(trained.ids).find(pictures.ids)
+    image = trained.image[same]
+    for split, of_repeat in zip(splits, followed, strict=True):
+        learnt = np.zeros(int(trained.image.max()) + 1, dtype=bool)
+        learnt[trained.image[split == TRAIN]] = True
+        here = (own == TEST) & (same >= 0) & learnt[image]
+        of_repeat[here] = TRAIN
+        seen |= here
+    return followed, seen
 
 
-def _trained_on(samples: list[dict[str, Any]], repeats: int) -> dict[str, set[str]]:
-    """The columns `split_<i>` in which each image is in train; images that never are have no entry."""
-    found: dict[str, set[str]] = {}
-    for row in samples:
-        for column in (f"split_{repeat}" for repeat in range(repeats)):
-            if row[column] == "train":
-                found.setdefault(row["image_id"], set()).add(column)
-    return found
+def _by_dataset(pictures: Labelled, marked: np.ndarray) -> dict[str, int]:
+    """How many pictures are marked, by data set; those without any are left out."""
+    counts = np.bincount(pictures.dataset[marked], minlength=len(pictures.datasets)).tolist()
+    return {dataset: count for dataset, count in zip(pictures.datasets, counts, strict=True) if count}
 
 
-def _read(
-    index_folders: Mapping[str, Path], about: Mapping[str, dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Concept], dict[str, str]]:
-    """Rows of samples and pairs, what is known of each concept, and the reason of each data set without images."""
-    samples: list[dict[str, Any]] = []
-    pairs: list[dict[str, Any]] = []
-    concepts: dict[str, Concept] = {}
-    unavailable: dict[str, str] = {}
-    for dataset, folder in sorted(index_folders.items()):
-        if not about[dataset].get("available", True):
-            unavailable[dataset] = str(about[dataset].get("reason"))
-        shown: dict[str, list[str]] = {}  # image -> its concepts, the leading one first
-        for row in read_table(folder / "labels.parquet").to_pylist():
-            concept = concepts.setdefault(row["concept"], Concept())
-            concept.classname = concept.classname or row["classname"]
-            concept.keywords.update(row["keywords"] or ())
-            concept.images.add(row["image_id"])
-            if row["image_id"] not in shown:
-                samples.append({"dataset": dataset, **row})
-            shown.setdefault(row["image_id"], []).append(row["concept"])
-        texts = read_table(folder / "texts.parquet", ["text_id", "text"])
-        strings = dict(zip(texts["text_id"].to_pylist(), texts["text"].to_pylist(), strict=True))
-        for row in read_table(folder / "pairs.parquet").to_pylist():
-            pairs.append({"dataset": dataset, **row})
-            concepts[shown[row["image_id"]][0]].captions.add(strings[row["text_id"]])
-    return samples, pairs, concepts, unavailable
-
-
-def _given(samples: list[dict[str, Any]]) -> tuple[dict[str, str], int]:
-    """Split of each family that a data set determines, and how many rows are moved by that."""
-    wishes: dict[str, Counter[str]] = {}
-    for row in samples:
-        if row["split"]:
-            wishes.setdefault(row["family"], Counter())[row["split"]] += 1
-    given = {family: next(s for s in (*HELD_OUT, "train") if wish[s]) for family, wish in wishes.items()}
-    return given, sum(wish.total() - wish[given[family]] for family, wish in wishes.items())
-
-
-def _largest(sizes: Counter[str], number: int) -> list[tuple[str, int]]:
-    return sorted(sizes.items(), key=lambda entry: (-entry[1], entry[0]))[:number]
-
-
-def _shares(samples: list[dict[str, Any]], repeats: int) -> dict[str, dict[str, list[float]]]:
+def _shares(samples: Labelled, splits: list[np.ndarray]) -> dict[str, dict[str, list[float]]]:
     """Data set -> split -> share of its images in each repeat."""
-    totals = Counter(row["dataset"] for row in samples)
-    counts = Counter((row["dataset"], row[f"split_{repeat}"], repeat) for row in samples for repeat in range(repeats))
-    return {
-        dataset: {
-            split: [round(counts[dataset, split, repeat] / total, 4) for repeat in range(repeats)] for split in SPLITS
+    shares: dict[str, dict[str, list[float]]] = {}
+    for number, dataset in enumerate(samples.datasets):
+        rows = samples.rows_of(number)
+        total = rows.stop - rows.start
+        if not total:
+            continue
+        counts = [np.bincount(split[rows], minlength=len(ORDER)).tolist() for split in splits]
+        shares[dataset] = {
+            name: [round(of_repeat[ORDER.index(name)] / total, 4) for of_repeat in counts] for name in SPLITS
         }
-        for dataset, total in sorted(totals.items())
-    }
+    return shares

@@ -6,13 +6,15 @@ Ids are content hashes, so the same picture or string has the same id everywhere
 
 import hashlib
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DataError
-from pipeline.parquet import read_parquet
+from pipeline.parquet import parquet_pieces, read_parquet
 
 IMAGES = pa.schema(
     [
@@ -144,17 +146,70 @@ def write_table(table: pa.Table, path: Path) -> None:
     os.replace(partial, path)
 
 
+def write_pieces(pieces: Iterable[pa.Table], schema: pa.Schema, path: Path) -> int:
+    """`write_table` of a table that comes in pieces of any length, few of them held at a time; returns its rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    rows = 0
+    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        for group in _groups(pieces):
+            writer.write_table(group, row_group_size=ROW_GROUP)
+            rows += len(group)
+        if not rows:
+            writer.write_table(schema.empty_table(), row_group_size=ROW_GROUP)
+    os.replace(partial, path)
+    return rows
+
+
+def _groups(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows as tables of `ROW_GROUP` rows, of which the last may have fewer."""
+    waiting: list[pa.Table] = []
+    for piece in pieces:
+        waiting.append(piece)
+        if sum(map(len, waiting)) >= ROW_GROUP:
+            joined = pa.concat_tables(waiting)
+            whole = len(joined) - len(joined) % ROW_GROUP
+            for start in range(0, whole, ROW_GROUP):
+                yield joined.slice(start, ROW_GROUP).combine_chunks()
+            waiting = [joined.slice(whole)]
+    rest = pa.concat_tables(waiting) if waiting else None
+    if rest is not None and len(rest):
+        yield rest.combine_chunks()
+
+
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read the Parquet file at `path`, or only `columns` of it.
 
     Raises:
         DataError: the file is missing, is not a Parquet file, is damaged or lacks a column.
     """
-    if not path.is_file():
-        raise DataError(f"No table at {path}. Run the stage that writes it: dvc repro")
-    try:
+    with _readable(path):
         table = read_parquet(path, columns)
         table.validate(full=True)  # or a text that is no UTF-8 would be an error where it is used
         return table
+
+
+def read_pieces(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """`read_table` of some columns in pieces of at most `ROW_GROUP` rows, each read when asked for; errors as there."""
+    with _readable(path):
+        for piece in parquet_pieces(path, columns, ROW_GROUP):
+            piece.validate(full=True)
+            yield piece
+
+
+def table_columns(path: Path) -> list[str]:
+    """The names of the columns of the Parquet file at `path`; errors as `read_table`."""
+    with _readable(path):
+        names: list[str] = pq.read_schema(path).names
+        return names
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Gives what is wrong with a file that is read as `DataError`."""
+    if not path.is_file():
+        raise DataError(f"No table at {path}. Run the stage that writes it: dvc repro")
+    try:
+        yield
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path} cannot be read as a Parquet table ({error}). Delete it and run: dvc repro") from error

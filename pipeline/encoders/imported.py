@@ -7,7 +7,7 @@ are the features of an encoder of params.yaml; its checkpoint holds the vectors 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from pipeline.config import EncoderSpec
 from pipeline.datasets.tables import image_id, text_id
 from pipeline.encoders.manifest import Description
 from pipeline.errors import CheckpointError, DataError
+from pipeline.ids import Ids
 from pipeline.parquet import read_parquet
 from pipeline.vector_files import read_vectors
 
@@ -79,9 +80,7 @@ def write_imported(spec: EncoderSpec, folder: Path) -> None:
     """
     try:
         found = read_imported(Path(spec.model), spec.modality)
-        first: dict[str, int] = {}
-        for row, name in enumerate(found.names):
-            first.setdefault(name, row)
+        named = Ids.joined(_pieces(found.names))
     except DataError as error:
         raise CheckpointError(f"encoders.{folder.name}: {error}") from error
     if found.kind == "rows":
@@ -90,7 +89,7 @@ def write_imported(spec: EncoderSpec, folder: Path) -> None:
             f"encoders.{folder.name}: nothing says what the rows of {spec.model} are. Put a Parquet table beside them "
             f"(metadata/metadata_<n>.parquet, or of the name of the .npy) with a column {wanted}."
         )
-    kept, dtype = np.fromiter(first.values(), np.int64), np.result_type(*found.arrays)
+    kept, dtype = named.numbered()[1], np.result_type(*found.arrays)
     out = np.lib.format.open_memmap(folder / VECTORS_FILE, "w+", dtype, (len(kept), found.width))
     starts = np.cumsum([0, *map(len, found.arrays)])
     for start in range(0, len(kept), _BLOCK):
@@ -99,7 +98,7 @@ def write_imported(spec: EncoderSpec, folder: Path) -> None:
         for part in np.unique(parts):
             out[start + np.flatnonzero(parts == part)] = found.arrays[part][rows[parts == part] - starts[part]]
     out.flush()
-    names = pa.table({"name": pa.array(list(first), pa.string())})
+    names = pa.table({"name": named.take(kept).strings().cast(pa.string())})
     pq.write_table(names.replace_schema_metadata({"kind": found.kind}), folder / NAMES_FILE)
 
 
@@ -204,7 +203,18 @@ def _table(path: Path, count: int) -> pa.Table:
 
 
 def _values(tables: Sequence[pa.Table], column: str) -> Iterator[Any]:
-    return chain.from_iterable(table.column(column).to_pylist() for table in tables)
+    chunks = (chunk for table in tables for chunk in table.column(column).chunks)
+    return (value for chunk in chunks for start in range(0, len(chunk), _BLOCK) for value in _listed(chunk, start))
+
+
+def _listed(chunk: pa.Array, start: int) -> list[Any]:
+    values: list[Any] = chunk[start : start + _BLOCK].to_pylist()
+    return values
+
+
+def _pieces(names: Iterator[str]) -> Iterator[list[str]]:
+    while piece := list(islice(names, _BLOCK)):
+        yield piece
 
 
 def _file_id(path: str) -> str:

@@ -15,6 +15,7 @@ import torch
 from pipeline.encoders.memory import is_out_of_memory
 from pipeline.encoding.workers import OrderedWorkers
 from pipeline.errors import CheckpointError
+from pipeline.features.claims import Claim
 from pipeline.features.fingerprint import digest_of
 from pipeline.plain_files import write_whole
 from pipeline.work_folder import work_folder
@@ -51,13 +52,17 @@ def find_batch_size(subject: dict[str, Any], device: str, run: Callable[[int], N
     name = torch.cuda.get_device_name(device) if kind == "cuda" else kind
     key = digest_of(subject | {"device": name})
     path = work_folder() / BATCH_SIZES
-    stored = _read(path)
-    if key in stored:
+    if key in (stored := _read(path)):
         return stored[key]
-    size = _fastest(_SIZES.get(kind, _SIZES["cpu"]), run if kind != "cpu" else _on_one_core(run))
-    log.info("batch size %d found for %s on %s", size, subject.get("model", "the encoder"), name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(_read(path) | {key: size}, indent=1, sort_keys=True).encode("utf-8"))
+    claim = Claim.take(path.parent, path.stem, wait=True)  # or two that start together find two sizes
+    assert claim is not None
+    with claim:
+        if key in (stored := _read(path)):
+            return stored[key]
+        size = _fastest(_SIZES.get(kind, _SIZES["cpu"]), run if kind != "cpu" else _on_one_core(run))
+        log.info("batch size %d found for %s on %s", size, subject.get("model", "the encoder"), name)
+        write_whole(path, json.dumps(stored | {key: size}, indent=1, sort_keys=True).encode("utf-8"))
     return size
 
 

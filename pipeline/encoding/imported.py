@@ -1,6 +1,6 @@
 """Rows of an index out of vectors that were imported, found by the hash of their content or by their names."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -9,11 +9,15 @@ from pipeline.config import AnyView, ImageView
 from pipeline.encoders.imported import IMPORTED, open_imported
 from pipeline.encoders.manifest import manifest_for
 from pipeline.encoding.protocol import Batch
+from pipeline.encoding.texts import columns_of
 from pipeline.features import ArraySpec
+from pipeline.ids import Ids
+from pipeline.row_map import RowMap
 
 NOT_FINITE = "the imported vector has NaN or infinite values"
 HASHED = ("files", "texts")
 _BATCH = 4096
+_PIECE = 1 << 16  # names shortened at a time
 _Level = Callable[[str], str]
 _LEVELS: tuple[_Level, ...] = (str, lambda key: PurePosixPath(key).name, lambda key: PurePosixPath(key).stem)
 
@@ -36,23 +40,25 @@ class ImportedRows:
         manifest_for(checkpoint, IMPORTED, view.modality)
         self._vectors, names = open_imported(checkpoint)
         kind = (names.schema.metadata or {}).get(b"kind", b"").decode()
-        listed: list[str] = names.column("name").to_pylist()
         width = self._vectors.shape[1]
         image = isinstance(view, ImageView)
         self._spec = ArraySpec("cls", (1, width), view.dtype) if image else ArraySpec("pooled", (width,), view.dtype)
         self.specs: tuple[ArraySpec, ...] = (self._spec,)
         self.notes: dict[str, object] = {IMPORTED: True}
         self._missing = f"no imported vector has this {view.modality}'s {'content' if kind in HASHED else 'name'}"
-        if kind in HASHED:
-            self._row = {name: row for row, name in enumerate(listed)}
-        else:
-            by_name = _joined(listed, keys.values())
-            self._row = {identifier: by_name[key] for identifier, key in keys.items() if key in by_name}
+        listed = Ids.of(names.column("name"))
+        self._vector: np.ndarray | None = None  # of each key, where the names are no hashes
+        if kind not in HASHED:
+            named, written = columns_of(keys)
+            self._vector, listed = _joined(listed, written), named
+        self._rows = RowMap(listed)
 
     def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
         """See `RowEncoder`. An id without a vector is a row with a reason."""
         for start in range(0, len(ids), _BATCH):
-            rows = np.array([self._row.get(identifier, -1) for identifier in ids[start : start + _BATCH]], np.int64)
+            rows = self._rows.find(ids[start : start + _BATCH])
+            if self._vector is not None and len(self._vector):
+                rows = np.where(rows >= 0, self._vector[rows], -1)
             found = np.flatnonzero(rows >= 0)
             values = np.zeros((len(rows), self._vectors.shape[1]), np.float32)
             values[found] = self._vectors[rows[found]]
@@ -65,19 +71,22 @@ class ImportedRows:
             yield Batch(positions, {self._spec.name: values.reshape(-1, *self._spec.row_shape)}, list(reasons))
 
 
-def _joined(names: Sequence[str], keys: Iterable[str]) -> dict[str, int]:
-    """The row of each key that some name equals."""
-    keys = list(keys)
+def _joined(names: Ids, keys: Ids) -> np.ndarray:
+    """Where the name that each key equals stands, (n,) int64; -1 where none does."""
     for level in _LEVELS:
-        rows = _distinct(names, level)
-        wanted = _distinct(keys, level)
-        if rows is not None and wanted is not None and rows.keys() & wanted.keys():
-            return {keys[place]: rows[name] for name, place in wanted.items() if name in rows}
-    return {}
+        shortened, wanted = _shortened(names, level), _shortened(keys, level)
+        if not (_distinct(shortened) and _distinct(wanted)):
+            continue
+        rows = RowMap(shortened).find(wanted)
+        if (rows >= 0).any():
+            return rows
+    return np.full(len(keys), -1, np.int64)
 
 
-def _distinct(names: Sequence[str], level: _Level) -> dict[str, int] | None:
-    """Where each shortened name stands; None if two names become one."""
-    shortened = [level(name) for name in names]
-    places = {name: place for place, name in enumerate(shortened)}
-    return places if len(places) == len(shortened) else None
+def _shortened(names: Ids, level: _Level) -> Ids:
+    pieces = (names[start : start + _PIECE] for start in range(0, len(names), _PIECE))
+    return names if level is str else Ids.joined([level(name) for name in piece] for piece in pieces)
+
+
+def _distinct(names: Ids) -> bool:
+    return len(names.numbered()[1]) == len(names)

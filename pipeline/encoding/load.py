@@ -1,5 +1,6 @@
 """Loads a backbone; no other module of this package does."""
 
+import heapq
 from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.encoding.batch_size import find_batch_size
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.preparing import IndexedImages
 from pipeline.encoding.rows import ImageRows, TextRows
+from pipeline.encoding.texts import all_texts
 
 _MANY_IMAGES = 2000  # that take longer to decode in threads than processes take to start
 _TRIAL_TEXTS = 64  # the longest texts, on which batch sizes are tried
@@ -33,7 +35,7 @@ def image_rows(checkpoint: Path, encoder: EncoderSpec, view: ImageView, index: P
     loaded.optimise(params.compile, params.channels_last)
     images = IndexedImages(index, view.bits)
     if params.decode == "auto":
-        processes = device.startswith("cuda") and len(images.ids) >= _MANY_IMAGES
+        processes = device.startswith("cuda") and len(images) >= _MANY_IMAGES
         params = params.model_copy(update={"decode": "processes" if processes else "threads"})
     if params.batch_size == "auto":
         blank = loaded.preprocess(Image.new("RGB", (256, 256)))
@@ -66,7 +68,7 @@ def text_rows(
     if params.compile:
         compile_blocks(loaded.backbone, varying_length=True)
     if params.text_batch_size == "auto":
-        longest = sorted(strings.values(), key=len)[-_TRIAL_TEXTS:]
+        longest = heapq.nlargest(_TRIAL_TEXTS, all_texts(strings), key=len)[::-1]
 
         def run(size: int) -> None:
             texts = dict(zip(map(str, range(size)), cycle(longest), strict=False))

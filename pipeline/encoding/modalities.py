@@ -1,14 +1,61 @@
 """What is encoded and how, by the modality of a view: the rows of a data set in order, and what encodes them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow.compute as pc
+
 from pipeline.config import AnyView, EncodeSettings, ImageView
-from pipeline.datasets.tables import read_table
+from pipeline.datasets.tables import read_pieces
 from pipeline.encoders.imported import IMPORTED
+from pipeline.encoders.manifest import read_manifest
+from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.imported import ImportedRows
 from pipeline.encoding.plan import Plan, image_plan, text_plan
 from pipeline.encoding.protocol import RowEncoder
+from pipeline.encoding.texts import StoredTexts
+from pipeline.features import Fingerprint
+from pipeline.ids import Ids
+from pipeline.paths import checkpoint_folder, index_folder
+
+
+@dataclass(frozen=True)
+class EncodeJob:
+    """What encoding one store starts from; small, and good on every machine that has the project's folder.
+
+    Attributes:
+        settings: of the stage.
+        checkpoint, index: folders of the encoder and of the data set.
+    """
+
+    settings: EncodeSettings
+    checkpoint: Path
+    index: Path
+
+    @classmethod
+    def of(cls, settings: EncodeSettings) -> "EncodeJob":
+        """The job of a stage, in the folders of the project."""
+        store = settings.store
+        return cls(settings, checkpoint_folder(store.encoder), index_folder(store.group, store.dataset))
+
+    def fingerprint(self) -> Fingerprint:
+        """Of the features.
+
+        Raises:
+            CheckpointError: the checkpoint is missing or damaged.
+        """
+        return fingerprint_of(read_manifest(self.checkpoint), self.settings.encoder, self.settings.view)
+
+    def plan_and_loader(self) -> tuple[Plan, Callable[[], RowEncoder]]:
+        """As the function of that name."""
+        return plan_and_loader(self.settings, self.checkpoint, self.index)
+
+    def changed(self, **params: object) -> "EncodeJob":
+        """The same with some of `EncodeParams` changed."""
+        encode = self.settings.encode.model_copy(update=params)
+        return replace(self, settings=self.settings.model_copy(update={"encode": encode}))
 
 
 def plan_and_loader(settings: EncodeSettings, checkpoint: Path, index: Path) -> tuple[Plan, Callable[[], RowEncoder]]:
@@ -39,10 +86,14 @@ def plan_and_loader(settings: EncodeSettings, checkpoint: Path, index: Path) -> 
     return plan, load_texts
 
 
-def _plan_and_names(view: AnyView, index: Path, shard_rows: int) -> tuple[Plan, dict[str, str]]:
+def _plan_and_names(view: AnyView, index: Path, shard_rows: int) -> tuple[Plan, Mapping[str, str]]:
     """The rows, and of images the name that their source gives them."""
     if not isinstance(view, ImageView):
         return text_plan(index, view.only, shard_rows)[0], {}
-    table = read_table(index / "images.parquet", ["image_id", "key"])
-    names = zip(table.column("image_id").to_pylist(), table.column("key").to_pylist(), strict=True)
-    return image_plan(index, shard_rows), {identifier: key for identifier, key in names if key}
+    ids, keys = [], []
+    for piece in read_pieces(index / "images.parquet", ["image_id", "key"]):
+        named = piece.filter(pc.fill_null(pc.not_equal(piece.column("key"), ""), False))
+        ids.append(Ids.of(named.column("image_id")))
+        keys.append(named.column("key"))
+    joined = Ids.joined(ids)
+    return image_plan(index, shard_rows), StoredTexts(joined, keys, np.arange(len(joined)))

@@ -2,17 +2,20 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.datasets.tables import read_table
+import numpy as np
+import pyarrow as pa
+
+from pipeline.datasets.tables import read_pieces
+from pipeline.encoding.texts import StoredTexts
 from pipeline.errors import StoreError
 from pipeline.features import ArraySpec
 from pipeline.features.shards import VALID
+from pipeline.ids import Ids
 from pipeline.languages import language_code
 
 
-@dataclass(frozen=True)
 class Plan:
     """Ids in the order of the index, cut into shards.
 
@@ -21,12 +24,17 @@ class Plan:
         shard_rows: rows of a whole shard; the last may hold fewer.
     """
 
-    ids: tuple[str, ...]
-    shard_rows: int
+    def __init__(self, ids: Sequence[str], shard_rows: int) -> None:
+        self.ids, self.shard_rows = Ids.of(ids), shard_rows
 
-    def shards(self) -> list[tuple[str, ...]]:
-        """The ids of each shard."""
-        return [self.ids[start : start + self.shard_rows] for start in range(0, len(self.ids), self.shard_rows)]
+    @property
+    def shard_count(self) -> int:
+        """How many shards."""
+        return -(-len(self.ids) // self.shard_rows)
+
+    def shard(self, number: int) -> tuple[str, ...]:
+        """The ids of one shard."""
+        return tuple(self.ids[number * self.shard_rows : (number + 1) * self.shard_rows])
 
     def stored_bytes(self, specs: Sequence[ArraySpec]) -> int:
         """Size of the whole store on disk in bytes."""
@@ -35,22 +43,29 @@ class Plan:
 
 def image_plan(index: Path, shard_rows: int) -> Plan:
     """All images of an index."""
-    ids = read_table(index / "images.parquet", ["image_id"]).column("image_id").to_pylist()
-    return Plan(tuple(ids), shard_rows)
+    pieces = read_pieces(index / "images.parquet", ["image_id"])
+    return Plan(Ids.joined(piece.column("image_id") for piece in pieces), shard_rows)
 
 
-def text_plan(index: Path, languages: Sequence[str], shard_rows: int) -> tuple[Plan, dict[str, str]]:
+def text_plan(index: Path, languages: Sequence[str], shard_rows: int) -> tuple[Plan, StoredTexts]:
     """All texts of an index in the given languages (all if none are given), and the string of each id.
 
     A language counts in any form of its code: "EN" and "en-US" are those in "en".
     """
     wanted = {*languages, *map(language_code, languages)}
-    table = read_table(index / "texts.parquet", ["text_id", "text", "language"])
-    strings: dict[str, str] = {}
-    for identifier, text, language in zip(*(column.to_pylist() for column in table.columns), strict=True):
-        if not languages or language in wanted:
-            strings.setdefault(identifier, text)
-    return Plan(tuple(strings), shard_rows), strings
+    found, texts = [], []
+    for piece in read_pieces(index / "texts.parquet", ["text_id", "text", "language"]):
+        if languages:
+            piece = piece.filter(pa.array(_in(piece.column("language"), wanted)))
+        found.append(Ids.of(piece.column("text_id")))
+        texts.append(piece.column("text"))
+    ids = Ids.joined(found)
+    strings = StoredTexts(ids, texts, ids.numbered()[1])
+    return Plan(strings.ids, shard_rows), strings
+
+
+def _in(column: pa.ChunkedArray, wanted: set[str | None]) -> np.ndarray:
+    return np.array([value in wanted for value in column.to_pylist()], dtype=bool)
 
 
 def require_space(needed: int, folder: Path) -> None:

@@ -22,6 +22,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
@@ -31,6 +32,7 @@ from pipeline.datasets.decode import ImageTable, load_row
 from pipeline.encoding.crops import crops
 from pipeline.encoding.workers import one_core
 from pipeline.errors import DataError
+from pipeline.row_map import RowMap
 
 Prepared = torch.Tensor | str  # (3, H, W) float32, with crops (1 + N, 3, H, W); or why there is none
 
@@ -57,25 +59,34 @@ class PreparedBatch:
 
 
 class IndexedImages:
-    """The images of an index, by id.
-
-    Attributes:
-        ids: in the order of the index.
-    """
+    """The images of an index, by id."""
 
     def __init__(self, index: Path, bits: int | None = None) -> None:
         self._index, self._bits = index, bits
         self._table = ImageTable(index, bits)
-        self.ids = self._table.ids
-        self._position = {identifier: row for row, identifier in enumerate(self.ids)}
+        self._positions = RowMap(self._table.row_ids)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def ids(self) -> list[str]:
+        """In the order of the index."""
+        return self._table.ids
 
     def __call__(self, identifier: str) -> Image.Image:
         """An image as RGB; errors as `ImageTable.load`."""
-        return self._table.load(self._position[identifier])
+        return self._table.load(int(self._found([identifier])[0]))
 
     def rows(self, ids: Sequence[str]) -> pa.Table:
         """What a `RowImages` needs to load these images."""
-        return self._table.rows([self._position[identifier] for identifier in ids])
+        return self._table.rows(self._found(ids))
+
+    def _found(self, ids: Sequence[str]) -> np.ndarray:
+        positions = self._positions.find(ids)
+        if (positions < 0).any():
+            raise KeyError(ids[int(np.flatnonzero(positions < 0)[0])])
+        return positions
 
     def without_index(self) -> "RowImages":
         """What loads the same images from their `rows`."""

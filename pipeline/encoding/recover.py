@@ -5,9 +5,14 @@ holds it, even on a machine that only pulled it.
 """
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from pipeline.features.claims import Claim
 from pipeline.features.dvc_cache import cached_output
 from pipeline.features.fingerprint import Fingerprint
 from pipeline.features.layout import recorded_shard_path
@@ -52,19 +57,32 @@ def recover_previous(stage: str, out: Path, scratch: Path, fingerprint: Fingerpr
         rows = table.slice(start, shard["rows"]).combine_chunks()
         start += shard["rows"]
         target = scratch / shard["key"]
-        sources = {name: files.get(path) for name, path in paths[number].items()}
-        if ScratchShard.find(target) is not None or not all(sources.values()):
+        sources = {name: source for name, path in paths[number].items() if (source := files.get(path)) is not None}
+        if ScratchShard.find(target) is not None or len(sources) < len(paths[number]):
             continue
-        remove(target)
-        target.mkdir(parents=True)
-        try:
-            for name, source in sources.items():
-                assert source is not None
-                link(source, target / name)
-        except FileNotFoundError:  # DVC's cache was tidied up meanwhile
-            remove(target)
+        claim = Claim.take(scratch, target.name)
+        if claim is None:  # another process writes it
             continue
-        record = ShardRecord(shard["key"], shard["rows"], attributes["shard_rows"], shard["xxh3_128"])
-        describe(target, record, rows)
-        recovered += 1
+        with claim:
+            if ScratchShard.find(target) is not None:
+                continue
+            record = ShardRecord(shard["key"], shard["rows"], attributes["shard_rows"], shard["xxh3_128"])
+            recovered += _linked(sources, target, record, rows)
     return recovered
+
+
+def _linked(sources: Mapping[str, Path], target: Path, record: ShardRecord, rows: pa.Table) -> bool:
+    """Make the shard `target` of links; False if DVC's cache was tidied up meanwhile."""
+    partial = target.with_name(f"{target.name}.recovered.partial")
+    remove(partial)
+    partial.mkdir(parents=True)
+    try:
+        for name, source in sources.items():
+            link(source, partial / name)
+    except FileNotFoundError:
+        remove(partial)
+        return False
+    describe(partial, record, rows)
+    remove(target)
+    os.replace(partial, target)
+    return True

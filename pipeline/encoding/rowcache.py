@@ -12,42 +12,52 @@ import numpy as np
 from pipeline.encoding.assembly import ShardRows
 from pipeline.features import ArraySpec
 from pipeline.features.shards import RECORD, ScratchShard
+from pipeline.ids import Ids
+from pipeline.row_map import GrowingRowMap, RowMap
 
 
 class RowCache:
-    """Index of all rows in one scratch folder."""
+    """Index of the rows in one scratch folder that are wanted.
 
-    def __init__(self, scratch: Path, specs: Sequence[ArraySpec]) -> None:
-        self._specs = list(specs)
+    Args:
+        wanted: ids of rows that are to be written.
+    """
+
+    def __init__(self, scratch: Path, specs: Sequence[ArraySpec], wanted: Ids) -> None:
+        self._specs, self._wanted = list(specs), RowMap(wanted)
         self._shards: list[ScratchShard] = []
-        self._where: dict[str, tuple[int, int]] = {}
+        self._map = GrowingRowMap()
+        self._starts: list[int] = []  # of each shard, its first row in `_map`
+        self._rows: list[np.ndarray] = []  # of each shard, which of its rows are there
         for record in sorted(scratch.glob(f"*/{RECORD}")):
             shard = ScratchShard.find(record.parent)
             if shard is not None:
-                self.add(shard)
+                self._add(shard)
 
-    def add(self, shard: ScratchShard) -> None:
-        """Add the valid rows of a finished shard to the index."""
-        number = len(self._shards)
+    def _add(self, shard: ScratchShard) -> None:
+        table = shard.row_table()
+        ids, valid = Ids.of(table.column("id")), table.column("reason").is_null().to_numpy()
+        rows = np.flatnonzero(valid & (self._wanted.find(ids) >= 0))
         self._shards.append(shard)
-        for row, (identifier, reason) in enumerate(zip(*shard.rows(), strict=True)):
-            if reason is None:
-                self._where.setdefault(identifier, (number, row))
+        self._starts.append(len(self._map))
+        self._rows.append(rows.astype(np.uint32))
+        self._map.add(ids[rows])
 
     def known(self, ids: Sequence[str]) -> np.ndarray:
         """(n,) bool: which ids have a row here."""
-        return np.fromiter((identifier in self._where for identifier in ids), dtype=bool, count=len(ids))
+        return self._map.find(ids) >= 0
 
     def take(self, ids: Sequence[str]) -> dict[str, np.ndarray] | None:
         """Rows (n, *row_shape) of known ids per stored array, or None if a shard has another layout."""
-        numbers = np.array([self._where[identifier][0] for identifier in ids], dtype=np.int64)
-        rows = np.array([self._where[identifier][1] for identifier in ids], dtype=np.int64)
+        places = self._map.find(ids)
+        numbers = np.searchsorted(self._starts, places, side="right") - 1
         out = ShardRows(self._specs, len(ids))
         for number in np.unique(numbers):
             chosen = np.flatnonzero(numbers == number)
+            rows = self._rows[number][places[chosen] - self._starts[number]].astype(np.int64)
             arrays = {}
             for spec in self._specs:
-                values = self._shards[int(number)].take(spec, rows[chosen])
+                values = self._shards[int(number)].take(spec, rows)
                 if values is None:
                     return None
                 arrays[spec.name] = values

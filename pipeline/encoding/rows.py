@@ -18,6 +18,7 @@ from pipeline.encoding.chunks import chunks
 from pipeline.encoding.preparing import Preparation, PreparationProcesses, Prepared, PreparedBatch
 from pipeline.encoding.protocol import Batch
 from pipeline.encoding.regions import own_region_means, region_means
+from pipeline.encoding.texts import texts_of
 from pipeline.encoding.workers import DeviceSlots, OrderedWorkers, count_workers, pinned, to_host
 from pipeline.errors import CheckpointError
 from pipeline.features import ArraySpec
@@ -202,7 +203,7 @@ class TextRows:
         order = np.argsort(lengths, kind="stable")
         for start in reversed(range(0, len(order), self._batch_size)):  # at the end no thread waits for a long one
             positions = order[start : start + self._batch_size]
-            texts = tuple(self._strings[ids[position]] for position in positions)
+            texts = tuple(texts_of(self._strings, [ids[position] for position in positions]))
             yield tuple(positions.tolist()), texts, tuple(lengths[positions].tolist())
 
     def _encode(self, placed: PlacedTexts) -> Batch:
@@ -239,7 +240,7 @@ class TextRows:
 
     def tokens(self, ids: Sequence[str]) -> list[int]:
         """See `RaggedRowEncoder`. With templates a text has tokens where each of them gives it some."""
-        texts = [self._strings[identifier] for identifier in ids]
+        texts = texts_of(self._strings, ids)
         counts = self._encoder.lengths(texts)
         if self._templates and not all(counts):
             filled = [self._encoder.lengths([t.replace("{}", text) for text in texts]) for t in self._templates]

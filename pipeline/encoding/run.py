@@ -1,35 +1,34 @@
-"""The encode loop: reuses finished shards, assembles the others from cached rows and the backbone, and publishes."""
+"""Encodes a store: reuses finished shards, has an engine write the others, and publishes when all are finished."""
 
 import json
 import logging
-import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pipeline.encoding.assembly import ShardRows
+from pipeline.encoding.counts import Counts, listed
+from pipeline.encoding.engine import Engine
+from pipeline.encoding.local import LocalEngine
+from pipeline.encoding.parts import Part
 from pipeline.encoding.plan import Plan, require_space
-from pipeline.encoding.protocol import PrefetchingRowEncoder, RaggedRowEncoder, RowEncoder
+from pipeline.encoding.planned import PlannedShards
+from pipeline.encoding.protocol import RowEncoder
 from pipeline.encoding.recover import recover_previous
-from pipeline.encoding.remembered import recall, remember
-from pipeline.encoding.rowcache import RowCache
+from pipeline.encoding.shard_encoder import Layout, ShardEncoder
 from pipeline.errors import SourceError
 from pipeline.features import ArraySpec, Fingerprint
-from pipeline.features.publish import publish
-from pipeline.features.quantised import stored_rows, stored_specs
-from pipeline.features.scratch import exclusive, explain_full_disk, scratch_folder
-from pipeline.features.shards import ScratchShard, ShardWriter, shard_key
+from pipeline.features.claims import Claim
+from pipeline.features.fingerprint import digest_of
+from pipeline.features.publish import holds, publish
+from pipeline.features.scratch import explain_full_disk, scratch_folder, shared
+from pipeline.features.shards import ScratchShard
 from pipeline.plain_files import append_line
 from pipeline.progress import tqdm
 
 log = logging.getLogger(__name__)
 JOURNAL = "journal.jsonl"
-_SAMPLE = 1000  # texts from whose lengths the total is estimated
 
 
 @dataclass
@@ -37,12 +36,13 @@ class EncodeSummary:
     """What one encode did.
 
     Attributes:
-        rows: rows in the store.
+        rows: rows in the store, or of a part in its shards.
         encoded: rows that went through the backbone.
         passes: forward passes of the backbone.
         reused_rows: rows of new shards that were taken from finished shards.
         reused_shards: shards that were reused whole.
         failed: rows without features.
+        published: whether all shards were finished, so that this run made the store or found it made.
     """
 
     store: str
@@ -55,176 +55,134 @@ class EncodeSummary:
     failed: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    published: bool = False
 
 
 class StoreEncoder:
-    """Encodes one store.
+    """Encodes one store. Other processes may encode the same store, or others of the same features, at once.
 
     Args:
         name: the store, for messages.
         fingerprint: of the features to write.
         load: makes the row encoder; called only if a row is not cached.
         max_failure_rate: share of rows that may fail before the run stops.
+        engine: runs the pending shards in place of this process.
     """
 
     def __init__(
-        self, name: str, fingerprint: Fingerprint, load: Callable[[], RowEncoder], max_failure_rate: float
+        self,
+        name: str,
+        fingerprint: Fingerprint,
+        load: Callable[[], RowEncoder],
+        max_failure_rate: float,
+        engine: Engine | None = None,
     ) -> None:
         self.name = name
         self.fingerprint = fingerprint
         self.scratch = scratch_folder(fingerprint.digest)
-        self._load = load
-        self._encoder: RowEncoder | None = None
+        self._engine = engine or LocalEngine(ShardEncoder(fingerprint, load))
         self._max_failure_rate = max_failure_rate
-        self._reasons: list[str] = []
         self.summary = EncodeSummary(name, fingerprint.digest)
 
-    def run(self, plan: Plan, out: Path, stage: str | None = None) -> EncodeSummary:
+    def run(self, plan: Plan, out: Path, stage: str | None = None, part: Part | None = None) -> EncodeSummary:
         """Write the store at `out`.
 
         Args:
             stage: of DVC, whose earlier output may hold shards that the scratch folder has lost.
+            part: encode this share of the shards alone; the store is written by the part that finds all finished.
 
         Raises:
-            StoreError: no space, at the start or later; a value that does not fit; or another encode of the same
-                features is running.
+            StoreError: no space, at the start or later; a value that does not fit; or another process is removing
+                shards of the same features.
             SourceError: too many samples cannot be read.
         """
         started = time.monotonic()
-        with explain_full_disk(), exclusive(self.scratch):
+        with explain_full_disk(), shared(self.scratch):
             if stage and (recovered := recover_previous(stage, out, self.scratch, self.fingerprint)):
                 log.info("%s: %d shards restored from the DVC cache", self.name, recovered)
-            made, notes = self._layout()
-            specs = stored_specs(made)
-            plan = Plan(plan.ids, bounded_shard_rows(specs, plan.shard_rows))
-            shards = self._shards(plan, made, specs)
-            publish(out, self.fingerprint, specs, shards, plan.shard_rows, notes)
-            self.summary.rows = len(plan.ids)
-            self.summary.bytes = sum(shard.bytes for shard in shards)
-            reasons = [shard.row_table().column("reason") for shard in shards]
-            self.summary.failed = sum(len(column) - column.null_count for column in reasons)
+            layout = self._engine.layout()
+            rows = bounded_shard_rows(layout.stored, plan.shard_rows)
+            shards = PlannedShards(self.scratch, Plan(plan.ids, rows))
+            mine = range(len(shards)) if part is None else part.numbers(len(shards))
+            self._write(mine, shards, layout, f"{self.name} part {part}" if part else self.name)
+            finished = shards.finished()
+            missing = [number for number, shard in enumerate(finished) if shard is None]
+            written = [shard for shard in finished if shard is not None]
+            if not missing:
+                self._publish(out, layout, written, rows, keep=part is not None)
+            elif part is None:
+                raise SourceError(f"{self.name}: shards vanished from {self.scratch} while others were written.")
+            else:
+                others = ", ".join(dict.fromkeys(str(part.of_shard(number)) for number in missing[:20]))
+                log.info("%s: %d of %d shards are left to parts %s", self.name, len(missing), len(shards), others)
+            self.summary.rows = len(plan.ids) if part is None else shards.rows(mine)
+            own = [shard for number in mine if (shard := finished[number]) is not None]
+            self.summary.bytes = sum(shard.bytes for shard in own)
+            self.summary.failed = sum(len(_reasons(shard)) for shard in own)
             self.summary.seconds = round(time.monotonic() - started, 3)
             self._write_journal()
         return self.summary
 
-    def _row_encoder(self) -> RowEncoder:
-        if self._encoder is None:
-            self._encoder = self._load()
-        return self._encoder
+    def _write(self, mine: Sequence[int], shards: PlannedShards, layout: Layout, title: str) -> None:
+        """Have the engine write those of these shards that are not finished."""
+        finished = shards.finished()
+        pending = [number for number in mine if finished[number] is None]
+        self.summary.reused_shards = len(mine) - len(pending)
+        if not pending:
+            log.info("%s: all %d shards are cached, no backbone is run", title, len(mine))
+            return
+        rows, counts = shards.rows(pending), Counts(self.name, shards.total_rows, self._max_failure_rate)
+        needed = self._engine.forecast(shards.plan_of(pending), layout)
+        require_space(needed, self.scratch)
+        log.info("%s: %d rows in %d shards to write, %.3f GB", title, rows, len(pending), needed / 1e9)
+        progress: tqdm[Any]
+        try:
+            with tqdm(total=rows, desc=title, unit="row", smoothing=0.1, mininterval=1.0) as progress:
+                self._engine.write(pending, shards, layout, counts, progress)
+        finally:
+            self.summary.encoded, self.summary.passes = counts.encoded, counts.passes
+            self.summary.reused_rows = counts.reused
 
-    def _layout(self) -> tuple[list[ArraySpec], dict[str, object]]:
-        """The arrays of this fingerprint, remembered so that a fully cached run need not load the backbone."""
-        stored = recall(self.scratch)
-        if stored is not None:
-            specs = [ArraySpec(**(spec | {"row_shape": tuple(spec["row_shape"])})) for spec in stored["specs"]]
-            return specs, stored["notes"]
-        encoder = self._row_encoder()
-        content = {"specs": [asdict(spec) for spec in encoder.specs], "notes": encoder.notes}
-        remember(self.scratch, content | {"encoder": self.fingerprint.described.get("model")})
-        return list(encoder.specs), encoder.notes
+    def _publish(self, out: Path, layout: Layout, shards: Sequence[ScratchShard], shard_rows: int, keep: bool) -> None:
+        """Make the store, one process at a time; with `keep` it stays as it is if another one has made it."""
+        self._require_few_failures(shards)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        place = digest_of([out.parent.stat().st_ino, out.name])[:32]  # a node may know the folder by another path
+        claim = Claim.take(self.scratch, f"publish-{place}", wait=True)
+        assert claim is not None
+        with claim:
+            if not (keep and holds(out, self.fingerprint, shards)):
+                publish(out, self.fingerprint, layout.stored, shards, shard_rows, layout.notes)
+        self.summary.published = True
 
-    def _shards(self, plan: Plan, made: Sequence[ArraySpec], specs: Sequence[ArraySpec]) -> list[ScratchShard]:
-        finished = [ScratchShard.find(self.scratch / shard_key(ids, plan.shard_rows)) for ids in plan.shards()]
-        self.summary.reused_shards = sum(shard is not None for shard in finished)
-        missing = [ids for ids, shard in zip(plan.shards(), finished, strict=True) if shard is None]
-        written: dict[str, Future[ScratchShard]] = {}
-        if missing:
-            rows = sum(len(ids) for ids in missing)
-            needed = self._forecast(Plan(tuple(i for ids in missing for i in ids), plan.shard_rows), specs)
-            require_space(needed, self.scratch)
-            log.info("%s: %d rows in %d shards to write, %.3f GB", self.name, rows, len(missing), needed / 1e9)
-            cache = RowCache(self.scratch, specs)
-            progress: tqdm[Any]
-            with (
-                ThreadPoolExecutor(1, thread_name_prefix="publish") as publisher,
-                tqdm(total=rows, desc=self.name, unit="row", smoothing=0.1, mininterval=1.0) as progress,
-            ):
-                previous: Future[ScratchShard] | None = None
-                for number, ids in enumerate(missing):
-                    places = range(number + 1, len(missing))
-                    later = filter(None, (_uncached(missing[place], cache) for place in places))
-                    shard = self._write(ids, later, plan, made, specs, cache, progress, publisher)
-                    if previous is not None:
-                        cache.add(previous.result())
-                    previous = written[shard_key(ids, plan.shard_rows)] = shard
-        else:
-            log.info("%s: all %d shards are cached, no backbone is run", self.name, len(finished))
-        return [
-            shard or written[shard_key(ids, plan.shard_rows)].result()
-            for ids, shard in zip(plan.shards(), finished, strict=True)
-        ]
-
-    def _forecast(self, plan: Plan, specs: Sequence[ArraySpec]) -> int:
-        """Bytes that the rows of `plan` will take; where the number of tokens varies, estimated from a sample."""
-        if not any(spec.ragged for spec in specs):
-            return plan.stored_bytes(specs)
-        encoder = self._row_encoder()
-        assert isinstance(encoder, RaggedRowEncoder)
-        sample = plan.ids[:: -(-len(plan.ids) // _SAMPLE)]
-        mean = float(np.mean(encoder.tokens(sample)))
-        return plan.stored_bytes([replace(s, most=math.ceil(mean * 1.1)) if s.ragged else s for s in specs])
-
-    def _write(
-        self,
-        ids: Sequence[str],
-        later: Iterable[Sequence[str]],
-        plan: Plan,
-        made: Sequence[ArraySpec],
-        specs: Sequence[ArraySpec],
-        cache: RowCache,
-        progress: "tqdm[Any]",
-        publisher: Executor,
-    ) -> Future[ScratchShard]:
-        """Assemble one shard in memory and write it; `publisher` flushes it and publishes it in the scratch folder.
-
-        So the backbone continues with the next shards, whose rows `later` announces, without waiting for the disk.
-        """
-        arrays = ShardRows(specs, len(ids))
-        reasons: list[str | None] = [None] * len(ids)
-        cached = cache.known(ids)
-        if cached.any():
-            rows = cache.take([identifier for identifier, hit in zip(ids, cached, strict=True) if hit])
-            if rows is None:
-                cached[:] = False
-            else:
-                arrays.put(np.flatnonzero(cached), rows)
-                self.summary.reused_rows += int(cached.sum())
-                progress.update(int(cached.sum()))
-        uncached = np.flatnonzero(~cached)
-        if uncached.size:
-            encoder = self._row_encoder()
-            if isinstance(encoder, PrefetchingRowEncoder):
-                encoder.prefetch(later)
-            for batch in encoder.encode([ids[int(row)] for row in uncached]):
-                rows_here = uncached[batch.positions]
-                failed = np.array([reason is not None for reason in batch.reasons], dtype=bool)
-                arrays.put(rows_here, stored_rows(batch.arrays, made, failed))
-                for row, reason in zip(rows_here.tolist(), batch.reasons, strict=True):
-                    reasons[row] = reason
-                self._count(batch.reasons, len(plan.ids))
-                progress.update(len(batch.positions))
-        with ShardWriter(self.scratch, specs, ids, plan.shard_rows) as writer:
-            writer.append(arrays.arrays(), reasons)
-            return writer.finish_in_background(publisher)
-
-    def _count(self, reasons: Sequence[str | None], total: int) -> None:
-        self.summary.passes += 1
-        self.summary.encoded += len(reasons)
-        self._reasons.extend(reason for reason in reasons if reason is not None)
-        if len(self._reasons) > self._max_failure_rate * total:
-            listed = "\n".join(f"  {reason}" for reason in self._reasons[:5])
+    def _require_few_failures(self, shards: Sequence[ScratchShard]) -> None:
+        """Parts and earlier runs counted only what failed in them."""
+        reasons, folders = [], []
+        for shard in shards:
+            if found := _reasons(shard):
+                reasons += found
+                folders.append(shard.folder)
+        total = sum(shard.record.rows for shard in shards)
+        if len(reasons) > self._max_failure_rate * total:
             raise SourceError(
-                f"{self.name}: {len(self._reasons)} of {self.summary.encoded} samples so far cannot be encoded, more "
-                f"than encode.max_failure_rate = {self._max_failure_rate:g} of {total} allows. The first reasons:\n"
-                f"{listed}\nFix the source, or raise encode.max_failure_rate in params.yaml."
+                f"{self.name}: {len(reasons)} of {total} samples could not be encoded, more than "
+                f"encode.max_failure_rate = {self._max_failure_rate:g} allows. The first reasons:\n{listed(reasons)}\n"
+                "Fix the source, or raise encode.max_failure_rate in params.yaml. To try these samples again as they "
+                f"are, delete the shards that hold them and run the same command: {_named(folders)}"
             )
 
     def _write_journal(self) -> None:
         append_line(self.scratch.parent / JOURNAL, json.dumps(asdict(self.summary), sort_keys=True))
 
 
-def _uncached(ids: Sequence[str], cache: RowCache) -> list[str]:
-    return [identifier for identifier, hit in zip(ids, cache.known(ids), strict=True) if not hit]
+def _reasons(shard: ScratchShard) -> list[str]:
+    """Why rows of a shard have no features."""
+    found: list[str] = shard.row_table().column("reason").drop_null().to_pylist()
+    return found
+
+
+def _named(folders: Sequence[Path], most: int = 3) -> str:
+    return ", ".join(map(str, folders[:most])) + (f" and {len(folders) - most} more" if len(folders) > most else "")
 
 
 def bounded_shard_rows(specs: Sequence[ArraySpec], shard_rows: int, limit: int = 512 << 20) -> int:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.coded import Coded
 from pipeline.datasets.caption_pairs import LANGUAGE, CaptionPairs
 from pipeline.evaluation.cohorts import Cohort, Measured, joined
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at, positive_counts
+from pipeline.evaluation.sample import MOST_RETRIEVED, sample_note, sampled_repeats
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,18 @@ class RetrievalSet:
 
 
 def retrieval_sets(
-    pairs: CaptionPairs, dataset: str, repeats: int, aligners: Sequence[TrainedAligner]
+    pairs: CaptionPairs,
+    dataset: str,
+    repeats: int,
+    aligners: Sequence[TrainedAligner],
+    left_out: list[str],
 ) -> dict[int, RetrievalSet]:
     """Per repeat the test pairs that every aligner has features of, so that all answer the same queries.
 
-    Repeats without any are absent.
+    Repeats without any are absent. Of too many images a sample is taken, see `sampled`.
+
+    Args:
+        left_out: told what the sample leaves out.
     """
     tested = pairs.where((pairs.dataset == dataset) & (pairs.splits == "test").any(axis=1))
     if not len(tested):
@@ -69,12 +78,16 @@ def retrieval_sets(
         aligner.has_image(dataset, tested.image_id) & aligner.has_text("pairs", dataset, tested.text_id)
         for aligner in aligners
     ]
-    return tested_by_repeat(tested.where(np.all(usable, axis=0)), repeats)
+    return tested_by_repeat(tested.where(np.all(usable, axis=0)), repeats, dataset, left_out)
 
 
-def tested_by_repeat(pairs: CaptionPairs, repeats: int) -> dict[int, RetrievalSet]:
-    """The pairs in the test split of each repeat; repeats without any are absent."""
-    tests = {repeat: pairs.of(repeat, "test") for repeat in range(repeats)}
+def tested_by_repeat(pairs: CaptionPairs, repeats: int, dataset: str, left_out: list[str]) -> dict[int, RetrievalSet]:
+    """The pairs in the test split of each repeat, as `retrieval_sets` gives them."""
+    test = pairs.splits == "test"
+    kept = sampled_repeats(pairs.image_id, test, MOST_RETRIEVED)
+    if note := sample_note(pairs.image_id, test, kept, dataset):
+        left_out.append(note)
+    tests = {repeat: pairs.where(kept[:, repeat]) for repeat in range(repeats)}
     return {repeat: RetrievalSet.of(test) for repeat, test in tests.items() if len(test)}
 
 
@@ -119,8 +132,8 @@ def recall(
     return cohort, measured
 
 
-def _first_family(positions: np.ndarray, families: np.ndarray) -> np.ndarray:
+def _first_family(positions: np.ndarray, families: Coded) -> np.ndarray:
     """Family of each distinct item (n,), the first in sorted order where it has several."""
     order = np.lexsort((families.astype(str), positions))
     _, first = np.unique(positions[order], return_index=True)
-    return families[order][first].astype(str)
+    return np.asarray(families[order[first]].astype(str))

@@ -13,6 +13,7 @@ from pipeline.evaluation.examples import answers, image_reference, shares, showc
 from pipeline.evaluation.findings import Findings
 from pipeline.evaluation.prompts import PromptTable, protocol_text
 from pipeline.evaluation.results import Evaluated
+from pipeline.evaluation.sample import MOST_CLASSIFIED, sample_note, sampled_repeats
 from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest, accuracy, class_ranks
 
 PROTOCOL = (
@@ -55,6 +56,9 @@ def evaluate_classification(
         if not test.any():
             findings.left_out.append(f"{where}: no labelled test image could be encoded")
             continue
+        usable, test = test, sampled_repeats(labelled.ids, test, MOST_CLASSIFIED)
+        if note := sample_note(labelled.ids, usable, test, where):
+            findings.left_out.append(note)
         for prompt_set in task.prompt_sets:
             tests = _tests(classes, labelled, test, table, prompt_set, task.class_vectors)
             _measure(findings, classes, prompt_set, aligners, tests)

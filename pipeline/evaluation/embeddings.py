@@ -11,8 +11,9 @@ from pipeline.alignment.saved import VIEWS_CHOICE, HeadConfig, ProjectionHeads, 
 from pipeline.alignment.vectors import embed_stored_images, embed_stored_texts
 from pipeline.config import AUTO, EvaluatedAligner
 from pipeline.errors import FingerprintMismatch, ModelError
-from pipeline.features.by_id import RowsById
+from pipeline.features.by_id import RowsById, SomeIds
 from pipeline.features.views import open_side
+from pipeline.ids import Ids
 from pipeline.paths import MODELS, store_folder, train_stage
 
 
@@ -56,19 +57,19 @@ class TrainedAligner:
             self._heads[repeat] = ProjectionHeads.from_folder(MODELS / self.name, repeat, self._device)
         return self._heads[repeat]
 
-    def has_image(self, dataset: str, ids: np.ndarray) -> np.ndarray:
+    def has_image(self, dataset: str, ids: SomeIds) -> np.ndarray:
         """Which images could be encoded, (n,) bool; errors as `RowsById.servable`."""
         return self._store("pairs", "image", dataset).servable(ids)
 
-    def has_text(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
+    def has_text(self, group: str, dataset: str, ids: SomeIds) -> np.ndarray:
         """Which texts could be encoded, (n,) bool; errors as `RowsById.servable`."""
         return self._store(group, "text", dataset).servable(ids)
 
-    def holds_text(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
+    def holds_text(self, group: str, dataset: str, ids: SomeIds) -> np.ndarray:
         """Which texts the store has a row for, (n,) bool; it has none for languages that its view leaves out."""
         return self._store(group, "text", dataset).holds(ids)
 
-    def image_vectors(self, repeat: int, dataset: str, ids: np.ndarray) -> np.ndarray:
+    def image_vectors(self, repeat: int, dataset: str, ids: SomeIds) -> np.ndarray:
         """Unit vectors (n, K) float32 of images, each computed once per repeat.
 
         Raises:
@@ -78,12 +79,12 @@ class TrainedAligner:
         store = self._store("pairs", "image", dataset)
         return self._vectors(repeat, store, ids, embed_stored_images)
 
-    def text_features(self, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
+    def text_features(self, group: str, dataset: str, ids: SomeIds) -> np.ndarray:
         """Frozen sentence embeddings (n, D) of stored texts, before any head; errors as `image_vectors`."""
         features: np.ndarray = self._store(group, "text", dataset).read("pooled", ids)
         return features
 
-    def text_vectors(self, repeat: int, group: str, dataset: str, ids: np.ndarray) -> np.ndarray:
+    def text_vectors(self, repeat: int, group: str, dataset: str, ids: SomeIds) -> np.ndarray:
         """Unit vectors (n, K) float32 of texts, each computed once per repeat; errors as `image_vectors`."""
         return self._vectors(repeat, self._store(group, "text", dataset), ids, embed_stored_texts)
 
@@ -91,8 +92,8 @@ class TrainedAligner:
         self,
         repeat: int,
         store: RowsById,
-        ids: np.ndarray,
-        embed: Callable[[ProjectionHeads, RowsById, np.ndarray], np.ndarray],
+        ids: SomeIds,
+        embed: Callable[[ProjectionHeads, RowsById, SomeIds], np.ndarray],
     ) -> np.ndarray:
         key = (repeat, store.folder)
         if key not in self._caches:
@@ -122,12 +123,12 @@ class _VectorCache:
         self._place = np.full(len(store), -1, dtype=np.int64)
         self._vectors = np.empty((0, width), dtype=np.float32)
 
-    def of(self, ids: np.ndarray, embed: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def of(self, ids: SomeIds, embed: Callable[[Ids], np.ndarray]) -> np.ndarray:
         """Vectors (n, K) of `ids`; `embed` is called with the ids that are new."""
         rows = self._store.rows(ids)
         new = np.unique(rows[self._place[rows] < 0])
         if new.size:
             self._place[new] = len(self._vectors) + np.arange(new.size)
-            self._vectors = np.concatenate([self._vectors, embed(self._store.ids[new])])
+            self._vectors = np.concatenate([self._vectors, embed(self._store.row_ids[new])])
         vectors: np.ndarray = self._vectors[self._place[rows]]
         return vectors

@@ -14,13 +14,14 @@ from pipeline.evaluation.caption_sets import RetrievalSet, tested_by_repeat
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.findings import Findings
 from pipeline.evaluation.scenes import GROUP, LongTexts, SceneImages
+from pipeline.features.by_id import SomeIds
 from pipeline.paths import index_folder
 
 
 class Images(Protocol):
     """Images through an aligner."""
 
-    def servable(self, ids: np.ndarray) -> np.ndarray:
+    def servable(self, ids: SomeIds) -> np.ndarray:
         """Which images could be encoded, (n,) bool."""
 
     def image_vectors(self, repeat: int, ids: np.ndarray) -> np.ndarray:
@@ -50,7 +51,7 @@ class _StoredImages:
     def __init__(self, aligner: TrainedAligner, dataset: str) -> None:
         self._aligner, self._dataset = aligner, dataset
 
-    def servable(self, ids: np.ndarray) -> np.ndarray:
+    def servable(self, ids: SomeIds) -> np.ndarray:
         return self._aligner.has_image(self._dataset, ids)
 
     def image_vectors(self, repeat: int, ids: np.ndarray) -> np.ndarray:
@@ -113,7 +114,7 @@ def caption_set(dataset: str, aligners: Sequence[TrainedAligner], repeats: int, 
     images: dict[str, Images] = {aligner.name: _StoredImages(aligner, dataset) for aligner in taking_part}
     texts = {a.name: LongTexts(a, str(a.spec.evaluation.long_text), "pairs", dataset) for a in taking_part}
     pairs = pairs.where(_usable(images, texts, pairs.image_id, pairs.text_id))
-    tests = tested_by_repeat(pairs, repeats)
+    tests = tested_by_repeat(pairs, repeats, dataset, findings.left_out)
     if not tests:
         findings.left_out.append(f"{dataset}: no test pair could be encoded through every view")
         return None
@@ -121,7 +122,7 @@ def caption_set(dataset: str, aligners: Sequence[TrainedAligner], repeats: int, 
 
 
 def _usable(
-    images: Mapping[str, Images], texts: Mapping[str, LongTexts], image_ids: np.ndarray, text_ids: np.ndarray
+    images: Mapping[str, Images], texts: Mapping[str, LongTexts], image_ids: SomeIds, text_ids: SomeIds
 ) -> np.ndarray:
     """Which pairs of image and caption every aligner has features of, (n,) bool."""
     usable: np.ndarray = np.all(

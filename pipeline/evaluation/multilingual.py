@@ -70,7 +70,13 @@ def evaluate_multilingual(
         for language in languages:
             tests[language.code] = _concept_tests(language, dataset, labelled, usable, findings, task.class_vectors)
             for kind, part in _parts(
-                language, dataset, tests[language.code], tests.get(LANGUAGE), repeats, task.recall_at
+                language,
+                dataset,
+                tests[language.code],
+                tests.get(LANGUAGE),
+                repeats,
+                task.recall_at,
+                findings.left_out,
             ).items():
                 findings.measure(*part)
                 if language.code != LANGUAGE:
@@ -124,7 +130,7 @@ def _concept_tests(
     for image, text in zip(language.pairs.image_id[served].tolist(), ids[served].tolist(), strict=True):
         if image in concept_of:
             names[concept_of[image]].add(text)
-    named = np.array([value in names for value in labelled.values], dtype=bool)
+    named = np.array([value in names for value in labelled.values.values], dtype=bool)[labelled.values.codes]
     tested = (labelled.splits == "test") & usable[:, None]
     if unnamed := len(set(labelled.values[tested.any(axis=1) & ~named].tolist())):
         findings.left_out.append(
@@ -134,7 +140,7 @@ def _concept_tests(
     tests = {}
     for repeat in np.flatnonzero((tested & named[:, None]).any(axis=0)).tolist():
         mask = tested[:, repeat] & named
-        texts = {value: tuple(sorted(names[value])) for value in np.unique(labelled.values[mask]).tolist()}
+        texts = {value: tuple(sorted(names[value])) for value in labelled.values[mask].distinct()}
         tests[repeat] = ZeroShotTest.of(labelled, mask, texts, kind)
     return tests
 
@@ -146,6 +152,7 @@ def _parts(
     english: Mapping[int, ZeroShotTest] | None,
     repeats: int,
     recall_at: Sequence[int],
+    left_out: list[str],
 ) -> dict[str, Part]:
     """Items and metrics of classification and of both directions of retrieval, where there are test items."""
     parts: dict[str, Part] = {}
@@ -155,7 +162,7 @@ def _parts(
         if english and language.code != LANGUAGE:
             measured.append(_ceiling(language.aligners, dataset, tests, english))
         parts["concept"] = cohort, measured
-    if sets := retrieval_sets(language.pairs, dataset, repeats, language.aligners):
+    if sets := retrieval_sets(language.pairs, dataset, repeats, language.aligners, left_out):
         for direction, found in both_ways(sets, dataset, language.aligners).items():
             parts[direction] = recall(direction, dataset, sets, found, recall_at, language.code)
     return parts

@@ -34,7 +34,7 @@ def evaluate_retrieval(
     findings = Findings(params, seed)
     first: dict[str, RetrievalSet] = {}
     for dataset in task.datasets:
-        tested = retrieval_sets(pairs, dataset, repeats, aligners)
+        tested = retrieval_sets(pairs, dataset, repeats, aligners, findings.left_out)
         if not tested:
             findings.left_out.append(f"{dataset}: no captioned image in the test split of any repeat")
             continue

@@ -10,6 +10,7 @@ from pipeline.alignment.vectors import embed_stored_embeddings, embed_stored_pat
 from pipeline.errors import DataError
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.features import FeatureStore
+from pipeline.features.by_id import SomeIds
 from pipeline.features.fingerprint import require_same_encoder
 from pipeline.features.visible import seen_share
 from pipeline.paths import store_folder
@@ -45,7 +46,7 @@ class DenseStore:
         self.patch_grid: tuple[int, int] = (int(height), int(width))
         self.share = seen_share(self._store.fingerprint)
 
-    def servable(self, ids: np.ndarray) -> np.ndarray:
+    def servable(self, ids: SomeIds) -> np.ndarray:
         """Which rows could be encoded, (n,) bool; errors as `FeatureStore.servable`."""
         return self._store.servable(ids)
 
@@ -113,7 +114,7 @@ class LongTexts:
                 "Set `truncations` of the view in params.yaml and run: dvc repro"
             )
 
-    def servable(self, ids: np.ndarray) -> np.ndarray:
+    def servable(self, ids: SomeIds) -> np.ndarray:
         """Which texts could be encoded, (n,) bool; errors as `FeatureStore.servable`."""
         return self._store.servable(ids)
 

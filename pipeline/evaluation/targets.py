@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config import ClassificationSet
-from pipeline.datasets.caption_pairs import samples_by_image
 from pipeline.datasets.prompts import ENGLISH, NAME_OF
+from pipeline.datasets.sample_table import SampleTable
 from pipeline.datasets.scenes import Scenes
 from pipeline.errors import DataError
 from pipeline.evaluation.prompts import PromptTable
@@ -74,37 +74,34 @@ class Targets:
         Raises:
             DataError: a scene holds a picture that data/splits does not name.
         """
-        columns = (task.label, NAME_OF[task.label], "family")
-        samples = {
-            image: sample
-            for (dataset, image), sample in samples_by_image(columns, repeats).items()
-            if dataset == task.dataset
-        }
-        named = {value for value, name, *_ in samples.values() if value is not None and name is not None}
-        values = np.unique([str(value) for value in named])
+        samples = SampleTable.read(dict.fromkeys((task.label, NAME_OF[task.label], "family")), repeats)
+        value = samples.columns[task.label]
+        with_name = (samples.dataset == task.dataset) & (samples.columns[NAME_OF[task.label]].codes >= 0)
+        named = value[with_name].distinct()
+        values = np.unique(np.array(named, dtype=str))
         objects = [o for o in scenes.objects if o.dataset == task.dataset and usable[o.scene]]
-        lacking = [o.piece_id for o in objects if o.piece_id not in samples]
+        rows = samples.find(task.dataset, [o.piece_id for o in objects])
+        lacking = [o.piece_id for o, row in zip(objects, rows.tolist(), strict=True) if row < 0]
         if lacking:
             raise DataError(
                 f"Scenes are composed of {len(lacking)} pictures of {task.dataset} that data/splits does not name, the "
                 f"first {lacking[0]!r}. Bring scenes and splits together with: dvc repro"
             )
-        labelled = [(o, samples[o.piece_id]) for o in objects if samples[o.piece_id][0] in named]
-        lacking_names = {value for value, *_ in samples.values() if value is not None} - named
-        unnamed = [
-            o for o in objects if samples[o.piece_id][0] in lacking_names and held_out in samples[o.piece_id][3:]
-        ]
-        family = np.array([sample[2] for _, sample in labelled], dtype=str)
-        split = np.array([sample[3:] for _, sample in labelled], dtype=str).reshape(len(labelled), repeats)
+        has_name = np.isin(value.codes[rows], [value.code(name) for name in named])
+        held_out_somewhere = (samples.splits[rows] == held_out).any(axis=1)
+        unnamed = int(((value.codes[rows] >= 0) & ~has_name & held_out_somewhere).sum())
+        labelled = [o for o, one in zip(objects, has_name.tolist(), strict=True) if one]
+        rows = rows[has_name]
+        family = samples.columns["family"][rows].astype(str)
         numbers = (
-            np.array([o.scene for o, _ in labelled], dtype=np.int64),
-            np.array([o.instance for o, _ in labelled], dtype=np.int64),
-            np.searchsorted(values, np.array([sample[0] for _, sample in labelled], dtype=values.dtype)),
+            np.array([o.scene for o in labelled], dtype=np.int64),
+            np.array([o.instance for o in labelled], dtype=np.int64),
+            np.searchsorted(values, value[rows].astype(values.dtype)),
         )
-        tested = (split == held_out).any(axis=1) & (np.array([o.pixels for o, _ in labelled], dtype=np.int64) > 0)
+        tested = held_out_somewhere[has_name] & (np.array([o.pixels for o in labelled], dtype=np.int64) > 0)
         families = np.unique(family[tested])
-        held = np.searchsorted(families, family), split == held_out
-        return cls(task, values, families, len(unnamed), scenes, numbers, *held)
+        held = np.searchsorted(families, family), samples.splits[rows] == held_out
+        return cls(task, values, families, unnamed, scenes, numbers, *held)
 
     def tests(self) -> dict[int, HeldOutPixels]:
         """The held-out pixels of each repeat that has any."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.alignment.zero_shot import classifier
+from pipeline.coded import Coded
 from pipeline.config import ClassificationSet
-from pipeline.datasets.caption_pairs import read_samples
 from pipeline.datasets.prompts import NAME_OF
+from pipeline.datasets.sample_table import SampleTable
 from pipeline.evaluation.cohorts import Cohort, Measured
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at
@@ -19,26 +20,29 @@ TOP = (1, 5)
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images with a label: (n,) str each; `splits` is (n, R).
+    """Images with a label: columns (n,) of strings; `splits` is (n, R).
 
     `named` (n,) bool says whose class has a name, as every class needs that is told by prompts.
     """
 
-    ids: np.ndarray
-    values: np.ndarray
-    families: np.ndarray
-    splits: np.ndarray
+    ids: Coded
+    values: Coded
+    families: Coded
+    splits: Coded
     named: np.ndarray
 
     @classmethod
     def read(cls, task: ClassificationSet, repeats: int) -> "LabelledImages":
-        """All images of the data set whose label is not null; errors as `read_samples`."""
-        rows = read_samples(("dataset", NAME_OF[task.label], "image_id", task.label, "family"), repeats)
-        rows = [row for row in rows if row[0] == task.dataset and row[3] is not None]
-        named = {row[3] for row in rows if row[1] is not None}
-        array = np.array([row[2:] for row in rows], dtype=str).reshape(len(rows), 3 + repeats)
-        has_name = np.array([row[3] in named for row in rows], dtype=bool)
-        return cls(array[:, 0], array[:, 1], array[:, 2], array[:, 3:], has_name)
+        """All images of the data set whose label is not null; errors as `SampleTable.read`."""
+        name = NAME_OF[task.label]
+        samples = SampleTable.read(dict.fromkeys((name, task.label, "family")), repeats)
+        values = samples.columns[task.label]
+        rows = np.flatnonzero((samples.dataset == task.dataset) & (values.codes >= 0))
+        values, names = values[rows], samples.columns[name].codes[rows]
+        named = np.zeros(len(values.values), dtype=bool)
+        named[values.codes[names >= 0]] = True
+        ids = Coded(rows.astype(np.int32), samples.image_id)
+        return cls(ids, values, samples.columns["family"][rows], samples.splits[rows], named[values.codes])
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class ZeroShotTest:
         classes = sorted(set(texts.values()))
         number = {ids: place for place, ids in enumerate(classes)}
         numbers = np.array([number[texts[value]] for value in labelled.values[mask]], dtype=np.int64)
-        return cls(labelled.ids[mask], labelled.families[mask], numbers, tuple(classes), kind)
+        ids, families = labelled.ids[mask].astype(str), labelled.families[mask].astype(str)
+        return cls(ids, families, numbers, tuple(classes), kind)
 
     @classmethod
     def prompted(
@@ -87,7 +92,7 @@ class ZeroShotTest:
         Raises:
             DataError: a class has no prompt in that set.
         """
-        values = np.unique(labelled.values[mask] if task.label == "concept" else labelled.values).tolist()
+        values = (labelled.values[mask] if task.label == "concept" else labelled.values).distinct()
         texts = table.texts(task.dataset, task.label, values, prompt_set)
         return cls.of(labelled, mask, dict(zip(values, texts, strict=True)), kind)
 

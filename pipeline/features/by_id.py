@@ -3,17 +3,22 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from pipeline.coded import Coded
 from pipeline.errors import DataError, MissingRows
 from pipeline.features.id_list import id_list
 from pipeline.features.ragged import RaggedArray
 from pipeline.features.span import Rows
+from pipeline.ids import Ids
+from pipeline.row_map import RowMap
 
 log = logging.getLogger(__name__)
+SomeIds: TypeAlias = Sequence[str] | np.ndarray | Coded
 
 
 class RowsById(ABC):
@@ -22,7 +27,7 @@ class RowsById(ABC):
     Attributes:
         folder: where they are; of a fusion, where a store of its name would be.
         fingerprint: digest, compared and described fields (see `Fingerprint`).
-        ids: (N,) ids in row order.
+        row_ids: (N,) ids in row order.
         valid: (N,) bool; False where the sample could not be encoded. Such rows are never served by id.
         reasons: why, for each id that is not valid.
         names: the feature arrays, e.g. ("cls", "mean", "grid").
@@ -31,12 +36,11 @@ class RowsById(ABC):
 
     folder: Path
     fingerprint: dict[str, Any]
-    ids: np.ndarray
+    row_ids: Ids
     valid: np.ndarray
     reasons: Mapping[str, str]
     names: tuple[str, ...]
     ragged_names: tuple[str, ...]
-    _row_of: Mapping[str, int]
 
     @abstractmethod
     def array(self, name: str) -> Rows:
@@ -56,7 +60,21 @@ class RowsById(ABC):
         """What tells these rows from others at the same place."""
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.row_ids)
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """`row_ids` as an array (N,) str; made when first asked for, as it takes 128 bytes an id in place of 16."""
+        return np.array(self.row_ids.tolist(), dtype=str)
+
+    @cached_property
+    def _rows_by_id(self) -> RowMap:
+        return RowMap(self.row_ids)
+
+    @property
+    def source(self) -> str:
+        """Where they come from, for messages: the folder, or the address of a remote store."""
+        return str(self.folder)
 
     @property
     def digest(self) -> str:
@@ -71,7 +89,7 @@ class RowsById(ABC):
         """Shape of an array, (N, *row_shape)."""
         return self.array(name).shape
 
-    def rows(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    def rows(self, ids: SomeIds) -> np.ndarray:
         """Positions (n,) int64 of the given ids.
 
         Raises:
@@ -81,21 +99,22 @@ class RowsById(ABC):
         ids = id_list(ids, self.folder)
         positions = self._positions(ids)
         if (positions < 0).any():
-            lacking = [str(ids[int(k)]) for k in np.flatnonzero(positions < 0)]
+            lacking = np.flatnonzero(positions < 0)
+            first = str(ids[int(lacking[0])])
             raise MissingRows(
-                f"{self.folder} lacks {len(lacking)} of {len(ids)} requested ids, the first {lacking[0]!r}. "
+                f"{self.source} lacks {len(lacking)} of {len(ids)} requested ids, the first {first!r}. "
                 "The index and the store are from different runs; run: dvc repro"
             )
         refused = np.flatnonzero(~self.valid[positions])
         if refused.size:
             first = str(ids[int(refused[0])])
             raise MissingRows(
-                f"{self.folder}: {refused.size} of the requested ids could not be encoded, "
+                f"{self.source}: {refused.size} of the requested ids could not be encoded, "
                 f"the first {first!r}: {self.reasons[first]}. Ask for valid ids only (`store.valid`)."
             )
         return positions
 
-    def servable(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    def servable(self, ids: SomeIds) -> np.ndarray:
         """Which of `ids` have features, (n,) bool: false where the sample could not be encoded.
 
         Raises:
@@ -118,16 +137,20 @@ class RowsById(ABC):
             )  # fmt: skip
         return mask
 
-    def holds(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    def holds(self, ids: SomeIds) -> np.ndarray:
         """Which of `ids` are rows of the store, valid or not: (n,) bool."""
         return self._positions(id_list(ids, self.folder)) >= 0
 
-    def _positions(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    def _positions(self, ids: SomeIds) -> np.ndarray:
         """Row of each id (n,) int64; -1 where the store does not hold it."""
-        keys = ids.tolist() if isinstance(ids, np.ndarray) else ids
-        return np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)
+        if not isinstance(ids, Coded):
+            return self._rows_by_id.find(ids)
+        used = np.unique(ids.codes)  # of a few pairs of many
+        positions = np.empty(len(ids.values), np.int64)
+        positions[used] = self._rows_by_id.find(ids.values.take(used))
+        return np.asarray(positions[ids.codes])
 
-    def read(self, name: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    def read(self, name: str, ids: SomeIds) -> np.ndarray:
         """Features (n, *row_shape) of the given ids in the dtype served, in the order of `ids`.
 
         Raises:

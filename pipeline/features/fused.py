@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import StoreError
-from pipeline.features.by_id import RowsById
+from pipeline.features.by_id import RowsById, SomeIds
 from pipeline.features.fingerprint import digest_of
 from pipeline.features.identity import row_positions, row_range
 from pipeline.features.memory import output
 from pipeline.features.ragged import RaggedArray
 from pipeline.features.span import Rows, row_bytes
+from pipeline.ids import Ids
 
 MEMBERS = "members"  # where the fingerprint of a fusion holds those of its views, in order
 _VECTORS = ("cls", "mean", "pooled")  # kept of several layers, perhaps
@@ -79,18 +80,18 @@ class FusedStore(RowsById):
         self.fingerprint = fused_fingerprint({view: store.fingerprint for view, store in members.items()})
         self.names = shared_names([{name: store.shape(name) for name in store.names} for store in stores])
         self.ragged_names = ()
-        known = dict.fromkeys(identifier for store in stores for identifier in store.ids.tolist())
-        self.ids = np.array(list(known), dtype=str)
-        self._row_of = {identifier: row for row, identifier in enumerate(known)}
-        self._rows = [store._positions(self.ids) for store in stores]
+        everywhere = Ids.joined(store.row_ids for store in stores)
+        self.row_ids = everywhere.take(everywhere.numbered()[1])
+        self._rows = [store._positions(self.row_ids) for store in stores]
         self.reasons = self._why_not()
-        self.valid = np.array([identifier not in self.reasons for identifier in known], dtype=bool)
+        self.valid = np.ones(len(self.row_ids), dtype=bool)
+        self.valid[self._positions(list(self.reasons))] = False
 
     def _why_not(self) -> dict[str, str]:
         """Why a row is left out, by id; of several views the first is named."""
         reasons: dict[str, str] = {}
         for (view, store), rows in zip(self.members.items(), self._rows, strict=True):
-            lacking = self.ids[rows < 0].tolist()
+            lacking = self.row_ids[rows < 0].tolist()
             for identifier in lacking:
                 reasons.setdefault(identifier, f"view {view!r} has no such row")
             for identifier, reason in store.reasons.items():
@@ -125,7 +126,7 @@ class FusedStore(RowsById):
             "tokens of their own. Set `text_tokens: pooled` for the head."
         )
 
-    def holds(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    def holds(self, ids: SomeIds) -> np.ndarray:
         """Which of `ids` are rows of every store, valid or not: (n,) bool."""
         held = [store.holds(ids) for store in self.members.values()]
         return np.asarray(np.all(held, axis=0))

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.coded import Coded
 from pipeline.errors import DataError
+from pipeline.ids import Ids
 
 
-def id_list(ids: Any, where: object) -> Sequence[str] | np.ndarray:
-    """Ids with an order and a length: an array or a list as it is, of a generator or a column a list.
+def id_list(ids: Any, where: object) -> Sequence[str] | np.ndarray | Coded:
+    """Ids with an order and a length: what has them as it is, of a generator or a column a list.
 
     Args:
         where: the store, for messages.
@@ -17,7 +19,7 @@ def id_list(ids: Any, where: object) -> Sequence[str] | np.ndarray:
     Raises:
         DataError: it is no list of strings; one string is none either.
     """
-    if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "UT":
+    if isinstance(ids, Ids | Coded) or (isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "UT"):
         return ids
     if isinstance(ids, (str, bytes)) or (isinstance(ids, np.ndarray) and ids.ndim != 1):
         raise DataError(f"{where}: expected a list of ids, found {ids!r}. For one id write [{ids!r}].")

@@ -87,9 +87,14 @@ def read_manifest(folder: Path) -> Manifest | None:
         content = (folder / MANIFEST).read_bytes()
     except FileNotFoundError:
         return None
+    return parse_manifest(content, str(folder))
+
+
+def parse_manifest(content: bytes, where: str) -> Manifest:
+    """The manifest of the store at `where`, a folder or an address; errors as `read_manifest`."""
     try:
         stored: dict[str, Any] = unseal(content)
-        _require_known(stored["schema"], folder)
+        _require_known(stored["schema"], where)
         files = {
             name: FileRecord(**(record | {"rows": record["rows"] and tuple(record["rows"])}))
             for name, record in stored["files"].items()
@@ -100,18 +105,18 @@ def read_manifest(folder: Path) -> Manifest | None:
         intact = False
     if not intact:
         raise StoreError(
-            f"{folder / MANIFEST} is damaged. Repair the store with: python -m pipeline.store repair {folder}"
+            f"{where}/{MANIFEST} is damaged. Repair the store with: python -m pipeline.store repair {where}"
         )
     return manifest
 
 
-def _require_known(schema: int, folder: Path) -> None:
+def _require_known(schema: int, where: str) -> None:
     """Call this only on checksummed content: a single flipped bit can turn the current schema into a newer one."""
     if schema > SCHEMA:
         raise NewerStore(
-            f"{folder / MANIFEST} is of schema {schema}, but this version of Permafrost reads schema {SCHEMA}. The "
+            f"{where}/{MANIFEST} is of schema {schema}, but this version of Permafrost reads schema {SCHEMA}. The "
             "store was written by a newer Permafrost: update yours. Or write the store again with this version: "
-            f"python -m pipeline.store repair {folder}"
+            f"python -m pipeline.store repair {where}"
         )
 
 

@@ -1,5 +1,6 @@
 """Turns finished shards into a store: hard links, metadata, row index."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import pyarrow as pa
 from pipeline.errors import StoreError
 from pipeline.features.fingerprint import Fingerprint
 from pipeline.features.layout import ArraySpec, create_group, fsync_folder
-from pipeline.features.manifest import FileRecord, write_manifest
+from pipeline.features.manifest import FileRecord, read_manifest, write_manifest
 from pipeline.features.reader import ROWS_FILE
 from pipeline.features.replace import replace_folder
 from pipeline.features.scratch import link
@@ -58,6 +59,21 @@ def publish(
         raise
     replace_folder(partial, out)
     fsync_folder(out.parent)
+
+
+def holds(out: Path, fingerprint: Fingerprint, shards: Sequence[ScratchShard]) -> bool:
+    """Whether there is a store at `out` that was made of these shards: its files are there, but are not read."""
+    try:
+        attributes = json.loads((out / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        manifest = read_manifest(out)
+        return (
+            manifest is not None
+            and manifest.fingerprint == fingerprint.digest
+            and attributes["shards"] == [_listed(shard) for shard in shards]
+            and all((out / name).stat().st_size == record.bytes for name, record in manifest.files.items())
+        )
+    except (OSError, ValueError, KeyError, TypeError, StoreError):
+        return False
 
 
 def _link_shards(folder: Path, shards: Sequence[ScratchShard], specs: Sequence[ArraySpec]) -> dict[str, FileRecord]:

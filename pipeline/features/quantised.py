@@ -16,6 +16,7 @@ from pipeline.features.array import FeatureArray
 from pipeline.features.identity import row_positions, row_range
 from pipeline.features.layout import ArraySpec
 from pipeline.features.memory import output
+from pipeline.features.objects.array import RemoteArray
 from pipeline.features.ragged import LENGTH
 from pipeline.features.shards import SCALE, fit, length_spec
 
@@ -111,7 +112,7 @@ class QuantisedArray:
         StoreError: there are not as many scales as tokens.
     """
 
-    def __init__(self, codes: FeatureArray, scales: FeatureArray) -> None:
+    def __init__(self, codes: FeatureArray | RemoteArray, scales: FeatureArray | RemoteArray) -> None:
         if scales.shape != codes.shape[:-1]:
             raise StoreError(
                 f"int8 features of shape {codes.shape} need scales of shape {codes.shape[:-1]}, found {scales.shape}. "

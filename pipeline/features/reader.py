@@ -13,24 +13,31 @@ from pipeline.features.by_id import RowsById
 from pipeline.features.fingerprint import require_fingerprint, require_format, require_same
 from pipeline.features.identity import FileIdentity, file_identity, replaced
 from pipeline.features.manifest import checksum, read_manifest
+from pipeline.features.objects.array import RemoteArray
+from pipeline.features.objects.pointer import fetched
+from pipeline.features.objects.shards import RemoteShards
 from pipeline.features.quantised import QuantisedArray, served_names
 from pipeline.features.ragged import LENGTH, RaggedArray
 from pipeline.features.shards import SCALE
-from pipeline.parquet import read_parquet
+from pipeline.ids import Ids
+from pipeline.object_url import is_object_url
+from pipeline.parquet import parquet_pieces
 from pipeline.user_path import user_path
 
 ROWS_FILE = "rows.parquet"
 _METADATA = "zarr.json"
+_PIECE = 1 << 16  # rows of the list that are read together
 _ATTEMPTS = 5  # to open a store that is replaced at the same time
 
 
 class FeatureStore(RowsById):
-    """A feature store, opened for reading.
+    """A feature store, opened for reading; one on an object store through a cache on this machine.
 
     Everything that it serves comes from the store that was opened, also after another one has taken its folder. It can
     be sent to other processes of this machine, which open it again and refuse another store.
 
-    int8 arrays are served as float16; for the attributes see `RowsById`.
+    int8 arrays are served as float16; for the attributes see `RowsById`. `remote` has the shards of a store that lies
+    on an object store, and is None for any other.
     """
 
     def __init__(self, folder: Path, attributes: dict[str, Any], opened: FileIdentity | None = None) -> None:
@@ -42,29 +49,30 @@ class FeatureStore(RowsById):
         self.names: tuple[str, ...] = tuple(
             name for name in served_names(attributes["arrays"]) if name not in self.ragged_names
         )
-        table = read_parquet(folder / ROWS_FILE)
-        self.ids: np.ndarray = np.array(table.column("id").to_pylist(), dtype=str)
-        reasons = table.column("reason").to_pylist()
-        self.valid: np.ndarray = np.array([reason is None for reason in reasons], dtype=bool)
-        self.reasons = {str(i): reason for i, reason in zip(self.ids, reasons, strict=True) if reason is not None}
-        self._arrays: dict[str, FeatureArray | QuantisedArray] = {}
+        self.row_ids, self.valid, self.reasons = read_rows(folder / ROWS_FILE)
+        self._arrays: dict[str, FeatureArray | RemoteArray | QuantisedArray] = {}
         self._ragged: dict[str, RaggedArray] = {}
-        self._row_of = {identifier: row for row, identifier in enumerate(self.ids.tolist())}
+        self.remote = RemoteShards.of(folder)
 
     @classmethod
     def open(cls, folder: str | Path, expect: dict[str, Any] | None = None) -> "FeatureStore":
         """Open the store at `folder`.
 
         Args:
+            folder: or an address, s3://bucket/prefix, gs://... or az://...: its metadata is fetched, and shards once
+                their rows are read (docs/object_stores.md).
             expect: a fingerprint (`Fingerprint.as_dict`) that the store must have.
 
         Raises:
             StoreError: there is no finished store, it is damaged or of another format, or `expect` is no fingerprint.
-            FingerprintMismatch: it holds other features; the message lists the differing fields.
+            FingerprintMismatch: it holds other features; the message lists the differing fields. Of a remote store no
+                ids and no shard have been read by then.
+            RemoteError: the object store cannot be reached or refuses.
         """
-        folder = user_path(folder, "the folder of a feature store", StoreError)
         if expect is not None:
             require_fingerprint(expect)
+        remote = isinstance(folder, (str, Path)) and is_object_url(folder)
+        folder = fetched(folder, expect) if remote else user_path(folder, "the folder of a feature store", StoreError)
         for _ in range(_ATTEMPTS):
             seen = file_identity(folder / _METADATA)
             try:
@@ -78,7 +86,7 @@ class FeatureStore(RowsById):
         else:
             raise StoreError(f"{folder} was replaced {_ATTEMPTS} times while it was opened. Wait until it is finished.")
         if expect is not None:
-            require_same(store.fingerprint, expect, str(folder))
+            require_same(store.fingerprint, expect, store.source)
         return store
 
     @classmethod
@@ -97,9 +105,9 @@ class FeatureStore(RowsById):
                 "Remove the folder and run: dvc repro"
             ) from error
         for name in store.names:
-            if store.array(name).shape[0] != len(store.ids):
+            if store.array(name).shape[0] != len(store):
                 raise StoreError(
-                    f"{folder}/{name} has {store.array(name).shape[0]} rows for {len(store.ids)} ids. "
+                    f"{folder}/{name} has {store.array(name).shape[0]} rows for {len(store)} ids. "
                     "Remove the folder and run: dvc repro"
                 )
         return store
@@ -115,10 +123,15 @@ class FeatureStore(RowsById):
         """Which store was opened: its folder, and what tells it from another one there (see `file_identity`)."""
         return self.folder.absolute(), self._opened
 
+    @property
+    def source(self) -> str:
+        """See `RowsById`."""
+        return str(self.folder) if self.remote is None else self.remote.url
+
     def _moved(self) -> bool:
         return file_identity(self.folder / _METADATA) != self._opened
 
-    def array(self, name: str) -> FeatureArray | QuantisedArray:
+    def array(self, name: str) -> FeatureArray | RemoteArray | QuantisedArray:
         """One array by name, as it is served.
 
         Raises:
@@ -126,7 +139,7 @@ class FeatureStore(RowsById):
         """
         if name not in self.names:
             raise StoreError(
-                f"{self.folder} holds {', '.join(self.names)}, not {name!r}. "
+                f"{self.source} holds {', '.join(self.names)}, not {name!r}. "
                 "Change `tier` of the view in params.yaml and run: dvc repro"
             )
         if name not in self._arrays:
@@ -148,7 +161,7 @@ class FeatureStore(RowsById):
         if name not in self._ragged:
             if self._moved():
                 raise replaced(self.folder)
-            lengths = FeatureArray(self.folder, name + LENGTH)
+            lengths = self._stored(name + LENGTH)
             shards = [self._served(f"{name}/{k}", f"{name}{SCALE}/{k}") for k in range(len(self.attributes["shards"]))]
             whole = lengths.read_range(0, len(lengths))
             if int(whole.sum()) != sum(len(shard) for shard in shards):
@@ -161,9 +174,26 @@ class FeatureStore(RowsById):
             self._ragged[name] = RaggedArray(whole, shards)
         return self._ragged[name]
 
-    def _served(self, name: str, scales: str) -> FeatureArray | QuantisedArray:
-        stored = FeatureArray(self.folder, name)
-        return stored if stored.dtype != np.int8 else QuantisedArray(stored, FeatureArray(self.folder, scales))
+    def _served(self, name: str, scales: str) -> FeatureArray | RemoteArray | QuantisedArray:
+        stored = self._stored(name)
+        return stored if stored.dtype != np.int8 else QuantisedArray(stored, self._stored(scales))
+
+    def _stored(self, name: str) -> FeatureArray | RemoteArray:
+        if self.remote is None:
+            return FeatureArray(self.folder, name)
+        return RemoteArray(self.folder, name, self.remote)
+
+
+def read_rows(path: Path) -> tuple[Ids, np.ndarray, dict[str, str]]:
+    """Of the row list of a store: its ids, which rows (N,) bool are valid, and by id why others are not."""
+    ids, valid = [], [np.empty(0, dtype=bool)]
+    reasons: dict[str, str] = {}
+    for piece in parquet_pieces(path, ["id", "reason"], _PIECE):
+        ids.append(Ids.of(piece.column("id")))
+        valid.append(piece.column("reason").is_null().to_numpy())
+        failed = piece.filter(piece.column("reason").is_valid())
+        reasons.update(zip(failed.column("id").to_pylist(), failed.column("reason").to_pylist(), strict=True))
+    return Ids.joined(ids), np.concatenate(valid), reasons
 
 
 def _reopened(folder: Path, attributes: dict[str, Any]) -> FeatureStore:

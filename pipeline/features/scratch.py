@@ -30,11 +30,30 @@ def scratch_folder(fingerprint_digest: str) -> Path:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the exclusive right to write shards into `folder`; released when the process ends, however it ends.
+def shared(folder: Path) -> Iterator[None]:
+    """Take part in writing shards into `folder`: any number of processes may, while nobody removes what is there.
+
+    Released when the process ends, however it ends. Which process writes which shard, a `Claim` says.
 
     Raises:
-        StoreError: another process holds it.
+        StoreError: a process has the exclusive right.
+        WorkFolderError: the lock is a link.
+    """
+    with _locked(folder, fcntl.LOCK_SH) as holder:
+        if holder is not None:
+            raise StoreError(
+                f"Process {holder} checks or removes shards in {folder}. Wait for it to end and run the same "
+                "command again."
+            )
+        yield
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the exclusive right to remove shards in `folder`; released when the process ends, however it ends.
+
+    Raises:
+        StoreError: another process writes shards there, or holds the same right.
         WorkFolderError: its lock is a link.
     """
     with claimed(folder) as holder:
@@ -48,15 +67,23 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[str | None]:
-    """Claim the exclusive right of `exclusive`; gives None, or the process that holds it, `unknown` if it left no word.
+    """Claim the exclusive right of `exclusive`.
+
+    Gives None, or the process that came last of those that keep it away, `unknown` if it left no word.
 
     Raises:
         WorkFolderError: its lock is a link.
     """
+    with _locked(folder, fcntl.LOCK_EX) as holder:
+        yield holder
+
+
+@contextmanager
+def _locked(folder: Path, operation: int) -> Iterator[str | None]:
     folder.mkdir(parents=True, exist_ok=True)
     with os.fdopen(open_plain(folder / "lock", os.O_RDWR | os.O_CREAT), "r+b") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, operation | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = file.read(_DIGITS).decode("ascii", "replace").strip()
             yield holder if holder.isdigit() else "unknown"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -26,6 +27,7 @@ VALID = ArraySpec("valid", (), "bool")
 SCALE = "_scale"
 RECORD = "shard.json"
 _ROWS = "rows.parquet"
+_PARTIAL = ".partial"
 _PIECE = 1 << 18  # values processed together, so that they stay in the processor's cache
 
 
@@ -69,6 +71,7 @@ def shard_key(ids: Sequence[str] | pa.Array, shard_rows: int) -> str:
 class ShardWriter:
     """Writes the arrays of one shard row by row and publishes them by renaming their folder.
 
+    Who shares the scratch folder with others takes a `Claim` of the shard first: what a killed run left is removed.
     Use as a context manager: leaving it without `finish` (a killed or failed run) leaves no shard behind.
     """
 
@@ -77,7 +80,7 @@ class ShardWriter:
         self._specs = [*specs, VALID]
         self._shard_rows = shard_rows
         self._final = scratch / shard_key(self._ids, shard_rows)
-        self._partial = scratch / f"{self._final.name}.partial"
+        self._partial = scratch / f"{self._final.name}.{secrets.token_hex(4)}{_PARTIAL}"
         self._written = 0
         self._counts = dict.fromkeys((spec.name for spec in self._specs), 0)
         self._reasons: list[str | None] = []
@@ -86,7 +89,8 @@ class ShardWriter:
         self._handed_over = False
 
     def __enter__(self) -> "ShardWriter":
-        remove(self._partial)
+        for left in self._final.parent.glob(f"{self._final.name}*{_PARTIAL}"):  # by a killed run
+            remove(left)
         self._partial.mkdir(parents=True)
         for spec in self._specs:
             self._files[spec.name] = open(self._partial / spec.name, "wb")
@@ -188,6 +192,8 @@ class ShardWriter:
         record = ShardRecord(self._final.name, self._written, self._shard_rows, sums)
         table = row_list(self._ids, self._reasons)
         record = describe(self._partial, record, table)
+        if not self._final.is_symlink() and (theirs := ScratchShard.find(self._final)) is not None:
+            return theirs  # of a node that locks do not reach
         remove(self._final)
         os.replace(self._partial, self._final)
         fsync_folder(self._final.parent)

@@ -17,6 +17,7 @@ from pipeline.features.shuffle import BlockShuffle, batch_sizes
 from pipeline.features.span import Rows, row_bytes
 
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], np.ndarray]
+Share = Callable[[int], slice]
 
 _BATCHES_AHEAD = 2
 _LONG_RUN = 16  # consecutive rows from which a separate read beats a gather
@@ -63,6 +64,7 @@ def stream(
     epoch: int,
     skip: int = 0,
     allocate: Allocate = aligned_empty,
+    share: Share | None = None,
 ) -> Generator[StreamedBatch, None, None]:
     """The batches of one epoch, each pair exactly once, in the order of `shuffle.batches`.
 
@@ -73,13 +75,30 @@ def stream(
         sides: their `rows` have as many entries as `shuffle` has.
         skip: leave out that many batches at the beginning; their windows are not read.
         allocate: makes the arrays of a batch from shape and dtype, for example in pinned memory.
+        share: which pairs of a batch of so many are wanted; the others are not read. None for all.
     """
     for side in sides:
         if len(side.rows) != shuffle.rows:
             raise ValueError(f"a side names {len(side.rows)} rows for {shuffle.rows} pairs")
     sizes = batch_sizes(shuffle.rows, batch_size)
-    windows = ahead(_windows(sides, shuffle.windows(seed, epoch, sum(sizes[:skip])), shuffle.window_rows), depth=1)
-    return ahead(_batches(windows, sides, sizes[skip:], allocate), depth=_BATCHES_AHEAD)
+    windows, sizes = shuffle.windows(seed, epoch, sum(sizes[:skip])), sizes[skip:]
+    if share is not None:
+        windows, sizes = _shared(windows, sizes, share), [len(range(size)[share(size)]) for size in sizes]
+    read = ahead(_windows(sides, windows, shuffle.window_rows), depth=1)
+    return ahead(_batches(read, sides, sizes, allocate), depth=_BATCHES_AHEAD)
+
+
+def _shared(windows: Iterator[np.ndarray], sizes: Sequence[int], share: Share) -> Iterator[np.ndarray]:
+    """Of the positions in each window those in the share of their batch."""
+    wanted = np.zeros(sum(sizes), dtype=bool)
+    for start, size in zip(np.cumsum(sizes) - sizes, sizes, strict=True):
+        wanted[start : start + size][share(size)] = True
+    first = 0
+    for window in windows:
+        inside = window[wanted[first : first + len(window)]]
+        first += len(window)
+        if len(inside):
+            yield inside
 
 
 @dataclass(frozen=True)

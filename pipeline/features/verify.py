@@ -98,18 +98,18 @@ def verify(folder: Path) -> Verified:
         ) as progress,
     ):
         for (name, record), kind in zip(
-            expected.items(), pool.map(lambda item: _state(folder / item[0], item[1]), expected.items()), strict=True
+            expected.items(), pool.map(lambda item: state(folder / item[0], item[1]), expected.items()), strict=True
         ):
             progress.update(record.bytes if kind != "missing" else 0)
             if kind is not None:
                 damages.append(Damage(name, kind, record.shard, record.rows))
     if manifest is not None:
         damages += [Damage(name, "foreign") for name in present - set(expected)]
-    damages = sorted(_with_ids(folder, damages), key=lambda damage: damage.path)
+    damages = sorted(with_ids(folder, damages), key=lambda damage: damage.path)
     return Verified(len(expected), read, tuple(damages), summed)
 
 
-def _with_ids(folder: Path, damages: list[Damage]) -> list[Damage]:
+def with_ids(folder: Path, damages: list[Damage]) -> list[Damage]:
     """Add to damaged shards the ids they hold, unless the row index is itself damaged."""
     if all(damage.rows is None for damage in damages) or any(damage.path == ROWS_FILE for damage in damages):
         return damages
@@ -122,7 +122,8 @@ def _with_ids(folder: Path, damages: list[Damage]) -> list[Damage]:
         return damages
 
 
-def _state(path: Path, record: FileRecord) -> Literal["changed", "missing"] | None:
+def state(path: Path, record: FileRecord) -> Literal["changed", "missing"] | None:
+    """What is wrong with a file of a store; None if nothing is."""
     try:
         if path.stat().st_size != record.bytes:
             return "changed"

@@ -159,7 +159,7 @@ def opened_rows(store: Searched | Sequence[Searched], config: HeadConfig) -> Row
     expected = ", or ".join(" + ".join(config.members(side)) for side in config.views)
     raise FingerprintMismatch(
         f"Aligner {config.aligner!r} searches stores of its views {expected}; found "
-        f"{', '.join(str(one.folder) for one in opened)}. Pass a store of each view that one side joins, all of one "
+        f"{', '.join(one.source for one in opened)}. Pass a store of each view that one side joins, all of one "
         "data set, as a list."
     )
 
@@ -178,7 +178,7 @@ def store_side(store: RowsById, config: HeadConfig) -> Literal["image", "text"]:
     is_text = store.fingerprint.get("compared", {}).get("modality") == "text"
     side, nearest = ("text", text) if is_text else ("image", image)
     raise FingerprintMismatch(
-        f"{store.folder} holds other features than aligner {config.aligner!r} was fitted to; from its view "
+        f"{store.source} holds other features than aligner {config.aligner!r} was fitted to; from its view "
         f"{config.views[side]!r} it differs in:\n{differing_fields(store.fingerprint, nearest)}\n"
         f"Search a store of view {' or '.join(map(repr, config.views.values()))}, or fit an aligner to these features."
     )

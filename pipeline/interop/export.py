@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.coded import Coded
 from pipeline.config import ClassificationSet
 from pipeline.datasets.caption_pairs import read_caption_pairs
 from pipeline.datasets.decode import ImageTable
@@ -27,6 +28,7 @@ from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest
 from pipeline.failures import exit_code
 from pipeline.files import write_json
 from pipeline.paths import index_folder
+from pipeline.row_map import RowMap
 
 Sample = tuple[str, str]  # an image id, and what its label file holds
 _PROMPTS = "classnames"
@@ -71,7 +73,7 @@ def export_retrieval(out: Path, dataset: str, repeat: int, split: str = "test", 
     """
     pairs = read_caption_pairs([dataset], repeat + 1)
     pairs = pairs.of(repeat, split, dataset)
-    pairs = pairs.where(_readable(dataset, pairs.image_id.astype(str), group))
+    pairs = pairs.where(_readable(dataset, pairs.image_id, group))
     if not len(pairs):
         raise DataError(f"No image of {dataset} in split {split!r} of repeat {repeat} has an English caption.")
     items = RetrievalSet.of(pairs)
@@ -97,9 +99,9 @@ def export_retrieval(out: Path, dataset: str, repeat: int, split: str = "test", 
     return count
 
 
-def _readable(dataset: str, ids: np.ndarray, group: str) -> np.ndarray:
-    indexed = set(ImageTable(index_folder(group, dataset)).ids)
-    return np.array([str(identifier) in indexed for identifier in ids], dtype=bool)
+def _readable(dataset: str, ids: Coded, group: str) -> np.ndarray:
+    indexed = RowMap(ImageTable(index_folder(group, dataset)).row_ids)
+    return np.asarray(indexed.find(ids.ids()) >= 0)
 
 
 def _strings(group: str, dataset: str) -> dict[str, str]:

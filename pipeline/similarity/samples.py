@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.datasets.caption_pairs import read_caption_pairs
+from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs
 from pipeline.features import FeatureStore
 
 MAX_SAMPLES = 4096
+MAX_READ = 1 << 18  # images among which those samples are looked for
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def read_captioned(datasets: Sequence[str], repeats: int) -> Captioned:
         DataError: a table of data/splits is missing, or lacks a split.
     """
     pairs = read_caption_pairs(datasets, repeats)
+    pairs, left_out = _in_id_order(pairs)
     by_image: dict[tuple[str, str], tuple[str, tuple[str, ...], set[str]]] = {}
     for dataset, image, text, family, splits in zip(
         pairs.dataset, pairs.image_id, pairs.text_id, pairs.family, pairs.splits.tolist(), strict=True
@@ -74,12 +76,26 @@ def read_captioned(datasets: Sequence[str], repeats: int) -> Captioned:
         family=np.array([by_image[key][0] for key in keys], dtype=object),
         captions=tuple(tuple(sorted(by_image[key][2])) for key in keys),
         splits=np.array([by_image[key][1] for key in keys], dtype=object).reshape(len(keys), repeats),
-        left_out=tuple(
-            f"{dataset}: no English captions (is its source installed?)"
-            for dataset in datasets
-            if dataset not in present
+        left_out=(
+            *(
+                f"{dataset}: no English captions (is its source installed?)"
+                for dataset in datasets
+                if dataset not in present
+            ),
+            *left_out,
         ),
     )
+
+
+def _in_id_order(pairs: CaptionPairs, most: int = MAX_READ) -> tuple[CaptionPairs, tuple[str, ...]]:
+    """The pairs of the first `most` images in the order of their ids, and what that leaves out."""
+    image, dataset = pairs.image_id.sorted().codes, pairs.dataset.sorted().codes
+    keys = image.astype(np.int64) * len(pairs.dataset.values) + dataset
+    distinct = np.unique(keys)
+    if len(distinct) <= most:
+        return pairs, ()
+    note = f"{len(distinct) - most} of {len(distinct)} captioned images: the first {most} by their ids are looked at"
+    return pairs.where(keys < distinct[most]), (note,)
 
 
 def keep_servable(

@@ -1,4 +1,7 @@
-"""python -m pipeline.store ls|verify|repair|gc, at the root of the project (ls and verify of named stores anywhere)."""
+"""python -m pipeline.store ls|verify|repair|gc|push, at the root of the project.
+
+`push`, `ls` and `verify` of named stores, and `repair` of addresses (s3://bucket/prefix) run anywhere.
+"""
 
 import argparse
 import logging
@@ -10,7 +13,9 @@ from pipeline.dvc_lock import keep_or_restore, require_whole
 from pipeline.errors import StoreError
 from pipeline.failures import exit_code
 from pipeline.features.dvc_cache import stage_of
-from pipeline.features.verify import verify
+from pipeline.features.objects.check import verify_anywhere
+from pipeline.features.objects.push import push
+from pipeline.object_url import is_object_url, object_url
 from pipeline.store.collect import collect_cache, collect_scratch
 from pipeline.store.deep import ROWS, repair_deep, verify_deep
 from pipeline.store.listing import Scratch, bytes_of, describe, scratch_shards, stores, unnamed
@@ -18,6 +23,7 @@ from pipeline.store.locked import Output, all_stores, is_store, locked_outputs, 
 from pipeline.store.mend import mend, others
 from pipeline.store.needs import needs_of
 from pipeline.store.outputs import compare, compare_store
+from pipeline.store.remote import repair_remote
 from pipeline.store.repair import repair_all
 
 _REPAIR_COMMAND = "python -m pipeline.store repair"
@@ -37,15 +43,18 @@ def _run(given: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline.store", description="Feature stores of this project.")
-    commands = parser.add_subparsers(required=True, metavar="ls|verify|repair|gc")
+    commands = parser.add_subparsers(required=True, metavar="ls|verify|repair|gc|push")
     for name, run, text in (
         ("ls", _ls, "what is stored, how large, by which encoder"),
         ("verify", _verify, "read every file and compare its checksum, and every output of the DAG with dvc.lock"),
         ("repair", _repair, "repair damaged stores and other outputs, in scratch and DVC's cache too"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("stores", nargs="*", type=Path, help="folders; all stores and outputs if none")
+        command.add_argument("stores", nargs="*", type=Path, help="folders, addresses; all stores and outputs if none")
         command.set_defaults(run=run)
+        if run is _repair:
+            text = "a folder with the store, or a part of it, whose files are sent to its address again"
+            command.add_argument("--source", type=Path, help=text)
         if run is not _ls:
             more = ", and all where these differ" if run is _repair else ""
             text = f"also encode some rows of each store again and compare{more}"
@@ -56,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     for scope in SCOPES:
         gc.add_argument(f"--{scope}", action="store_true", help=f"DVC's cache keeps what `dvc gc --{scope}` keeps")
     gc.set_defaults(run=_gc)
+    text = "publish a store at an address: s3://bucket/prefix, gs://bucket/prefix, az://container/prefix"
+    publish = commands.add_parser("push", help=text, description=text)
+    publish.add_argument("store", type=Path, help="folder of a finished store")
+    publish.add_argument("address", help="a prefix of its own")
+    publish.add_argument("--replace", action="store_true", help="another store that is there is removed first")
+    publish.set_defaults(run=_push)
     return parser
 
 
@@ -76,12 +91,14 @@ def _chosen(given: argparse.Namespace) -> list[Path]:
 def _ls(given: argparse.Namespace) -> int:
     listed = [describe(folder) for folder in _chosen(given)]
     for one in listed:
-        if not one.folder.exists():
+        if not one.url and not one.folder.exists():
             print(f"{one.folder}  gone: {_gone(one.folder)}")
             continue
         metadata = "metadata intact" if one.summed else "no manifest, metadata not checked"
         state = "cannot be opened" if one.problem else f"{metadata}, shards not checked (verify reads them)"
-        print(f"{one.folder}  {one.bytes / 1e6:.1f} MB, {state}")
+        where = object_url(one.folder) if is_object_url(one.folder) else one.folder
+        afar = f" at {one.url}" if one.url and where != one.url else ""
+        print(f"{where}  {one.bytes / 1e6:.1f} MB{afar}, {state}")
         if one.problem:
             print(f"    {one.problem}")
             continue
@@ -155,20 +172,22 @@ def _verify_stores(folders: list[Path], recorded: Mapping[Path, Output]) -> int:
     """Verify stores and compare intact ones with dvc.lock; returns how many are not well."""
     bad = 0
     for folder in folders:
-        if not folder.exists():
+        remote = is_object_url(folder)
+        if not remote and not folder.exists():
             bad += 1
             print(f"{folder}: gone\n    {_gone(folder)}")
             continue
         try:
-            result = verify(folder)
+            result = verify_anywhere(folder)
         except StoreError as error:
             bad += 1
-            print(f"{folder}: cannot be checked\n    {error}")
+            print(f"{object_url(folder) if remote else folder}: cannot be checked\n    {error}")
             continue
         bad += not result.intact
         note = "" if result.summed else "; it has no manifest, so its metadata was not checked (repair writes one)"
         state = "intact" if result.intact else f"{len(result.damages)} files damaged"
-        print(f"{folder}: {state}, {result.files} files, {result.bytes / 1e6:.1f} MB read{note}")
+        where = object_url(folder) if remote else folder
+        print(f"{where}: {state}, {result.files} files, {result.bytes / 1e6:.1f} MB read{note}")
         for damage in result.damages:
             print(f"    {damage}")
         if result.intact and folder in recorded:
@@ -180,6 +199,12 @@ def _verify_stores(folders: list[Path], recorded: Mapping[Path, Output]) -> int:
 
 
 def _repair(given: argparse.Namespace) -> int:
+    addresses = [path for path in given.stores if is_object_url(path)]
+    for address in addresses:
+        _repair_remote(address, given.source)
+    given.stores = [path for path in given.stores if path not in addresses]
+    if addresses and not given.stores:
+        return 0
     require_project()
     if restored := keep_or_restore():
         print(restored)
@@ -192,6 +217,21 @@ def _repair(given: argparse.Namespace) -> int:
     _repair_stores([path for path in chosen if path not in named])
     _repair_outputs([output for output in outputs if output.rank >= first])
     return repair_deep(filter(is_store, chosen), given.rows) if given.deep else 0
+
+
+def _repair_remote(address: Path, source: Path | None) -> None:
+    done = repair_remote(address, source)
+    for damage in done.damages:
+        print(f"    was {damage}")
+    print(f"{done.url}: {f'repaired; {len(done.sent)} objects sent again' if done.sent else 'intact'}")
+    if done.foreign:
+        print(f"    {len(done.foreign)} objects belong to no store and were left alone, the first {done.foreign[0]}")
+
+
+def _push(given: argparse.Namespace) -> int:
+    done = push(given.store, given.address, replace=given.replace)
+    print(f"{done.url}: published, {done.sent} of {done.files} files sent, {done.bytes / 1e6:.1f} MB in all")
+    return 0
 
 
 def _repair_outputs(outputs: list[Output]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import StoreError
+from pipeline.features.claims import SUFFIX
 from pipeline.features.dvc_cache import cached_output
 from pipeline.features.scratch import claimed
 from pipeline.store.listing import Scratch, bytes_of, scratch_shards, stores
@@ -73,6 +74,8 @@ def collect_scratch(*, dry: bool) -> Collected:
             if not dry:
                 for path in [*(s.folder for s in mine), *killed]:
                     shutil.rmtree(path)
+                for path in folder.glob(f"*{SUFFIX}"):  # claims of killed runs: nobody holds one
+                    path.unlink(missing_ok=True)
     return Collected(tuple(free), tuple(gone), size, len(shards) - len(free), tuple(held), wary, unknown)
 
 

@@ -22,10 +22,12 @@ from pipeline.errors import PermafrostError, StoreError
 from pipeline.features import FeatureStore
 from pipeline.features.dvc_cache import cached_output, stage_of
 from pipeline.features.fingerprint import differing_fields
+from pipeline.features.objects.pointer import pointed
 from pipeline.features.quantised import served_rows
 from pipeline.features.ragged import LENGTH
 from pipeline.features.scratch import exclusive, scratch_folder
 from pipeline.paths import checkpoint_folder, index_folder, store_folder
+from pipeline.row_map import RowMap
 from pipeline.store.run_dvc import run_dvc
 
 ROWS = 64
@@ -71,11 +73,11 @@ def encode_again(folder: Path, rows: int = ROWS) -> Compared:
             f"{differing_fields(store.fingerprint, current)}\nBring it up to date with: dvc repro"
         )
     plan, load = plan_and_loader(settings, checkpoint, index)
-    indexed = set(plan.ids)
-    ids = [str(identifier) for identifier in store.ids[store.valid] if str(identifier) in indexed]
-    if not ids:
+    valid = store.row_ids[store.valid]
+    ids = valid[RowMap(plan.ids).find(valid) >= 0]
+    if not len(ids):
         raise StoreError(f"{folder} has no row that its index names, so none can be encoded again. Run: dvc repro")
-    sample = [ids[place] for place in np.unique(np.linspace(0, len(ids) - 1, min(rows, len(ids))).round().astype(int))]
+    sample = ids.take(np.unique(np.linspace(0, len(ids) - 1, min(rows, len(ids))).round().astype(int))).tolist()
     return _compare(store, load(), sample, _tolerance(settings))
 
 
@@ -145,6 +147,11 @@ def encode_all_again(folder: Path, rows: int = ROWS) -> Compared:
     stage = stage_of(folder)
     if stage is None:
         raise StoreError(f"No stage in dvc.lock writes {folder}. Nothing was changed; run: dvc repro")
+    if (url := pointed(folder)) is not None:
+        raise StoreError(
+            f"{folder} stands for the published store {url}, which its stage would take again. Nothing was changed. "
+            "Take `url` out of params.yaml, run: dvc repro; then: python -m pipeline.store push STORE ADDRESS --replace"
+        )
     scratch = scratch_folder(FeatureStore.open(folder).digest)
     with exclusive(scratch):
         for shard in (path for path in scratch.iterdir() if path.is_dir()):

@@ -11,6 +11,7 @@ from pipeline.errors import StoreError
 from pipeline.features import FeatureStore
 from pipeline.features.manifest import MANIFEST
 from pipeline.features.shards import RECORD
+from pipeline.object_url import is_object_url, object_url
 from pipeline.store.needs import Needs
 from pipeline.work_folder import work_folder
 
@@ -26,6 +27,7 @@ class Listed:
         bytes: on disk; a file with several names is counted once.
         summed: whether its metadata was compared with a manifest when it was opened; its shards were not read.
         problem: why it cannot be opened, empty if it can.
+        url: where its shards are, empty if they lie in the folder.
     """
 
     folder: Path
@@ -38,6 +40,7 @@ class Listed:
     arrays: tuple[str, ...] = ()
     summed: bool = False
     problem: str = ""
+    url: str = ""
 
 
 def stores(root: Path = ROOT) -> Iterator[Path]:
@@ -49,13 +52,16 @@ def stores(root: Path = ROOT) -> Iterator[Path]:
 
 
 def describe(folder: Path) -> Listed:
-    """What the store at `folder` holds; a damaged one is described by its problem."""
-    size = bytes_of(folder.rglob("*"))
+    """What the store at `folder`, or at an address, holds; a damaged one is described by its problem."""
+    size = 0 if is_object_url(folder) else bytes_of(folder.rglob("*"))
+    url = object_url(folder) if is_object_url(folder) else ""
     try:
         store = FeatureStore.open(folder)
+        if store.remote is not None:
+            url, size = store.source, store.remote.bytes
         arrays = tuple(f"{name} {store.array(name).stored_dtype} {store.shape(name)}" for name in store.names)
     except StoreError as error:
-        return Listed(folder, bytes=size, problem=str(error))
+        return Listed(folder, bytes=size, problem=str(error), url=url)
     described = store.fingerprint.get("described", {})
     return Listed(
         folder,
@@ -66,7 +72,8 @@ def describe(folder: Path) -> Listed:
         encoder=str(described.get("model", "unknown")),
         digest=store.digest[:12],
         arrays=arrays,
-        summed=(folder / MANIFEST).is_file(),
+        summed=(store.folder / MANIFEST).is_file(),
+        url=url,
     )
 
 

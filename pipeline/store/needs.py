@@ -10,6 +10,7 @@ from pipeline.features import FeatureStore
 from pipeline.features.dvc_cache import CachedOutput
 from pipeline.features.fingerprint import digest_of
 from pipeline.features.manifest import read_manifest
+from pipeline.features.objects.pointer import POINTER
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ def needs_of(folder: Path) -> Needs:
         store = FeatureStore.open(folder)
         if read_manifest(folder) is not None:  # without one nothing vouches for the keys in the attributes
             keys = frozenset(str(shard["key"]) for shard in store.attributes["shards"])
+            if (folder / POINTER).is_file():  # its shards lie on an object store
+                keys = frozenset()
             return Needs(folder, frozenset([store.digest[:32]]), keys)
     except Exception:  # damaged files raise many errors, and none of them may cost the store its shards
         pass
@@ -49,11 +52,10 @@ def needs_of_cached(folder: Path, cached: CachedOutput | None) -> Needs | None:
     A stage that runs has no output: DVC removes the old one first.
     """
     try:
-        metadata = cached.files["zarr.json"] if cached is not None else None
-        if metadata is None or not metadata.intact():
+        if cached is None or not (metadata := cached.files["zarr.json"]).intact():
             return None
         attributes = json.loads(metadata.path.read_bytes())["attributes"]
-        keys = frozenset(str(shard["key"]) for shard in attributes["shards"])
+        keys = frozenset() if POINTER in cached.files else frozenset(str(one["key"]) for one in attributes["shards"])
         return Needs(folder, frozenset([str(attributes["fingerprint"]["digest"])[:32]]), keys)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -15,11 +15,14 @@ from pipeline.errors import StoreError
 from pipeline.features.dvc_cache import stage_of
 from pipeline.features.fingerprint import FORMAT_VERSION, format_of
 from pipeline.features.manifest import Manifest, read_manifest
+from pipeline.features.objects.check import verify_metadata
+from pipeline.features.objects.pointer import pointed
 from pipeline.features.scratch import exclusive, scratch_folder
 from pipeline.features.verify import Damage, Verified, verify
 from pipeline.store.clean import clean_cache, clean_scratch
 from pipeline.store.listing import stores
 from pipeline.store.needs import needs_of
+from pipeline.store.remote import repair_remote
 from pipeline.store.run_dvc import run_dvc
 from pipeline.work_folder import work_folder
 
@@ -106,6 +109,7 @@ def rewrite(folder: Path, write: Callable[[], object], stage: str | None = None)
         StoreError: it holds foreign files, which would be lost, or its features are being encoded by another process,
             or it is still damaged afterwards.
     """
+    remote = () if _points(folder) is None else repair_remote(folder).damages
     before = _verified(folder)
     damages = () if before is None else before.damages
     foreign = [damage.path for damage in damages if damage.kind == "foreign"]
@@ -122,22 +126,35 @@ def rewrite(folder: Path, write: Callable[[], object], stage: str | None = None)
     objects = [] if stage is None else clean_cache(stage, folder)
     upgrade = before is not None and (not before.summed or _of_other_format(folder))
     if not (damages or removed or objects or upgrade or before is None):
-        return Repaired((), (), (), same_bytes=True, needed=False)
+        return Repaired(remote, (), (), same_bytes=True, needed=bool(remote))
     write()
-    after = verify(folder)
+    after = _checked(folder)
     if not after.intact:
         listed = "; ".join(str(damage) for damage in after.damages[:3])
         raise StoreError(f"{folder} is still damaged after it was written again: {listed}. Is the disk failing?")
     same = None if manifest is None else manifest == read_manifest(folder)
-    return Repaired(damages, tuple(removed), tuple(objects), same)
+    return Repaired((*remote, *damages), tuple(removed), tuple(objects), same)
 
 
 def _verified(folder: Path) -> Verified | None:
     """What `verify` finds; None if nothing of the store can be checked, so that all of it must be written again."""
     try:
-        return verify(folder)
+        return _checked(folder)
     except StoreError as error:
         log.warning("%s", error)
+        return None
+
+
+def _checked(folder: Path) -> Verified:
+    """What `verify` finds in the folder itself; the shards of a remote store are looked after by `repair_remote`."""
+    return verify(folder) if _points(folder) is None else verify_metadata(folder)
+
+
+def _points(folder: Path) -> str | None:
+    """The address that a folder stands for; None if it stands for none, or its pointer is damaged."""
+    try:
+        return pointed(folder)
+    except StoreError:
         return None
 
 

@@ -25,6 +25,8 @@ PASTED = {
         "docs/aligner.md",
         "docs/commands.md",
         "docs/fusion.md",
+        "docs/clusters.md",
+        "docs/object_stores.md",
     )
     for number, block in enumerate(blocks(page))
 }

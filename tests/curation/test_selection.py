@@ -14,9 +14,10 @@ from pipeline.curation import curate_images
 from pipeline.curation import run as curation_run
 from pipeline.curation.assignment import assign, best_total
 from pipeline.curation.coverage import evenness
-from pipeline.curation.pool import Pool, hash_order, read_features
+from pipeline.curation.pool import Pool, read_features
 from pipeline.curation.prototypes import Concept, concepts_of, prototypes
 from pipeline.curation.retrieval import Candidates, retrieve
+from pipeline.datasets.hash_order import hash_order
 from pipeline.errors import DataError, FingerprintMismatch
 from tests.alignment.toy import write_store
 
@@ -94,10 +95,10 @@ def test_evenness_by_hand() -> None:
 
 def test_hash_order_moves_nothing_when_an_id_comes() -> None:
     ids = np.array(["a", "b", "c", "d"])
-    before = ids[hash_order(ids, 3)].tolist()
+    before = ids[hash_order("3", ids)].tolist()
     more = np.array(["a", "x", "b", "c", "d"])
-    assert [i for i in more[hash_order(more, 3)].tolist() if i != "x"] == before
-    assert any(ids[hash_order(ids, seed)].tolist() != before for seed in range(5))
+    assert [i for i in more[hash_order("3", more)].tolist() if i != "x"] == before
+    assert any(ids[hash_order(str(seed), ids)].tolist() != before for seed in range(5))
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def test_unit_features_of_several_data_sets_by_one_encoder(tmp_path: Path, monke
     write_store(Path("data/features/pairs/v/b"), ["b0", "b1"], {"cls": values[[2, 0]]}, "digest")
     features, rows = read_features("v", pool)
     last = values[:, -1].astype(np.float32)
-    np.testing.assert_allclose(features, last / np.linalg.norm(last, axis=1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(features[:], last / np.linalg.norm(last, axis=1, keepdims=True), atol=1e-6)
     assert rows.tolist() == [0, 1, 2]
     write_store(Path("data/features/pairs/w/a"), ["a1"], {"cls": values[1:2]}, "digest")
     write_store(Path("data/features/pairs/w/b"), ["b0", "b1"], {"cls": values[[2, 0]]}, "another")

@@ -1,14 +1,49 @@
 """Families that a person would draw, and those that must stay apart."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from pipeline.coded import Coded
 from pipeline.datasets.concepts import caption_key, class_concepts, concept_key, concept_name
-from pipeline.datasets.families import Concept, find_families, overlap
+from pipeline.datasets.families import ConceptTable, find_families, folded, overlap
 from pipeline.datasets.nouns import nouns, singular
+from pipeline.ids import Ids
+
+
+@dataclass
+class Concept:
+    """What is known of a concept."""
+
+    classname: str | None = None
+    keywords: set[str] = field(default_factory=set)
+    images: set[str] = field(default_factory=set)
+    captions: set[str] = field(default_factory=set)
+
+
+def families_of(concepts: Mapping[str, Concept]) -> dict[str, str]:
+    """The family of each concept, by name."""
+    names = sorted(concepts)
+
+    def numbered(values: Callable[[Concept], set[str]]) -> tuple[np.ndarray, np.ndarray]:
+        places = [(value, number) for number, name in enumerate(names) for value in values(concepts[name])]
+        return Coded.of([value for value, _ in places]).codes, np.array([number for _, number in places], np.int32)
+
+    table = ConceptTable(
+        names=Ids.of(names),
+        classname=Coded.of_pieces([pa.chunked_array([[concepts[name].classname for name in names]], pa.string())]),
+        keywords={number: concepts[name].keywords for number, name in enumerate(names) if concepts[name].keywords},
+        images=numbered(lambda concept: concept.images),
+        captions=numbered(lambda concept: {folded(caption) for caption in concept.captions}),
+    )
+    return {name: names[family] for name, family in zip(names, find_families(table).tolist(), strict=True)}
 
 
 def families(*names: str) -> dict[str, str]:
-    return find_families({concept_key(name): Concept(name) for name in names})
+    return families_of({concept_key(name): Concept(name) for name in names})
 
 
 @pytest.mark.parametrize(
@@ -46,7 +81,7 @@ def test_a_shared_picture_or_caption_unites() -> None:
         "turned": Concept("widget", images={"1"}),
         "unnamed": Concept(None, images={"3"}, captions={"A dove!"}),
     }
-    found = find_families(concepts)
+    found = families_of(concepts)
     assert found["dove"] == found["pigeon-like"] == found["turned"]
     assert found["unnamed"] == "unnamed"
 
@@ -59,7 +94,7 @@ def test_a_keyword_unites_only_where_keywords_agree() -> None:
         "anchor": Concept("anchor", keywords=sea),
         "ship": Concept("ship", keywords={"boat", "passenger", "ship"}),
     }
-    found = find_families(concepts)
+    found = families_of(concepts)
     assert found["foggy"] == found["fog"]
     assert found["anchor"] != found["ship"]
     assert overlap({"a", "b"}, {"b", "c", "d"}) == 0.5

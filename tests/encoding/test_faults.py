@@ -15,6 +15,7 @@ import pytest
 from benchmarks import faults
 from pipeline.encoding.remembered import LAYOUT, recall, remember
 from pipeline.encoding.run import StoreEncoder
+from pipeline.encoding.shard_encoder import ShardEncoder
 from pipeline.errors import StoreError
 from pipeline.features import FeatureStore
 from pipeline.features.scratch import _warn_of_copies
@@ -102,7 +103,7 @@ def test_every_bit_of_the_remembered_layout_is_checked(tmp_path: Path) -> None:
 
 def test_an_intact_layout_spares_loading_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faults.encode(tmp_path)
-    monkeypatch.setattr(StoreEncoder, "_row_encoder", None)
+    monkeypatch.setattr(ShardEncoder, "_row_encoder", None)
     faults.encode(tmp_path)
 
 

@@ -18,7 +18,7 @@ from pipeline.encoding.protocol import Batch
 from pipeline.encoding.run import JOURNAL, StoreEncoder, bounded_shard_rows
 from pipeline.errors import SourceError, StoreError
 from pipeline.features import ArraySpec, FeatureStore, Fingerprint
-from pipeline.features.scratch import exclusive, scratch_folder
+from pipeline.features.scratch import exclusive, scratch_folder, shared
 from pipeline.features.shards import RECORD
 from pipeline.paths import WORK_VARIABLE
 
@@ -204,13 +204,20 @@ def test_an_empty_data_set_is_an_empty_store(tmp_path: Path) -> None:
     assert contents(tmp_path / "s") == {}
 
 
-def test_two_encodes_of_the_same_features_refuse_each_other(tmp_path: Path) -> None:
+def test_an_encode_and_who_removes_shards_refuse_each_other(tmp_path: Path) -> None:
     with (
         holder_of_the_lock(scratch_folder(FINGERPRINT.digest)) as holder,
-        pytest.raises(StoreError, match=f"Another encode \\(process {holder.pid}\\)"),
+        pytest.raises(StoreError, match=f"Process {holder.pid} checks or removes shards"),
     ):
         encode(tmp_path / "s", range(3), Counting())
     encode(tmp_path / "s", range(3), Counting())
+    with (
+        shared(scratch_folder(FINGERPRINT.digest)),
+        shared(scratch_folder(FINGERPRINT.digest)),
+        pytest.raises(StoreError, match=f"Another encode \\(process {os.getpid()}\\)"),
+        exclusive(scratch_folder(FINGERPRINT.digest)),
+    ):
+        pytest.fail("two encodes hold it")
 
 
 def test_the_lock_goes_with_its_process(tmp_path: Path) -> None:

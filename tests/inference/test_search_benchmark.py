@@ -35,5 +35,16 @@ def test_the_truth_is_a_full_sort(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     order = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
     assert np.array_equal(np.sort(search.truth(tmp_path, 20, 10), axis=1), np.sort(order, axis=1))
-    assert np.array_equal(np.sort(search.plain_scan(vectors, queries), axis=1), np.sort(order, axis=1))
+    assert np.array_equal(np.sort(search.plain_scan(vectors)(queries), axis=1), np.sort(order, axis=1))
     assert np.array_equal(np.load(tmp_path / "half.npy"), vectors.astype(np.float16))
+
+
+def test_plain_scans_of_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(search, "BLOCK", 300)
+    search.make_vectors(tmp_path, 1000, 12, "int8", 20, seed=3)
+    vectors, queries = np.load(tmp_path / "vectors.npy"), np.load(tmp_path / "queries.npy")
+    right = np.sort(search.truth(tmp_path, 20, 10), axis=1)
+    assert np.array_equal(np.sort(search.plain_scan(vectors)(queries), axis=1), right)
+    found = search.faiss_flat(vectors)(queries)
+    assert np.mean([np.isin(one, of).mean() for one, of in zip(right, found, strict=True)]) > 0.8

@@ -18,7 +18,7 @@ class PairBatch:
     """B pairs on the device of the trainer.
 
     Attributes:
-        images, texts: their features, pair by pair.
+        images, texts: their features, pair by pair; where several processes train, of the share of this one.
         image_ids, text_ids: (B,) int64, equal for equal images and for equal captions.
     """
 
@@ -82,7 +82,8 @@ class AlignerFeatures(Protocol):
     ) -> Iterator[PairBatch]:
         """The pairs (P, 2), image row and text row, each exactly once, in batches of sizes equal to within 1.
 
-        Equal sizes keep the number of negatives the same for every pair.
+        Equal sizes keep the number of negatives the same for every pair. Where several processes train, all have the
+        same order, and each reads the features of its own share of every batch.
 
         Args:
             generator: fixes the order; the same one is given for every epoch of a training.

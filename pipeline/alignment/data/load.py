@@ -15,12 +15,16 @@ from torch import Tensor
 from pipeline.alignment.data.batches import AlignerFeatures
 from pipeline.alignment.data.columns import Columns, image_columns, text_columns
 from pipeline.alignment.data.inputs import ImageInput, TextInput
-from pipeline.alignment.data.memory import choose_mode
+from pipeline.alignment.data.memory import MODES, choose_mode
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.selection import curated_pairs
+from pipeline.alignment.data.shared import SharedFeatures
 from pipeline.alignment.data.streaming import StreamedFeatures, in_reading_order
+from pipeline.alignment.processes import ALONE, Processes
+from pipeline.coded import Coded
 from pipeline.config import TRAINED, FitSpec, FittedHead, FusedView, IdentityHead, LoadingParams, Side
-from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs, read_samples
+from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs
+from pipeline.datasets.sample_table import SampleTable
 from pipeline.errors import DataError
 from pipeline.features.by_id import RowsById
 from pipeline.features.fused import FusedStore
@@ -51,6 +55,7 @@ class AlignmentData:
         datasets: the data sets that had captions.
         concepts: (N,) int64 by image row, equal for images of one concept; where `positives: concept` asks for it.
         fusions: the sides whose features are those of several views in a row.
+        processes: those that train on it together.
     """
 
     features: AlignerFeatures
@@ -60,10 +65,16 @@ class AlignmentData:
     datasets: tuple[str, ...]
     concepts: Tensor | None = None
     fusions: Mapping[Side, Fusion] = field(default_factory=dict)
+    processes: Processes = ALONE
 
 
 def load_alignment_data(
-    name: str, fit: FitSpec, repeats: int, device: torch.device, params: LoadingParams | None = None
+    name: str,
+    fit: FitSpec,
+    repeats: int,
+    device: torch.device,
+    params: LoadingParams | None = None,
+    processes: Processes = ALONE,
 ) -> AlignmentData:
     """Join the features of the aligner `name` with the splits, and read them unless they are to be streamed.
 
@@ -73,6 +84,8 @@ def load_alignment_data(
 
     Args:
         params: its `features`, `shuffle_block` and `shuffle_buffer_mb` say how the features are loaded.
+        processes: that train together. Their loading mode is one; features in host memory are those of the mapped
+            stores, which all processes of a machine share.
 
     Raises:
         DataError: no data set has captions, a store lacks ids or the local tokens, the selection of training images is
@@ -109,6 +122,7 @@ def load_alignment_data(
         np.tile(_positions(pairs, pairs.text_id, texts), 1 + crops),
         torch.empty(0, device=device).device,  # with its number, as the features have it
         params,
+        processes,
     )
     train = tuple(
         _rows(joined, np.tile(_training(pairs, curated, repeat), 1 + crops), name, repeat, "train")
@@ -130,6 +144,7 @@ def load_alignment_data(
         fusions={
             side: Fusion(view, _widths(images if side == "image" else texts)) for side, view in fit.fusions.items()
         },
+        processes=processes,
     )
 
 
@@ -156,15 +171,17 @@ def report_mixing(features: StreamedFeatures, train: tuple[Tensor, ...]) -> None
         )  # fmt: skip
 
 
-def _positions(pairs: CaptionPairs, ids: np.ndarray, stores: Mapping[str, RowsById]) -> np.ndarray:
+def _positions(pairs: CaptionPairs, ids: Coded, stores: Mapping[str, RowsById]) -> np.ndarray:
     """Position of each id over all stores in turn, (P,) int64: that in the first data set whose pairs name it."""
-    position_of: dict[str, int] = {}
+    position_of = np.full(len(ids.values), -1, np.int64)
     offset = 0
     for dataset, store in stores.items():
-        new = [i for i in dict.fromkeys(ids[pairs.dataset == dataset].tolist()) if i not in position_of]
-        position_of.update(zip(new, (store.rows(new) + offset).tolist(), strict=True))
+        named = np.zeros(len(position_of), dtype=bool)
+        named[ids.codes[pairs.dataset == dataset]] = True
+        new = np.flatnonzero(named & (position_of < 0))
+        position_of[new] = store.rows(ids.values.take(new)) + offset
         offset += len(store)
-    return np.array([position_of[identifier] for identifier in ids], dtype=np.int64)
+    return np.asarray(position_of[ids.codes])
 
 
 def _load(
@@ -174,18 +191,34 @@ def _load(
     text_rows: np.ndarray,
     device: torch.device,
     params: LoadingParams,
+    processes: Processes,
 ) -> tuple[AlignerFeatures, Tensor]:
     """The features as the loading mode has them, and the pairs (P, 2): rows in those features."""
-    image_set, image_P = np.unique(image_rows, return_inverse=True)
-    text_set, text_P = np.unique(text_rows, return_inverse=True)
+    image_set, text_set = _distinct(image_rows), _distinct(text_rows)
     needed = len(image_set) * images.row_bytes + len(text_set) * texts.row_bytes
     mode = choose_mode(params.features, needed, device)
+    if processes.several:
+        mode = max(processes.of_all(mode), key=MODES.index)  # one order for all
     if mode == "stream":
         joined = torch.from_numpy(np.stack([image_rows, text_rows], axis=1))
-        return StreamedFeatures(images, texts, device, params.shuffle_block, params.shuffle_buffer_mb * 10**6), joined
+        memory = params.shuffle_buffer_mb * 10**6
+        return StreamedFeatures(images, texts, device, params.shuffle_block, memory, processes), joined
+    places = torch.from_numpy(
+        np.stack([np.searchsorted(image_set, image_rows), np.searchsorted(text_set, text_rows)], axis=1)
+    )
+    if processes.several and (mode == "host" or device.type == "cpu"):
+        log.info("They stay in the mapped stores, one copy for all processes of a machine")
+        return SharedFeatures(images, texts, image_set, text_set, device, processes), places
     place = device if mode == "device" else torch.device("cpu")
-    features = ResidentFeatures(images.take(image_set).to(place), texts.take(text_set).to(place), device)
-    return features, torch.from_numpy(np.stack([image_P, text_P], axis=1)).to(place)
+    features = ResidentFeatures(images.take(image_set).to(place), texts.take(text_set).to(place), device, processes)
+    return features, places.to(place)
+
+
+def _distinct(rows: np.ndarray) -> np.ndarray:
+    """The rows (n,) int64 that occur, sorted; without a sort of all of them."""
+    occurs = np.zeros(int(rows.max(initial=-1)) + 1, dtype=bool)
+    occurs[rows] = True
+    return np.flatnonzero(occurs)
 
 
 def _training(pairs: CaptionPairs, curated: np.ndarray, repeat: int) -> np.ndarray:
@@ -215,9 +248,13 @@ def _concepts(pairs: CaptionPairs, joined: Tensor) -> Tensor:
     Args:
         joined: (m * P, 2), the pairs of the images and then those of their crops.
     """
-    concept_of = {(d, i): c for d, i, c in read_samples(("dataset", "image_id", "concept"), 0)}
-    names = [concept_of[key] or "/".join(key) for key in zip(pairs.dataset, pairs.image_id, strict=True)]
-    codes = torch.from_numpy(np.unique(np.array(names, dtype=str), return_inverse=True)[1]).to(joined.device)
+    samples = SampleTable.read(("concept",), 0)
+    concept = samples.columns["concept"].sorted()
+    codes_P = np.empty(len(pairs), np.int64)
+    for dataset in pairs.dataset.values:
+        inside = np.flatnonzero(pairs.dataset == dataset)
+        codes_P[inside] = concept.codes[samples.find(dataset, pairs.image_id[inside].ids())]
+    codes = torch.from_numpy(np.unique(codes_P, return_inverse=True)[1]).to(joined.device)
     codes = codes.repeat(len(joined) // len(codes))
     by_row = torch.zeros(int(joined[:, 0].max()) + 1, dtype=torch.int64, device=joined.device)
     return by_row.index_put((joined[:, 0],), codes)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import psutil
 import torch
@@ -11,6 +11,7 @@ import torch
 log = logging.getLogger(__name__)
 
 Mode = Literal["device", "host", "stream"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 SHARE = 0.5  # of the free memory; the rest is for the training itself, and for others
 _CGROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")

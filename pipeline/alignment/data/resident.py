@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.alignment.data.batches import PairBatch, epoch_batches, host_buffer, send
 from pipeline.alignment.data.inputs import ImageInput, Input, TextInput
+from pipeline.alignment.processes import ALONE, Processes
 from pipeline.features.ahead import ahead
 
 _BATCHES_AHEAD = 2
@@ -53,10 +54,13 @@ class ResidentFeatures:
         images: one row per distinct image.
         texts: one row per distinct caption.
         device: where batches arrive. If the features are elsewhere, batches are gathered there ahead of time and sent.
+        processes: of several, each has all features, and takes its share of every batch.
     """
 
-    def __init__(self, images: ImageInput, texts: TextInput, device: torch.device) -> None:
-        self.device = device
+    def __init__(
+        self, images: ImageInput, texts: TextInput, device: torch.device, processes: Processes = ALONE
+    ) -> None:
+        self.device, self._processes = device, processes
         self.images, self.texts = ResidentSide(images, device), ResidentSide(texts, device)
 
     def epoch(
@@ -73,9 +77,11 @@ class ResidentFeatures:
 
     def _read(self, pairs: Tensor) -> PairBatch:
         images, texts = pairs.unbind(dim=1)
-        return PairBatch(self.images.read(images), self.texts.read(texts), images, texts)
+        own = self._processes.share(len(pairs))
+        return PairBatch(self.images.read(images[own]), self.texts.read(texts[own]), images, texts)
 
     def _collect(self, pairs: Tensor) -> PairBatch:
         """The same in host memory that can be copied to the device in the background."""
         images, texts = pairs.T.contiguous()
-        return PairBatch(self.images.collect(images), self.texts.collect(texts), images, texts)
+        own = self._processes.share(len(pairs))
+        return PairBatch(self.images.collect(images[own]), self.texts.collect(texts[own]), images, texts)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from pipeline.alignment.data.batches import PairBatch, host_buffer, send
 from pipeline.alignment.data.columns import Columns
 from pipeline.alignment.data.inputs import ImageInput, Input, TextInput
+from pipeline.alignment.processes import ALONE, Processes
 from pipeline.features.shuffle import BlockShuffle
 from pipeline.features.stream import Side, StreamedBatch, stream, window_blocks
 
@@ -47,12 +49,19 @@ class StreamedFeatures:
         device: where batches arrive.
         block: number of consecutive pairs that are read together.
         memory: bytes for the windows in which pairs are mixed, the current one and the next together.
+        processes: of several, each reads the rows of its share of every batch.
     """
 
     def __init__(
-        self, images: Columns[ImageInput], texts: Columns[TextInput], device: torch.device, block: int, memory: int
+        self,
+        images: Columns[ImageInput],
+        texts: Columns[TextInput],
+        device: torch.device,
+        block: int,
+        memory: int,
+        processes: Processes = ALONE,
     ) -> None:
-        self.device, self._block, self._memory = device, block, memory
+        self.device, self._block, self._memory, self._processes = device, block, memory, processes
         self.images, self.texts = StreamedSide(images, device), StreamedSide(texts, device)
 
     def shuffle(self, pairs: Tensor) -> BlockShuffle:
@@ -66,26 +75,38 @@ class StreamedFeatures:
 
         Any order of `pairs` is correct; that of `in_reading_order` is fast.
         """
+        shuffle, seed = self.shuffle(pairs), generator.initial_seed()
+        several = self._processes.several
         batches = stream(
             self._sides(pairs),
-            self.shuffle(pairs),
+            shuffle,
             batch_size,
-            seed=generator.initial_seed(),
+            seed=seed,
             epoch=number,
             skip=skip,
             allocate=self._allocate,
+            share=self._processes.share if several else None,
         )
+        whole = islice(shuffle.batches(batch_size, seed, number), skip, None) if several else None
         with closing(batches):
-            yield from send((self._batch(batch, pairs) for batch in batches), self.device)
+            read = (
+                self._batch(batch, pairs[torch.from_numpy(batch.pairs if whole is None else next(whole))])
+                for batch in batches
+            )
+            yield from send(read, self.device)
 
     def _sides(self, pairs: Tensor) -> tuple[Side, Side]:
         rows = pairs.numpy()
         return Side(rows[:, 0], self.images.columns.arrays), Side(rows[:, 1], self.texts.columns.arrays)
 
     def _batch(self, batch: StreamedBatch, pairs: Tensor) -> PairBatch:
-        """The batch as a head takes it, in host memory."""
+        """The batch as a head takes it, in host memory.
+
+        Args:
+            pairs: (B, 2), those of the whole batch.
+        """
         images, texts = batch.sides
-        image_ids, text_ids = pairs[torch.from_numpy(batch.pairs)].unbind(dim=1)
+        image_ids, text_ids = pairs.unbind(dim=1)
         return PairBatch(self.images.columns.inputs(images), self.texts.columns.inputs(texts), image_ids, text_ids)
 
     def _allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

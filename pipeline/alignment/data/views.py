@@ -8,10 +8,10 @@ from torch import Tensor
 
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.errors import DataError
-from pipeline.features.by_id import RowsById
+from pipeline.features.by_id import RowsById, SomeIds
 
 
-def read_images(store: RowsById, ids: np.ndarray, local_tokens: str, layers: int = 1) -> ImageInput:
+def read_images(store: RowsById, ids: SomeIds, local_tokens: str, layers: int = 1) -> ImageInput:
     """Features of images in the dtype of the store.
 
     Args:
@@ -61,7 +61,7 @@ def require_tokens(store: RowsById, local_tokens: str) -> None:
         )
 
 
-def read_texts(store: RowsById, ids: np.ndarray, text_tokens: str = "pooled") -> TextInput:
+def read_texts(store: RowsById, ids: SomeIds, text_tokens: str = "pooled") -> TextInput:
     """Features of texts in the dtype of the store.
 
     Args:

@@ -9,12 +9,14 @@ from pipeline.alignment.losses import (
     chunked_sigmoid,
     info_nce,
     patch_text_logits,
+    shared_cross_entropy,
     sigmoid_loss,
     soft_cross_entropy,
     structure_loss,
 )
 from pipeline.alignment.losses.positives import EVERY, Positives, equal, pair_positives
 from pipeline.alignment.losses.regularisers import mixed, noisy
+from pipeline.alignment.processes import ALONE, Processes
 from pipeline.config import AnyLoss, SigmoidLoss, StructureTerm
 
 
@@ -28,12 +30,13 @@ class Objective:
     Args:
         spec: kind of loss, terms and regularisers.
         concepts: (N,) int64, equal for images of one concept, by image id; for `positives: concept`.
+        processes: of several, each computes its share of every part, from its rows of the batch and those of all.
     """
 
-    def __init__(self, spec: AnyLoss, concepts: Tensor | None = None) -> None:
+    def __init__(self, spec: AnyLoss, concepts: Tensor | None = None, processes: Processes = ALONE) -> None:
         if spec.positives == "concept" and concepts is None:
             raise ValueError("positives: concept needs the concept of each image")
-        self.spec, self._concepts = spec, concepts
+        self.spec, self._concepts, self._processes = spec, concepts, processes
 
     def __call__(self, head: Head, batch: PairBatch, progress: float | Tensor) -> dict[str, Tensor]:
         """Parts of the loss by name, scalars with gradients; "loss" is their weighted sum.
@@ -47,35 +50,54 @@ class Objective:
         spec = self.spec
         positives = self._positives(batch.image_ids, batch.text_ids)
         if head.training and spec.noise:
-            batch = noisy(batch, spec.noise)
+            batch = noisy(batch, spec.noise, self._processes)
         if head.training and spec.mixup:
-            batch, order = mixed(batch, spec.mixup)
+            batch, order = mixed(batch, spec.mixup, self._processes)
             positives = _both(positives, self._positives(batch.image_ids[order], batch.text_ids[order]))
-        image_BK, text_BK = head.image_features(batch.images), head.text_features(batch.texts)
-        parts = {"contrast": self._contrast(head, image_BK, text_BK, positives)}
+        own, size = self._processes.share(len(batch)), len(batch)
+        image_RK = head.image_features(batch.images)
+        text_BK = self._processes.rows_of_all(head.text_features(batch.texts), size)
+        parts = {"contrast": self._contrast(head, image_RK, text_BK, positives)}
         loss = parts["contrast"]
         if spec.structure:
-            parts["structure"] = _structure(spec.structure, batch, image_BK, text_BK)
+            image_BK = self._processes.rows_of_all(image_RK, size)
+            parts["structure"] = self._structure(spec.structure, batch, image_BK, text_BK)
             loss = loss + spec.structure.weight * _ramp(progress, spec.structure.warmup) * parts["structure"]
         if spec.patch_text:
-            logits_BB = patch_text_logits(head.patch_features(batch.images.local), text_BK, head.scale())
-            parts["patch_text"] = soft_cross_entropy(logits_BB, positives(EVERY, EVERY))
+            logits_RB = patch_text_logits(head.patch_features(batch.images.local), text_BK, head.scale())
+            parts["patch_text"] = (
+                shared_cross_entropy(logits_RB, positives(own, slice(0, size)), self._processes)
+                if self._processes.several
+                else soft_cross_entropy(logits_RB, positives(EVERY, EVERY))
+            )
             loss = loss + spec.patch_text * parts["patch_text"]
         return {**parts, "loss": loss}
 
-    def _contrast(self, head: Head, image_BK: Tensor, text_BK: Tensor, positives: Positives) -> Tensor:
-        size, rows = len(image_BK), self.spec.chunk_rows
+    def _contrast(self, head: Head, image_RK: Tensor, text_BK: Tensor, positives: Positives) -> Tensor:
+        size, rows, processes = len(text_BK), self.spec.chunk_rows, self._processes
+        whole = size <= rows and not processes.several
         if not isinstance(self.spec, SigmoidLoss):
-            if size > rows:
-                return chunked_info_nce(image_BK, text_BK, head.scale(), positives, rows)
-            return info_nce(image_BK, text_BK, head.scale(), positives(EVERY, EVERY))
+            if whole:
+                return info_nce(image_RK, text_BK, head.scale(), positives(EVERY, EVERY))
+            return chunked_info_nce(image_RK, text_BK, head.scale(), positives, rows, processes)
         bias = head.bias()
         if bias is None:
             raise ValueError("the sigmoid loss needs a head with a bias: build it with loss.kind: sigmoid")
         normaliser = size * size if self.spec.normalise == "pairs" else size
-        if size > rows:
-            return chunked_sigmoid(image_BK, text_BK, head.scale(), bias, positives, normaliser, rows)
-        return sigmoid_loss(image_BK, text_BK, head.scale(), bias, positives(EVERY, EVERY), normaliser)
+        if whole:
+            return sigmoid_loss(image_RK, text_BK, head.scale(), bias, positives(EVERY, EVERY), normaliser)
+        return chunked_sigmoid(image_RK, text_BK, head.scale(), bias, positives, normaliser, rows, processes)
+
+    def _structure(self, term: StructureTerm, batch: PairBatch, image_BK: Tensor, text_BK: Tensor) -> Tensor:
+        """Mean over both sides. The inputs compared are CLS tokens of images and mean tokens of texts."""
+        own, size = self._processes.share(len(batch)), len(batch)
+        before = (batch.images.cls.float(), token_mean(batch.texts.tokens.float(), batch.texts.mask))
+        terms = [
+            structure_loss(self._processes.rows_of_all(x, size), y, term.temperature, term.levels, own)
+            for x, y in zip(before, (image_BK, text_BK), strict=True)
+        ]
+        mean = (terms[0] + terms[1]) / 2
+        return mean * ((own.stop - own.start) / size) if self._processes.several else mean
 
     def _positives(self, images: Tensor, texts: Tensor) -> Positives:
         """Positives among the pairs of a batch; ids as in `PairBatch`."""
@@ -87,15 +109,6 @@ class Objective:
         assert self._concepts is not None
         concepts = self._concepts[images]
         return lambda rows, columns: by_pairs(rows, columns) | equal(concepts, rows, columns)
-
-
-def _structure(term: StructureTerm, batch: PairBatch, image_BK: Tensor, text_BK: Tensor) -> Tensor:
-    """Mean over both sides. The inputs compared are CLS tokens of images and mean tokens of texts."""
-    before = (batch.images.cls.float(), token_mean(batch.texts.tokens.float(), batch.texts.mask))
-    terms = [
-        structure_loss(x, y, term.temperature, term.levels) for x, y in zip(before, (image_BK, text_BK), strict=True)
-    ]
-    return (terms[0] + terms[1]) / 2
 
 
 def _ramp(progress: float | Tensor, warmup: float) -> float | Tensor:

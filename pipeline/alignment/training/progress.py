@@ -14,11 +14,12 @@ class ProgressBar:
         repeat: named in front of the bar.
         steps: of the whole training.
         done: of them, before this run.
+        hidden: show nothing, wherever standard error leads.
     """
 
-    def __init__(self, repeat: int, steps: int, done: int) -> None:
+    def __init__(self, repeat: int, steps: int, done: int, hidden: bool = False) -> None:
         self._bar: tqdm[Never] = tqdm(
-            total=steps, initial=done, desc=f"repeat {repeat}", unit="step", leave=False, disable=None
+            total=steps, initial=done, desc=f"repeat {repeat}", unit="step", leave=False, disable=hidden or None
         )
 
     def __enter__(self) -> "ProgressBar":

@@ -3,13 +3,16 @@
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from pipeline.alignment.artefact import FittedHeads
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.fusion import behind, input_maps, through
 from pipeline.alignment.heads import parameter_count
-from pipeline.alignment.training.curves import curves
+from pipeline.alignment.processes import Processes
+from pipeline.alignment.training.curves import Write, curves
 from pipeline.alignment.training.members import Member, members_of
 from pipeline.alignment.training.records import EpochRecord
 from pipeline.alignment.training.resume import Checkpoint, training_folder
@@ -17,6 +20,7 @@ from pipeline.alignment.training.schedule import planned_epochs, warmup_of
 from pipeline.alignment.training.summary import chosen, summary
 from pipeline.alignment.training.trainer import train_members
 from pipeline.config import TrainedHead, TrainParams
+from pipeline.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +41,25 @@ def train_heads(
         folder: where the curves go.
 
     Returns:
-        The heads, and the folder of their checkpoints, to be forgotten once all is saved.
+        The heads, and the folder of their checkpoints, to be forgotten once all is saved. Of several processes, the
+        first one alone writes curves and checkpoints.
 
     Raises:
         ModelError: training diverged, or the member to keep did.
-        ConfigError: a captured step is asked for without a GPU.
+        ConfigError: a captured step is asked for without a GPU, members or too small batches for several processes.
+        ProcessError: the other processes cannot be reached.
     """
+    if params.members and data.processes.several:
+        raise ConfigError(
+            f"train.members are trained side by side by one process, and {data.processes.count} were started: run "
+            f"{name!r} without torchrun, or each member as an aligner of its own."
+        )
     report_length(name, params, [len(pairs) for pairs in data.train])
-    checkpoints = training_folder(spec, params, data, seed) if params.checkpoint_seconds else None
+    kept = params.checkpoint_seconds and data.processes.first
+    checkpoints = training_folder(spec, params, data, seed) if kept else None
     maps = [input_maps(data, repeat) for repeat in range(repeats)]
     trained = []
-    with curves(folder / (MEMBERS_FILE if params.members else CURVES_FILE)) as write:
+    with _written(data.processes, folder / (MEMBERS_FILE if params.members else CURVES_FILE)) as write:
 
         def report(member: Member, record: EpochRecord) -> None:
             write(record, **({"member": member.name} if params.members else {}))
@@ -88,6 +100,15 @@ def train_heads(
         parameters=parameter_count(results[0].head),
     )
     return fitted, checkpoints
+
+
+def _written(processes: Processes, path: Path) -> AbstractContextManager[Write]:
+    """The file of curves, or nothing where another process writes it."""
+
+    def nothing(record: EpochRecord, **more: Any) -> None:
+        del record, more
+
+    return curves(path) if processes.first else nullcontext(nothing)
 
 
 def report_length(name: str, params: TrainParams, pairs: Sequence[int]) -> None:

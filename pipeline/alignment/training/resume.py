@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from pipeline.alignment.data.load import AlignmentData
+from pipeline.alignment.data.streaming import StreamedFeatures
 from pipeline.alignment.sealed_weights import DamagedWeights, load_weights, save_weights
 from pipeline.config import TrainedHead, TrainParams
 from pipeline.work_folder import work_folder
@@ -97,6 +98,15 @@ class Checkpoint:
         return self.path.with_name(f"{self.path.name}.before")
 
 
+def moved(state: Any, device: torch.device) -> Any:
+    """A state with its tensors on a device."""
+    if isinstance(state, Tensor):
+        return state.to(device)
+    if isinstance(state, Mapping):
+        return {key: moved(value, device) for key, value in state.items()}
+    return [moved(value, device) for value in state] if isinstance(state, list) else state
+
+
 def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
     tensors, values = load_weights(path)
     state: dict[str, Any] = _join(json.loads(values or ""), lambda name: tensors[name].to(device))
@@ -139,7 +149,9 @@ def training_folder(spec: TrainedHead, params: TrainParams, data: AlignmentData,
     settings |= {"digests": {side: one.get("digest") for side, one in data.fingerprints.items()}}
     settings |= {
         "device": data.features.device.type,
-        "features": type(data.features).__name__,
+        "features": "streamed"
+        if isinstance(data.features, StreamedFeatures)
+        else "in memory",  # which decides the order
         "fusions": {side: fusion.view.model_dump() for side, fusion in data.fusions.items()},
         "torch": torch.__version__,
     }

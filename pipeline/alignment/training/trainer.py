@@ -18,7 +18,7 @@ from pipeline.alignment.training.members import ALONE, Member
 from pipeline.alignment.training.metric_window import MetricWindow
 from pipeline.alignment.training.progress import ProgressBar
 from pipeline.alignment.training.records import EpochRecord, TrainedRepeat
-from pipeline.alignment.training.resume import Checkpoint
+from pipeline.alignment.training.resume import Checkpoint, moved
 from pipeline.alignment.training.rng import rng_state, set_rng_state
 from pipeline.alignment.training.schedule import learning_rate, planned_epochs
 from pipeline.alignment.training.update import LOSS, Updater
@@ -97,7 +97,7 @@ def train_members(
             data,
             members,
             lambda member: initial_head(spec, data, member.params, repeat),
-            Objective(spec.loss, data.concepts),
+            Objective(spec.loss, data.concepts, data.processes),
             repeat,
             seed,
             on_record,
@@ -120,19 +120,20 @@ class _Training:
         checkpoint: Checkpoint | None,
     ) -> None:
         self._started, self._seconds_before = time.perf_counter(), 0.0  # before: in interrupted runs
-        self._data, self._repeat = data, repeat
+        self._data, self._repeat, self._processes = data, repeat, data.processes
         self._on_record, self._checkpoint = on_record, checkpoint
         self._params = members[0].params
         self._pairs = data.train[repeat]
-        self._validation = read_validation(data, repeat)
+        self._validation = read_validation(data, repeat) if self._processes.first else None
         self._epoch_batches = math.ceil(len(self._pairs) / self._params.batch_size)
+        self._require_pairs_for_all()
         self._epochs = planned_epochs(len(self._pairs), self._params)
         self._steps = self._epochs * self._epoch_batches
         heads = []
         for member in members:
             torch.manual_seed(member.seed)
             heads.append(make_head(member))
-        self._updater = Updater(heads, members, objective)
+        self._updater = Updater(heads, members, objective, self._processes)
         self._members = [MemberState(member) for member in members]
         self._window = MetricWindow()
         self._order = torch.Generator().manual_seed(seed)
@@ -143,7 +144,7 @@ class _Training:
     def run(self) -> list[TrainedRepeat]:
         """Train to the end, from the beginning or from the checkpoint."""
         self._resume()
-        with ProgressBar(self._repeat, self._steps, self._step) as bar:
+        with ProgressBar(self._repeat, self._steps, self._step, not self._processes.first) as bar:
             while self._epoch <= self._epochs and not self._finished():
                 self._train_epoch(bar)
         if self._checkpoint is not None and self._checkpoint.seconds:
@@ -194,6 +195,7 @@ class _Training:
         """Add a record to each member that is still training, and start a new window."""
         means, norms = self._window.means(), self._window.mean_norms()
         speed = self._window.pairs / self._window.elapsed()
+        self._updater.copy_from_first()
         for number, state in enumerate(self._members):
             if state.finished:
                 continue
@@ -212,7 +214,7 @@ class _Training:
                 logit_scale=self._updater.heads[number].scale().item(),
                 grad_norm=norms[number],
                 samples_per_second=speed,
-                val_recall=validation_recall(head, self._validation),
+                val_recall=self._validation_recall(head),
                 parts=parts if len(parts) > 1 else {},
             )
             state.add(record, head.state_dict(), self._samples_seen)
@@ -220,6 +222,19 @@ class _Training:
             self._on_record(state.member, record)
         self._updater.train()
         self._window = MetricWindow()
+
+    def _validation_recall(self, head: Head) -> float:
+        """Of the first process, which has the validation split; all processes decide by it."""
+        found = 0.0 if self._validation is None else validation_recall(head, self._validation)
+        return self._processes.of_first(found)
+
+    def _require_pairs_for_all(self) -> None:
+        smallest, count = len(self._pairs) // self._epoch_batches, self._processes.count
+        if smallest < count:
+            raise ConfigError(
+                f"A batch of repeat {self._repeat} has {smallest} pairs, and each of the {count} processes needs at "
+                f"least one of them. Start at most {smallest} processes, or raise train.batch_size in params.yaml."
+            )
 
     def _diverged(self, state: MemberState, loss: float) -> None:
         """Leave the member out; raise if no other has a record or is still training."""
@@ -266,7 +281,11 @@ class _Training:
 
     def _resume(self) -> None:
         """Continue from the checkpoint, if any, and report its records."""
-        state = self._checkpoint.read(self._data.features.device) if self._checkpoint is not None else None
+        device = self._data.features.device
+        place = "cpu" if self._processes.several else device
+        state = self._checkpoint.read(place) if self._checkpoint is not None else None
+        if self._processes.several:
+            state = moved(self._processes.of_first(state), device)
         if state is None:
             return
         self.load_state_dict(state)

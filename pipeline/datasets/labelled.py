@@ -1,0 +1,189 @@
+"""The pictures of several indexes, one row each, and what the indexes tell of concepts: numbers in place of strings."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from pipeline.coded import Coded
+from pipeline.datasets.families import ConceptTable, folded
+from pipeline.datasets.tables import read_pieces
+from pipeline.errors import DataError
+from pipeline.ids import Ids
+from pipeline.row_map import RowMap
+
+HELD_OUT = ("test", "validation")  # in the order in which they are filled, and in which they win a conflict
+ORDER = (*HELD_OUT, "train")
+TEST, VALIDATION, TRAIN = range(3)
+UNSPLIT = -1  # where a data set has no split of its own
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Pictures, in the order of their data sets' names and of their first labels.
+
+    Attributes:
+        datasets: names, sorted.
+        folders: of their indexes.
+        dataset: (n,) int16, positions in `datasets`.
+        ids: (n,) of the pictures.
+        image: (n,) int32, equal for equal ids.
+        labels: (n,) int64, the first label of each picture among those of all data sets.
+        concept, classname, category: of every label, null where it has none; `concept` has its values sorted.
+        own: (n,) int8, the split that the data set gives: a position in `ORDER`, or `UNSPLIT`.
+    """
+
+    datasets: tuple[str, ...]
+    folders: tuple[Path, ...]
+    dataset: np.ndarray
+    ids: Ids
+    image: np.ndarray
+    labels: np.ndarray
+    label_image: np.ndarray
+    concept: Coded
+    classname: Coded
+    category: Coded
+    own: np.ndarray
+
+    @classmethod
+    def read(cls, indexes: Mapping[str, Path]) -> "Labelled":
+        """Read labels.parquet of every index, column by column.
+
+        Raises:
+            DataError: a table is missing or damaged, or a split has an unknown name.
+        """
+        datasets = tuple(sorted(indexes))
+        paths = [indexes[dataset] / "labels.parquet" for dataset in datasets]
+        ids = [_ids(path, "image_id") for path in paths]
+        firsts = [of_dataset.numbered()[1] for of_dataset in ids]
+        starts = np.cumsum([0, *map(len, ids)])
+        labels = np.concatenate([_EMPTY, *(first + start for first, start in zip(firsts, starts, strict=False))])
+        whole = Ids.joined(ids)
+        del ids
+        image = whole.numbered()[0]
+        return cls(
+            datasets=datasets,
+            folders=tuple(indexes[dataset] for dataset in datasets),
+            dataset=np.repeat(np.arange(len(datasets), dtype=np.int16), list(map(len, firsts))),
+            ids=whole if len(labels) == len(whole) else whole.take(labels),
+            image=image[labels],
+            labels=labels,
+            label_image=image,
+            concept=Coded.of(Ids.joined(_ids(path, "concept") for path in paths)).sorted(),
+            classname=_column(paths, "classname"),
+            category=_column(paths, "category"),
+            own=_splits(_column(paths, "split"), paths)[labels],
+        )
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @cached_property
+    def picture_concept(self) -> np.ndarray:
+        """The leading concept of each picture, (n,) int32."""
+        return np.asarray(self.concept.codes[self.labels])
+
+    def rows_of(self, dataset: int) -> slice:
+        """The pictures of a data set, which are consecutive."""
+        return slice(*np.searchsorted(self.dataset, [dataset, dataset + 1]).tolist())
+
+    def concepts(self) -> ConceptTable:
+        """What the indexes tell of every concept.
+
+        Raises:
+            DataError: a table is missing or damaged.
+        """
+        named = np.flatnonzero(self.classname.codes >= 0)
+        concepts, first = np.unique(self.concept.codes[named], return_index=True)
+        classname = np.full(len(self.concept.values), -1, np.int32)
+        classname[concepts] = self.classname.codes[named[first]]
+        return ConceptTable(
+            names=self.concept.values,
+            classname=Coded(classname, self.classname.values),
+            keywords=self._keywords(),
+            images=(self.label_image, self.concept.codes),
+            captions=self._captions(),
+        )
+
+    def _keywords(self) -> dict[int, set[str]]:
+        found: dict[int, set[str]] = {}
+        start = 0
+        for folder in self.folders:
+            for piece in read_pieces(folder / "labels.parquet", ["keywords"]):
+                column = piece.column("keywords").combine_chunks()
+                having = pc.fill_null(pc.greater(pc.list_value_length(column), 0), False)
+                some = np.flatnonzero(having.to_numpy(zero_copy_only=False))
+                concepts = self.concept.codes[start + some].tolist()
+                for concept, keywords in zip(concepts, column.take(pa.array(some)).to_pylist(), strict=True):
+                    found.setdefault(concept, set()).update(keywords)
+                start += len(piece)
+        return found
+
+    def _captions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Caption and leading concept of every pair, both as numbers."""
+        caption = Ids.joined(Ids.joined(_digests(folder / "texts.parquet")) for folder in self.folders).numbered()[0]
+        rows, concepts, read = [_EMPTY], [_EMPTY], 0
+        for number, folder in enumerate(self.folders):
+            text, concept, texts = self._pairs(number, folder)
+            rows.append(text + np.int32(read))
+            concepts.append(concept)
+            read += texts
+        return caption[np.concatenate(rows)], np.concatenate(concepts)
+
+    def _pairs(self, number: int, folder: Path) -> tuple[np.ndarray, np.ndarray, int]:
+        """Row of the text and leading concept of every pair of a data set, (p,) int32, and how many texts it has."""
+        row_of_text = RowMap(_ids(folder / "texts.parquet", "text_id"))
+        pictures = self.rows_of(number)
+        row_of_picture, leading = RowMap(self.ids[pictures]), self.picture_concept[pictures]
+        rows, concepts = [_EMPTY], [_EMPTY]
+        for piece in read_pieces(folder / "pairs.parquet", ["image_id", "text_id"]):
+            picture = _known(row_of_picture, piece.column("image_id"), "labels", folder)
+            rows.append(_known(row_of_text, piece.column("text_id"), "texts", folder).astype(np.int32))
+            concepts.append(leading[picture])
+        return np.concatenate(rows), np.concatenate(concepts), len(row_of_text)
+
+
+_EMPTY = np.empty(0, np.int32)
+
+
+def _ids(path: Path, column: str) -> Ids:
+    return Ids.joined(piece.column(column) for piece in read_pieces(path, [column]))
+
+
+def _digests(path: Path) -> Iterator[Ids]:
+    """128 bits of every text, equal for texts that relate concepts."""
+    for piece in read_pieces(path, ["text"]):
+        digests = (xxhash.xxh3_128_digest(folded(text).encode("utf-8")) for text in piece.column("text").to_pylist())
+        yield Ids(np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16))
+
+
+def _column(paths: list[Path], name: str) -> Coded:
+    return Coded.of_pieces(piece.column(name) for path in paths for piece in read_pieces(path, [name]))
+
+
+def _splits(column: Coded, paths: list[Path]) -> np.ndarray:
+    """(n,) int8, positions in `ORDER`."""
+    names = column.values.tolist()
+    if unknown := [name for name in names if name and name not in ORDER]:
+        raise DataError(
+            f"Expected the splits train, validation, test or null in {', '.join(map(str, paths))}; found "
+            f"{unknown[0]!r}. Index the data set again with: dvc repro"
+        )
+    codes = np.array([*(ORDER.index(name) if name else UNSPLIT for name in names), UNSPLIT], np.int8)
+    return np.asarray(codes[column.codes])
+
+
+def _known(rows: RowMap, column: pa.ChunkedArray, table: str, folder: Path) -> np.ndarray:
+    found = rows.find(column)
+    if (found < 0).any():
+        missing = column[int(np.flatnonzero(found < 0)[0])].as_py()
+        raise DataError(
+            f"{folder / 'pairs.parquet'} names {missing}, which {table}.parquet beside it does not hold. Index the "
+            "data set again with: dvc repro"
+        )
+    return found
