@@ -26,7 +26,7 @@ def id_list(ids: Any, where: object) -> Sequence[str] | np.ndarray | Coded:
     if isinstance(ids, (set, frozenset, Mapping)) or not isinstance(ids, Iterable):
         kind = type(ids).__name__
         raise DataError(f"{where}: expected a list of ids, in the order of the rows, found {ids!r:.80} ({kind}).")
-    listed: Sequence[str] = ids if isinstance(ids, (list, tuple)) else list(ids)
+    listed: Sequence[Any] = ids if isinstance(ids, (list, tuple)) else list(ids)
     if not set(map(type, listed)) <= {str, np.str_}:  # fast
         for place, one in enumerate(listed):
             if not isinstance(one, str):
