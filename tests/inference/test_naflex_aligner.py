@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import interpolate
 
 from pipeline.encoders.manifest import read_manifest
@@ -14,6 +15,7 @@ from pipeline.encoding.identity import fingerprint_of
 from pipeline.errors import CheckpointError, ModelError
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.segment import centred, segment_image
+from pipeline.inference.stock import onnx
 from tests.encoders.conftest import picture, view
 from tests.encoders.test_naflex import Own, checkpoint, entry, folder
 
@@ -37,7 +39,7 @@ def test_segments_are_of_the_patches_of_a_square(
     encoders: FrozenEncoders, folder: Path, resolution: int | None
 ) -> None:
     side = resolution or 32
-    own = Own(folder, [centred(PICTURE, 150).resize((side, side), 2)], side)
+    own = Own(folder, [centred(PICTURE, 150).resize((side, side), Image.Resampling.BILINEAR)], side)
     (tokens,), ((rows, columns),) = own.tokens, own.grids
     assert rows == columns == side // 8
     spread = tokens.numpy() - tokens.numpy().mean(axis=0)
@@ -52,9 +54,8 @@ def test_segments_are_of_the_patches_of_a_square(
         segment_image(encoders, unit, PICTURE, classes, 36)
 
 
-def test_it_is_not_exported_to_onnx(encoders: FrozenEncoders, tmp_path: Path) -> None:
-    from pipeline.inference.stock.onnx import export_onnx
-
+def test_it_is_not_exported_to_onnx(encoders: FrozenEncoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx, "_require_libraries", lambda: None)
     heads: Any = SimpleNamespace(config=SimpleNamespace(embed_dim=24))
     with pytest.raises(ModelError, match="patches on a grid of each picture's own, which no ONNX file is given"):
-        export_onnx(heads, encoders, tmp_path / "out", None, False, [PICTURE], ["a"])
+        onnx.export_onnx(heads, encoders, tmp_path / "out", None, False, [PICTURE], ["a"])
