@@ -19,6 +19,7 @@ class ConvNextTower:
     """A `Tower` of the last layer alone."""
 
     layers: tuple[int, ...] = (1,)
+    grids_vary = False
     has_cls = True
     has_pooled = True
 

@@ -24,7 +24,12 @@ DUAL_CLASSES = {  # model type in config.json -> class of transformers
     "owlvit": "OwlViTModel",
     "owlv2": "Owlv2Model",
     "groupvit": "GroupViTModel",
+    "flava": "FlavaModel",
+    "aimv2": "Aimv2Model",
+    "tipsv2": "Tipsv2Model",
+    "xclip": "XCLIPModel",
 }
+_UNPROJECTED = {"SiglipModel", "Siglip2Model"}  # their images: the pooled output is what the towers share
 
 
 def dual_class(folder: Path) -> str | None:
@@ -39,13 +44,13 @@ def dual_class(folder: Path) -> str | None:
 def is_dual(folder: Path, spec: EncoderSpec) -> bool:
     """Whether `spec` asks for the projected features of a dual encoder: `image_features` or `text_features`.
 
-    SigLIP's image tower is excluded: it has no projection, so its pooled output is `image_features`, and like any
-    other vision transformer of transformers it gives patches as well.
+    The image towers of SigLIP and SigLIP2 are excluded: they have no projection, so their pooled output is
+    `image_features`, and like any other vision transformer of transformers they give patches as well.
     """
     if spec.loader == "open_clip":
         return True
     kind = dual_class(folder) if spec.loader == "transformers" and spec.pooling == "model" else None
-    return kind is not None and not (kind == "SiglipModel" and spec.modality == "image")
+    return kind is not None and not (kind in _UNPROJECTED and spec.modality == "image")
 
 
 def check_described(manifest: Manifest, where: str) -> None:

@@ -18,6 +18,7 @@ class DualTower:
 
     layers: tuple[int, ...] = (1,)
     patch_grid: tuple[int, int] = (0, 0)
+    grids_vary = False
     has_cls = False
     has_pooled = True
 

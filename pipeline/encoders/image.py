@@ -15,7 +15,7 @@ from pipeline.encoders.imported import refuse_imported
 from pipeline.encoders.manifest import manifest_for
 from pipeline.encoders.named_parts import check_names
 from pipeline.encoders.precision import compile_blocks, mixed_precision, use_channels_last
-from pipeline.encoders.tower import Tokens, Tower
+from pipeline.encoders.tower import Tokens, Tower, patch_mean
 from pipeline.errors import CheckpointError
 from pipeline.torchvision_fix import ensure_torchvision
 
@@ -27,10 +27,12 @@ class ImageFeatures:
     Attributes:
         cls: (B, L, D) float32: the CLS token, the model's pooled output or the patch mean, by `pooling`.
         patch: (B, L, P, D) float32, row-major.
+        grids: as of `Tokens`.
     """
 
     cls: torch.Tensor
     patch: torch.Tensor
+    grids: torch.Tensor | None = None
 
 
 class ImageEncoder:
@@ -38,11 +40,12 @@ class ImageEncoder:
 
     Attributes:
         layers: the L kept layers, counted from 1.
-        patch_grid: rows and columns of patches; their product is P, 0 where the encoder gives none.
+        patch_grid: rows and columns of patches; their product is P, 0 where the encoder gives none or `grids_vary`.
+        grids_vary: whether each image has a grid of its own.
         width: D.
         device: as PyTorch names it.
-        preprocess: an RGB image of any size -> (3, H, W) float32, as the model's own library prepares it; it does not
-            hold the model, and can be pickled.
+        preprocess: an RGB image of any size -> (3, H, W) float32, as the model's own library prepares it, or what
+            stands for it where `grids_vary`; it does not hold the model, and can be pickled.
     """
 
     def __init__(self, tower: Tower, pooling: str, device: str, autocast: str | None = None) -> None:
@@ -53,6 +56,7 @@ class ImageEncoder:
         self.device = device
         self.layers = tower.layers
         self.patch_grid = tower.patch_grid
+        self.grids_vary = tower.grids_vary
         self.width = tower.width
         self.preprocess = tower.preprocess
 
@@ -79,6 +83,7 @@ class ImageEncoder:
         return ImageFeatures(
             cls=torch.stack(cls, dim=1).float(),
             patch=torch.stack([tokens.patch for tokens in layers], dim=1).float(),
+            grids=layers[0].grids,
         )
 
     def optimise(self, compiled: bool, channels_last: bool) -> None:
@@ -91,7 +96,7 @@ class ImageEncoder:
 
     def _pool(self, tokens: Tokens, pooled: torch.Tensor | None) -> torch.Tensor:
         if self._pooling == "mean":
-            return tokens.patch.mean(dim=1)
+            return patch_mean(tokens.patch, tokens.grids)
         output = tokens.cls if self._pooling == "cls" else pooled
         if output is None:
             raise CheckpointError(f"The model gave no output for pooling {self._pooling}")

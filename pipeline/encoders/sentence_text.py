@@ -11,6 +11,7 @@ from pipeline.encoders.batch_tokens import BatchTokens
 from pipeline.encoders.hf_weights import SMALLER
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.memory import explain_out_of_memory
+from pipeline.encoders.padding import joined, padding_enters, same_length
 from pipeline.encoders.precision import mixed_precision
 from pipeline.encoders.quiet import quiet_loading
 from pipeline.encoders.sentence_input import UNLIMITED, SentenceInput
@@ -84,6 +85,9 @@ class SentenceText:
         self._tokens = None
         if first.cuts:
             self._tokens = BatchTokens.proven(first.tokenizer, self._preprocessed, self.max_tokens, self._prompt or "")
+        short = spec.dtype != "float32" or spec.autocast is not None
+        self._by_length = False
+        self._by_length = first.cuts and padding_enters(self.encode, short)
 
     def lengths(self, texts: list[str]) -> list[int]:
         """See `TextEncoder`."""
@@ -125,6 +129,15 @@ class SentenceText:
             key: value.to(self.device) if isinstance(value, torch.Tensor) else value
             for key, value in batch.inputs.items()
         }
+        if not self._by_length:
+            return self._run(on_device)
+        parts = [(rows, self._run(part)) for rows, part in same_length(on_device)]
+        mask = [(rows, torch.ones_like(found["token_embeddings"][..., :1])) for rows, found in parts]
+        named = ("sentence_embedding", "token_embeddings")
+        found = {name: joined([(rows, part[name]) for rows, part in parts]) for name in named}
+        return found | {"attention_mask": joined(mask)[..., 0]}
+
+    def _run(self, on_device: dict[str, Any]) -> dict[str, torch.Tensor]:
         with mixed_precision(self.device, self._autocast):
             out: dict[str, torch.Tensor] = self._model(on_device)
         out["sentence_embedding"] = out["sentence_embedding"][..., : self._model.truncate_dim]  # as its `encode` does

@@ -81,6 +81,8 @@ def load_timm(folder: Path, spec: EncoderSpec, resolution: int | None, device: s
 
 
 class _TimmModel:
+    grids_vary = False
+
     def __init__(self, model: Any, data: dict[str, Any]) -> None:
         from timm.data import create_transform
 

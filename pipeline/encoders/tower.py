@@ -20,10 +20,13 @@ class Tokens:
     Attributes:
         cls: (B, D), or None where the model has no CLS token.
         patch: (B, P, D), row-major.
+        grids: (B, 2) int64, rows and columns of each image's own patches, which come first in `patch`; None where all
+            have the tower's grid.
     """
 
     cls: torch.Tensor | None
     patch: torch.Tensor
+    grids: torch.Tensor | None = None
 
 
 class Tower(Protocol):
@@ -31,15 +34,18 @@ class Tower(Protocol):
 
     Attributes:
         layers: the kept layers, counted from 1, in the order they were asked for.
-        patch_grid: rows and columns of patches.
+        patch_grid: rows and columns of patches; zeros where there are none, or each image has its own.
+        grids_vary: whether each image has its own.
         width: D.
         has_cls, has_pooled: whether there is a CLS token, and a pooled output of the model's own.
         backbone: the library's own module.
-        preprocess: an RGB image of any size -> (3, H, W) float32; it does not hold the model, and can be pickled.
+        preprocess: an RGB image of any size -> (3, H, W) float32, or what a tower of varying grids takes in its place;
+            it does not hold the model, and can be pickled.
     """
 
     layers: tuple[int, ...]
     patch_grid: tuple[int, int]
+    grids_vary: bool
     width: int
     has_cls: bool
     has_pooled: bool
@@ -52,6 +58,14 @@ class Tower(Protocol):
         It may be called from several threads at once.
         """
         ...
+
+
+def patch_mean(patch: torch.Tensor, grids: torch.Tensor | None) -> torch.Tensor:
+    """Mean over patches: (B, ..., P, D) -> (B, ..., D), with the `grids` of `Tokens` over each image's own."""
+    if grids is None:
+        return patch.mean(dim=-2)
+    counts = grids.prod(dim=1).tolist()
+    return torch.stack([own[..., :count, :].mean(dim=-2) for own, count in zip(patch, counts, strict=True)])
 
 
 def count_layers(requested: tuple[int, ...], depth: int, where: str) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ Features are those of `get_image_features` and `get_text_features`.
 """
 
 import math
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -25,21 +26,22 @@ from pipeline.errors import CheckpointError
 from pipeline.torchvision_fix import ensure_torchvision
 
 _PADDED = {"siglip", "siglip2"}  # trained on texts that are padded to the full length, without a mask
+_VIDEO = {"xclip"}
 
 
 def describe_dual(folder: Path, spec: EncoderSpec) -> Description:
     """Describe one tower of a dual encoder from its configuration, processor and tokenizer.
 
     Raises:
-        CheckpointError: transformers cannot read them, or the weights lack a logit scale.
+        CheckpointError: transformers cannot read them, the weights lack a logit scale, or it reads videos.
     """
     config = _config(folder)
-    own: dict[str, Any] = {"features": f"{spec.modality}_features", "logit_scale": _logit_scale(folder)}
+    own: dict[str, Any] = {"features": f"{spec.modality}_features", "logit_scale": _logit_scale(folder, config)}
     if spec.modality == "image":
-        if config.model_type == "siglip2":
+        if config.model_type in _VIDEO:
             raise CheckpointError(
-                f"{folder}: the image tower of siglip2 (naflex) takes patches of any number, not a square; use a "
-                "SigLIP2 of fixed size, whose model type is siglip. Its texts can be encoded"
+                f"{folder}: {config.model_type} reads videos, several pictures at a time, and has no features of one; "
+                "choose a model of single pictures. Its texts can be encoded"
             )
         own |= Processor(folder).describe()
     else:
@@ -72,7 +74,7 @@ def load_dual_tower(folder: Path, spec: EncoderSpec, view: ImageView, device: st
     processor = Processor(folder)
     check_view(view, spec, processor.resolution, folder.name)
     model = _load(folder, spec, device)
-    _drop(model, "text_model")
+    _drop(model, "text_model", "multimodal_model")
     dtype = getattr(torch, spec.dtype)
 
     def encode(pixels: torch.Tensor) -> torch.Tensor:
@@ -101,7 +103,7 @@ class DualText:
         self.lower_case = _lower_cased(config, self._tokenizer)
         self._full = limit or self.max_tokens
         self._model = _load(folder, spec, device)
-        _drop(self._model, "vision_model")
+        _drop(self._model, "vision_model", "image_model", "multimodal_model")
         self.backbone: torch.nn.Module = self._model
         self.device = device
         self._autocast = spec.autocast
@@ -146,9 +148,9 @@ class DualText:
         return [text.lower() for text in prefixed] if self.lower_case else prefixed
 
 
-def _drop(model: Any, tower: str) -> None:
-    """Free the tower that is not needed, half of the memory."""
-    if hasattr(model, tower):
+def _drop(model: Any, *towers: str) -> None:
+    """Free what is not needed, half of the memory or more."""
+    for tower in filter(partial(hasattr, model), towers):
         delattr(model, tower)
 
 
@@ -158,9 +160,9 @@ def _lower_cased(config: Any, tokenizer: Any) -> bool:
 
 
 def _features(output: Any) -> torch.Tensor:
-    """The projected features; older versions returned the tensor itself."""
+    """The projected features; older versions returned the tensor itself, and FLAVA projects every token."""
     features: torch.Tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
-    return features
+    return features[:, 0] if features.ndim == 3 else features  # its contrastive loss compares the first
 
 
 def _config(folder: Path) -> Any:
@@ -183,8 +185,8 @@ def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
 
 
 def _width(config: Any) -> int:
-    """Length of the features: SigLIP's text tower projects to that of its images, the others to `projection_dim`."""
-    if config.model_type in _PADDED:
+    """Length of the features: SigLIP's text tower projects to that of its images, most others to `projection_dim`."""
+    if config.model_type in _PADDED or config.model_type == "tipsv2":
         return int(config.vision_config.hidden_size)
     return int(config.projection_dim)
 
@@ -199,7 +201,7 @@ def _load(folder: Path, spec: EncoderSpec, device: str) -> Any:
     return load_weights(getattr(transformers, str(dual_class(folder))), folder, spec, device, unused=lambda _key: False)
 
 
-def _logit_scale(folder: Path) -> float:
+def _logit_scale(folder: Path, config: Any) -> float:
     """The learned scale, the logarithm of one over the temperature, read without loading the model."""
     from safetensors import SafetensorError, safe_open
 
@@ -213,4 +215,6 @@ def _logit_scale(folder: Path) -> float:
                         return -math.log(float(weights.get_tensor(name).float().item()))
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+    if hasattr(config, "temperature_init_value"):  # of TIPSv2, which is published without that weight
+        return -math.log(config.temperature_init_value)
     raise CheckpointError(f"{folder}: expected a dual encoder with a weight logit_scale, found none; is it all there?")

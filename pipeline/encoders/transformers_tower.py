@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 
 from pipeline.config import EncoderSpec
-from pipeline.encoders import convnext_tower
+from pipeline.encoders import convnext_tower, naflex
 from pipeline.encoders.dual import dual_class
 from pipeline.encoders.hf_processor import Processor
 from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.manifest import Description
+from pipeline.encoders.naflex import NaflexProcessor
 from pipeline.encoders.tower import Tokens, check_patches, count_layers
 from pipeline.errors import CheckpointError
 from pipeline.torchvision_fix import ensure_torchvision
@@ -28,7 +29,8 @@ class Family:
     """Class, path of the blocks and of the final norm, and whether positions are interpolated only on demand.
 
     `distilled`: a distillation token follows the CLS token. `pooler`: the pooling layer is built only if asked for.
-    `masked`: the model drops patches at random unless it is told not to.
+    `masked`: the model drops patches at random unless it is told not to. `own_grids`: it takes patches, a mask and a
+    grid of each image.
     """
 
     model: str
@@ -39,6 +41,7 @@ class Family:
     distilled: bool = False
     pooler: bool = False
     masked: bool = False
+    own_grids: bool = False
 
 
 FAMILIES = {
@@ -55,6 +58,7 @@ FAMILIES = {
     "siglip_vision_model": Family(
         "SiglipVisionModel", "encoder.layers", "post_layernorm", has_cls=False, on_demand=True
     ),
+    naflex.MODEL_TYPE: Family("Siglip2VisionModel", "encoder.layers", "post_layernorm", has_cls=False, own_grids=True),
 }
 _UNUSED_WEIGHTS = ("mask_token",)  # part of pre-training only
 
@@ -83,7 +87,7 @@ def describe_tower(folder: Path) -> Description:
         patch_size=config.patch_size,
         layers=config.num_hidden_layers,
         prefix_tokens=_prefix_tokens(config, family),
-        preprocessing=Processor(folder).describe(),
+        preprocessing=_processor(folder, config).describe(),
     )
 
 
@@ -99,10 +103,10 @@ def load_tower(
 
     config = _config(folder)
     if config.model_type == convnext_tower.MODEL_TYPE:
-        processor = Processor(folder, resolution, whole)
-        side = check_patches(processor.resolution, convnext_tower.STRIDE, folder.name)
+        plain = Processor(folder, resolution, whole)
+        side = check_patches(plain.resolution, convnext_tower.STRIDE, folder.name)
         model = load_weights(getattr(transformers, convnext_tower.CLASS), folder, spec, device, unused=lambda _: False)
-        return convnext_tower.ConvNextTower(model, processor, side, spec, folder.name)
+        return convnext_tower.ConvNextTower(model, plain, side, spec, folder.name)
     config, family = _family(folder)
     layers = count_layers(spec.layers, config.num_hidden_layers, folder.name)
     pooled = spec.pooling == "model"
@@ -111,7 +115,7 @@ def load_tower(
             f"{folder.name}: pooling model exists for the last layer only, found layers {list(spec.layers)}; "
             "set `layers: [-1]`, or pooling cls or mean"
         )
-    processor = Processor(folder, resolution, whole)
+    processor = _processor(folder, config, resolution, whole)
     side = check_patches(processor.resolution, config.patch_size, folder.name)
     model = load_weights(
         getattr(transformers, family.model),
@@ -133,14 +137,15 @@ class TransformersTower:
         self,
         model: Any,
         family: Family,
-        processor: Processor,
+        processor: Processor | NaflexProcessor,
         layers: tuple[int, ...],
         prefix_tokens: int,
         side: int,
         pooled: bool,
     ) -> None:
         self.layers = layers
-        self.patch_grid = (side, side)
+        self.grids_vary = isinstance(processor, NaflexProcessor) and not processor.whole
+        self.patch_grid = (0, 0) if self.grids_vary else (side, side)
         self.width: int = model.config.hidden_size
         self.has_cls = family.has_cls
         self.has_pooled = getattr(model.config, "vision_use_head", not family.masked)
@@ -161,22 +166,35 @@ class TransformersTower:
     def forward(self, pixels: torch.Tensor) -> tuple[list[Tokens], torch.Tensor | None]:
         """See `Tower`."""
         options: dict[str, Any] = {"interpolate_pos_encoding": True} if self._family.on_demand else {}
+        grids = None
+        if self._family.own_grids:
+            pixels, mask, grids = naflex.unpacked(pixels)
+            options = {"pixel_attention_mask": mask, "spatial_shapes": grids}
         if self._family.masked:  # patches stay in the order of this noise
             count = self.patch_grid[0] * self.patch_grid[1]
             options["noise"] = torch.arange(count, device=pixels.device).float().expand(len(pixels), -1)
         output = self._model(pixel_values=pixels.to(self._model.dtype), **options)
         kept = {layer: self._outputs.pop((get_ident(), layer)) for layer in set(self.layers)}
-        tokens = [self._split(self._norm(kept[layer])) for layer in self.layers]
+        own = grids if self.grids_vary else None
+        tokens = [self._split(self._norm(kept[layer]), own) for layer in self.layers]
         return tokens, output.pooler_output if self._pooled else None
 
-    def _split(self, hidden: torch.Tensor) -> Tokens:
-        return Tokens(hidden[:, 0] if self.has_cls else None, hidden[:, self._prefix_tokens :])
+    def _split(self, hidden: torch.Tensor, grids: torch.Tensor | None) -> Tokens:
+        return Tokens(hidden[:, 0] if self.has_cls else None, hidden[:, self._prefix_tokens :], grids)
 
     def _keep(self, layer: int) -> Any:
         def hook(_module: Any, _inputs: Any, output: Any) -> None:
             self._outputs[get_ident(), layer] = output[0] if isinstance(output, tuple) else output
 
         return hook
+
+
+def _processor(
+    folder: Path, config: Any, resolution: int | None = None, whole: bool = False
+) -> Processor | NaflexProcessor:
+    if config.model_type == naflex.MODEL_TYPE:
+        return NaflexProcessor(folder, config.patch_size, resolution, whole)
+    return Processor(folder, resolution, whole)
 
 
 def _config(folder: Path) -> Any:

@@ -3,6 +3,20 @@
 import torch
 
 
+def own_region_means(patch: torch.Tensor, grids: torch.Tensor, grid: int) -> torch.Tensor:
+    """`region_means` where each image has a grid of its own.
+
+    Args:
+        patch: (B, P, D), the patches of an image first.
+        grids: (B, 2) int64, its rows and columns.
+    """
+    means = [
+        region_means(own[None, : rows * columns], (rows, columns), grid)
+        for own, (rows, columns) in zip(patch, grids.tolist(), strict=True)
+    ]
+    return torch.cat(means)
+
+
 def region_means(patch: torch.Tensor, patch_grid: tuple[int, int], grid: int) -> torch.Tensor:
     """Means of patch tokens over `grid` x `grid` regions.
 

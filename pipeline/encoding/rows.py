@@ -1,5 +1,6 @@
 """Encodes the rows of one shard: images in parallel batches, texts in batches of similar length."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -7,15 +8,16 @@ import torch
 from PIL import Image
 
 from pipeline.config import EncodeParams, ImageView, TextView
-from pipeline.encoders.image import ImageEncoder
+from pipeline.encoders.image import ImageEncoder, ImageFeatures
 from pipeline.encoders.memory import explain_out_of_memory
 from pipeline.encoders.pixel_bytes import PixelBytes
 from pipeline.encoders.text_encoder import TextBatch, TextEncoder
+from pipeline.encoders.tower import patch_mean
 from pipeline.encoding.batch_size import resolved_batch_size
 from pipeline.encoding.chunks import chunks
 from pipeline.encoding.preparing import Preparation, PreparationProcesses, Prepared, PreparedBatch
 from pipeline.encoding.protocol import Batch
-from pipeline.encoding.regions import region_means
+from pipeline.encoding.regions import own_region_means, region_means
 from pipeline.encoding.texts import texts_of
 from pipeline.encoding.workers import DeviceSlots, OrderedWorkers, count_workers, pinned, to_host
 from pipeline.errors import CheckpointError
@@ -43,7 +45,11 @@ class ImageRows:
 
         Args:
             load: an id -> an RGB image; it goes to other processes if `params.decode` says so.
+
+        Raises:
+            CheckpointError: the encoder has nothing for the tier of the view.
         """
+        _check_tier(encoder, view)
         self._encoder, self._view = encoder, view
         self._batch_size = resolved_batch_size(params.batch_size)
         self._slots = DeviceSlots(encoder.device)
@@ -59,7 +65,7 @@ class ImageRows:
         layers, width = len(encoder.layers), encoder.width
         grid_height, grid_width = encoder.patch_grid
         specs = [ArraySpec("cls", (layers, width), view.dtype)]
-        self._has_patches = grid_height * grid_width > 0
+        self._has_patches = encoder.grids_vary or grid_height * grid_width > 0
         if self._has_patches:
             specs.append(ArraySpec("mean", (layers, width), view.dtype))
         if view.tier == "grid":
@@ -123,12 +129,18 @@ class ImageRows:
         features = self._encoder.forward(pixels)
         arrays = {"cls": features.cls}
         if self._has_patches:
-            arrays["mean"] = features.patch.mean(dim=2)
+            arrays["mean"] = patch_mean(features.patch, features.grids)
         if self._view.tier == "grid":
-            arrays["grid"] = region_means(features.patch[:, -1], self._encoder.patch_grid, self._view.grid)
+            arrays["grid"] = self._regions(features)
         if self._view.tier == "full":
             arrays["patch"] = features.patch[:, -1]
         return arrays
+
+    def _regions(self, features: ImageFeatures) -> torch.Tensor:
+        last, grid = features.patch[:, -1], self._view.grid
+        if features.grids is None:
+            return region_means(last, self._encoder.patch_grid, grid)
+        return own_region_means(last, features.grids, grid)
 
 
 class TextRows:
@@ -288,6 +300,19 @@ class TextRows:
                 out[cut, place] = to_host(values)
             longer = out[:, place]
         return out
+
+
+def _check_tier(encoder: ImageEncoder, view: ImageView) -> None:
+    if view.tier == "full" and encoder.grids_vary:
+        raise CheckpointError(
+            "The view has tier full, and its encoder gives every picture a grid of patches of its own; set "
+            "`fit: whole`, so that each is resized to the same square, or tier grid or cls"
+        )
+    if view.tier != "cls" and not encoder.grids_vary and not math.prod(encoder.patch_grid):
+        raise CheckpointError(
+            f"The view has tier {view.tier}, and its encoder gives one vector per picture and no patches; set "
+            "`tier: cls`"
+        )
 
 
 def _spread(spec: ArraySpec, values: np.ndarray | None, places: np.ndarray | list[int], count: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import zarr
 
 from pipeline.errors import StoreError
-from pipeline.features.identity import FileIdentity, file_identity, held_identity, replaced, row_positions
+from pipeline.features.identity import FileIdentity, file_identity, held_identity, replaced, row_positions, row_range
 from pipeline.features.layout import contiguous_chunks, shard_path
 from pipeline.features.mapping import Mapping, can_map
 from pipeline.features.memory import PIECE, aligned_empty, read_into
@@ -119,8 +119,7 @@ class FeatureArray:
         Raises:
             StoreError: the range is not in the array, a shard is too short, or `out` does not fit.
         """
-        if not 0 <= start <= stop <= self.shape[0]:
-            raise StoreError(f"{self._where} has rows 0 to {self.shape[0]}, asked for {start} to {stop}.")
+        start, stop = row_range(start, stop, self.shape[0], str(self._where))
         out = self._output(stop - start, out)
         if not self.mapped:
             self._by_zarr(out, lambda: self._array[start:stop])
@@ -162,6 +161,8 @@ class FeatureArray:
         shape = (rows, *self.shape[1:])
         if out is None:
             return aligned_empty(shape, self.dtype)
+        if not isinstance(out, np.ndarray):
+            raise StoreError(f"`out` should be an array of {self.dtype} and shape {shape}, found {type(out).__name__}.")
         if out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
             raise StoreError(
                 f"`out` should be a C-contiguous {self.dtype} array of shape {shape}, found {out.dtype} {out.shape}."

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.coded import Coded
 from pipeline.errors import DataError, MissingRows
+from pipeline.features.id_list import id_list
 from pipeline.features.ragged import RaggedArray
 from pipeline.features.span import Rows
 from pipeline.ids import Ids
@@ -93,8 +94,9 @@ class RowsById(ABC):
 
         Raises:
             MissingRows: an id is not in the store, or its sample could not be encoded.
-            DataError: `ids` is one string, not a list of them.
+            DataError: `ids` is no list of strings; one string is none either.
         """
+        ids = id_list(ids, self.folder)
         positions = self._positions(ids)
         if (positions < 0).any():
             lacking = np.flatnonzero(positions < 0)
@@ -118,6 +120,7 @@ class RowsById(ABC):
         Raises:
             DataError: an id is not in the store at all, so index and store are from different runs.
         """
+        ids = id_list(ids, self.folder)
         positions = self._positions(ids)
         lacking = np.flatnonzero(positions < 0)
         if lacking.size:
@@ -136,12 +139,10 @@ class RowsById(ABC):
 
     def holds(self, ids: SomeIds) -> np.ndarray:
         """Which of `ids` are rows of the store, valid or not: (n,) bool."""
-        return self._positions(ids) >= 0
+        return self._positions(id_list(ids, self.folder)) >= 0
 
     def _positions(self, ids: SomeIds) -> np.ndarray:
         """Row of each id (n,) int64; -1 where the store does not hold it."""
-        if isinstance(ids, (str, bytes)) or (isinstance(ids, np.ndarray) and ids.ndim != 1):
-            raise DataError(f"{self.folder}: expected a list of ids, found {ids!r}. For one id write [{ids!r}].")
         if not isinstance(ids, Coded):
             return self._rows_by_id.find(ids)
         used = np.unique(ids.codes)  # of a few pairs of many

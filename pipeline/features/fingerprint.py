@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +101,19 @@ def require_format(found: dict[str, Any], where: str) -> None:
         f"{where} is of format {version}, but this version of Permafrost reads format {FORMAT_VERSION}. "
         f"{newer} the store again with: python -m pipeline.store repair {where}"
     )
+
+
+def require_fingerprint(expected: Any) -> None:
+    """Check that something is a fingerprint as `Fingerprint.as_dict` gives it.
+
+    Raises:
+        StoreError: it is something else.
+    """
+    if not (isinstance(expected, Mapping) and isinstance(expected.get("digest"), str)):
+        raise StoreError(
+            f"expect must be a fingerprint, as `store.fingerprint` or Fingerprint.as_dict() gives it, found "
+            f"{expected!r:.80} ({type(expected).__name__})."
+        )
 
 
 def require_same(found: dict[str, Any], expected: dict[str, Any], where: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.errors import StoreError
 from pipeline.features.by_id import RowsById, SomeIds
 from pipeline.features.fingerprint import digest_of
+from pipeline.features.identity import row_positions, row_range
 from pipeline.features.memory import output
 from pipeline.features.ragged import RaggedArray
 from pipeline.features.span import Rows, row_bytes
@@ -151,7 +152,8 @@ class FusedRows:
         self._piece = max(1, _PIECE_BYTES // max(map(row_bytes, parts)))  # all layers are read, so a piece at a time
 
     def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """The given rows (n, ..., D), in any order; written into `out` where it is given."""
+        """The given rows (n, ..., D), in any order; written into `out` where it is given; errors as `row_positions`."""
+        rows = row_positions(rows, self.shape[0], f"{self._name} of a fused view")
         out = output(out, (len(rows), *self.shape[1:]), self.dtype)
         for start in range(0, len(rows), self._piece):
             some = slice(start, start + self._piece)
@@ -160,8 +162,8 @@ class FusedRows:
         return out
 
     def read_range(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
-        """Rows `start` to `stop` - 1, in order; written into `out` where it is given."""
-        return self.take(np.arange(start, stop), out)
+        """Rows `start` to `stop` - 1, in order; written into `out` where it is given; errors as `row_range`."""
+        return self.take(np.arange(*row_range(start, stop, self.shape[0], f"{self._name} of a fused view")), out)
 
     def _of(self, part: Rows, rows: np.ndarray) -> np.ndarray:
         lacking = rows < 0

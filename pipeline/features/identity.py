@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from operator import index
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +45,20 @@ def row_positions(rows: np.ndarray | Sequence[int], count: int, where: str) -> n
     if positions.size and int(positions.view(np.uint64).max()) >= count:  # as unsigned, negative ones are the largest
         raise StoreError(f"{where} has rows 0 to {count - 1}, asked for {positions.min()} to {positions.max()}.")
     return positions
+
+
+def row_range(start: int, stop: int, count: int, where: str) -> tuple[int, int]:
+    """The ends of a range of rows among `count`, as whole numbers.
+
+    Raises:
+        StoreError: they are no whole numbers (booleans are none), or the range reaches outside.
+    """
+    try:
+        if any(isinstance(end, (bool, np.bool_)) for end in (start, stop)):
+            raise TypeError
+        first, last = index(start), index(stop)
+    except TypeError:
+        raise StoreError(f"{where} takes two whole numbers as ends of a range, found {start!r} and {stop!r}.") from None
+    if not 0 <= first <= last <= count:
+        raise StoreError(f"{where} has rows 0 to {count}, asked for {first} to {last}.")
+    return first, last

@@ -10,6 +10,8 @@ import threading
 import numpy as np
 from numpy.typing import DTypeLike
 
+from pipeline.errors import StoreError
+
 LINE = 64  # bytes
 PIECE = 1 << 20  # bytes of one read from a disk: while they are copied, the kernel fetches what follows
 _BETWEEN = threading.local()
@@ -24,8 +26,17 @@ def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
 
 
 def output(out: np.ndarray | None, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    """`out` if given, else an `aligned_empty`."""
-    return aligned_empty(shape, dtype) if out is None else out
+    """`out` if given, else an `aligned_empty`.
+
+    Raises:
+        StoreError: it is no array of that shape.
+    """
+    if out is None:
+        return aligned_empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or out.shape != shape:
+        found = out.shape if isinstance(out, np.ndarray) else type(out).__name__
+        raise StoreError(f"`out` should be an array of shape {shape}, found {found}.")
+    return out
 
 
 def read_into(descriptor: int, offset: int, target: np.ndarray, piece: int = PIECE) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.errors import StoreError
 from pipeline.features.array import FeatureArray
-from pipeline.features.identity import row_positions
+from pipeline.features.identity import row_positions, row_range
 from pipeline.features.layout import ArraySpec
 from pipeline.features.memory import output
 from pipeline.features.objects.array import RemoteArray
@@ -139,6 +139,7 @@ class QuantisedArray:
 
     def read_range(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
         """Rows `start` to `stop` - 1 as float16; arguments and errors as `FeatureArray.read_range`."""
+        start, stop = row_range(start, stop, self.shape[0], "An int8 array")
         out = output(out, (stop - start, *self.shape[1:]), self.dtype)
         for first in range(start, stop, self._piece):
             last = min(first + self._piece, stop)

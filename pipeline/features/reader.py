@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.errors import StoreError
 from pipeline.features.array import FeatureArray
 from pipeline.features.by_id import RowsById
-from pipeline.features.fingerprint import require_format, require_same
+from pipeline.features.fingerprint import require_fingerprint, require_format, require_same
 from pipeline.features.identity import FileIdentity, file_identity, replaced
 from pipeline.features.manifest import checksum, read_manifest
 from pipeline.features.objects.array import RemoteArray
@@ -22,6 +22,7 @@ from pipeline.features.shards import SCALE
 from pipeline.ids import Ids
 from pipeline.object_url import is_object_url
 from pipeline.parquet import parquet_pieces
+from pipeline.user_path import user_path
 
 ROWS_FILE = "rows.parquet"
 _METADATA = "zarr.json"
@@ -63,14 +64,15 @@ class FeatureStore(RowsById):
             expect: a fingerprint (`Fingerprint.as_dict`) that the store must have.
 
         Raises:
-            StoreError: there is no finished store, or it is damaged or of another format.
+            StoreError: there is no finished store, it is damaged or of another format, or `expect` is no fingerprint.
             FingerprintMismatch: it holds other features; the message lists the differing fields. Of a remote store no
                 ids and no shard have been read by then.
             RemoteError: the object store cannot be reached or refuses.
         """
-        if not isinstance(folder, (str, Path)):
-            raise StoreError(f"Expected the folder of a feature store, found {type(folder).__name__}.")
-        folder = fetched(folder, expect) if is_object_url(folder) else Path(folder).expanduser()
+        if expect is not None:
+            require_fingerprint(expect)
+        remote = isinstance(folder, (str, Path)) and is_object_url(folder)
+        folder = fetched(folder, expect) if remote else user_path(folder, "the folder of a feature store", StoreError)
         for _ in range(_ATTEMPTS):
             seen = file_identity(folder / _METADATA)
             try:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipeline.errors import StoreError
-from pipeline.features.identity import row_positions
+from pipeline.features.identity import row_positions, row_range
 from pipeline.features.memory import output
 
 
@@ -77,8 +77,7 @@ class Span:
         Raises:
             StoreError: the range reaches outside.
         """
-        if not 0 <= start <= stop <= self.shape[0]:
-            raise StoreError(f"Rows 0 to {self.shape[0]} are here, asked for {start} to {stop}.")
+        start, stop = row_range(start, stop, self.shape[0], "A view of several arrays")
         out = output(out, (stop - start, *self.shape[1:]), self.dtype)
         for part, offset in zip(self._parts, self.offsets[:-1].tolist(), strict=True):
             low, high = max(start, offset), min(stop, offset + part.shape[0])

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.alignment.zero_shot import classifier
 from pipeline.datasets.templates import fill
 from pipeline.errors import DataError
+from pipeline.inference.inputs import text_list
 
 
 class Label(NamedTuple):
@@ -16,6 +17,17 @@ class Label(NamedTuple):
 
     name: str
     probability: float
+
+
+def class_list(names: Any) -> list[str]:
+    """The class names, checked, in the caller's order.
+
+    Raises:
+        DataError: there is none, one string, or what `text_list` refuses.
+    """
+    if isinstance(names, str):
+        raise DataError(f"Expected a list of class names, found the string {names!r}.")
+    return text_list(names, "class name")
 
 
 def named_classes(

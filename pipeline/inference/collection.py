@@ -18,15 +18,16 @@ from pipeline.datasets.plain_files import Inside
 from pipeline.datasets.raw_files import is_picture
 from pipeline.datasets.walk import walk
 from pipeline.errors import DataError
+from pipeline.inference.arguments import whole_number
 from pipeline.inference.collection_files import captions_beside, column_of, find_files, rows_table, write_collection
-from pipeline.inference.filters import Where, allowed_rows, matching_rows
+from pipeline.inference.filters import Where, allowed_rows, columns_of, matching_rows
 from pipeline.inference.found import FoundItem
-from pipeline.inference.inputs import whole_number
 from pipeline.inference.scan import Nearest
 from pipeline.inference.search import Query, combined_query
 from pipeline.inference.vector_index import VectorIndex
 from pipeline.inference.vectors import VectorRows
 from pipeline.progress import tqdm
+from pipeline.user_path import user_path
 from pipeline.vector_files import read_vectors
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Collection:
         Raises:
             DataError: nothing of these is there, or tables and vectors have different numbers of rows.
         """
-        where = where.expanduser()
+        where = user_path(where, "the place of vectors or pictures")
         if find_files(where) is not None:
             return cls.read(where)
         if not where.is_dir():
@@ -146,7 +147,7 @@ class Collection:
         Raises:
             DataError: there are none, or tables and vectors have different numbers of rows.
         """
-        where = where.expanduser()
+        where = user_path(where, "the place of vectors or pictures")
         found = find_files(where)
         if found is None:
             raise DataError(f"No vectors at {where}: neither img_emb/*.npy or text_emb/*.npy, nor a .npy file.")
@@ -247,7 +248,7 @@ class Collection:
 
     def _allowed(self, among: Iterable[str] | None, where: Where | None) -> np.ndarray | None:
         allowed = None if among is None else allowed_rows(self.ids, among)
-        for name, wanted in (where or {}).items():
+        for name, wanted in columns_of(where).items():
             chosen = matching_rows(self._column(name), wanted, name)
             allowed = chosen if allowed is None else allowed & chosen
         return allowed

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from pipeline.arithmetic import own_arithmetic
 from pipeline.errors import DataError
+from pipeline.inference.arguments import string
 from pipeline.inference.inputs import ImageLike, image_list, text_list
 from pipeline.inference.mixed import is_single, told_apart, windows
 from pipeline.inference.options import Devices, Options, Precision, Wanted, log
@@ -163,13 +164,14 @@ class Encode(ABC):
 
     def _resolve_prompt(self, prompt: str | None, name: str | None) -> str | None:
         if prompt is not None:
+            string(prompt, "prompt")
             if name is not None:
                 log.warning("prompt and prompt_name are both given; %r is used", prompt)
             return prompt
         name = name if name is not None else self.default_prompt_name
         if name is None:
             return None
-        if name not in self.prompts:
+        if string(name, "prompt_name") not in self.prompts:
             raise DataError(f"There is no prompt {name!r}; `prompts` has: {', '.join(self.prompts) or 'none'}.")
         return self.prompts[name]
 

@@ -25,8 +25,9 @@ from pipeline.encoding.rows import ImageRows, TextRows
 from pipeline.errors import DataError, ModelError
 from pipeline.features.quantised import served_rows, stored_specs
 from pipeline.features.ragged import LENGTH, padded
+from pipeline.inference.arguments import MOST_BATCH, require_numbers, whole_number
 from pipeline.inference.checkpoints import obtain_checkpoint
-from pipeline.inference.inputs import ImageLike, open_image, whole_number
+from pipeline.inference.inputs import ImageLike, open_image
 from pipeline.inference.recorded import recorded_specs
 
 
@@ -61,7 +62,7 @@ class FrozenEncoders:
         self._dtype: str | None = None
         self._unrounded = False
         self._checkpoints: dict[str, Path] = {}
-        self._image: dict[int | None, ImageEncoder] = {}
+        self._image: dict[tuple[int, str], ImageEncoder] = {}  # by resolution and fit
         self._text: TextEncoder | None = None
         self._pixels: tuple[int, ...] | None = None
 
@@ -242,16 +243,19 @@ class FrozenEncoders:
         return self._checkpoints[side]
 
     def _image_encoder(self, view: ImageView) -> ImageEncoder:
-        if view.resolution not in self._image:
+        wanted = view.resolution, view.fit
+        if wanted not in self._image:
             encoder = self._computing(self._specs["image"][0])
-            kept = self.image_view.resolution
+            kept = self.image_view.resolution, self.image_view.fit
             self._image = {key: value for key, value in self._image.items() if key == kept}  # and the one now loaded
-            self._image[view.resolution] = load_image_encoder(self.checkpoint("image"), encoder, view, self._device)
-        return self._image[view.resolution]
+            self._image[wanted] = load_image_encoder(self.checkpoint("image"), encoder, view, self._device)
+        return self._image[wanted]
 
 
 def _require_batch(pixels: Any, shape: tuple[int, ...]) -> None:
     tensor = isinstance(pixels, torch.Tensor)
+    if tensor:
+        require_numbers(pixels)
     if not tensor or tuple(pixels.shape[1:]) != shape or not len(pixels) or not pixels.is_floating_point():
         found = f"{pixels.dtype} {tuple(pixels.shape)}" if tensor else type(pixels).__name__
         sizes = ", ".join(map(str, shape))
@@ -263,7 +267,7 @@ def _none_to_load(identifier: str) -> Image.Image:
 
 
 def _params(batch_size: int) -> EncodeParams:
-    batch_size = whole_number(batch_size, "batch_size")
+    batch_size = whole_number(batch_size, "batch_size", most=MOST_BATCH)
     return EncodeParams(batch_size=batch_size, text_batch_size=batch_size, workers=0)
 
 

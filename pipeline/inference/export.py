@@ -8,10 +8,12 @@ from pathlib import Path
 from pipeline.alignment import ProjectionHeads
 from pipeline.arithmetic import own_arithmetic
 from pipeline.errors import ModelError
+from pipeline.inference.arguments import whole_number
 from pipeline.inference.encoders import FrozenEncoders
-from pipeline.inference.inputs import ImageLike, open_image, text_list, whole_number
+from pipeline.inference.inputs import ImageLike, open_image, text_list
 from pipeline.inference.publish import Publish
 from pipeline.inference.stock.export import export_modules, sample_pictures, sample_texts
+from pipeline.user_path import user_path
 
 
 class Export(Publish):
@@ -112,7 +114,7 @@ def new_folder(path: str | Path) -> Path:
     Raises:
         ModelError: there is something already.
     """
-    out = Path(path).expanduser()
+    out = user_path(path, "the folder to write", ModelError)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ModelError(f"{out} holds something already; choose an empty or a new folder.")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
+from pipeline.inference.arguments import several
 
 Where = Mapping[str, Any]  # by column, a value or several of which a row has one
 _SHOWN = 8
@@ -31,16 +32,28 @@ def allowed_rows(ids: Any, among: Iterable[str]) -> np.ndarray:
         ids: of all rows, an array of NumPy or Arrow.
 
     Raises:
-        DataError: an id that no row has, or a single string.
+        DataError: an id that no row has, or no list of them.
     """
-    if isinstance(among, str):
-        raise DataError(f"among must be a list of ids, found the string {among!r}.")
-    wanted = pa.array(list(map(str, among)), pa.string())
+    wanted = pa.array(list(map(str, several(among, "among", "ids"))), pa.string())
     own = ids if isinstance(ids, pa.Array | pa.ChunkedArray) else pa.array(np.asarray(ids).astype(str), pa.string())
     missing = wanted.filter(pc.invert(pc.is_in(wanted, value_set=own)))
     if len(missing):
         raise DataError(f"{len(missing)} ids of among are not in the store, the first: {missing[0].as_py()!r}.")
     return _mask(pc.is_in(own, value_set=wanted))
+
+
+def columns_of(where: Where | None) -> Where:
+    """Values by column; none for None.
+
+    Raises:
+        DataError: it is no dict.
+    """
+    if where is not None and not isinstance(where, Mapping):
+        raise DataError(
+            f'where must be a dict of values by column, such as {{"language": "en"}}, found {where!r:.80} '
+            f"({type(where).__name__})."
+        )
+    return where or {}
 
 
 def matching_rows(column: Any, wanted: Any, name: str) -> np.ndarray:

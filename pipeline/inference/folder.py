@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ModelError
+from pipeline.user_path import user_path
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HEADS = ["config.json", "repeat_*/heads.safetensors"]
@@ -22,7 +23,7 @@ def aligner_folder(name: str | Path, revision: str | None = None, **hub: Any) ->
     Raises:
         ModelError: no such folder, no such repository or revision, or no network.
     """
-    folder = Path(name).expanduser()
+    folder = user_path(name, "the folder of a trained aligner or a Hugging Face name (owner/name)", ModelError)
     if folder.is_dir():
         if revision is not None:
             raise ModelError(f"{folder} is a local folder and has no revisions; leave out revision={revision!r}.")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pipeline.errors import DataError
+from pipeline.inference.arguments import require_numbers, whole_number
 from pipeline.inference.encode import Encode
 from pipeline.inference.mixed import MODALITIES, is_single
 
@@ -107,12 +108,20 @@ class Habits(Encode):
         return "cosine"
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
-        """Cosines (N, M) float32 of two sets of vectors, (N, K) or (K,) each, arrays, tensors or lists of them."""
-        return _unit(embeddings1) @ _unit(embeddings2).T
+        """Cosines (N, M) float32 of two sets of vectors, (N, K) or (K,) each, arrays, tensors or lists of them.
+
+        Raises:
+            DataError: something else, or vectors of two widths.
+        """
+        one, other = _units(embeddings1, embeddings2)
+        return one @ other.T
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
         """Cosines (N,) float32 of vectors at the same place of two sets; as `similarity`."""
-        return (_unit(embeddings1) * _unit(embeddings2)).sum(dim=-1)
+        one, other = _units(embeddings1, embeddings2)
+        if 1 not in (len(one), len(other)) and len(one) != len(other):
+            raise DataError(f"Expected as many vectors on both sides, found {len(one)} and {len(other)}.")
+        return (one * other).sum(dim=-1)
 
     def get_embedding_dimension(self) -> int:
         """Width of the vectors, after `truncate_dim`."""
@@ -125,7 +134,8 @@ class Habits(Encode):
     @contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
         """Vectors that are encoded inside have this width."""
-        before, self.truncate_dim = self.truncate_dim, truncate_dim
+        chosen = None if truncate_dim is None else whole_number(truncate_dim, "truncate_dim")
+        before, self.truncate_dim = self.truncate_dim, chosen
         try:
             yield
         finally:
@@ -151,8 +161,27 @@ class Habits(Encode):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
+def _units(*sides: Any) -> list[torch.Tensor]:
+    """Sets of unit vectors (N, K) float32, of one width."""
+    units = [_unit(vectors) for vectors in sides]
+    widths = [unit.shape[1] for unit in units]
+    if len(set(widths)) > 1:
+        raise DataError(f"Expected vectors of one width, found {' and '.join(map(str, widths))}.")
+    return units
+
+
 def _unit(vectors: Any) -> torch.Tensor:
-    if isinstance(vectors, list | tuple):
-        vectors = torch.stack([torch.as_tensor(vector) for vector in vectors])
-    tensor = torch.as_tensor(np.asarray(vectors) if not isinstance(vectors, torch.Tensor) else vectors).float()
-    return torch.nn.functional.normalize(tensor if tensor.ndim == 2 else tensor[None], dim=-1)
+    parts = vectors if isinstance(vectors, list | tuple) else [vectors]
+    try:
+        tensors = [part if isinstance(part, torch.Tensor) else torch.as_tensor(np.asarray(part)) for part in parts]
+        for tensor in tensors:
+            require_numbers(tensor)
+        tensor = torch.stack(tensors) if isinstance(vectors, list | tuple) else tensors[0]
+    except (TypeError, ValueError, RuntimeError) as error:  # no numbers, or lists of several lengths
+        raise DataError(
+            f"Expected vectors (N, K) or (K,), as `encode` gives them, found {type(vectors).__name__} ({error})."
+        ) from error
+    tensor = tensor if tensor.ndim != 1 else tensor[None]
+    if tensor.ndim != 2 or tensor.is_complex():
+        raise DataError(f"Expected vectors (N, K) or (K,), found {tensor.dtype} {tuple(tensor.shape)}.")
+    return torch.nn.functional.normalize(tensor.float(), dim=-1)

@@ -1,7 +1,5 @@
 """Inputs from users: one picture or text, or many."""
 
-from collections.abc import Iterable
-from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,10 @@ from PIL import Image
 
 from pipeline.datasets.decode import decode_rgb, upright_rgb
 from pipeline.errors import DataError
+from pipeline.inference.arguments import listed, require_numbers
 from pipeline.inference.pixels import picture_of
 from pipeline.inference.urls import data_bytes, fetch, is_address, is_data_uri
+from pipeline.user_path import user_path
 
 ImageLike = Image.Image | str | Path | bytes | bytearray | np.ndarray | torch.Tensor
 _FILES = (Image.Image, str, Path, bytes, bytearray)
@@ -29,11 +29,13 @@ def image_list(images: Any) -> list[ImageLike]:
     """One picture or many, as a list: a sequence, a generator, or an array or a tensor of four axes.
 
     Raises:
-        DataError: no picture at all, or something that is none.
+        DataError: no picture at all, or something that is none; a set, a dict or a table (see `listed`).
     """
+    if isinstance(images, torch.Tensor):
+        require_numbers(images)
     if isinstance(images, _ARRAYS) and images.ndim == _PICTURES:
         images = list(images)
-    given = [images] if is_image(images) else _elements(images, "image")
+    given = [images] if is_image(images) else listed(images, "image")
     for number, image in enumerate(given):
         require_image(image, number)
     return given
@@ -52,30 +54,14 @@ def require_image(image: Any, number: int) -> None:
         )
 
 
-def whole_number(value: Any, name: str, least: int = 1) -> int:
-    """A whole number of at least `least`.
-
-    Raises:
-        DataError: it is another kind of value, such as a bool or a float, or smaller.
-    """
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        number = index(value)
-    except TypeError:
-        raise DataError(f"{name} must be a whole number, found {value!r} ({type(value).__name__}).") from None
-    if number < least:
-        raise DataError(f"{name} must be at least {least}, found {number}.")
-    return number
-
-
 def text_list(texts: Any, what: str = "text") -> list[str]:
     """One text or a sequence of them, as a list.
 
     Raises:
-        DataError: an empty sequence, something that is not a string, or a string with a lone surrogate.
+        DataError: an empty sequence, something that is not a string, or a string with a lone surrogate; a set, a dict
+            or a table (see `listed`).
     """
-    given = [texts] if isinstance(texts, str) else _elements(texts, what)
+    given = [texts] if isinstance(texts, str) else listed(texts, what)
     for number, text in enumerate(given):
         require_text(text, number, what)
     return given
@@ -123,7 +109,7 @@ def open_image(image: ImageLike, urls: bool = False, bits: int | None = None) ->
         if not urls:
             raise DataError(f"{image} is an address. Pass urls=True to fetch it, or fetch it yourself.")
         return decode_rgb(fetch(image), bits)
-    path = Path(image).expanduser()
+    path = user_path(image, "the file of a picture")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -132,12 +118,3 @@ def open_image(image: ImageLike, urls: bool = False, bits: int | None = None) ->
         return decode_rgb(content, bits)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-
-
-def _elements(values: Any, what: str) -> list[Any]:
-    if not isinstance(values, Iterable) or isinstance(values, (bytes, bytearray, *_ARRAYS)):
-        raise DataError(f"Expected one {what} or a list of them, found {type(values).__name__}.")
-    listed = list(values)
-    if not listed:
-        raise DataError(f"Expected at least one {what}, found an empty {'list' if values == [] else 'sequence'}.")
-    return listed

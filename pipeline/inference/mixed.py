@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from pipeline.errors import DataError
+from pipeline.inference.arguments import require_numbers, require_order
 from pipeline.inference.inputs import is_image, require_image, require_text
 from pipeline.inference.urls import is_data_uri, is_picture_address
 
@@ -30,12 +31,15 @@ def is_single(inputs: Any) -> bool:
     """Whether `encode` is given one input, whose answer is one vector, and not many of them.
 
     Raises:
-        DataError: neither.
+        DataError: neither; a set, or a table.
     """
+    if isinstance(inputs, torch.Tensor):
+        require_numbers(inputs)
     if isinstance(inputs, _ARRAYS):
-        return inputs.ndim < 4 and not (isinstance(inputs, np.ndarray) and inputs.dtype.kind in "UO")
+        return inputs.ndim < 4 and not (isinstance(inputs, np.ndarray) and inputs.dtype.kind in "UOT")
     if isinstance(inputs, (str, bytes, bytearray, Path, dict, Image.Image)):
         return True
+    require_order(inputs, "text or picture")
     if not isinstance(inputs, Iterable):
         raise DataError(f"Expected texts or pictures, one or many, found {type(inputs).__name__}.")
     return False

@@ -13,15 +13,16 @@ from pipeline.alignment.dense import DenseHead
 from pipeline.alignment.vectors import embed_images, embed_stored_images, embed_stored_texts
 from pipeline.arithmetic import own_arithmetic
 from pipeline.device import choose_device
-from pipeline.errors import DataError
+from pipeline.errors import ModelError
 from pipeline.features.by_id import RowsById
-from pipeline.inference.classify import Label, best_labels, named_classes, probabilities, template_list
+from pipeline.inference.arguments import string, strings, strings_by_name, whole_number
+from pipeline.inference.classify import Label, best_labels, class_list, named_classes, probabilities, template_list
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.filters import Where
 from pipeline.inference.folder import aligner_folder
 from pipeline.inference.fused_encoders import encoders_of
 from pipeline.inference.habits import Evaluations, refuse_arguments
-from pipeline.inference.inputs import ImageLike, image_list, is_image, text_list, whole_number
+from pipeline.inference.inputs import ImageLike, image_list, is_image, text_list
 from pipeline.inference.kept import Kept
 from pipeline.inference.placement import dtype_name, mapped_device
 from pipeline.inference.scan import Block
@@ -41,6 +42,7 @@ from pipeline.inference.segment import segment_image
 from pipeline.inference.text_towers import TextTowers
 from pipeline.inference.towers import tower_folder
 from pipeline.paths import DATA
+from pipeline.user_path import user_path
 
 TEMPLATES = ("a picture of a {}.",)
 _MOST_CLASSES, _MOST_ROWS = 64 << 20, 256 << 20  # bytes of vectors that are kept for the next call
@@ -120,22 +122,23 @@ class Aligner(TextTowers):
         """
         refuse_arguments(others)
         repeat = whole_number(repeat, "repeat", 0)
+        revision = None if revision is None else string(revision, "revision")
         hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
         folder = aligner_folder(name, revision, **hub)
         chosen = choose_device(mapped_device(device, device_map))
-        own = folder if text is None else tower_folder(folder, text)
+        own = folder if text is None else tower_folder(folder, string(text, "text"))
         heads = ProjectionHeads.from_folder(own, repeat, chosen)
         config = heads.config
         data = folder.resolve().parent.parent
-        folders = [Path(checkpoints).expanduser()] if checkpoints is not None else []
+        folders = [] if checkpoints is None else [user_path(checkpoints, "a folder of checkpoints")]
         folders += [data / "checkpoints", DATA / "checkpoints"]
-        trusted = [trust] if isinstance(trust, str) else trust
-        encoders = encoders_of(config, folders, data.parent, chosen, trust_remote_code, trusted)
+        encoders = encoders_of(config, folders, data.parent, chosen, trust_remote_code, strings(trust, "trust"))
         if dtype not in (None, "auto"):
             encoders = encoders.placed(None, dtype_name(dtype))
         aligner = cls(heads, encoders, repeat)
         aligner._folder = own
-        aligner.prompts, aligner.default_prompt_name = dict(prompts or {}), default_prompt_name
+        aligner.prompts = strings_by_name(prompts, "prompts")
+        aligner.default_prompt_name = default_prompt_name
         if default_prompt_name is not None:
             aligner._resolve_prompt(None, default_prompt_name)
         aligner.truncate_dim = None if truncate_dim is None else whole_number(truncate_dim, "truncate_dim")
@@ -173,14 +176,14 @@ class Aligner(TextTowers):
 
     @overload  # a str is one path, never a sequence of them
     def classify(  # type: ignore[overload-overlap]
-        self, images: ImageLike, names: Sequence[str], templates: Sequence[str] = ..., *, top: int | None = ...
+        self, images: ImageLike, names: Iterable[str], templates: Sequence[str] = ..., *, top: int | None = ...
     ) -> list[Label]: ...
 
     @overload
     def classify(
         self,
         images: Sequence[ImageLike],
-        names: Sequence[str],
+        names: Iterable[str],
         templates: Sequence[str] = ...,
         *,
         top: int | None = ...,
@@ -190,7 +193,7 @@ class Aligner(TextTowers):
     def classify(
         self,
         images: ImageLike | Sequence[ImageLike],
-        names: Sequence[str],
+        names: Iterable[str],
         templates: Sequence[str] = TEMPLATES,
         *,
         top: int | None = None,
@@ -210,6 +213,7 @@ class Aligner(TextTowers):
         The vectors of the classes are kept for the next call with the same names and templates.
         """
         top = None if top is None else whole_number(top, "top")
+        names = class_list(names)
         classes = self._classifier(names, templates)
         shares = probabilities(self.embed_pictures(image_list(images), 32), classes, self._heads.logit_scale)
         labels = [best_labels(names, row, top) for row in shares]
@@ -271,7 +275,7 @@ class Aligner(TextTowers):
     def segment(
         self,
         image: ImageLike,
-        names: Sequence[str],
+        names: Iterable[str],
         templates: Sequence[str] = TEMPLATES,
         *,
         resolution: int | None = None,
@@ -296,7 +300,7 @@ class Aligner(TextTowers):
         if dense_head is None:
             classes = self._classifier(names, templates)
             return segment_image(self._encoders, self._heads.embed_patches, picture, classes, resolution)
-        folder = Path(dense_head).expanduser()
+        folder = user_path(dense_head, "the folder of a dense head", ModelError)
         dense = DenseHead.from_folder(folder.name, self.repeat, folder.parent)
         dense.require_encoders_of(self.config, f"{folder}, for aligner {self.config.aligner!r},")
 
@@ -312,15 +316,13 @@ class Aligner(TextTowers):
 
     def _classifier(
         self,
-        names: Sequence[str],
+        names: Iterable[str],
         templates: Sequence[str],
         embed: Callable[[Sequence[str]], np.ndarray] | None = None,
         head: Hashable = None,
     ) -> np.ndarray:
         """Class vectors, kept by names, templates and the head that embeds them: its files, where it is a dense one."""
-        if isinstance(names, str):
-            raise DataError(f"Expected a list of class names, found the string {names!r}.")
-        listed = text_list(names, "class name")
+        listed = class_list(names)
 
         def embed_all(texts: Sequence[str]) -> np.ndarray:
             return self.embed_sentences(text_list(texts), 64)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pipeline.errors import DataError
-from pipeline.inference.inputs import whole_number
+from pipeline.inference.arguments import MOST_BATCH, whole_number
 from pipeline.torchvision_fix import ensure_torchvision
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
@@ -57,7 +57,7 @@ class Wanted:
     urls: bool = False
 
     def __post_init__(self) -> None:
-        whole_number(self.batch_size, "batch_size")
+        whole_number(self.batch_size, "batch_size", most=MOST_BATCH)
         for name in ("truncate_dim", "chunk_size"):
             if (value := getattr(self, name)) is not None:
                 whole_number(value, name)

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from pipeline.errors import DataError
+from pipeline.inference.arguments import require_numbers
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
@@ -20,7 +21,7 @@ def picture_of(values: np.ndarray | torch.Tensor) -> Image.Image:
         values: uint8 from 0 to 255, bool, or floats from 0 to 1.
 
     Raises:
-        DataError: another shape or type, or floats that are not from 0 to 1.
+        DataError: another shape or type, floats that are not from 0 to 1, or a tensor that is not dense.
     """
     first = isinstance(values, torch.Tensor)
     array = _numbers(values)
@@ -40,6 +41,7 @@ def picture_of(values: np.ndarray | torch.Tensor) -> Image.Image:
 def _numbers(values: np.ndarray | torch.Tensor) -> np.ndarray:
     if not isinstance(values, torch.Tensor):
         return values
+    require_numbers(values)
     values = values.detach().cpu()
     return values.float().numpy() if values.is_floating_point() else values.numpy()  # NumPy has no bfloat16
 

@@ -20,6 +20,7 @@ from pipeline.inference.folder import aligner_folder
 from pipeline.inference.habits import Habits
 from pipeline.inference.options import log
 from pipeline.inference.towers import card_with_towers, copy_heads, joined_towers, write_towers
+from pipeline.user_path import user_path
 
 CARD_FILE = "README.md"
 
@@ -74,7 +75,7 @@ class Publish(Habits):
             ModelError: the folder holds something else, or the one the aligner came from is gone.
         """
         self._require_stock(train_datasets, safe_serialization)
-        out, source = Path(path).expanduser(), self._source()
+        out, source = user_path(path, "the folder to save to", ModelError), self._source()
         if out.is_dir() and any(out.iterdir()) and not (out / CONFIG_FILE).is_file():
             raise ModelError(f"{out} holds something that is no aligner; choose an empty or a new folder.")
         if out.resolve() == source.resolve():

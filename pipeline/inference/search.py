@@ -13,7 +13,8 @@ from pipeline.features import FeatureStore
 from pipeline.features.by_id import RowsById
 from pipeline.features.fingerprint import differing_fields
 from pipeline.features.fused import FusedStore
-from pipeline.inference.filters import Where, allowed_rows, store_rows
+from pipeline.inference.arguments import several
+from pipeline.inference.filters import Where, allowed_rows, columns_of, store_rows
 from pipeline.inference.scan import Block, nearest
 from pipeline.progress import tqdm
 
@@ -83,9 +84,10 @@ def combined_query(
         encode: one text or picture -> its unit vector (K,).
 
     Raises:
-        DataError: nothing is left; and as `encode`.
+        DataError: nothing is left; `add` or `subtract` is no list; and as `encode`.
     """
-    signed = [(1, query), *((1, one) for one in add), *((-1, one) for one in subtract)]
+    added, taken = (several(v, name, "texts and pictures") for v, name in ((add, "add"), (subtract, "subtract")))
+    signed = [(1, query), *((1, one) for one in added), *((-1, one) for one in taken)]
     for _, one in signed:
         require_query(one)
     return combined([(sign, encode(one)) for sign, one in signed])
@@ -116,7 +118,7 @@ def store_filter(store: RowsById, side: str, among: Iterable[str] | None, where:
         DataError: as `allowed_rows` and `store_rows`; or `where`, and the store has no index.
     """
     allowed = None if among is None else allowed_rows(store.ids, among)
-    if where:
+    if where := columns_of(where):
         chosen = store_rows(index_of(store.folder), store.ids, f"{side}_id", where)
         allowed = chosen if allowed is None else allowed & chosen
     return allowed

@@ -37,10 +37,12 @@ def segment_image(
             patch size.
     """
     recorded = encoders.image_view
-    view = recorded.model_copy(update={"tier": "full", "resolution": resolution or recorded.resolution})
+    preprocessing = encoders.preprocessing("image")
+    fit = "whole" if "max_patches" in preprocessing else recorded.fit  # on a square the same, with a known grid
+    view = recorded.model_copy(update={"tier": "full", "resolution": resolution or recorded.resolution, "fit": fit})
     picture = open_image(image, bits=recorded.bits)
     side = max(picture.size)
-    square = centred(picture, round(side * crop_margin(encoders.preprocessing("image"))))
+    square = centred(picture, round(side * crop_margin(preprocessing)))
     (features,) = encoders.image_features([square], 1, view)
     cosines = embed(features["patch"])[0] @ classes.T
     rows, columns = encoders.patch_grid(view)

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from pipeline import Aligner
+from pipeline.arithmetic import own_arithmetic
 from pipeline.device import choose_device
 from pipeline.errors import ConfigError, DataError
 from pipeline.inference.kept import Kept
@@ -88,20 +89,56 @@ def test_a_device_that_cannot_compute_is_refused(device: Any) -> None:
 
 
 @contextmanager
-def float64() -> Any:
-    torch.set_default_dtype(torch.float64)
+def default_dtype(dtype: torch.dtype) -> Any:
+    torch.set_default_dtype(dtype)
     try:
         yield
     finally:
         torch.set_default_dtype(torch.float32)
 
 
+@contextmanager
+def default_device() -> Any:
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@contextmanager
+def matmul_precision() -> Any:
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@contextmanager
+def backend_precision() -> Any:
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        yield
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 AMBIENT: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
-    "default dtype": float64,
+    "autocast to float16": lambda: torch.autocast("cpu", dtype=torch.float16),
+    "default dtype": lambda: default_dtype(torch.float64),
+    "default dtype of 16 bits": lambda: default_dtype(torch.bfloat16),
     "both": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
-    "default device": lambda: torch.device("meta"),
-    "no inference mode": lambda: torch.enable_grad(),
+    "device": lambda: torch.device("meta"),
+    "default device": default_device,
+    "matmul precision": matmul_precision,
+    "precision of a backend": backend_precision,
+    "gradients": lambda: torch.enable_grad(),
+    "no gradients": lambda: torch.no_grad(),
+    "inference mode": lambda: torch.inference_mode(),
 }
 
 
@@ -123,13 +160,24 @@ def answers(model: Aligner, project: Project) -> list[np.ndarray]:
 def test_the_callers_settings_of_pytorch_change_nothing(project: Project, state: str, loaded: str) -> None:
     expected = answers(aligner(project), project)
     used = aligner(project) if loaded == "before" else None
-    with AMBIENT[state](), float64() if state == "both" else nullcontext():
+    with AMBIENT[state](), default_dtype(torch.float64) if state == "both" else nullcontext():
         dtype, autocast = torch.get_default_dtype(), torch.is_autocast_enabled("cpu")
         found = answers(used or aligner(project), project)
         assert (torch.get_default_dtype(), torch.is_autocast_enabled("cpu")) == (dtype, autocast)
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("state", [matmul_precision, backend_precision, nullcontext])
+def test_products_are_exact_inside(state: Callable[[], AbstractContextManager[Any]]) -> None:
+    cuda, cpu = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    with state():
+        with own_arithmetic():
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert {cuda.fp32_precision, cpu.fp32_precision} <= {"ieee", "none"}
+        with pytest.raises(ZeroDivisionError), own_arithmetic():
+            raise ZeroDivisionError
 
 
 def _texts(model: Aligner) -> np.ndarray:
@@ -218,4 +266,4 @@ def test_one_further_resolution_is_kept(project: Project) -> None:
     model.encode_image(PICTURE)
     for resolution in (28, 56, 28, 70):
         model.segment(PICTURE, ["red"], resolution=resolution)
-    assert list(model._encoders._image) == [42, 70]
+    assert list(model._encoders._image) == [(42, "model"), (70, "model")]

@@ -19,6 +19,7 @@ from pipeline.alignment.saved import ProjectionHeads
 from pipeline.alignment.vectors import embed_images
 from pipeline.encoders.hf_processor import Processor
 from pipeline.encoders.image import ImageEncoder
+from pipeline.encoders.naflex import NaflexProcessor
 from pipeline.encoders.transformers_text import pool
 from pipeline.encoding.regions import region_means
 from pipeline.errors import ModelError
@@ -132,6 +133,10 @@ def export_onnx(
     found = {}
     view, config = encoders.image_view, heads.config
     image = encoders.image_encoder()
+    if isinstance(image.preprocess, NaflexProcessor):
+        raise ModelError(
+            "The image encoder takes patches on a grid of each picture's own, which no ONNX file is given."
+        )
     pixels = torch.stack([image.preprocess(picture) for picture in pictures])
     tower = _ImageTower(image, heads.head, config.local_tokens, config.layers, getattr(view, "grid", None)).eval()
     _write(tower, {"pixels": pixels[: batch or 2]}, out / IMAGE_FILE, batch, int8, {})
