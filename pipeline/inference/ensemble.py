@@ -13,9 +13,10 @@ from pipeline.alignment.vectors import embed_images
 from pipeline.arithmetic import own_arithmetic
 from pipeline.config import Scores
 from pipeline.errors import DataError
+from pipeline.inference.arguments import whole_number
 from pipeline.inference.classify import Label, best_labels, probabilities
 from pipeline.inference.encode import Encode
-from pipeline.inference.inputs import ImageLike, image_list, is_image, whole_number
+from pipeline.inference.inputs import ImageLike, image_list, is_image
 from pipeline.inference.model import TEMPLATES, Aligner
 
 
