@@ -13,8 +13,8 @@ from pipeline.alignment.vectors import embed_images
 from pipeline.arithmetic import own_arithmetic
 from pipeline.config import Scores
 from pipeline.errors import DataError
-from pipeline.inference.arguments import whole_number
-from pipeline.inference.classify import Label, best_labels, probabilities
+from pipeline.inference.arguments import several, whole_number
+from pipeline.inference.classify import Label, best_labels, class_list, probabilities
 from pipeline.inference.encode import Encode
 from pipeline.inference.inputs import ImageLike, image_list, is_image
 from pipeline.inference.model import TEMPLATES, Aligner
@@ -64,9 +64,8 @@ class Ensemble(Encode):
         Raises:
             DataError, ModelError: as the constructor, and as `Aligner.from_pretrained`.
         """
-        if isinstance(names, str | Path):
-            raise DataError(f"Expected the folders of several aligners, found one: {names}.")
-        return cls([Aligner.from_pretrained(name, **options) for name in names], scores)
+        folders = several(names, "names", "aligners' folders")
+        return cls([Aligner.from_pretrained(name, **options) for name in folders], scores)
 
     @property
     def device(self) -> torch.device:
@@ -113,7 +112,7 @@ class Ensemble(Encode):
     def classify(
         self,
         images: ImageLike | Sequence[ImageLike],
-        names: Sequence[str],
+        names: Iterable[str],
         templates: Sequence[str] = TEMPLATES,
         *,
         top: int | None = None,
@@ -124,6 +123,7 @@ class Ensemble(Encode):
         member.
         """
         top = None if top is None else whole_number(top, "top")
+        names = class_list(names)
         classes = self._joined(one._classifier(names, templates) for one in self.members)
         shares = probabilities(self.embed_pictures(image_list(images), 32), classes, self.logit_scale)
         labels = [best_labels(names, row, top) for row in shares]

@@ -94,6 +94,13 @@ def test_it_is_pickled_and_moved_as_its_members_are(project: Project) -> None:
     assert repr(model) == "Ensemble('grid', 'mean', scores='cosine', embed_dim=24)"
 
 
+def test_class_names_of_a_generator(project: Project) -> None:
+    model = ensemble(project, "grid", "mean")
+    assert model.classify(project.pictures[0], iter(NAMES)) == model.classify(project.pictures[0], NAMES)
+    with pytest.raises(DataError, match="found a set, which has no order"):
+        model.classify(project.pictures[0], set(NAMES))
+
+
 def test_what_cannot_be_joined(again: Project) -> None:
     grid = aligner(again, "grid")
     with pytest.raises(DataError, match="at least two aligners, found 1"):
@@ -102,7 +109,7 @@ def test_what_cannot_be_joined(again: Project) -> None:
         Ensemble([grid, aligner(again, "mean", repeat=1)])
     with pytest.raises(DataError, match="scores must be cosine or logit, found 'rank'"):
         Ensemble([grid, aligner(again, "mean")], "rank")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="Expected the folders of several aligners, found one"):
+    with pytest.raises(DataError, match="names must be a list of aligners' folders, found .*grid"):
         Ensemble.from_pretrained(again.model("grid"))
     for key, value in (("data", ["other"]), ("repeats", 3)):
         path = Path(again.model("again")) / "config.json"
