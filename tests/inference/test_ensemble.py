@@ -109,7 +109,7 @@ def test_what_cannot_be_joined(again: Project) -> None:
         Ensemble([grid, aligner(again, "mean", repeat=1)])
     with pytest.raises(DataError, match="scores must be cosine or logit, found 'rank'"):
         Ensemble([grid, aligner(again, "mean")], "rank")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="names must be a list of aligners' folders, found .*grid"):
+    with pytest.raises(DataError, match="names must be a list of aligners' folders, found "):
         Ensemble.from_pretrained(again.model("grid"))
     for key, value in (("data", ["other"]), ("repeats", 3)):
         path = Path(again.model("again")) / "config.json"
