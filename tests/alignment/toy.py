@@ -131,6 +131,7 @@ class World:
             name: {"views": [view, "minilm"], "data": "all", "head": {"kind": "freeze-align"}}
             for name, view in views.items()
         }
+        del params["fused"]
         params["splits"]["repeats"] = self.repeats
         params["train"] |= {
             "epochs": 25,
