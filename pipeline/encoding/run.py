@@ -67,6 +67,8 @@ class StoreEncoder:
         load: makes the row encoder; called only if a row is not cached.
         max_failure_rate: share of rows that may fail before the run stops.
         engine: runs the pending shards in place of this process.
+        scratch: where finished shards are kept, in place of the folder for all shards of the fingerprint; without
+            `engine` alone.
     """
 
     def __init__(
@@ -76,11 +78,12 @@ class StoreEncoder:
         load: Callable[[], RowEncoder],
         max_failure_rate: float,
         engine: Engine | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self.name = name
         self.fingerprint = fingerprint
-        self.scratch = scratch_folder(fingerprint.digest)
-        self._engine = engine or LocalEngine(ShardEncoder(fingerprint, load))
+        self.scratch = scratch or scratch_folder(fingerprint.digest)
+        self._engine = engine or LocalEngine(ShardEncoder(fingerprint, load, self.scratch))
         self._max_failure_rate = max_failure_rate
         self.summary = EncodeSummary(name, fingerprint.digest)
 

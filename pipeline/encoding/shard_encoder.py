@@ -68,12 +68,13 @@ class ShardEncoder:
     Args:
         fingerprint: of the features to write.
         load: makes the row encoder; called only if a row is not cached.
+        scratch: where shards are kept, in place of the folder for all of the fingerprint.
     """
 
-    def __init__(self, fingerprint: Fingerprint, load: Callable[[], RowEncoder]) -> None:
+    def __init__(self, fingerprint: Fingerprint, load: Callable[[], RowEncoder], scratch: Path | None = None) -> None:
         self._fingerprint, self._load = fingerprint, load
         self._encoder: RowEncoder | None = None
-        self.scratch: Path = scratch_folder(fingerprint.digest)
+        self.scratch: Path = scratch or scratch_folder(fingerprint.digest)
 
     def _row_encoder(self) -> RowEncoder:
         if self._encoder is None:

@@ -84,11 +84,10 @@ def import_npy(
     )  # fmt: skip
     spec = ArraySpec("cls", (1, width), dtype) if modality == "image" else ArraySpec("pooled", (width,), dtype)
     rows = _Rows(arrays, first, spec)
-    job = StoreEncoder(out.name, fingerprint, lambda: rows, 1.0)
     work_folder().mkdir(parents=True, exist_ok=True)
     # apart from the scratch of encoders, where rows are known by fingerprint and id: here neither says what a value is
     with tempfile.TemporaryDirectory(prefix="import-", dir=work_folder()) as scratch:
-        job.scratch = Path(scratch)
+        job = StoreEncoder(out.name, fingerprint, lambda: rows, 1.0, scratch=Path(scratch))
         done = job.run(Plan(tuple(first), SHARD_ROWS), out)
     return Imported(out, len(first), width, found.kind, count - len(first), done.failed)
 
