@@ -34,9 +34,11 @@ class NaflexProcessor:
         """
         from transformers import AutoImageProcessor
 
-        options = {"local_files_only": True, "trust_remote_code": False}
+        def loaded(**changes: int) -> Any:
+            return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)
+
         try:
-            processor = AutoImageProcessor.from_pretrained(folder, **options)
+            processor = loaded()
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{folder}: expected a usable preprocessor_config.json: {error}") from error
         most, made = getattr(processor, "max_num_patches", None), getattr(processor, "patch_size", None)
@@ -49,9 +51,7 @@ class NaflexProcessor:
         self.whole = whole
         self.resolution = resolution or int(most**0.5) * patch_size
         self._own = int(most)
-        self._processor = AutoImageProcessor.from_pretrained(
-            folder, max_num_patches=(self.resolution // patch_size) ** 2, **options
-        )
+        self._processor = loaded(max_num_patches=(self.resolution // patch_size) ** 2)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """An RGB image -> (1, N + 1, F) float32: its patches, padded, and a last row with the rows and columns."""

@@ -35,6 +35,12 @@ STAGES = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def whole(project: Project) -> None:
+    """What other tests changed and put back has run again."""
+    project.repro()
+
+
 @pytest.fixture(scope="module")
 def mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
     mount = ("mount", "-t", "tmpfs", "none", str(tmp_path_factory.mktemp("mount")))

@@ -174,7 +174,7 @@ def test_a_node_that_dies_costs_its_shard_and_nothing_else(
     make: Callable[..., ToyJob], cluster: TwoNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other node has no CPU free for another worker, and finishes alone."""
-    job, failures = make(rows=128, pause=0.2), []
+    job, failures = make(rows=128, pause=0.2, together=2), []
 
     def kill() -> None:
         try:

@@ -24,6 +24,7 @@ class ToyJob(EncodeJob):
         rows: how many ids.
         notes: a folder in which a worker notes its number when it begins a shard.
         pause: seconds for each batch of two rows.
+        together: how many workers begin before any of them goes on: one that starts late would find nothing to do.
         deadly: an id at which the process dies.
         broken: ids that cannot be encoded.
     """
@@ -31,6 +32,7 @@ class ToyJob(EncodeJob):
     rows: int = 64
     notes: Path = Path()
     pause: float = 0.0
+    together: int = 1
     deadly: str = ""
     broken: tuple[str, ...] = ()
 
@@ -55,6 +57,11 @@ class ToyRows:
     def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
         """Two at a time."""
         (self._job.notes / f"{ids[0]}.{os.getpid()}").touch()
+        until = time.monotonic() + 100
+        while len({note.suffix for note in self._job.notes.iterdir()}) < self._job.together:
+            if time.monotonic() > until:
+                raise RuntimeError("the other workers did not begin")
+            time.sleep(0.05)
         for start in range(0, len(ids), 2):
             positions = list(range(start, min(start + 2, len(ids))))
             chosen = [ids[position] for position in positions]
