@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.recipe_study.fitting import Fitted
 from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.data.batches import PairBatch
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.data.resident import ResidentFeatures
-from pipeline.alignment.heads import Head
 from pipeline.alignment.training.records import TrainedRepeat, best_record
 from pipeline.alignment.training.trainer import train_repeat
 from pipeline.config import TRAINED, ClosedFormHead, FitSpec, TrainChanges, TrainedHead, TrainParams
@@ -81,16 +81,6 @@ class Passes(ResidentFeatures):
         once = pairs[: len(pairs) // self._passes]
         every = (super(Passes, self).epoch(once, batch_size, generator, number) for _ in range(self._passes))
         yield from islice(chain.from_iterable(every), skip, steps)
-
-
-@dataclass
-class Fitted:
-    """What became of a head in one repeat."""
-
-    head: Head
-    validation: float
-    seconds: float
-    trials: list[dict[str, Any]]
 
 
 def head_of(entry: dict[str, Any]) -> TrainedHead | ClosedFormHead:

@@ -9,7 +9,8 @@ import numpy as np
 from pipeline.alignment.zero_shot import classifier
 from pipeline.datasets.templates import fill
 from pipeline.errors import DataError
-from pipeline.inference.inputs import text_list
+from pipeline.inference.arguments import whole_number
+from pipeline.inference.inputs import ImageLike, image_list, is_image, text_list
 
 
 class Label(NamedTuple):
@@ -80,3 +81,29 @@ def best_labels(names: Sequence[str], shares: np.ndarray, top: int | None) -> li
     """The `top` most probable classes of one image (all where None), best first; ties in the order given."""
     order = np.argsort(-shares, kind="stable")[:top]
     return [Label(names[column], float(shares[column])) for column in order]
+
+
+def labelled(
+    images: ImageLike | Sequence[ImageLike],
+    names: Any,
+    top: int | None,
+    *,
+    classes: Callable[[list[str]], np.ndarray],
+    embed: Callable[[list[ImageLike]], np.ndarray],
+    logit_scale: float,
+) -> list[Label] | list[list[Label]]:
+    """What `classify` of a model gives: labels of one picture, or a list of them for a list.
+
+    Args:
+        classes: names -> unit vectors (C, K).
+        embed: pictures -> unit vectors (N, K).
+
+    Raises:
+        DataError: as `class_list`; `top` is no whole number from 1; and what `classes` and `embed` refuse.
+    """
+    top = None if top is None else whole_number(top, "top")
+    names = class_list(names)
+    vectors = classes(names)
+    shares = probabilities(embed(image_list(images)), vectors, logit_scale)
+    labels = [best_labels(names, row, top) for row in shares]
+    return labels[0] if is_image(images) else labels

@@ -13,10 +13,10 @@ from pipeline.alignment.vectors import embed_images
 from pipeline.arithmetic import own_arithmetic
 from pipeline.config import Scores
 from pipeline.errors import DataError
-from pipeline.inference.arguments import several, whole_number
-from pipeline.inference.classify import Label, best_labels, class_list, probabilities
+from pipeline.inference.arguments import several
+from pipeline.inference.classify import Label, labelled
 from pipeline.inference.encode import Encode
-from pipeline.inference.inputs import ImageLike, image_list, is_image
+from pipeline.inference.inputs import ImageLike
 from pipeline.inference.model import TEMPLATES, Aligner
 
 
@@ -122,12 +122,14 @@ class Ensemble(Encode):
         A probability is the softmax over `names` of the mean score times `logit_scale`; a class has one vector in each
         member.
         """
-        top = None if top is None else whole_number(top, "top")
-        names = class_list(names)
-        classes = self._joined(one._classifier(names, templates) for one in self.members)
-        shares = probabilities(self.embed_pictures(image_list(images), 32), classes, self.logit_scale)
-        labels = [best_labels(names, row, top) for row in shares]
-        return labels[0] if is_image(images) else labels
+        return labelled(
+            images,
+            names,
+            top,
+            classes=lambda listed: self._joined(one._classifier(listed, templates) for one in self.members),
+            embed=lambda pictures: self.embed_pictures(pictures, 32),
+            logit_scale=self.logit_scale,
+        )
 
     def __repr__(self) -> str:
         names = ", ".join(repr(one.config.aligner) for one in self.members)

@@ -16,13 +16,13 @@ from pipeline.device import choose_device
 from pipeline.errors import ModelError
 from pipeline.features.by_id import RowsById
 from pipeline.inference.arguments import string, strings, strings_by_name, whole_number
-from pipeline.inference.classify import Label, best_labels, class_list, named_classes, probabilities, template_list
+from pipeline.inference.classify import Label, class_list, labelled, named_classes, template_list
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.filters import Where
 from pipeline.inference.folder import aligner_folder
 from pipeline.inference.fused_encoders import encoders_of
 from pipeline.inference.habits import Evaluations, refuse_arguments
-from pipeline.inference.inputs import ImageLike, image_list, is_image, text_list
+from pipeline.inference.inputs import ImageLike, image_list, text_list
 from pipeline.inference.kept import Kept
 from pipeline.inference.placement import dtype_name, mapped_device
 from pipeline.inference.scan import Block
@@ -212,12 +212,14 @@ class Aligner(TextTowers):
 
         The vectors of the classes are kept for the next call with the same names and templates.
         """
-        top = None if top is None else whole_number(top, "top")
-        names = class_list(names)
-        classes = self._classifier(names, templates)
-        shares = probabilities(self.embed_pictures(image_list(images), 32), classes, self._heads.logit_scale)
-        labels = [best_labels(names, row, top) for row in shares]
-        return labels[0] if is_image(images) else labels
+        return labelled(
+            images,
+            names,
+            top,
+            classes=lambda listed: self._classifier(listed, templates),
+            embed=lambda pictures: self.embed_pictures(pictures, 32),
+            logit_scale=self._heads.logit_scale,
+        )
 
     @own_arithmetic()
     def search(
