@@ -7,8 +7,9 @@ Needs the stores of the default (`make repro`), and for `best` those of `permafr
 folder `data` of a run. Features, splits, recipes and queries are those of recipes.py. Of Freeze-Align on the single
 pair the trial that validation chose in each repeat among 24 (benchmarks/results/recipes.json) is fitted again; on fused
 features it has the trials of `TRIALS`, on the CPU; the one with the highest validation recall of a repeat answers its
-test split. Closed forms have their 24 values as there; `joint` and `best` stand as in params.yaml and the preset,
-without a trial.
+test split. Other trained recipes have the same trials on the features of `joint` as Freeze-Align has, and SAIL, whose
+head is 8 times as wide inside, the rate and temperature that validation chose for it on the single pair. Closed forms
+have their 24 values as there; `joint` and `best` stand as in params.yaml and the preset, without a trial.
 
 Score: the mean over emoji and stamps of R@1 from image to text and from text to image. Intervals resample concept
 families of all repeats together and count the spread between repeats; ratios are paired by query.
@@ -29,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.recipe_study.bundle import Bundle
 from benchmarks.recipe_study.fitting import Bench
-from benchmarks.recipe_study.rows import BASELINE, CLOSED, CONTROLS, DEFAULT
+from benchmarks.recipe_study.rows import BASELINE, CLOSED, CONTROLS, DEFAULT, RATES, TEMPERATURES, TRAINED
 from benchmarks.recipe_study.tables import Tables, cells
 from pipeline.accounting.machine import describe_machine
 from pipeline.commands.best import ENTRIES
@@ -43,7 +44,7 @@ BLIND = {"fused": "control + control-lite0", "best": "control + control-lite0 + 
 LEADER = {"fused": "joint", "best": "best"}
 LONG = {"600": {"min_steps": 100, "patience": 20}}  # a schedule of 600 steps that ends at the plateau
 TRIALS = {  # of Freeze-Align on fused features: rate and temperature, sized for two cores that others use as well
-    "fused": {"values": [[1.0e-3, 0.1], [3.0e-3, 0.1]], "lengths": LONG, "batch": 256},
+    "fused": {"values": [[lr, t] for lr in RATES for t in TEMPERATURES], "lengths": LONG, "batch": 256},
     "best": {"values": [[1.0e-3, 0.1], [3.0e-3, 0.1]], "lengths": LONG, "batch": 256},
 }
 BARS = (  # first, second, the ratio that was asked for
@@ -58,12 +59,12 @@ def rows(bundle: Bundle) -> dict[str, dict[str, Any]]:
     """Every row by name: views, head, and the trials of a trained one."""
     default = bundle.meta["default"]
     chosen = {row["recipe"]: row["kept"] for row in json.loads((RESULTS / "recipes.json").read_text())["rows"]}
-    single = [[[one["lr"], one["temperature"]]] for one in chosen[BASELINE]]
+    single = {name: [[[one["lr"], one["temperature"]]] for one in chosen[name]] for name in TRAINED}
     found: dict[str, dict[str, Any]] = {
         BASELINE: {
             **default,
             "head": {"kind": "freeze-align"},
-            "budget": {"by_repeat": single, "lengths": LONG, "batch": 512},
+            "budget": {"by_repeat": single[BASELINE], "lengths": LONG, "batch": 512},
         },
         DEFAULT: default,
         CONTROLS[DEFAULT]: {**default, "views": ["control", default["views"][1]]},
@@ -81,6 +82,13 @@ def rows(bundle: Bundle) -> dict[str, dict[str, Any]]:
         for name, form in CLOSED.items():
             head = {"kind": "closed-form", "local_tokens": "mean", "forms": {form["kind"]: form}}
             found[f"{name}, {which}"] = {**leader, "head": head}
+    blind = {**found[f"{BASELINE}, fused"], "views": [BLIND["fused"], FUSED["fused"][1]]}
+    found[f"control: {BASELINE}, fused, on random image weights"] = blind
+    for name, head in TRAINED.items():
+        if name != BASELINE:
+            wide = {**TRIALS["fused"], "by_repeat": single[name]}
+            budget = wide if head["kind"] == "gated-unit" else TRIALS["fused"]
+            found[f"{name}, fused"] = {"views": list(FUSED["fused"]), "head": head, "budget": budget}
     return {name: keys for name, keys in found.items() if bundle.has(keys["views"])}
 
 

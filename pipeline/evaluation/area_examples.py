@@ -28,7 +28,7 @@ def segmentation_examples(
     """Scenes chosen by hash, half of them above the median accuracy, with true and predicted classes as pictures.
 
     Args:
-        test: the test pixels of one repeat; predicted: (n,) int64, their predicted classes.
+        test: the test pixels of one repeat; predicted: (n,), their predicted classes.
         count: how many scenes.
     """
     truth = classes.of_value[test.values]

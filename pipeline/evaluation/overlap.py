@@ -40,7 +40,7 @@ def count_overlap(
     """Hits, truth and predicted pixels by family and class, each (F, C) float64.
 
     Args:
-        families, truth, predicted: (n,) int64 of each pixel: number of its family, true class, predicted class.
+        families, truth: (n,) int64, predicted: (n,) of any integers, of each pixel: number of its family, true class, predicted class.
         shape: (F, C).
     """
 

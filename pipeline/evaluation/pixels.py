@@ -54,7 +54,9 @@ def locate(
 
 
 def best_class(scores: np.ndarray, cells: PatchCells) -> np.ndarray:
-    """The class with the highest interpolated score at each pixel, (n,) int64; the first one of a tie.
+    """The class with the highest interpolated score at each pixel, (n,); the first one of a tie.
+
+    Its dtype is the narrowest that holds the C classes, since predictions of all methods and languages are kept.
 
     An interpolated score lies between the lowest and the highest of its four patches. So only those classes can win in
     a cell whose highest score there reaches the best of all lowest scores: the others need no interpolation, and the
@@ -70,7 +72,7 @@ def best_class(scores: np.ndarray, cells: PatchCells) -> np.ndarray:
         floor = around.min(axis=1).max(axis=1)
         widths[start : start + step] = (around.max(axis=1) >= floor[:, None]).sum(axis=1)
     widths = np.minimum(1 << np.ceil(np.log2(widths)).astype(np.int64), scores.shape[1])
-    best = np.empty(len(cells.cell_of), dtype=np.int64)
+    best = np.empty(len(cells.cell_of), dtype=np.min_scalar_type(scores.shape[1] - 1))
     for width in np.unique(widths):
         pixels = np.flatnonzero(widths[cells.cell_of] == width)
         pixels = pixels[np.argsort(cells.cell_of[pixels], kind="stable")]

@@ -110,7 +110,7 @@ def label_objects(
     classes: Mapping[str, Classes],
     located: dict[Place, Located],
 ) -> dict[str, dict[str, dict[int, np.ndarray]]]:
-    """The predicted class of each held-out pixel, (n,) int64, by language, method and repeat.
+    """The predicted class of each held-out pixel, (n,) unsigned, by language, method and repeat.
 
     Args:
         images: the scenes through each aligner.

@@ -157,3 +157,16 @@ def test_visible_share() -> None:
     described = {"preprocessing": {"crop_pct": 0.9}}
     assert seen_share({"compared": {}, "described": described}) == 0.9
     assert seen_share({"compared": {"fit": "whole"}, "described": described}) == 1
+
+
+@pytest.mark.parametrize(("classes", "width"), [(256, np.uint8), (257, np.uint16), (70_000, np.uint32)])
+def test_predictions_are_kept_narrow_and_counted_wide(classes: int, width: type[np.generic]) -> None:
+    """A class's number times the number of classes does not fit in the dtype of the prediction."""
+    scores = np.zeros((4, classes), np.float32)
+    scores[:, classes - 1] = 1
+    found = best_class(scores, locate(np.zeros(4, int), np.arange(4), np.arange(4), 4, (2, 2), 1.0))
+    assert found.dtype == width
+    truth = np.array([0, classes - 1, classes - 1, 1])
+    hits, _, predicted = count_overlap(np.array([0, 1, 1, 2]), truth, found, (3, classes))
+    assert hits.sum() == 2 and hits[1, classes - 1] == 2
+    assert predicted[:, classes - 1].tolist() == [1, 2, 1] and predicted.sum() == 4
