@@ -40,7 +40,8 @@ def count_overlap(
     """Hits, truth and predicted pixels by family and class, each (F, C) float64.
 
     Args:
-        families, truth: (n,) int64, predicted: (n,) of any integers, of each pixel: number of its family, true class, predicted class.
+        families, truth, predicted: (n,) of each pixel: number of its family (int64), true class (int64) and predicted
+            class (any integers).
         shape: (F, C).
     """
 

@@ -168,5 +168,7 @@ def test_predictions_are_kept_narrow_and_counted_wide(classes: int, width: type[
     assert found.dtype == width
     truth = np.array([0, classes - 1, classes - 1, 1])
     hits, _, predicted = count_overlap(np.array([0, 1, 1, 2]), truth, found, (3, classes))
-    assert hits.sum() == 2 and hits[1, classes - 1] == 2
-    assert predicted[:, classes - 1].tolist() == [1, 2, 1] and predicted.sum() == 4
+    assert hits.sum() == 2
+    assert hits[1, classes - 1] == 2
+    assert predicted[:, classes - 1].tolist() == [1, 2, 1]
+    assert predicted.sum() == 4
