@@ -1,9 +1,9 @@
-# make repro: set-up, then the whole DAG.   make test: set-up, linters, types, tests.   make explore: a page over the result.
+# make repro: set-up, then the whole DAG.   make test: set-up, linters, types, tests; test-long: the rest of them.   make explore: a page over the result.
 # make mine DATA="my pictures": set-up, then an aligner of pictures of your own.
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: repro mine pictures-named test explore setup setup-dev lint clean
+.PHONY: repro mine pictures-named test test-long explore setup setup-dev lint clean
 
 repro: setup
 	"$(BIN)/python" -m pipeline.config
@@ -23,7 +23,10 @@ explore: setup
 	"$(BIN)/python" -m pipeline.explorer --open
 
 test: setup-dev lint
-	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest
+	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest -m "not long"
+
+test-long: setup-dev
+	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest -m long
 
 lint: setup-dev
 	"$(BIN)/ruff" check .

@@ -26,7 +26,8 @@ def clone(tmp_path: Path) -> Path:
     ("target", "expected"),
     [
         ("repro", ["python -m pipeline.config", "python -m pipeline.dvc_lock", "dvc repro"]),
-        ("test", ["ruff check .", "ruff format --check .", "mypy", "python -m pytest"]),
+        ("test", ["ruff check .", "ruff format --check .", "mypy", "python -m pytest -m not long"]),
+        ("test-long", ["python -m pytest -m long"]),
     ],
 )
 def test_a_path_with_spaces(target: str, expected: list[str], clone: Path) -> None:

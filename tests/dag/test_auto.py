@@ -8,7 +8,7 @@ import pytest
 from tests.dag.project import Project
 from tests.dag.reruns import SCORES, STUDIES, edited, rerun
 
-pytestmark = pytest.mark.dag
+pytestmark = [pytest.mark.dag, pytest.mark.long]
 
 
 def test_an_open_aligner_is_fitted_after_its_comparison_and_again_when_the_order_changes(project: Project) -> None:

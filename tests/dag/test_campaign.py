@@ -13,7 +13,7 @@ from benchmarks.campaign.world import Trial, World
 from tests.dag.conftest import copied
 from tests.dag.project import ROOT, Project
 
-pytestmark = pytest.mark.dag
+pytestmark = [pytest.mark.dag, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

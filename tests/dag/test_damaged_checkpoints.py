@@ -10,7 +10,7 @@ from tests.dag.conftest import copy_with_links
 from tests.dag.project import Project
 from tests.dag.test_store_command import flip, store
 
-pytestmark = pytest.mark.dag
+pytestmark = [pytest.mark.dag, pytest.mark.long]
 
 CHECKPOINT = Path("data/checkpoints/eye")
 WEIGHTS = CHECKPOINT / "model.safetensors"

@@ -8,7 +8,7 @@ import pytest
 from tests.dag.project import Project
 from tests.dag.reruns import SCORES, edited, rerun
 
-pytestmark = pytest.mark.dag
+pytestmark = [pytest.mark.dag, pytest.mark.long]
 
 
 def test_an_ensemble_is_evaluated_again_and_nothing_else_is(project: Project) -> None:

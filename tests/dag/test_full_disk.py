@@ -13,7 +13,7 @@ import pytest
 from tests.dag import zygote
 from tests.dag.project import Project
 
-pytestmark = pytest.mark.dag
+pytestmark = [pytest.mark.dag, pytest.mark.long]
 
 DISK = Path(__file__).with_name("small_disk.py")
 STAGES = [

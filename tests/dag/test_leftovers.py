@@ -11,7 +11,7 @@ from PIL import Image
 from tests.dag.conftest import copy_with_links
 from tests.dag.project import Project
 
-pytestmark = pytest.mark.dag
+pytestmark = [pytest.mark.dag, pytest.mark.long]
 
 KINDS = {  # what is added, and the folder or file that it leaves behind
     "data set": "data/index/pairs/more",

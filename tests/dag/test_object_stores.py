@@ -11,7 +11,7 @@ from tests.dag.project import Project
 from tests.objects.conftest import address, client, faulty, s3  # noqa: F401
 from tests.objects.faulty import Faulty
 
-pytestmark = pytest.mark.dag
+pytestmark = [pytest.mark.dag, pytest.mark.long]
 pytest.importorskip("obstore", reason="the extra `objects` is not installed")
 
 STORE = Path("data/features/pairs/eye/mine")

@@ -7,7 +7,7 @@ import pytest
 from tests.dag.project import Project
 from tests.dag.reruns import ENDS, SCORES
 
-pytestmark = pytest.mark.dag
+pytestmark = [pytest.mark.dag, pytest.mark.long]
 
 
 def test_a_machine_that_pulls_runs_no_stage(project: Project, tmp_path: Path) -> None:

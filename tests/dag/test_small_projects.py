@@ -108,6 +108,7 @@ def test_sixty_captioned_pictures_with_odd_names(outside: Path, tmp_path: Path) 
     assert made.repro() == set()
 
 
+@pytest.mark.long
 def test_a_ready_model_on_sets_of_clip_benchmark(tmp_path: Path) -> None:
     from tests.encoders.dual_models import transformers_folder
 
@@ -139,6 +140,7 @@ def test_a_ready_model_on_sets_of_clip_benchmark(tmp_path: Path) -> None:
     assert "Zero-shot classification" in shown(made)
 
 
+@pytest.mark.long
 def test_captions_by_the_million_in_small(outside: Path, tmp_path: Path) -> None:
     params = yaml.safe_load(MILLIONS)
     for shard in range(2):
@@ -170,6 +172,7 @@ def captioned(pictures: Path, classes: bool) -> None:
         csv.writer(file).writerows([("file", "caption", "concept", "classname"), *rows])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("own_set", [True, False], ids=["a set with its own splits", "some have a class"])
 def test_classes_as_users_have_them(own_set: bool, outside: Path, tmp_path: Path) -> None:
     captioned(tmp_path / "pictures", classes=not own_set)
@@ -202,6 +205,7 @@ def test_classes_as_users_have_them(own_set: bool, outside: Path, tmp_path: Path
         assert any("class" in line for line in result["left_out"]), result["left_out"]
 
 
+@pytest.mark.long
 def test_vectors_of_another_program_are_trained_on_without_an_encoder(tmp_path: Path) -> None:
     """Both sides are imported: pictures by a webdataset's keys, captions by their words."""
     draws = np.random.default_rng(0)

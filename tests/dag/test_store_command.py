@@ -11,7 +11,7 @@ from tests.dag.project import Project
 from tests.dag.reruns import stores_of
 from tests.features import stores
 
-pytestmark = pytest.mark.dag
+pytestmark = [pytest.mark.dag, pytest.mark.long]
 
 STORE = Path("data/features/pairs/eye/mine")
 SHARD = STORE / "cls" / "c" / "1" / "0" / "0"

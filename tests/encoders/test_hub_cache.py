@@ -136,6 +136,7 @@ def test_half_a_snapshot_is_refused(
         made(tmp_path, None)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("cache")
 def test_nobody_answers_but_the_cache_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import HfApi

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import search
 
 
+@pytest.mark.long
 def test_every_system_is_measured_on_the_same_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("faiss")
     arguments = ["--rows", "4000", "--width", "16", "--threads", "1", "--singles", "3", "--batches", "1"]
