@@ -5,20 +5,24 @@
 
 Each size is a project of `scale_project.py` in a folder of its own, which is kept if `--folder` is given, so that a run
 that was stopped goes on with the stages that are missing from benchmarks/results/scale.json. Every stage runs in a
-process of its own, as DVC runs it. Bytes a row are the growth of the peak from the size before, the first of which is
-`BASE` rows: nearly all that libraries take by themselves. Below some 300,000 rows they count buffers of fixed size as
-well, such as groups of 65,536 rows of a table. A peak is everything resident, pages of mapped files included.
+process of its own, as DVC runs it. Bytes a row are the growth of its own memory from the size before, the first of
+which is `BASE` rows: nearly all that libraries take by themselves. Below some 300,000 rows they count buffers of fixed
+size as well, such as groups of 65,536 rows of a table. `peak_bytes` is everything resident; `own_peak_bytes`, sampled,
+leaves out pages of mapped files, which the system takes back when it needs the room.
 """
 
 import argparse
 import itertools
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,55 +37,106 @@ MEMORY = 24 * 2**30
 
 
 def measured(command: list[str], folder: Path) -> dict[str, Any]:
-    """Run one stage; its seconds, peak memory in bytes, and what else the machine was doing."""
+    """Run one stage; its seconds, its memory in bytes, what it wrote, and what else the machine was doing."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PERMAFROST_WORK": str(folder / "work")}
-    load, started = os.getloadavg()[0], time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *command], cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert process.stderr is not None
-    said = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    if status:
-        sys.exit(f"{' '.join(command)} failed in {folder}:\n{said[-3000:]}")
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    load, started, disk = os.getloadavg()[0], time.perf_counter(), used(folder)
+    with open(folder / "said", "w+b") as said:
+        process = subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, stdout=said, stderr=said)
+        watch = Watch(process.pid)
+        _, status, usage = os.wait4(process.pid, 0)
+        own = watch.stop()
+        seconds = time.perf_counter() - started
+        if status:
+            said.seek(0)
+            sys.exit(f"{' '.join(command)} failed in {folder}:\n{said.read().decode()[-3000:]}")
     return {
         "seconds": round(seconds, 1),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        "peak_bytes": peak,
+        "peak_bytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "own_peak_bytes": own,
+        "written_bytes": used(folder) - disk,
         "load_before": round(load, 1),
     }
 
 
-def run_size(rows: int, folder: Path, mode: str, results: dict[str, Any]) -> None:
-    """Run the stages that results lack of this size, and write the results after each."""
+class Watch(threading.Thread):
+    """Notes the most that a process has of its own, twenty times a second: without pages of mapped files."""
+
+    def __init__(self, process: int) -> None:
+        super().__init__(daemon=True)
+        self._status, self._ended, self._most = Path(f"/proc/{process}/status"), threading.Event(), 0
+        self.start()
+
+    def run(self) -> None:
+        while not self._ended.wait(0.05):
+            with suppress(OSError):
+                lines = dict(line.split(":", 1) for line in self._status.read_text().splitlines() if ":" in line)
+                own = sum(int(lines[key].split()[0]) for key in ("RssAnon", "RssShmem") if key in lines) << 10
+                self._most = max(self._most, own)
+
+    def stop(self) -> int:
+        self._ended.set()
+        self.join()
+        return self._most
+
+
+def used(folder: Path) -> int:
+    """Bytes that a folder takes on the disk, a file with several names once."""
+    done = subprocess.run(["du", "-s", "-B1", str(folder)], stdout=subprocess.PIPE, check=True, text=True)
+    return int(done.stdout.split()[0])
+
+
+def run_size(rows: int, folder: Path, mode: str, results: dict[str, Any], until: str | None = None) -> None:
+    """Run the stages that results lack of this size, and write the results after each.
+
+    Args:
+        until: the last one to run.
+    """
     size = results["sizes"].setdefault(str(rows), {"features": mode, "stages": {}})
     if not (folder / "params.yaml").is_file():
         # in a process of its own: the peak of a child begins with that of its parent
+        print(f"{rows:>10} made", flush=True)
         made = [sys.executable, str(Path(__file__).with_name("scale_project.py")), str(folder), str(rows), mode]
         subprocess.run(made, check=True)
         size["stages"] = {}
     for name, command in stages():
         if name not in size["stages"]:
+            print(f"{rows:>10} {name:22}", end=" ", flush=True)
             size["stages"][name] = measured(command, folder)
             report(results)
             OUT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-            print(f"{rows:>10} {name:22} {size['stages'][name]}", flush=True)
+            print(size["stages"][name], flush=True)
+        if name == until:
+            break
 
 
 def report(results: dict[str, Any]) -> None:
-    """Add what follows from the results: bytes a row over the size before, and the forecast from the largest two."""
+    """Add what follows from the results: bytes a row and growth over the size before, the forecast from the last two.
+
+    Growth is the exponent of rows in the seconds of the processor beyond those of the smallest size. A stage that took
+    less than a second has none.
+    """
     forecast: dict[str, Any] = {}
     sizes = sorted(map(int, results["sizes"]))
-    for before, rows in itertools.pairwise(sizes):
-        smaller, larger = (results["sizes"][str(size)]["stages"] for size in (before, rows))
-        for name in [name for name in larger if name in smaller]:
-            grown = (larger[name]["peak_bytes"] - smaller[name]["peak_bytes"]) / (rows - before)
-            larger[name]["bytes_a_row"] = round(grown, 1)
-            peak = larger[name]["peak_bytes"] + max(0.0, grown) * max(0, TARGET - rows)
-            forecast[name] = {"from_rows": [before, rows], "peak_gib": round(peak / 2**30, 2), "fits": peak < MEMORY}
+    base = results["sizes"][str(sizes[0])]["stages"]
+    measured_at: dict[str, list[int]] = {}
+    for size in sizes:
+        for name in results["sizes"][str(size)]["stages"]:
+            measured_at.setdefault(name, []).append(size)
+    for name, before, rows in ((name, *two) for name, at in measured_at.items() for two in itertools.pairwise(at)):
+        smaller, larger = (results["sizes"][str(size)]["stages"][name] for size in (before, rows))
+        grown = (_own(larger) - _own(smaller)) / (rows - before)
+        larger["bytes_a_row"] = round(grown, 1)
+        took = [stage["cpu_seconds"] - base.get(name, stage)["cpu_seconds"] for stage in (smaller, larger)]
+        if min(took) >= 1.0:
+            larger["growth"] = round(math.log(took[1] / took[0]) / math.log(rows / before), 2)
+        peak = _own(larger) + max(0.0, grown) * max(0, TARGET - rows)
+        forecast[name] = {"from_rows": [before, rows], "peak_gib": round(peak / 2**30, 2), "fits": peak < MEMORY}
     results["forecast"] = {"rows": TARGET, "memory_gib": MEMORY / 2**30, "stages": forecast}
+
+
+def _own(stage: dict[str, Any]) -> int:
+    return int(stage["own_peak_bytes"] or stage["peak_bytes"])
 
 
 def table(results: dict[str, Any]) -> str:
@@ -103,6 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Memory and time of the stages by number of rows.")
     parser.add_argument("rows", type=int, nargs="+", help="sizes, in rows")
     parser.add_argument("--folder", type=Path, help="where the projects are kept; else they are removed")
+    parser.add_argument("--until", help="the last stage to run, such as splits or encode@mine-eye")
     parser.add_argument("--stream", action="store_true", help="train.features: stream")
     given = parser.parse_args()
     machine = {"cores": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30, 1)}
@@ -113,7 +169,7 @@ def main() -> None:
         mode = "stream" if given.stream and rows != BASE else "auto"
         folder = given.folder / str(rows) if given.folder else Path(tempfile.mkdtemp(prefix="scale-"))
         try:
-            run_size(rows, folder, mode, results)
+            run_size(rows, folder, mode, results, given.until)
         finally:
             if not given.folder:
                 shutil.rmtree(folder, ignore_errors=True)

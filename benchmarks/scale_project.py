@@ -23,6 +23,15 @@ ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 16
 NOISE = 0.5  # of the text vectors beside the image vectors
 PIECE = 1 << 16
+NEAR = {"control": "eye", "permutations": 20}
+NAMED = {"key": "key", "category": "category"}  # columns of the table
+PROMPTS = """
+from pathlib import Path
+from pipeline.config import ClassificationSet, PromptedClasses
+from pipeline.datasets.prompts import build_prompts
+classes = (ClassificationSet(dataset="mine", label="category"),)
+build_prompts(Path("data/splits"), PromptedClasses(classes=classes), Path("prompts"))
+"""  # the stage without the encoder of prompts, which imported vectors are none of
 WORDS = ("anchor", "bridge", "candle", "daisy", "engine", "feather", "guitar", "hammer", "island", "jacket")
 
 
@@ -46,6 +55,7 @@ def write_project(folder: Path, rows: int, mode: str) -> None:
         part = range(start, min(start + PIECE, rows))
         keys, captions = [f"{row:09d}" for row in part], [caption(row) for row in part]
         columns = {"image": pa.array(map(picture, part), pa.binary()), "caption": captions, "key": keys}
+        columns["category"] = [WORDS[row % len(WORDS)] for row in part]
         pq.write_table(pa.table(columns), source / "pictures" / f"{number:05d}.parquet")
         names["image"].write_table(pa.table({"key": keys}))
         names["text"].write_table(pa.table({"caption": captions}))
@@ -100,13 +110,14 @@ def parameters(source: Path, mode: str) -> dict[str, Any]:
         "seed": 0,
         "encoders": {"eye": encoder("image"), "words": encoder("text")},
         "views": {"eye": {"encoder": "eye", "resolution": 8, "tier": "cls"}, "words": {"encoder": "words"}},
-        "datasets": {"mine": {"source": "table", "path": f"{source}/pictures/*.parquet", "columns": {"key": "key"}}},
+        "datasets": {"mine": {"source": "table", "path": f"{source}/pictures/*.parquet", "columns": NAMED}},
         "stores": {
             "pairs": {
                 "mine-eye": {"dataset": "mine", "view": "eye", "encoder": "eye"},
                 "mine-words": {"dataset": "mine", "view": "words", "encoder": "words"},
             }
         },
+        "compare": {"near": {**NEAR, "datasets": ["mine"], "images": ["eye"], "texts": ["words"]}},
         "curations": {"all": {"view": "eye", "pool": ["mine"]}},
         "aligners": {
             "closed": aligner({"kind": "closed-form", "local_tokens": "none", "image_input": "cls", "forms": forms}),
@@ -116,7 +127,7 @@ def parameters(source: Path, mode: str) -> dict[str, Any]:
         "encode": {"shard_rows": 4096},
         "train": {"epochs": 1, "min_steps": 0, "batch_size": 4096, "features": mode, "checkpoint_seconds": 0.0},
         "evaluate": {
-            "tasks": {"retrieval": {"datasets": ["mine"], "recall_at": [1, 5, 10]}},
+            "tasks": {task: {"datasets": ["mine"], "recall_at": [1, 5, 10]} for task in ("retrieval", "multilingual")},
             "showcase": "closed",
             "bootstrap": 500,
         },
@@ -128,9 +139,13 @@ def stages() -> Iterator[tuple[str, list[str]]]:
     """Each stage under the name of its row of the table, and its command without Python."""
     for stage, item in (
         *(("settings", ""), ("listing", ""), ("index", "mine"), ("checkpoint", "eye"), ("checkpoint", "words")),
-        *(("splits", ""), ("encode", "mine-eye"), ("encode", "mine-words"), ("curate", "all")),
-        *(("train", "closed"), ("train", "trained"), ("evaluate", "retrieval"), ("report", "")),
+        *(("splits", ""), ("prompts", ""), ("encode", "mine-eye"), ("encode", "mine-words"), ("curate", "all")),
+        *(("compare", "near"), ("train", "closed"), ("train", "trained")),
+        *(("evaluate", "retrieval"), ("evaluate", "multilingual"), ("accounting", ""), ("report", "")),
     ):
+        if stage == "prompts":
+            yield stage, ["-c", PROMPTS]
+            continue
         yield f"{stage}@{item}" if item else stage, ["-m", f"stages.{stage}", *([f"+item={item}"] if item else [])]
 
 

@@ -41,14 +41,29 @@ class Coded:
     @classmethod
     def of_pieces(cls, pieces: Iterable[pa.ChunkedArray]) -> "Coded":
         """A column (n,) from pieces that are read one after another; null stays null."""
-        ids, missing = [], []
-        for piece in pieces:
-            ids.append(Ids.of(piece if not piece.null_count else pc.fill_null(piece, "")))
-            missing.append(piece.is_null().to_numpy())
-        found = cls.of(Ids.joined(ids))
-        if any(map(np.any, missing)):
-            found.codes[np.concatenate(missing)] = _NONE
-        return found
+
+        def coded(piece: pa.ChunkedArray) -> "Coded":
+            part = cls.of(piece if not piece.null_count else pc.fill_null(piece, ""))
+            if piece.null_count:
+                part.codes[piece.is_null().to_numpy()] = _NONE
+            return part
+
+        return cls.joined(map(coded, pieces))
+
+    @classmethod
+    def joined(cls, parts: "Iterable[Coded]") -> "Coded":
+        """A column (n,) from columns in turn."""
+        pieces = [(part.codes, part.values) for part in parts]
+        starts = np.cumsum([0, *(len(values) for _, values in pieces)])
+        every = Ids.joined(values for _, values in pieces)
+        pieces = [(codes, Ids.of(())) for codes, _ in pieces]
+        numbers, first = every.numbered()
+        whole, place = np.empty(sum(len(codes) for codes, _ in pieces), _smallest(len(first))), 0
+        for (codes, _), start, end in zip(pieces, starts, starts[1:], strict=False):
+            number_of = np.append(numbers[start:end], np.int32(_NONE))
+            whole[place : place + len(codes)] = number_of[codes]
+            place += len(codes)
+        return cls(whole, every.take(first))
 
     def numbered_as(self, names: Sequence[str]) -> np.ndarray:
         """Codes (n,) int8 as positions in `names`; -1 for null and for what is not among them."""

@@ -79,7 +79,9 @@ class Ids(Sequence[str]):
         return int(self._strings.nbytes if self._packed is None else self._packed.nbytes)
 
     def take(self, rows: np.ndarray) -> "Ids":
-        """Those at the given positions."""
+        """Those at the given positions, which share the memory of these where they are all in order."""
+        if len(rows) == len(self) and _are_all(rows):
+            return self
         if self._packed is not None:
             return Ids(self._packed[rows])
         return Ids(None, self._strings.take(pa.array(rows)))
@@ -126,18 +128,16 @@ class Ids(Sequence[str]):
         """Distinct ids as numbers: (n,) int32, equal for equal ids and rising in order of first occurrence; and the
         row (m,) int64 where each number occurs first.
         """
-        if self._packed is None:
-            encoded = pc.dictionary_encode(self._strings, null_encoding="encode").indices
+        found = self._grouped()
+        if found is None:
+            encoded = pc.dictionary_encode(self.strings(), null_encoding="encode").indices
             codes = encoded.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
             first = np.full(int(codes.max(initial=-1)) + 1, len(codes), np.int64)
             np.minimum.at(first, codes, np.arange(len(codes)))
             return codes, first
-        halves = self._packed.view("<u8")
-        order = np.lexsort((halves[:, 1], halves[:, 0]))
-        new = np.ones(len(order), dtype=bool)
-        for start in range(1, len(order), _PIECE):
-            here, before = order[start : start + _PIECE], order[start - 1 : start - 1 + _PIECE][: len(order) - start]
-            new[start : start + len(here)] = (halves[here] != halves[before]).any(axis=1)
+        order, new = found
+        if new.all():
+            return np.arange(len(order), dtype=np.int32), np.arange(len(order))
         first = order[new]
         rank = np.empty(len(first), np.int32)
         rank[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
@@ -145,12 +145,48 @@ class Ids(Sequence[str]):
         codes[order] = rank[np.cumsum(new, dtype=np.int32) - 1]
         return codes, np.sort(first)
 
+    def firsts(self) -> np.ndarray:
+        """The row (m,) int64 where each distinct id occurs first, in order; as `numbered`, in less memory."""
+        found = self._grouped()
+        if found is None:
+            return self.numbered()[1]
+        order, new = found
+        return np.arange(len(order)) if new.all() else np.sort(order[new])
+
+    def _grouped(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Rows (n,) in an order that puts equal ids together, the first one first, and which (n,) bool begin another.
+
+        None where that needs more than the numbers of `keys`: two ids share one, or there are nulls.
+        """
+        keys = self.keys()
+        order = np.argsort(keys, kind="stable")
+        if len(order) < 2**32:
+            order = order.astype(np.uint32)
+        new = np.ones(len(order), dtype=bool)
+        for start in range(1, len(order), _PIECE):
+            here = order[start : start + _PIECE]
+            before = order[start - 1 : start - 1 + len(here)]
+            differ = keys[here] != keys[before]
+            alike = np.flatnonzero(~differ)
+            if alike.size and not self.same(here[alike], self, before[alike]).all():
+                return None
+            new[start : start + len(here)] = differ
+        return order, new
+
     def in_order(self) -> np.ndarray:
         """Positions (n,) int64 that sort them as Python sorts strings, by code points; equal ones keep their order."""
         if self._packed is None:
-            return np.asarray(pc.array_sort_indices(self._strings).to_numpy(), np.int64)
+            return np.asarray(pc.array_sort_indices(self._strings).to_numpy().view(np.int64))
         halves = self._packed.view(">u8")
         return np.lexsort((halves[:, 1], halves[:, 0]))
+
+
+def _are_all(rows: np.ndarray) -> bool:
+    """Whether rows (n,) are 0 to n - 1 in order; looks no further than where they differ, a piece at a time."""
+    return all(
+        np.array_equal(rows[start : start + _PIECE], np.arange(start, min(start + _PIECE, len(rows))))
+        for start in range(0, len(rows), _PIECE)
+    )
 
 
 def _large(values: Strings) -> pa.LargeStringArray:

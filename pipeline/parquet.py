@@ -1,6 +1,6 @@
 """Reading Parquet files without the machinery for data sets of many, whose import takes most of a second."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +26,22 @@ def parquet_pieces(path: Path, columns: Sequence[str], rows: int) -> Iterator[pa
         _require_columns(file, columns)
         for batch in file.iter_batches(rows, columns=list(columns)):
             yield pa.Table.from_batches([batch]).select(list(columns))
+
+
+def grouped(pieces: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows as tables of `rows` rows in one chunk, of which the last may have fewer."""
+    waiting: list[pa.Table] = []
+    for piece in pieces:
+        waiting.append(piece)
+        if sum(map(len, waiting)) >= rows:
+            joined = pa.concat_tables(waiting)
+            whole = len(joined) - len(joined) % rows
+            for start in range(0, whole, rows):
+                yield joined.slice(start, rows).combine_chunks()
+            waiting = [joined.slice(whole)]
+    rest = pa.concat_tables(waiting) if waiting else None
+    if rest is not None and len(rest):
+        yield rest.combine_chunks()
 
 
 def _require_columns(file: pq.ParquetFile, columns: Sequence[str]) -> None:

@@ -4,6 +4,8 @@ import numpy as np
 
 from pipeline.ids import Ids, Strings
 
+_PIECE = 1 << 18  # ids looked up together
+
 
 class RowMap:
     """Looks ids up among those of rows; of equal ones the first counts.
@@ -16,8 +18,9 @@ class RowMap:
         self.ids = ids
         keys = ids.keys()
         order = np.argsort(keys, kind="stable")
-        self._keys = keys[order]
-        self._rows = order.astype(np.uint32 if len(order) < 2**32 else np.int64)
+        if len(order) < 2**32:
+            order = order.astype(np.uint32)
+        self._keys, self._rows = keys[order], order
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -27,9 +30,20 @@ class RowMap:
         """Bytes that it takes, without the ids."""
         return int(self._keys.nbytes + self._rows.nbytes)
 
+    def distinct(self) -> bool:
+        """Whether no two rows have the same id."""
+        return len(self.ids.firsts()) == len(self) if (self._keys[1:] == self._keys[:-1]).any() else True
+
     def find(self, wanted: Strings | Ids) -> np.ndarray:
         """Row of each id, (n,) int64; -1 where no row has it."""
-        asked, possible = Ids.of(wanted).like(self.ids)
+        asked = Ids.of(wanted)
+        found = np.empty(len(asked), np.int64)
+        for start in range(0, len(asked), _PIECE):
+            found[start : start + _PIECE] = self._found(asked[start : start + _PIECE])
+        return found
+
+    def _found(self, wanted: Ids) -> np.ndarray:
+        asked, possible = wanted.like(self.ids)
         keys = asked.keys()
         places = np.searchsorted(self._keys, keys)
         found = np.full(len(asked), -1, np.int64)

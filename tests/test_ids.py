@@ -56,6 +56,36 @@ def test_ids_are_a_list_of_strings(strings: list[str], data: st.DataObject | Non
 
 
 @LOOKED_UP
+@given(st.lists(st.one_of(STRINGS.filter(lambda text: valid([text])), st.none()), max_size=40), st.integers(1, 9))
+@example(["0" * 32, None, "0" * 32, "", None, ""], 2)
+def test_numbers_do_not_depend_on_hashes_or_pieces(strings: list[str | None], piece: int) -> None:
+    ids = Ids.of(pa.array(strings, pa.string()))
+    codes, first = ids.numbered()
+    assert ids.firsts().tolist() == first.tolist() == [strings.index(one) for one in dict.fromkeys(strings)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.ids._PIECE", piece)
+        patch.setattr("pipeline.row_map._PIECE", piece)
+        assert ids.numbered()[0].tolist() == codes.tolist()
+        named = [string for string in strings if string is not None]
+        rows = RowMap(Ids.of(named))
+        assert rows.find(named).tolist() == [named.index(one) for one in named]
+        assert rows.distinct() == (len(set(named)) == len(named))
+        patch.setattr(Ids, "keys", lambda self: np.zeros(len(self), np.uint64))
+        assert ids.numbered()[0].tolist() == codes.tolist()
+        assert ids.firsts().tolist() == first.tolist()
+
+
+@LOOKED_UP
+@given(st.lists(st.lists(st.one_of(st.text("ab", max_size=2), HEXADECIMAL, st.none()), max_size=9), max_size=5))
+def test_columns_of_pieces_are_those_of_the_whole(pieces: list[list[str | None]]) -> None:
+    whole = [value for piece in pieces for value in piece]
+    found = Coded.of_pieces(pa.chunked_array([piece], pa.string()) for piece in pieces)
+    assert found.tolist() == whole
+    assert found.codes.dtype == np.int8
+    assert Coded.joined(Coded.of_list(piece) for piece in pieces).tolist() == whole
+
+
+@LOOKED_UP
 @given(SOME, SOME)
 @example(["a" * 32, "b" * 32], ["A" * 32, "a" * 32, "a" * 31])
 @example(["a" * 32, "x", "x"], ["a" * 32, "x", "y", ""])
@@ -176,7 +206,7 @@ def test_tables_have_no_object_per_row(tmp_path: Path, monkeypatch: pytest.Monke
     strings = [{"text_id": one, "text": f"text {one}", "language": "en"} for one in texts]
     write_table(pa.Table.from_pylist(strings, schema=TEXTS), index / "texts.parquet")
     write_table(pa.Table.from_pylist(pairs, schema=PAIRS), index / "pairs.parquet")
-    write_rows(row_list(images, [None] * ROWS), tmp_path / "rows.parquet")
+    write_rows([row_list(images, [None] * ROWS)], tmp_path / "rows.parquet")
     few_objects(lambda: SampleTable.read(("family",), 1))
     few_objects(lambda: read_caption_pairs(["mine"], 1))
     few_objects(lambda: image_plan(index, 512))

@@ -103,16 +103,22 @@ def read_caption_pairs(
         DataError: a table is missing, lacks a split, or a pair names an image that has no split.
     """
     samples = SampleTable.read(("family",), repeats)
-    found: list[list[Ids]] = [[Ids.of(())] * 4]
-    rows = [np.empty(0, np.int64)]
+    found: list[list[Coded]] = [[Coded.of(())] * 4]
+    rows = [np.empty(0, np.int32)]
     for piece in read_pieces(SPLITS / "pairs.parquet", ["dataset", "image_id", "text_id", "language", "role"]):
         asked = _asked(piece, datasets, languages, role)
-        columns = [Ids.of(asked.column(name)) for name in asked.column_names[:4]]
+        columns = [Coded.of(asked.column(name)) for name in asked.column_names[:4]]
         found.append(columns)
-        rows.append(_sample_rows(samples, Coded.of(columns[0]), columns[1]))
-    datasets_P, images, texts, language = (Coded.of(Ids.joined(parts)) for parts in zip(*found, strict=True))
+        rows.append(_sample_rows(samples, columns[0], Ids.of(asked.column("image_id"))))
+    columns_P = []
+    for place in range(4):  # one by one, and what has been joined is let go
+        columns_P.append(Coded.joined([parts[place] for parts in found]))
+        for parts in found:
+            parts[place] = parts[-1]
     del found
+    datasets_P, images, texts, language = columns_P
     row = np.concatenate(rows)
+    del rows
     pairs = CaptionPairs(datasets_P, images, texts, language, samples.columns["family"][row], samples.splits[row])
     for dataset in datasets:
         if not (pairs.dataset == dataset).any():
@@ -132,11 +138,11 @@ def _asked(piece: pa.Table, datasets: Sequence[str], languages: Sequence[str] | 
 
 
 def _sample_rows(samples: SampleTable, dataset: Coded, images: Ids) -> np.ndarray:
-    rows = np.empty(len(images), np.int64)
+    rows: np.ndarray = np.empty(len(images), np.int32 if len(samples) < 2**31 else np.int64)
     for name in dataset.values:
         inside = np.flatnonzero(dataset == name)
         rows[inside] = samples.find(name, images[inside])
-        if (lacking := inside[rows[inside] < 0]).size:
+        if (lacking := inside[np.asarray(rows[inside] < 0)]).size:
             raise DataError(
                 f"{SPLITS / 'pairs.parquet'} names image {images[int(lacking[0])]} of {name}, which samples.parquet "
                 "beside it does not hold. Draw the splits again with: dvc repro"

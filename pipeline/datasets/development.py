@@ -25,5 +25,5 @@ def development_families(images: np.ndarray, names: Ids, left_out: np.ndarray, s
     if share:
         room = np.array([round(share * int(total)) for total in images.sum(axis=0)], np.int64)
         possible = np.flatnonzero(images.any(axis=1) & ~left_out)
-        found[fill(images, room, possible[hash_order("development", names.take(possible))])] = True
+        found[fill(images, room, possible[hash_order("development", names, possible)])] = True
     return found

@@ -33,7 +33,7 @@ class Labelled:
         dataset: (n,) int16, positions in `datasets`.
         ids: (n,) of the pictures.
         image: (n,) int32, equal for equal ids.
-        labels: (n,) int64, the first label of each picture among those of all data sets.
+        labels: (n,) int32, or int64 of very many, the first label of each picture among those of all data sets.
         concept, classname, category: of every label, null where it has none; `concept` has its values sorted.
         own: (n,) int8, the split that the data set gives: a position in `ORDER`, or `UNSPLIT`.
     """
@@ -60,9 +60,12 @@ class Labelled:
         datasets = tuple(sorted(indexes))
         paths = [indexes[dataset] / "labels.parquet" for dataset in datasets]
         ids = [_ids(path, "image_id") for path in paths]
-        firsts = [of_dataset.numbered()[1] for of_dataset in ids]
         starts = np.cumsum([0, *map(len, ids)])
-        labels = np.concatenate([_EMPTY, *(first + start for first, start in zip(firsts, starts, strict=False))])
+        kind = np.int32 if starts[-1] < 2**31 else np.int64
+        firsts = [
+            (of_dataset.firsts() + start).astype(kind) for of_dataset, start in zip(ids, starts.tolist(), strict=False)
+        ]
+        labels = firsts[0] if len(firsts) == 1 else np.concatenate([_EMPTY, *firsts])
         whole = Ids.joined(ids)
         del ids
         image = whole.numbered()[0]
@@ -70,11 +73,11 @@ class Labelled:
             datasets=datasets,
             folders=tuple(indexes[dataset] for dataset in datasets),
             dataset=np.repeat(np.arange(len(datasets), dtype=np.int16), list(map(len, firsts))),
-            ids=whole if len(labels) == len(whole) else whole.take(labels),
-            image=image[labels],
+            ids=whole.take(labels),
+            image=image if len(labels) == len(whole) else image[labels],
             labels=labels,
             label_image=image,
-            concept=Coded.of(Ids.joined(_ids(path, "concept") for path in paths)).sorted(),
+            concept=_column(paths, "concept").sorted(),
             classname=_column(paths, "classname"),
             category=_column(paths, "category"),
             own=_splits(_column(paths, "split"), paths)[labels],
@@ -98,10 +101,9 @@ class Labelled:
         Raises:
             DataError: a table is missing or damaged.
         """
-        named = np.flatnonzero(self.classname.codes >= 0)
-        concepts, first = np.unique(self.concept.codes[named], return_index=True)
+        named = np.flatnonzero(self.classname.codes >= 0)[::-1]
         classname = np.full(len(self.concept.values), -1, np.int32)
-        classname[concepts] = self.classname.codes[named[first]]
+        classname[self.concept.codes[named]] = self.classname.codes[named]  # of several labels the first stays
         return ConceptTable(
             names=self.concept.values,
             classname=Coded(classname, self.classname.values),

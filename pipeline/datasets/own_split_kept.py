@@ -45,7 +45,7 @@ def follow_own_split(samples: Labelled, dataset: int, params: SplitsParams, seed
     own = samples.own[rows]
     split = np.where(own == UNSPLIT, np.int8(TRAIN), own)
     train = np.flatnonzero(split == TRAIN)
-    train = train[hash_order(str(seed), samples.ids[rows].take(train))]
+    train = train[hash_order(str(seed), samples.ids[rows], train)]
     start = 0
     for drawn, share in ((TEST, params.test), (VALIDATION, params.validation)):
         if (split == drawn).any():

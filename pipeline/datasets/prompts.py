@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.config import PromptedClasses
 from pipeline.datasets.segmentation.build import CLASSES_FILE
-from pipeline.datasets.tables import PROMPTS, TEXTS, read_table, text_id, write_table
+from pipeline.datasets.tables import PROMPTS, TEXTS, read_pieces, read_table, text_id, write_table
 from pipeline.datasets.templates import prompt_set
 from pipeline.errors import DataError
 from pipeline.files import write_json
@@ -48,10 +49,9 @@ def build_prompts(splits: Path, params: PromptedClasses, out: Path, indexes: Pat
         DataError: there are no samples, or a data set has no templates of its own.
         ConfigError: as `prompt_set`.
     """
-    samples = read_table(splits / "samples.parquet", ["dataset", "concept", "classname", "category"]).to_pylist()
     folders = {entry.dataset: indexes / "pairs" / entry.dataset for entry in params.classes}
     folders |= {dataset: indexes / "pairs" / dataset for dataset in params.segmentation}
-    english = dict.fromkeys(_classes(samples, params))
+    english = _classes(splits / "samples.parquet", params)
     classes = list(dict.fromkeys((*english, *_translated(english, params), *_segments(params, folders))))
     reason = None if classes else _nothing_to_prompt(params)
     if reason and (params.classes or params.segmentation):
@@ -96,13 +96,17 @@ def _nothing_to_prompt(params: PromptedClasses) -> str:
     return f"no sample has a class name ({', '.join(asked)})" if asked else "no task asks for classes"
 
 
-def _classes(samples: list[dict[str, Any]], params: PromptedClasses) -> Iterator[PromptClass]:
-    """The class of every sample, in the order of `params.classes`."""
+def _classes(samples: Path, params: PromptedClasses) -> dict[PromptClass, None]:
+    """The classes that samples have, each once, in the order of `params.classes` and of samples."""
+    found: dict[PromptClass, None] = {}
     for entry in params.classes:
-        name = NAME_OF[entry.label]
-        for row in samples:
-            if row["dataset"] == entry.dataset and row[name] is not None:
-                yield PromptClass(entry.dataset, entry.label, row[name], row[entry.label])
+        for piece in read_pieces(samples, list(dict.fromkeys(("dataset", NAME_OF[entry.label], entry.label)))):
+            named = piece.column(NAME_OF[entry.label])
+            rows = piece.filter(pc.and_(pc.equal(piece.column("dataset"), entry.dataset), named.is_valid()))
+            pairs = zip(*(rows.column(name).to_pylist() for name in (NAME_OF[entry.label], entry.label)), strict=True)
+            for classname, value in dict.fromkeys(pairs):
+                found.setdefault(PromptClass(entry.dataset, entry.label, classname, value))
+    return found
 
 
 def _translated(classes: Iterable[PromptClass], params: PromptedClasses) -> Iterator[PromptClass]:

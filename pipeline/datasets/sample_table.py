@@ -59,7 +59,7 @@ class SampleTable:
     def find(self, dataset: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:
         """Rows (n,) int64 of pictures of a data set; -1 where there is none."""
         if dataset not in self._maps:
-            rows = np.flatnonzero(self.dataset == dataset)
+            rows = np.flatnonzero(self.dataset == dataset).astype(np.int32 if len(self) < 2**31 else np.int64)
             self._maps[dataset] = rows, RowMap(self.image_id[rows])
         rows, by_id = self._maps[dataset]
         found = by_id.find(ids)

@@ -177,7 +177,7 @@ def assign(families: Families, params: SplitsParams, seed: int) -> np.ndarray:
     """
     assigned, totals = families.fixed.copy(), families.images.sum(axis=0, dtype=np.int64)
     free = np.flatnonzero(families.images.any(axis=1) & (assigned == UNSPLIT))
-    order = free[hash_order(str(seed), families.names.take(free))]
+    order = free[hash_order(str(seed), families.names, free)]
     for split, share in ((TEST, params.test), (VALIDATION, params.validation)):
         room = np.array([max(1, round(share * int(total))) for total in totals], np.int64)
         room -= families.images[families.fixed == split].sum(axis=0, dtype=np.int64)

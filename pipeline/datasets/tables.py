@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DataError
-from pipeline.parquet import parquet_pieces, read_parquet
+from pipeline.parquet import grouped, parquet_pieces, read_parquet
 
 IMAGES = pa.schema(
     [
@@ -152,29 +152,13 @@ def write_pieces(pieces: Iterable[pa.Table], schema: pa.Schema, path: Path) -> i
     partial = path.with_name(path.name + ".partial")
     rows = 0
     with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-        for group in _groups(pieces):
+        for group in grouped(pieces, ROW_GROUP):
             writer.write_table(group, row_group_size=ROW_GROUP)
             rows += len(group)
         if not rows:
             writer.write_table(schema.empty_table(), row_group_size=ROW_GROUP)
     os.replace(partial, path)
     return rows
-
-
-def _groups(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows as tables of `ROW_GROUP` rows, of which the last may have fewer."""
-    waiting: list[pa.Table] = []
-    for piece in pieces:
-        waiting.append(piece)
-        if sum(map(len, waiting)) >= ROW_GROUP:
-            joined = pa.concat_tables(waiting)
-            whole = len(joined) - len(joined) % ROW_GROUP
-            for start in range(0, whole, ROW_GROUP):
-                yield joined.slice(start, ROW_GROUP).combine_chunks()
-            waiting = [joined.slice(whole)]
-    rest = pa.concat_tables(waiting) if waiting else None
-    if rest is not None and len(rest):
-        yield rest.combine_chunks()
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -6,6 +6,7 @@ are the features of an encoder of params.yaml; its checkpoint holds the vectors 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,7 @@ from pipeline.datasets.tables import image_id, text_id
 from pipeline.encoders.manifest import Description
 from pipeline.errors import CheckpointError, DataError
 from pipeline.ids import Ids
-from pipeline.parquet import read_parquet
+from pipeline.parquet import parquet_pieces
 from pipeline.vector_files import read_vectors
 
 Modality = Literal["image", "text"]
@@ -30,6 +31,7 @@ _KINDS: dict[Modality, str] = {"image": "img", "text": "text"}
 _KEYS = ("key",)  # what img2dataset and webdataset call a sample
 _PATHS, _CAPTIONS = ("image_path", "path", "filepath", "file"), ("caption", "text")
 _BLOCK = 65536  # rows that are copied at a time
+_ROW_GROUP = 1 << 20  # names that are compressed together
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def write_imported(spec: EncoderSpec, folder: Path) -> None:
             f"encoders.{folder.name}: nothing says what the rows of {spec.model} are. Put a Parquet table beside them "
             f"(metadata/metadata_<n>.parquet, or of the name of the .npy) with a column {wanted}."
         )
-    kept, dtype = named.numbered()[1], np.result_type(*found.arrays)
+    kept, dtype = named.firsts(), np.result_type(*found.arrays)
     out = np.lib.format.open_memmap(folder / VECTORS_FILE, "w+", dtype, (len(kept), found.width))
     starts = np.cumsum([0, *map(len, found.arrays)])
     for start in range(0, len(kept), _BLOCK):
@@ -98,25 +100,34 @@ def write_imported(spec: EncoderSpec, folder: Path) -> None:
         for part in np.unique(parts):
             out[start + np.flatnonzero(parts == part)] = found.arrays[part][rows[parts == part] - starts[part]]
     out.flush()
-    names = pa.table({"name": named.take(kept).strings().cast(pa.string())})
-    pq.write_table(names.replace_schema_metadata({"kind": found.kind}), folder / NAMES_FILE)
+    _write_names(named.take(kept), found.kind, folder / NAMES_FILE)
+
+
+def _write_names(names: Ids, kind: str, path: Path) -> None:
+    schema = pa.schema([("name", pa.string())], {"kind": kind})
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, len(names), _ROW_GROUP):
+            strings = names[start : start + _ROW_GROUP].strings().cast(pa.string())
+            writer.write_table(pa.table([strings], schema=schema), row_group_size=_ROW_GROUP)
 
 
 def describe_imported(folder: Path) -> Description:
     """Describe such a checkpoint; nothing is known of what made the vectors."""
-    vectors, names = open_imported(folder)
-    kind = (names.schema.metadata or {}).get(b"kind", b"").decode()
+    vectors, _, kind = open_imported(folder)
     return Description(IMPORTED, vectors.shape[1], None, None, None, {"names": kind})
 
 
-def open_imported(folder: Path) -> tuple[np.ndarray, pa.Table]:
-    """Vectors (n, width), mapped, and the table of their names.
+def open_imported(folder: Path) -> tuple[np.ndarray, Ids, str]:
+    """Vectors (n, width), mapped, their names, and what the names are.
 
     Raises:
         CheckpointError: one is missing or damaged.
     """
     try:
-        return read_vectors(folder / VECTORS_FILE), read_parquet(folder / NAMES_FILE)
+        path = folder / NAMES_FILE
+        kind = (pq.read_schema(path).metadata or {}).get(b"kind", b"").decode()
+        pieces = parquet_pieces(path, ["name"], _BLOCK)
+        return read_vectors(folder / VECTORS_FILE), Ids.joined(piece.column("name") for piece in pieces), kind
     except (DataError, pa.ArrowException, OSError) as error:
         raise CheckpointError(f"{folder} holds no imported vectors: {error}") from error
 
@@ -166,25 +177,25 @@ def _names(
         if id_column or len(missing) < len(tables):
             raise DataError(f"No table at {missing[0]}.")
         return (str(row) for row in range(sum(counts))), "rows"
-    read = [_table(table, count) for table, count in zip(tables, counts, strict=True)]
-    columns = set(read[0].column_names)
+    written, *_ = [_columns(table, count) for table, count in zip(tables, counts, strict=True)]
+    columns = set(written)
     if id_column is not None:
         if id_column not in columns:
-            raise DataError(f"{tables[0]} has no column {id_column!r}; it has {', '.join(read[0].column_names)}.")
-        return map(str, _values(read, id_column)), f"column {id_column}"
+            raise DataError(f"{tables[0]} has no column {id_column!r}; it has {', '.join(written)}.")
+        return map(str, _values(tables, id_column)), f"column {id_column}"
     if modality == "text":
         known = _first(_CAPTIONS, columns)
         if known:
-            return (text_id(str(text or "")) for text in _values(read, known)), "texts"
+            return (text_id(str(text or "")) for text in _values(tables, known)), "texts"
         return (str(row) for row in range(sum(counts))), "rows"
     known = _first(_PATHS, columns)
     if known:
-        first = next(_values(read, known), None)
+        first = next(_values(tables, known), None)
         if first and Path(first).is_file():
-            return (_file_id(path) for path in _values(read, known)), "files"
+            return (_file_id(path) for path in _values(tables, known)), "files"
     known = _first(_KEYS, columns) or known
     if known:
-        return map(str, _values(read, known)), f"column {known}"
+        return map(str, _values(tables, known)), f"column {known}"
     return (str(row) for row in range(sum(counts))), "rows"
 
 
@@ -192,24 +203,29 @@ def _first(names: Iterable[str], columns: set[str]) -> str | None:
     return next((name for name in names if name in columns), None)
 
 
-def _table(path: Path, count: int) -> pa.Table:
+def _columns(path: Path, count: int) -> list[str]:
+    """The columns of a table, which has so many rows."""
+    with _readable(path), pq.ParquetFile(path) as file:
+        rows, columns = file.metadata.num_rows, list(file.schema_arrow.names)
+    if rows != count:
+        raise DataError(f"{path} has {rows} rows, the array beside it {count}.")
+    return columns
+
+
+def _values(tables: Sequence[Path], column: str) -> Iterator[Any]:
+    """The values of a column of all tables in turn, a piece of them held at a time."""
+    for path in tables:
+        with _readable(path):
+            for piece in parquet_pieces(path, [column], _BLOCK):
+                yield from piece.column(column).to_pylist()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        table = read_parquet(path)
+        yield
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
-    if len(table) != count:
-        raise DataError(f"{path} has {len(table)} rows, the array beside it {count}.")
-    return table
-
-
-def _values(tables: Sequence[pa.Table], column: str) -> Iterator[Any]:
-    chunks = (chunk for table in tables for chunk in table.column(column).chunks)
-    return (value for chunk in chunks for start in range(0, len(chunk), _BLOCK) for value in _listed(chunk, start))
-
-
-def _listed(chunk: pa.Array, start: int) -> list[Any]:
-    values: list[Any] = chunk[start : start + _BLOCK].to_pylist()
-    return values
 
 
 def _pieces(names: Iterator[str]) -> Iterator[list[str]]:

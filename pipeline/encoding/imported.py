@@ -38,15 +38,13 @@ class ImportedRows:
 
     def __init__(self, checkpoint: Path, view: AnyView, keys: Mapping[str, str]) -> None:
         manifest_for(checkpoint, IMPORTED, view.modality)
-        self._vectors, names = open_imported(checkpoint)
-        kind = (names.schema.metadata or {}).get(b"kind", b"").decode()
+        self._vectors, listed, kind = open_imported(checkpoint)
         width = self._vectors.shape[1]
         image = isinstance(view, ImageView)
         self._spec = ArraySpec("cls", (1, width), view.dtype) if image else ArraySpec("pooled", (width,), view.dtype)
         self.specs: tuple[ArraySpec, ...] = (self._spec,)
         self.notes: dict[str, object] = {IMPORTED: True}
         self._missing = f"no imported vector has this {view.modality}'s {'content' if kind in HASHED else 'name'}"
-        listed = Ids.of(names.column("name"))
         self._vector: np.ndarray | None = None  # of each key, where the names are no hashes
         if kind not in HASHED:
             named, written = columns_of(keys)
@@ -72,21 +70,17 @@ class ImportedRows:
 
 
 def _joined(names: Ids, keys: Ids) -> np.ndarray:
-    """Where the name that each key equals stands, (n,) int64; -1 where none does."""
+    """Where the name that each key equals stands, (n,) int32 or int64; -1 where none does."""
     for level in _LEVELS:
         shortened, wanted = _shortened(names, level), _shortened(keys, level)
-        if not (_distinct(shortened) and _distinct(wanted)):
+        if not RowMap(wanted).distinct() or not (listed := RowMap(shortened)).distinct():
             continue
-        rows = RowMap(shortened).find(wanted)
+        rows = listed.find(wanted)
         if (rows >= 0).any():
-            return rows
+            return rows.astype(np.int32) if len(names) < 2**31 else rows
     return np.full(len(keys), -1, np.int64)
 
 
 def _shortened(names: Ids, level: _Level) -> Ids:
     pieces = (names[start : start + _PIECE] for start in range(0, len(names), _PIECE))
     return names if level is str else Ids.joined([level(name) for name in piece] for piece in pieces)
-
-
-def _distinct(names: Ids) -> bool:
-    return len(names.numbered()[1]) == len(names)

@@ -90,10 +90,10 @@ def _plan_and_names(view: AnyView, index: Path, shard_rows: int) -> tuple[Plan, 
     """The rows, and of images the name that their source gives them."""
     if not isinstance(view, ImageView):
         return text_plan(index, view.only, shard_rows)[0], {}
-    ids, keys = [], []
+    ids, keys, named = [], [], [np.empty(0, dtype=bool)]
     for piece in read_pieces(index / "images.parquet", ["image_id", "key"]):
-        named = piece.filter(pc.fill_null(pc.not_equal(piece.column("key"), ""), False))
-        ids.append(Ids.of(named.column("image_id")))
-        keys.append(named.column("key"))
-    joined = Ids.joined(ids)
-    return image_plan(index, shard_rows), StoredTexts(joined, keys, np.arange(len(joined)))
+        ids.append(Ids.of(piece.column("image_id")))
+        keys.append(piece.column("key"))
+        named.append(pc.fill_null(pc.not_equal(keys[-1], ""), False).to_numpy())
+    every = Ids.joined(ids)
+    return Plan(every, shard_rows), StoredTexts(every, keys, np.flatnonzero(np.concatenate(named)))

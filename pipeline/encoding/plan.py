@@ -60,7 +60,7 @@ def text_plan(index: Path, languages: Sequence[str], shard_rows: int) -> tuple[P
         found.append(Ids.of(piece.column("text_id")))
         texts.append(piece.column("text"))
     ids = Ids.joined(found)
-    strings = StoredTexts(ids, texts, ids.numbered()[1])
+    strings = StoredTexts(ids, texts, ids.firsts())
     return Plan(strings.ids, shard_rows), strings
 
 

@@ -46,8 +46,11 @@ class PlannedShards:
 
     def ids_of(self, numbers: Iterable[int]) -> Ids:
         """The ids of some shards, in turn."""
-        size = self.shard_rows
-        return Ids.joined(self._plan.ids[number * size : (number + 1) * size] for number in numbers)
+        size, wanted = self.shard_rows, list(numbers)
+        if wanted and wanted == list(range(wanted[0], wanted[0] + len(wanted))):
+            same_memory: Ids = self._plan.ids[wanted[0] * size : (wanted[-1] + 1) * size]
+            return same_memory
+        return Ids.joined(self._plan.ids[number * size : (number + 1) * size] for number in wanted)
 
     def plan_of(self, numbers: Iterable[int]) -> Plan:
         """A plan of some shards alone."""

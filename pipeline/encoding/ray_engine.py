@@ -167,7 +167,11 @@ class RayEngine:
             StoreError: it is not.
         """
         until = time.monotonic() + _LATE
-        while shards.keys[number] not in {path.name for path in shards.scratch.iterdir()} or not shards.find(number):
+        while shards.find(number) is None:
+            # a network file system may remember that it was not there, and asks again when the folder is listed
+            list(shards.scratch.iterdir())
+            if shards.find(number) is not None:
+                return
             if time.monotonic() > until:
                 raise StoreError(
                     f"engine: ray: {node} has written a shard into {shards.scratch}, but it is not there on "

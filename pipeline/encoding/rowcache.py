@@ -24,20 +24,21 @@ class RowCache:
     """
 
     def __init__(self, scratch: Path, specs: Sequence[ArraySpec], wanted: Ids) -> None:
-        self._specs, self._wanted = list(specs), RowMap(wanted)
+        self._specs = list(specs)
         self._shards: list[ScratchShard] = []
         self._map = GrowingRowMap()
         self._starts: list[int] = []  # of each shard, its first row in `_map`
         self._rows: list[np.ndarray] = []  # of each shard, which of its rows are there
+        rows: RowMap | None = None  # of what is wanted; the first encode of all does without
         for record in sorted(scratch.glob(f"*/{RECORD}")):
-            shard = ScratchShard.find(record.parent)
-            if shard is not None:
-                self._add(shard)
+            if (shard := ScratchShard.find(record.parent)) is not None:
+                rows = RowMap(wanted) if rows is None else rows
+                self._add(shard, rows)
 
-    def _add(self, shard: ScratchShard) -> None:
+    def _add(self, shard: ScratchShard, wanted: RowMap) -> None:
         table = shard.row_table()
         ids, valid = Ids.of(table.column("id")), table.column("reason").is_null().to_numpy()
-        rows = np.flatnonzero(valid & (self._wanted.find(ids) >= 0))
+        rows = np.flatnonzero(valid & (wanted.find(ids) >= 0))
         self._shards.append(shard)
         self._starts.append(len(self._map))
         self._rows.append(rows.astype(np.uint32))

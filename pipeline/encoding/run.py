@@ -121,7 +121,7 @@ class StoreEncoder:
             self.summary.rows = len(plan.ids) if part is None else shards.rows(mine)
             own = [shard for number in mine if (shard := finished[number]) is not None]
             self.summary.bytes = sum(shard.bytes for shard in own)
-            self.summary.failed = sum(len(_reasons(shard)) for shard in own)
+            self.summary.failed = sum(len(shard.reasons()) for shard in own)
             self.summary.seconds = round(time.monotonic() - started, 3)
             self._write_journal()
         return self.summary
@@ -162,7 +162,7 @@ class StoreEncoder:
         """Parts and earlier runs counted only what failed in them."""
         reasons, folders = [], []
         for shard in shards:
-            if found := _reasons(shard):
+            if found := shard.reasons():
                 reasons += found
                 folders.append(shard.folder)
         total = sum(shard.record.rows for shard in shards)
@@ -176,12 +176,6 @@ class StoreEncoder:
 
     def _write_journal(self) -> None:
         append_line(self.scratch.parent / JOURNAL, json.dumps(asdict(self.summary), sort_keys=True))
-
-
-def _reasons(shard: ScratchShard) -> list[str]:
-    """Why rows of a shard have no features."""
-    found: list[str] = shard.row_table().column("reason").drop_null().to_pylist()
-    return found
 
 
 def _named(folders: Sequence[Path], most: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""The texts of an index, or names of its pictures, by id, as Arrow holds them: 36 bytes beside the characters."""
+"""The texts of an index, or names of its pictures, by id, as Arrow holds them: 20 bytes beside the characters."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -24,13 +24,18 @@ class StoredTexts(Mapping[str, str]):
 
         Args:
             ids, texts: of all rows of the table, the texts in pieces.
-            rows: (n,) int64.
+            rows: (n,) int64, rising.
         """
-        chunks = [chunk for piece in texts for chunk in piece.chunks]
-        whole = pa.chunked_array(chunks, pa.string()).cast(pa.large_string()).combine_chunks()
-        every = len(rows) == len(ids)
-        self.ids = ids if every else ids.take(rows)
-        self._texts = whole if every else whole.take(pa.array(rows))
+        self.ids = ids.take(rows)
+        self._chunks = [chunk for piece in texts for chunk in piece.chunks]
+        if len(rows) < len(ids):
+            starts = np.cumsum([0, *map(len, self._chunks)])
+            bounds = np.searchsorted(rows, starts)
+            self._chunks = [
+                chunk.take(pa.array(rows[low:high] - start))
+                for chunk, start, low, high in zip(self._chunks, starts, bounds, bounds[1:], strict=False)
+            ]
+        self._starts = np.cumsum([0, *map(len, self._chunks)])
 
     @cached_property
     def _rows(self) -> RowMap:
@@ -54,17 +59,23 @@ class StoredTexts(Mapping[str, str]):
         rows = self._rows.find(ids)
         if (rows < 0).any():
             raise KeyError(ids[int(np.flatnonzero(rows < 0)[0])])
-        texts: list[str] = self._texts.take(pa.array(rows)).to_pylist()
-        return texts
+        texts = np.empty(len(rows), object)
+        numbers = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            some = np.flatnonzero(numbers == number)
+            texts[some] = self._chunks[number].take(pa.array(rows[some] - self._starts[number])).to_pylist()
+        found: list[str] = texts.tolist()
+        return found
 
     def each(self) -> Iterator[str]:
         """All texts in order."""
-        for start in range(0, len(self), _PIECE):
-            yield from self._texts[start : start + _PIECE].to_pylist()
+        for chunk in self._chunks:
+            for start in range(0, len(chunk), _PIECE):
+                yield from chunk[start : start + _PIECE].to_pylist()
 
     def as_ids(self) -> Ids:
         """All texts in order."""
-        return Ids.of(self._texts)
+        return Ids.joined(self._chunks)
 
 
 def texts_of(strings: Mapping[str, str], ids: Sequence[str]) -> list[str]:

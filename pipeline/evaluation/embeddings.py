@@ -133,15 +133,19 @@ class _VectorCache:
 
     def __init__(self, store: RowsById, width: int) -> None:
         self._store = store
-        self._place = np.full(len(store), -1, dtype=np.int64)
+        self._rows = np.empty(0, dtype=np.int64)  # those of the store whose vectors are here, sorted
+        self._place = np.empty(0, dtype=np.int64)  # where each vector is
         self._vectors = np.empty((0, width), dtype=np.float32)
 
     def of(self, ids: SomeIds, embed: Callable[[Ids], np.ndarray]) -> np.ndarray:
         """Vectors (n, K) of `ids`; `embed` is called with the ids that are new."""
         rows = self._store.rows(ids)
-        new = np.unique(rows[self._place[rows] < 0])
+        new = np.setdiff1d(rows, self._rows)
         if new.size:
-            self._place[new] = len(self._vectors) + np.arange(new.size)
+            every = np.concatenate([self._rows, new])
+            places = np.concatenate([self._place, len(self._vectors) + np.arange(new.size)])
+            order = np.argsort(every)
+            self._rows, self._place = every[order], places[order]
             self._vectors = np.concatenate([self._vectors, embed(self._store.row_ids[new])])
-        vectors: np.ndarray = self._vectors[self._place[rows]]
+        vectors: np.ndarray = self._vectors[self._place[np.searchsorted(self._rows, rows)]]
         return vectors

@@ -1,22 +1,25 @@
 """Zero-shot classification and retrieval in every language of the captions, after training on English ones alone."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pipeline.coded import Coded
 from pipeline.config import ClassificationSet, EvaluateParams, MultilingualParams
 from pipeline.datasets.caption_pairs import LANGUAGE, CaptionPairs, read_caption_pairs
 from pipeline.evaluation.caption_sets import both_ways, recall, retrieval_sets
 from pipeline.evaluation.cohorts import Cohort, Measured, joined, pooled
+from pipeline.evaluation.concept_captions import MOST_CAPTIONS, ConceptCaptions
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import choose, image_reference, shares, showcase
 from pipeline.evaluation.findings import Findings
 from pipeline.evaluation.metrics import first_hit_ranks, hits_at
 from pipeline.evaluation.prompts import protocol_text
 from pipeline.evaluation.results import AVERAGE, Evaluated
+from pipeline.evaluation.sample import MOST_CLASSIFIED, sample_note, sampled_repeats
 from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest, accuracy, class_ranks
 
 PROTOCOL = (
@@ -64,11 +67,16 @@ def evaluate_multilingual(
             continue
         labelled = LabelledImages.read(ClassificationSet(dataset=dataset, label="concept"), repeats)
         usable = np.all([aligner.has_image(dataset, labelled.ids) for aligner in aligners], axis=0)
+        possible = (labelled.splits == "test") & usable[:, None]
+        tested = sampled_repeats(labelled.ids, possible, MOST_CLASSIFIED)
+        if note := sample_note(labelled.ids, possible, tested, f"{dataset} by concept"):
+            findings.left_out.append(note)
+        captions = ConceptCaptions(labelled, tested)
         languages = _languages(aligners, dataset, inside, findings)
         tests = {}
         foreign: dict[str, list[Part]] = defaultdict(list)
         for language in languages:
-            tests[language.code] = _concept_tests(language, dataset, labelled, usable, findings, task.class_vectors)
+            tests[language.code] = _concept_tests(language, dataset, captions, findings, task.class_vectors)
             for kind, part in _parts(
                 language,
                 dataset,
@@ -85,7 +93,7 @@ def evaluate_multilingual(
             findings.measure(*pooled(parts, AVERAGE))
         if shown:
             seen = {one.code: tests[one.code][0] for one in languages if shown in one.aligners and 0 in tests[one.code]}
-            examples += _examples(shown, dataset, labelled, seen, share)
+            examples += _examples(shown, dataset, captions.tested_concepts(), seen, share)
     return findings.evaluated("multilingual", protocol_text(PROTOCOL, task.class_vectors), "query", examples)
 
 
@@ -93,16 +101,19 @@ def _languages(
     aligners: Sequence[TrainedAligner], dataset: str, pairs: CaptionPairs, findings: Findings
 ) -> list[_Language]:
     """The languages that at least one aligner has features of, English first; what is missing is reported."""
-    codes = sorted(set(pairs.language.tolist()), key=lambda code: (code != LANGUAGE, code))
-    texts = {code: set(pairs.text_id[pairs.language == code].tolist()) for code in codes}
-    uses = Counter(text for of_language in texts.values() for text in of_language)
+    codes = sorted(pairs.language.distinct(), key=lambda code: (code != LANGUAGE, code))
+    texts = {code: np.unique(pairs.text_id.codes[pairs.language == code]) for code in codes}
+    uses = np.zeros(len(pairs.text_id.values), np.int32)
+    for of_language in texts.values():
+        uses[of_language] += 1
     able: dict[str, list[TrainedAligner]] = {code: [] for code in codes}
     for aligner in aligners:
         lacking = []
         for code in codes:
-            unique = [text for text in sorted(texts[code]) if uses[text] == 1]  # "Pizza" is in many languages
-            held = aligner.holds_text("pairs", dataset, np.array(unique or sorted(texts[code])))
-            if held.any() if unique else held.all():
+            unique = texts[code][uses[texts[code]] == 1]  # "Pizza" is in many languages
+            asked = Coded(unique if unique.size else texts[code], pairs.text_id.values)
+            held = aligner.holds_text("pairs", dataset, asked)
+            if held.any() if unique.size else held.all():
                 able[code].append(aligner)
             else:
                 lacking.append(code)
@@ -115,23 +126,19 @@ def _languages(
 
 
 def _concept_tests(
-    language: _Language,
-    dataset: str,
-    labelled: LabelledImages,
-    usable: np.ndarray,
-    findings: Findings,
-    kind: str,
+    language: _Language, dataset: str, captions: ConceptCaptions, findings: Findings, kind: str
 ) -> dict[int, ZeroShotTest]:
     """By repeat, the test images whose concept has a caption in the language; repeats without any are absent."""
     ids = language.pairs.text_id
     served = np.all([aligner.has_text("pairs", dataset, ids) for aligner in language.aligners], axis=0)
-    concept_of = dict(zip(labelled.ids.tolist(), labelled.values.tolist(), strict=True))
-    names: dict[str, set[str]] = defaultdict(set)
-    for image, text in zip(language.pairs.image_id[served].tolist(), ids[served].tolist(), strict=True):
-        if image in concept_of:
-            names[concept_of[image]].add(text)
+    names, cut = captions.of(language.pairs.where(served))
+    labelled, tested = captions.labelled, captions.tested
     named = np.array([value in names for value in labelled.values.values], dtype=bool)[labelled.values.codes]
-    tested = (labelled.splits == "test") & usable[:, None]
+    if cut:
+        findings.left_out.append(
+            f"{dataset} in {language.code}: {cut} test concepts have more than {MOST_CAPTIONS} captions in this "
+            f"language; their classes are made of {MOST_CAPTIONS} of them, the first by their ids, which are hashes"
+        )
     if unnamed := len(set(labelled.values[tested.any(axis=1) & ~named].tolist())):
         findings.left_out.append(
             f"{dataset} in {language.code}: {unnamed} test concepts have no caption in this language; they are no "
@@ -140,7 +147,7 @@ def _concept_tests(
     tests = {}
     for repeat in np.flatnonzero((tested & named[:, None]).any(axis=0)).tolist():
         mask = tested[:, repeat] & named
-        texts = {value: tuple(sorted(names[value])) for value in labelled.values[mask].distinct()}
+        texts = {value: names[value] for value in labelled.values[mask].distinct()}
         tests[repeat] = ZeroShotTest.of(labelled, mask, texts, kind)
     return tests
 
@@ -201,10 +208,13 @@ def _ceiling(
 
 
 def _examples(
-    aligner: TrainedAligner, dataset: str, labelled: LabelledImages, tests: Mapping[str, ZeroShotTest], count: int
+    aligner: TrainedAligner,
+    dataset: str,
+    concept_of: Mapping[str, str],
+    tests: Mapping[str, ZeroShotTest],
+    count: int,
 ) -> Iterator[dict[str, Any]]:
     """`count` test images of repeat 0 with the concept that each language finds; half are correct in the first."""
-    concept_of = dict(zip(labelled.ids.tolist(), labelled.values.tolist(), strict=True))
     by_image: dict[str, dict[str, Any]] = defaultdict(dict)
     for code, test in tests.items():
         vectors = aligner.image_vectors(0, dataset, test.images)

@@ -26,7 +26,7 @@ def sampled(ids: Coded, test: np.ndarray, most: int) -> np.ndarray:
     if len(images) <= most:
         return test
     drawn = np.zeros(len(ids.values), dtype=bool)
-    drawn[images[hash_order("evaluation", ids.values.take(images))[:most]]] = True
+    drawn[images[hash_order("evaluation", ids.values, images)[:most]]] = True
     return np.asarray(test & drawn[ids.codes])
 
 

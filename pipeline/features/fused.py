@@ -3,7 +3,7 @@
 A fused row holds, of each member in turn, what a head would take of it: of several kept layers the last one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,22 +81,25 @@ class FusedStore(RowsById):
         self.names = shared_names([{name: store.shape(name) for name in store.names} for store in stores])
         self.ragged_names = ()
         everywhere = Ids.joined(store.row_ids for store in stores)
-        self.row_ids = everywhere.take(everywhere.numbered()[1])
-        self._rows = [store._positions(self.row_ids) for store in stores]
-        self.reasons = self._why_not()
+        self.row_ids = everywhere.take(everywhere.firsts())
+        kind = np.int32 if len(self.row_ids) < 2**31 else np.int64
+        self._rows: list[np.ndarray] = [store._positions(self.row_ids).astype(kind) for store in stores]
         self.valid = np.ones(len(self.row_ids), dtype=bool)
-        self.valid[self._positions(list(self.reasons))] = False
+        for store, rows in zip(stores, self._rows, strict=True):
+            self.valid &= np.asarray(rows >= 0) & store.valid[rows] if len(store) else False
+        self.reasons = _WhyNot(self)
 
-    def _why_not(self) -> dict[str, str]:
-        """Why a row is left out, by id; of several views the first is named."""
-        reasons: dict[str, str] = {}
+    def why_not(self, identifier: str) -> str | None:
+        """Why a row is left out, None if it is not; of several views the first is named."""
+        row = int(self._positions([identifier])[0])
+        if row < 0:
+            return None
         for (view, store), rows in zip(self.members.items(), self._rows, strict=True):
-            lacking = self.row_ids[rows < 0].tolist()
-            for identifier in lacking:
-                reasons.setdefault(identifier, f"view {view!r} has no such row")
-            for identifier, reason in store.reasons.items():
-                reasons.setdefault(identifier, f"{reason} (view {view!r})")
-        return reasons
+            if rows[row] < 0:
+                return f"view {view!r} has no such row"
+            if (reason := store.reasons.get(identifier)) is not None:
+                return f"{reason} (view {view!r})"
+        return None
 
     @property
     def opened(self) -> tuple[Any, ...]:
@@ -132,13 +135,32 @@ class FusedStore(RowsById):
         return np.asarray(np.all(held, axis=0))
 
 
+class _WhyNot(Mapping[str, str]):
+    """Why each row of a fusion is left out, by id, found when it is asked for: rows may be missing by the million."""
+
+    def __init__(self, store: FusedStore) -> None:
+        self._store = store
+
+    def __getitem__(self, identifier: str) -> str:
+        reason = self._store.why_not(identifier)
+        if reason is None:
+            raise KeyError(identifier)
+        return reason
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._store.row_ids[~self._store.valid])
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(~self._store.valid))
+
+
 class FusedRows:
     """One array of several stores: rows (..., D1 + D2 + ...).
 
     Args:
         name: of the array.
         parts: of each store, (N, ..., D), with a further axis where it keeps several layers.
-        rows: of each part (M,) int64, where it has each row; below 0 where it lacks it, which is served as zeros.
+        rows: of each part (M,) int, where it has each row; below 0 where it lacks it, which is served as zeros.
     """
 
     def __init__(self, name: str, parts: Sequence[Rows], rows: Sequence[np.ndarray]) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from pipeline.errors import StoreError
 from pipeline.features.fingerprint import Fingerprint
 from pipeline.features.layout import ArraySpec, create_group, fsync_folder
@@ -15,7 +13,7 @@ from pipeline.features.manifest import FileRecord, read_manifest, write_manifest
 from pipeline.features.reader import ROWS_FILE
 from pipeline.features.replace import replace_folder
 from pipeline.features.scratch import link
-from pipeline.features.shards import VALID, ScratchShard, row_list, write_rows
+from pipeline.features.shards import VALID, ScratchShard, write_rows
 
 
 def publish(
@@ -34,12 +32,12 @@ def publish(
         notes: further attributes, e.g. the patch grid; nothing that differs from run to run, or DVC would run what
             depends on the store again.
     """
-    table = pa.concat_tables([row_list([], []), *(shard.row_table() for shard in shards)]).combine_chunks()
+    rows = sum(shard.record.rows for shard in shards)
     attributes = {
         "fingerprint": fingerprint.as_dict(),
         "arrays": [spec.name for spec in specs],
-        "rows": len(table),
-        "failed": len(table) - table.column("reason").null_count,
+        "rows": rows,
+        "failed": sum(len(shard.reasons()) for shard in shards),
         "shard_rows": shard_rows,
         "shards": [_listed(shard) for shard in shards],
         **({"ragged": ragged} if (ragged := [spec.name for spec in specs if spec.ragged]) else {}),
@@ -50,8 +48,8 @@ def publish(
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         tokens = {spec.name: [_tokens(shard, spec) for shard in shards] for spec in specs if spec.ragged}
-        create_group(partial, [*specs, VALID], len(table), shard_rows, attributes, tokens)
-        write_rows(table, partial / ROWS_FILE)
+        create_group(partial, [*specs, VALID], rows, shard_rows, attributes, tokens)
+        write_rows((shard.row_table() for shard in shards), partial / ROWS_FILE)
         write_manifest(partial, fingerprint.digest, _link_shards(partial, shards, [*specs, VALID]))
         fsync_folder(partial)
     except BaseException:

@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -21,13 +21,14 @@ from pipeline.features.layout import ArraySpec, contiguous_chunks, fsync_folder,
 from pipeline.features.manifest import checksum
 from pipeline.features.ragged import LENGTH, token_positions
 from pipeline.features.replace import remove
-from pipeline.parquet import read_parquet
+from pipeline.parquet import grouped, read_parquet
 
 VALID = ArraySpec("valid", (), "bool")
 SCALE = "_scale"
 RECORD = "shard.json"
 _ROWS = "rows.parquet"
 _PARTIAL = ".partial"
+_ROW_GROUP = 1 << 20  # rows of a row list that are compressed together
 _PIECE = 1 << 18  # values processed together, so that they stay in the processor's cache
 
 
@@ -80,7 +81,8 @@ class ShardWriter:
         self._specs = [*specs, VALID]
         self._shard_rows = shard_rows
         self._final = scratch / shard_key(self._ids, shard_rows)
-        self._partial = scratch / f"{self._final.name}.{secrets.token_hex(4)}{_PARTIAL}"
+        self._aside = scratch / f"{self._final.name}{_PARTIAL}"  # of this shard alone: scratch may hold very many
+        self._partial = self._aside / secrets.token_hex(4)
         self._written = 0
         self._counts = dict.fromkeys((spec.name for spec in self._specs), 0)
         self._reasons: list[str | None] = []
@@ -89,8 +91,7 @@ class ShardWriter:
         self._handed_over = False
 
     def __enter__(self) -> "ShardWriter":
-        for left in self._final.parent.glob(f"{self._final.name}*{_PARTIAL}"):  # by a killed run
-            remove(left)
+        remove(self._aside)  # left by a killed run
         self._partial.mkdir(parents=True)
         for spec in self._specs:
             self._files[spec.name] = open(self._partial / spec.name, "wb")
@@ -106,6 +107,8 @@ class ShardWriter:
             with suppress(OSError):  # on a full disk closing fails again, and the files must go all the more
                 file.close()
         shutil.rmtree(self._partial, ignore_errors=True)
+        with suppress(OSError):
+            self._aside.rmdir()
 
     def append(self, rows: Mapping[str, np.ndarray], reasons: Sequence[str | None]) -> None:
         """Add the next rows.
@@ -205,9 +208,19 @@ def row_list(ids: Sequence[str] | pa.Array, reasons: Sequence[str | None]) -> pa
     return pa.table({"id": pa.array(ids, pa.string()), "reason": pa.array(reasons, pa.string())})
 
 
-def write_rows(table: pa.Table, path: Path) -> None:
-    """Write a `row_list`, without dictionary or statistics for ids: all differ, and nothing searches by value."""
-    pq.write_table(table, path, compression="zstd", use_dictionary=["reason"], write_statistics=False)
+def write_rows(tables: Iterable[pa.Table], path: Path) -> None:
+    """Write the rows of some tables of `row_list`, few of them held at a time.
+
+    Without dictionary or statistics for ids: all differ, and nothing searches by value.
+    """
+    schema, options = row_list([], []).schema, {"compression": "zstd", "use_dictionary": ["reason"]}
+    with pq.ParquetWriter(path, schema, write_statistics=False, **options) as writer:
+        empty = True
+        for group in grouped(tables, _ROW_GROUP):
+            writer.write_table(group, row_group_size=_ROW_GROUP)
+            empty = False
+        if empty:
+            writer.write_table(schema.empty_table())
 
 
 def describe(folder: Path, record: ShardRecord, table: pa.Table) -> ShardRecord:
@@ -216,7 +229,7 @@ def describe(folder: Path, record: ShardRecord, table: pa.Table) -> ShardRecord:
     Returns:
         `record` as written, with the checksum of the row list.
     """
-    write_rows(table, folder / _ROWS)
+    write_rows([table], folder / _ROWS)
     record = replace(record, rows_xxh3_128=checksum(folder / _ROWS))
     (folder / RECORD).write_text(json.dumps(asdict(record), sort_keys=True), encoding="utf-8")
     fsync_folder(folder)
@@ -297,10 +310,14 @@ class ScratchShard:
         return table.column("id").to_pylist(), table.column("reason").to_pylist()
 
     def row_table(self) -> pa.Table:
-        """The `row_list` of the shard."""
-        if self._table is None:
-            self._table = read_parquet(self.folder / _ROWS)
-        return self._table
+        """The `row_list` of the shard, read each time: of many shards it would take more than their ids need."""
+        return read_parquet(self.folder / _ROWS) if self._table is None else self._table
+
+    def reasons(self) -> list[str]:
+        """Why rows have no features, of those that have none."""
+        table = read_parquet(self.folder / _ROWS, ["reason"]) if self._table is None else self._table
+        found: list[str] = table.column("reason").drop_null().to_pylist()
+        return found
 
     def take(self, spec: ArraySpec, rows: np.ndarray) -> np.ndarray | None:
         """Rows of one array (n, *row_shape), or None if the file does not have the layout of `spec`.

@@ -68,6 +68,10 @@ def test_rows_that_one_store_lacks_or_could_not_encode_are_named_and_left_out(ca
     assert "the first 'id3': unreadable (view 'narrow')" in caplog.text
     assert store.reasons["id8"] == "view 'narrow' has no such row"
     assert store.reasons["id97"] == "view 'wide' has no such row"
+    assert dict(store.reasons).keys() == {"id3", "id7", "id8", "id97", "id98"}
+    assert len(store.reasons) == 5
+    assert "id1" not in store.reasons
+    assert "nowhere" not in store.reasons
     with pytest.raises(MissingRows, match=r"could not be encoded, the first 'id7': view 'narrow' has no such row"):
         store.read("cls", ["id1", "id7"])
     assert store.holds(["id3", "id7", "id98", "nowhere"]).tolist() == [True, False, False, False]

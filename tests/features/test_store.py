@@ -1,6 +1,7 @@
 """The store against Zarr's own reader, and against what may befall it."""
 
 import errno
+import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from pipeline.errors import FingerprintMismatch, MissingRows, StoreError
 from pipeline.features import ArraySpec, FeatureStore, Fingerprint
 from pipeline.features.layout import shard_path
-from pipeline.features.shards import ScratchShard, ShardWriter, shard_key
+from pipeline.features.shards import ScratchShard, ShardWriter, row_list, shard_key, write_rows
+from pipeline.parquet import read_parquet
 from tests.features.stores import FINGERPRINT, write_store
 
 SPECS = [ArraySpec("cls", (2, 5), "float16"), ArraySpec("grid", (4, 5), "float16")]
@@ -143,6 +145,34 @@ def test_an_unfinished_shard_leaves_nothing(tmp_path: Path) -> None:
         writer.append(features(2), [None, None])
         writer.finish()
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_run_left_of_a_shard_is_removed_with_it_alone(tmp_path: Path) -> None:
+    for ids in (["a", "b"], ["c", "d"]):
+        ShardWriter(tmp_path, SPECS, ids, 4).__enter__()  # and killed
+    assert len(list(tmp_path.glob("*.partial/*/cls"))) == 2
+    with ShardWriter(tmp_path, SPECS, ["a", "b"], 4) as writer:
+        writer.append(features(2), [None, None])
+        shard = writer.finish()
+    (left,) = tmp_path.glob("*.partial")
+    assert left.name != f"{shard.record.key}.partial"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([left.name, shard.record.key])
+
+
+@pytest.mark.parametrize("group", [3, 4, 1 << 20])
+def test_a_row_list_has_the_same_bytes_in_any_pieces(
+    group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.features.shards._ROW_GROUP", group)
+    ids, reasons = [f"id{row}" for row in range(11)], [None, "unreadable"] * 5 + [None]
+    whole = row_list(ids, reasons)
+    for cuts in ([], [1, 2, 9], [5]):
+        pieces = [whole.slice(a, b - a) for a, b in itertools.pairwise([0, *cuts, 11])]
+        write_rows(iter(pieces), tmp_path / f"{len(cuts)}.parquet")
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    assert read_parquet(tmp_path / "0.parquet").equals(whole)
+    write_rows([], tmp_path / "none.parquet")
+    assert read_parquet(tmp_path / "none.parquet").schema.names == ["id", "reason"]
 
 
 def test_shards_are_published_beside_the_writing_of_the_next(tmp_path: Path) -> None:

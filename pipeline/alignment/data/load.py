@@ -4,7 +4,7 @@ Every repeat splits the same features anew; a split is a list of rows.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,8 @@ from pipeline.alignment.data.memory import MODES, choose_mode
 from pipeline.alignment.data.resident import ResidentFeatures
 from pipeline.alignment.data.selection import curated_pairs
 from pipeline.alignment.data.shared import SharedFeatures
-from pipeline.alignment.data.streaming import StreamedFeatures, in_reading_order
+from pipeline.alignment.data.split_pairs import SplitPairs
+from pipeline.alignment.data.streaming import StreamedFeatures, reading_order
 from pipeline.alignment.processes import ALONE, Processes
 from pipeline.coded import Coded
 from pipeline.config import TRAINED, AutoHead, FitSpec, FittedHead, FusedView, IdentityHead, LoadingParams, Side
@@ -50,6 +51,7 @@ class AlignmentData:
     Attributes:
         features: of the distinct images and the distinct captions, wherever they lie.
         train, validation: one (P, 2) int64 tensor per repeat: row of the image and row of the caption in `features`.
+            They may be made when they are asked for, so that a repeat takes a byte a pair (`SplitPairs`).
             `train` holds what the curation of the aligner selected; validation pairs are all there.
         fingerprints: fingerprint of the stores behind the image view and the text view, by side.
         datasets: the data sets that had captions.
@@ -59,8 +61,8 @@ class AlignmentData:
     """
 
     features: AlignerFeatures
-    train: tuple[Tensor, ...]
-    validation: tuple[Tensor, ...]
+    train: Sequence[Tensor]
+    validation: Sequence[Tensor]
     fingerprints: dict[str, dict[str, Any]]
     datasets: tuple[str, ...]
     concepts: Tensor | None = None
@@ -124,23 +126,26 @@ def load_alignment_data(
         params,
         processes,
     )
-    train = tuple(
-        _rows(joined, np.tile(_training(pairs, curated, repeat), 1 + crops), name, repeat, "train")
-        for repeat in range(repeats)
-    )
+    splits = {
+        "train": np.tile((pairs.splits == "train") & curated, (1 + crops, 1)),
+        "validation": np.concatenate([pairs.splits == "validation", np.zeros((crops * len(pairs), repeats), bool)]),
+    }
+    concepts = _concepts(pairs, joined) if _by_concept(head) else None
+    del pairs, curated, own
     if isinstance(features, StreamedFeatures):
-        train = tuple(in_reading_order(rows) for rows in train)
+        order = reading_order(joined)
+        joined = joined[torch.from_numpy(order)]
+        splits = {split: mask[order] for split, mask in splits.items()}
+    train, validation = (SplitPairs(joined, mask, name, split) for split, mask in splits.items())
+    if isinstance(features, StreamedFeatures):
         report_mixing(features, train)
     return AlignmentData(
         features=features,
         train=train,
-        validation=tuple(
-            _rows(joined, pairs.splits[:, repeat] == "validation", name, repeat, "validation")
-            for repeat in range(repeats)
-        ),
+        validation=validation,
         fingerprints={"image": images[datasets[0]].fingerprint, "text": texts[datasets[0]].fingerprint},
         datasets=datasets,
-        concepts=_concepts(pairs, joined) if _by_concept(head) else None,
+        concepts=concepts,
         fusions={
             side: Fusion(view, _widths(images if side == "image" else texts)) for side, view in fit.fusions.items()
         },
@@ -160,7 +165,7 @@ def _by_concept(head: FittedHead | AutoHead) -> bool:
     return isinstance(trained, TRAINED) and trained.loss.positives == "concept"
 
 
-def report_mixing(features: StreamedFeatures, train: tuple[Tensor, ...]) -> None:
+def report_mixing(features: StreamedFeatures, train: Sequence[Tensor]) -> None:
     """Say how many pairs are mixed at a time, and warn where those come from too few places."""
     shuffle = features.shuffle(max(train, key=len))
     log.info("Streamed: %d of %d pairs are mixed at a time", shuffle.window_rows, shuffle.rows)
@@ -222,12 +227,6 @@ def _distinct(rows: np.ndarray) -> np.ndarray:
     return np.flatnonzero(occurs)
 
 
-def _training(pairs: CaptionPairs, curated: np.ndarray, repeat: int) -> np.ndarray:
-    """Which pairs are trained on, (P,) bool."""
-    wanted: np.ndarray = (pairs.splits[:, repeat] == "train") & curated[:, repeat]
-    return wanted
-
-
 def _kept_crops(stores: Iterable[RowsById]) -> int:
     """How many crops of each image every store keeps.
 
@@ -259,13 +258,3 @@ def _concepts(pairs: CaptionPairs, joined: Tensor) -> Tensor:
     codes = codes.repeat(len(joined) // len(codes))
     by_row = torch.zeros(int(joined[:, 0].max()) + 1, dtype=torch.int64, device=joined.device)
     return by_row.index_put((joined[:, 0],), codes)
-
-
-def _rows(joined: Tensor, mask: np.ndarray, name: str, repeat: int, split: str) -> Tensor:
-    inside = np.flatnonzero(mask)
-    if len(inside) < 2:
-        raise DataError(
-            f"Aligner {name!r}: the {split} split of repeat {repeat} has {len(inside)} pairs; at least 2 are needed. "
-            "Change `splits` or the curation of the aligner in params.yaml, or add data."
-        )
-    return joined[torch.from_numpy(inside).to(joined.device)]

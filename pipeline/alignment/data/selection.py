@@ -1,6 +1,6 @@
 """Which training images a curation keeps: data/curation/<name>/selected.parquet, joined with pairs by id."""
 
-from pathlib import Path
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,6 @@ from pipeline.datasets.tables import read_pieces
 from pipeline.errors import DataError
 from pipeline.ids import Ids
 from pipeline.paths import curation_folder
-from pipeline.row_map import RowMap
 
 SELECTED_FILE = "selected.parquet"
 
@@ -25,51 +24,58 @@ def curated_pairs(name: str, pairs: CaptionPairs, repeats: int) -> np.ndarray:
     Raises:
         DataError: there is no selection, or it was made from other splits.
     """
+    samples, chosen = _read(name, repeats)
     kept = np.zeros((len(pairs), repeats), dtype=bool)
-    selected = _read(name, repeats)
-    for repeat, (dataset, images) in enumerate(selected):
-        for chosen in dataset.values:
-            inside = np.flatnonzero(pairs.dataset == chosen)
-            by_id = RowMap(images[dataset == chosen])
-            kept[inside, repeat] = (by_id.find(pairs.image_id.values) >= 0)[pairs.image_id.codes[inside]]
+    for dataset in pairs.dataset.values if len(samples) else ():
+        inside = np.flatnonzero(pairs.dataset == dataset)
+        rows = samples.find(dataset, pairs.image_id.values)[pairs.image_id.codes[inside]]
+        kept[inside] = chosen[rows] & (rows >= 0)[:, None]
     return kept
 
 
-def _read(name: str, repeats: int) -> list[tuple[Coded, Ids]]:
-    """The data set and id of the selected images of each repeat, checked against the splits."""
+def _read(name: str, repeats: int) -> tuple[SampleTable, np.ndarray]:
+    """The samples, and which of them (N, R) bool are selected in each repeat, checked against the splits."""
     path = curation_folder(name) / SELECTED_FILE
     fix = f"Select again with: dvc repro curate@{name}"
     if not path.is_file():
         raise DataError(f"No selection of training images at {path}. Make it with: dvc repro curate@{name}")
-    parts: list[list[tuple[Ids, Ids]]] = [[(Ids.of(()), Ids.of(()))] for _ in range(repeats)]
+    samples = SampleTable.read((), repeats)
+    chosen = np.zeros((len(samples), repeats), dtype=bool)
+    total, wrong = Counter[int](), Counter[int]()
+    first: dict[int, tuple[str, str, str]] = {}
     for piece in read_pieces(path, ["repeat", "dataset", "image_id"]):
         numbers = piece.column("repeat").to_numpy()
         for number in np.unique(numbers).tolist():
             if number >= repeats:
                 raise DataError(f"{path} selects for repeat {number}, but splits.repeats is {repeats}. {fix}")
             inside = piece.filter(pa.array(numbers == number))
-            parts[number].append((Ids.of(inside.column("dataset")), Ids.of(inside.column("image_id"))))
-    joined = [[Ids.joined(column) for column in zip(*of_repeat, strict=True)] for of_repeat in parts]
-    selected = [(Coded.of(dataset), images) for dataset, images in joined]
-    samples = SampleTable.read((), repeats)
-    for repeat, (dataset, images) in enumerate(selected):
-        _require_train(samples, repeat, dataset, images, path, fix)
-    return selected
+            dataset, images = Coded.of(inside.column("dataset")), Ids.of(inside.column("image_id"))
+            rows = _rows(samples, dataset, images)
+            known = rows >= 0
+            chosen[rows[known], number] = True
+            known[known] = (samples.splits[rows[known], number] == "train") if known.any() else True
+            total[number] += len(rows)
+            if not known.all():
+                elsewhere = np.flatnonzero(~known)
+                wrong[number] += len(elsewhere)
+                image_of = zip(dataset[elsewhere].tolist(), images[elsewhere], elsewhere.tolist(), strict=True)
+                of_dataset, image, place = min(image_of)
+                found = "absent" if rows[place] < 0 else samples.splits[int(rows[place]), number]
+                first[number] = min(first.get(number, (of_dataset, image, found)), (of_dataset, image, found))
+    for number in sorted(wrong):
+        of_dataset, image, found = first[number]
+        raise DataError(
+            f"{path} selects {wrong[number]} of {total[number]} images for repeat {number} that data/splits does "
+            f"not put into train, the first {image} of {of_dataset} ({found}): it was made from "
+            f"other splits. {fix}"
+        )
+    return samples, chosen
 
 
-def _require_train(samples: SampleTable, repeat: int, dataset: Coded, images: Ids, path: Path, fix: str) -> None:
+def _rows(samples: SampleTable, dataset: Coded, images: Ids) -> np.ndarray:
+    """Row of each picture among the samples, (n,) int64; -1 where it is none."""
     rows = np.full(len(images), -1, np.int64)
     for name in dataset.values:
         inside = np.flatnonzero(dataset == name)
         rows[inside] = samples.find(name, images[inside])
-    train = (samples.splits[:, repeat] == "train")[rows] & (rows >= 0) if len(samples) else rows >= 0
-    elsewhere = np.flatnonzero(~train)
-    if elsewhere.size:
-        keys = zip(dataset[elsewhere].tolist(), images[elsewhere], elsewhere.tolist(), strict=True)
-        first, image, place = min(keys)
-        found = "absent" if rows[place] < 0 else samples.splits[int(rows[place]), repeat]
-        raise DataError(
-            f"{path} selects {len(elsewhere)} of {len(images)} images for repeat {repeat} that data/splits does "
-            f"not put into train, the first {image} of {first} ({found}): it was made from "
-            f"other splits. {fix}"
-        )
+    return rows

@@ -18,10 +18,16 @@ from pipeline.features.shuffle import BlockShuffle
 from pipeline.features.stream import Side, StreamedBatch, stream, window_blocks
 
 
-def in_reading_order(pairs: Tensor) -> Tensor:
-    """Pairs (P, 2) by image row, then by text row: blocks of them are then contiguous in the image stores."""
+def reading_order(pairs: Tensor) -> np.ndarray:
+    """Where pairs (P, 2) go, (P,) int64: by image row, then by text row, so that blocks are contiguous in the stores
+    of images."""
     rows = pairs.numpy()
-    return torch.from_numpy(rows[np.lexsort((rows[:, 1], rows[:, 0]))])
+    return np.lexsort((rows[:, 1], rows[:, 0]))
+
+
+def in_reading_order(pairs: Tensor) -> Tensor:
+    """Pairs (P, 2) in `reading_order`."""
+    return torch.from_numpy(pairs.numpy()[reading_order(pairs)])
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ after everything that decides the weights. Another configuration, other data or 
 """
 
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
@@ -156,9 +158,10 @@ def training_folder(spec: TrainedHead, params: TrainParams, data: AlignmentData,
         "torch": torch.__version__,
     }
     found.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    for pairs in (*data.train, *data.validation):
-        found.update(pairs.cpu().numpy().tobytes())
-    some = data.train[0][torch.linspace(0, len(data.train[0]) - 1, min(_ROWS, len(data.train[0]))).long()]
+    for pairs in itertools.chain(data.train, data.validation):
+        found.update(np.ascontiguousarray(pairs.cpu().numpy()).data)
+    first = data.train[0]
+    some = first[torch.linspace(0, len(first) - 1, min(_ROWS, len(first))).long()]
     images, texts = data.features.images.read(some[:, 0]), data.features.texts.read(some[:, 1])
     for tensor in (images.cls, images.local, texts.tokens):
         found.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
