@@ -136,17 +136,18 @@ def histogram(table: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def contact_sheet(samples: Samples, choice: Choice) -> dict[str, list[list[str]]]:
-    """Of each concept the data set and id of the best samples that were selected for it, at most twelve."""
+def contact_sheet(samples: Samples, choice: Choice) -> list[dict[str, Any]]:
+    """Of each concept the best samples that were selected for it, at most twelve, as references to an index."""
     if choice.prototypes is None:
-        return {}
+        return []
     taken = choice.rows[: choice.counts.get("concepts", len(choice.rows))]
-    out = {}
+    out = []
     for number, concept in enumerate(choice.prototypes.concepts):
         mine = taken[choice.concept[taken] == number]
         mine = mine[np.lexsort((mine, -choice.score[mine]))][:_SHOWN]
-        sets, ids = samples.pool.dataset[mine].tolist(), samples.pool.image_id[mine].tolist()
-        out[concept.name] = [list(pair) for pair in zip(sets, ids, strict=True)]
+        pairs = zip(samples.pool.dataset[mine].tolist(), samples.pool.image_id[mine].tolist(), strict=True)
+        pictures = [{"group": "pairs", "dataset": dataset, "image_id": identifier} for dataset, identifier in pairs]
+        out.append({"concept": concept.name, "pictures": pictures})
     return out
 
 
