@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.base import Fraction, Language, Name, Names, Once, Positive, Samples, Section
 from pipeline.config.selection import ClassificationSet
+from pipeline.config.stores import RayParams
 
 NO_ALIGNER: Final = "none"
 Cosine = Annotated[float, Field(gt=-1, le=1)]
@@ -87,7 +88,8 @@ class ConceptCuration(Section):
     is `none`. `prototypes` says what stands for a concept, the mean of `shots` of its images, its class texts, or both;
     `against` what of the pool is compared with it. `balance` is by `concepts` (each up to `quota`), by `density` of
     clusters, by `clusters` of clusters in `levels`, or `none`: drawn by the seed. `cap` is MetaCLIP's t. Concepts in
-    `hold_out` stay out with all pictures and captions that have them.
+    `hold_out` stay out with all pictures and captions that have them. `engine` is where retrieval runs, as for `encode`;
+    it ends in the same bytes, so it is not written into the settings that DVC compares.
     """
 
     pool: Names
@@ -110,6 +112,8 @@ class ConceptCuration(Section):
     hold_out: Annotated[tuple[str, ...], Once] = ()
     mixture: Mixture | None = None
     hygiene: Hygiene = Hygiene()
+    engine: Annotated[Literal["local", "ray"], Field(exclude=True)] = "local"
+    ray: Annotated[RayParams, Field(exclude=True)] = RayParams()
 
     @model_validator(mode="after")
     def _fits(self) -> "ConceptCuration":
@@ -121,6 +125,8 @@ class ConceptCuration(Section):
             self.refuse(keys, f"`balance` is {self.balance}")
         if not by_concepts and self.cap is None:
             self.refuse(["concepts"], f"`balance` is {self.balance} and there is no `cap`")
+        if self.engine != "ray":
+            self.refuse(["ray"], "it is about `engine: ray`")
         if self.balance not in ("density", "clusters"):
             self.refuse(["levels"], f"`balance` is {self.balance}")
         if self.cap is not None and not self.concepts:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.coded import Coded
-from pipeline.config import ConceptCuration
+from pipeline.config.concept_curations import ConceptCuration
 from pipeline.curation.choice import Choice, choose
 from pipeline.curation.coverage import balance, mean
 from pipeline.curation.hygiene import Reasons, clean

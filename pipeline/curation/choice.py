@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.config import ConceptCuration
+from pipeline.config.concept_curations import ConceptCuration
 from pipeline.curation.approximate import Approximate, retrieve_by_index
 from pipeline.curation.assignment import Assignment
 from pipeline.curation.clusters import balanced_draw, cluster
@@ -105,10 +105,7 @@ def _by_concepts(
     quota = spec.quota or -(-wanted // len(made.concepts))
     k = min(spec.candidates or max(_MORE_CANDIDATES * quota, 64), len(rows))
     pool = side.vectors(here)
-    index = None
-    if spec.retrieval == "index" and k:
-        index = retrieve_by_index(pool, made.vectors, k, seed=seed)
-    candidates = index.candidates if index else retrieve_streamed(pool, made.vectors, k, device=device)
+    candidates, index = _retrieved(spec, pool, made.vectors, k, seed, device)
     taken, quotas = _assigned(spec, candidates, wanted, quota)
     best = best_in_total(candidates, quotas) if len(taken.rows) else None
     apart = None if best is None else difference(rare_first(candidates, quotas), best)
@@ -136,6 +133,19 @@ def _by_concepts(
         index,
         {"concepts": len(taken.rows), "drawn": len(drawn)},
     )
+
+
+def _retrieved(
+    spec: ConceptCuration, pool: PoolVectors, prototypes: np.ndarray, k: int, seed: int, device: str
+) -> tuple[Candidates, Approximate | None]:
+    if spec.retrieval == "index" and k:
+        index = retrieve_by_index(pool, prototypes, k, seed=seed)
+        return index.candidates, index
+    if spec.engine == "ray":
+        from pipeline.curation.ray_retrieval import retrieve_on_ray  # Ray is an extra
+
+        return retrieve_on_ray(pool, prototypes, k, spec.ray, device), None
+    return retrieve_streamed(pool, prototypes, k, device=device), None
 
 
 def _assigned(spec: ConceptCuration, candidates: Candidates, wanted: int, quota: int) -> tuple[Assignment, np.ndarray]:

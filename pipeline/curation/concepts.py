@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import ConceptCuration, ConceptList
+from pipeline.config.concept_curations import ConceptCuration, ConceptList
 from pipeline.curation.keywords import Entries
 from pipeline.curation.samples import Samples
 from pipeline.curation.spaces import Space, class_texts

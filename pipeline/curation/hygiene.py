@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.config import ConceptCuration
+from pipeline.config.concept_curations import ConceptCuration
 from pipeline.curation.captions import length_in_words, not_latin, repeated
 from pipeline.curation.concepts import has_any
 from pipeline.curation.duplicates import Groups, grouped, near_pairs, same_values, semantic_duplicates

@@ -10,7 +10,7 @@ import torch
 
 from pipeline.alignment.saved import ProjectionHeads
 from pipeline.alignment.vectors import embed_stored_images, embed_stored_texts
-from pipeline.config import NO_ALIGNER, ConceptCuration
+from pipeline.config.concept_curations import NO_ALIGNER, ConceptCuration
 from pipeline.curation.samples import Samples
 from pipeline.curation.vectors import PoolVectors
 from pipeline.datasets.tables import read_table
