@@ -88,8 +88,8 @@ class ConceptCuration(Section):
     is `none`. `prototypes` says what stands for a concept, the mean of `shots` of its images, its class texts, or both;
     `against` what of the pool is compared with it. `balance` is by `concepts` (each up to `quota`), by `density` of
     clusters, by `clusters` of clusters in `levels`, or `none`: drawn by the seed. `cap` is MetaCLIP's t. Concepts in
-    `hold_out` stay out with all pictures and captions that have them. `engine` is where retrieval runs, as for `encode`;
-    it ends in the same bytes, so it is not written into the settings that DVC compares.
+    `hold_out` stay out with all pictures and captions that have them. `engine` is where retrieval runs, as for
+    `encode`; it ends in the same bytes, so it is not written into the settings that DVC compares.
     """
 
     pool: Names

@@ -5,6 +5,7 @@ are on; prototypes go to each node once, what comes back are the candidates of e
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from pipeline.config.stores import RayParams
 from pipeline.curation.retrieval import Candidates
 from pipeline.curation.streamed import block_rows, merged, retrieve_streamed
 from pipeline.curation.vectors import Block, PoolVectors
-from pipeline.encoding.ray_cluster import Cluster, first_of, ray, unwrapped
+from pipeline.encoding.ray_cluster import Cluster, first_of, unwrapped
 from pipeline.encoding.ray_worker import Home
 from pipeline.errors import StoreError
 from pipeline.work_folder import work_folder
@@ -30,6 +31,8 @@ def retrieve_on_ray(pool: PoolVectors, prototypes: np.ndarray, k: int, params: R
         ConfigError: there is no Ray or no cluster, or a node lacks the project.
         StoreError: a task is lost again and again.
     """
+    import ray  # after ray_cluster, which says what to install where it is missing
+
     cluster = Cluster(params, device)
     try:
         there = "cuda" if cluster.gpus else "cpu"
@@ -53,7 +56,7 @@ def retrieve_on_ray(pool: PoolVectors, prototypes: np.ndarray, k: int, params: R
 def _dealt(blocks: Sequence[Block], tasks: int) -> list[list[Block]]:
     """Blocks that follow one another, about as many for each task."""
     edges = np.linspace(0, len(blocks), min(tasks, len(blocks)) + 1).astype(int).tolist()
-    return [list(blocks[start:stop]) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    return [list(blocks[start:stop]) for start, stop in pairwise(edges)]
 
 
 def _task(
@@ -66,6 +69,8 @@ def _task(
 
 
 def _result(reference: Any) -> Candidates:
+    import ray
+
     try:
         found: Candidates = unwrapped(reference)
     except ray.exceptions.RayError as error:
