@@ -7,7 +7,6 @@ import numpy as np
 from pipeline.curation.retrieval import Candidates
 from pipeline.curation.streamed import retrieve_streamed
 from pipeline.curation.vectors import PoolVectors
-from pipeline.errors import DataError
 from pipeline.inference.vector_index import build_index, plan_index
 from pipeline.inference.vectors import VectorRows
 
@@ -40,21 +39,22 @@ def retrieve_by_index(
         recall: of the 10 nearest, by which the number of lists is chosen. What is told is that of all `k`.
 
     Raises:
-        DataError: the rows of a store have several layers.
         ModelError: FAISS is not installed.
-        StoreError: a store cannot be mapped as one array.
+        StoreError: a store cannot be mapped.
     """
-    arrays, allowed = pool.mapped()
-    if any(array.ndim != 2 for array in arrays):
-        raise DataError("An index needs one vector a row; this view keeps several layers. Retrieve without an index.")
-    vectors = VectorRows(arrays)
+    parts, places = pool.mapped()
+    vectors, allowed = VectorRows(parts), None
+    if places is not None:
+        allowed = np.zeros(len(vectors), bool)
+        allowed[places] = True
     plan = plan_index(len(vectors), vectors.width, kind="ivf-sq8")
     queries = np.ascontiguousarray(prototypes, np.float32)
     index = build_index(vectors, plan, queries if len(queries) > 1 else None, recall=recall, seed=seed).index
     found = index.search(queries, k, allowed)
     rows = found.rows
-    if allowed is not None:  # from rows of the stores to positions in the pool
-        rows = np.cumsum(allowed)[rows] - 1
+    if places is not None:  # from rows of the stores to positions in the pool
+        order = np.argsort(places, kind="stable")
+        rows = order[np.searchsorted(places[order], rows)]
     some = np.unique(np.linspace(0, len(queries) - 1, min(_MEASURED, len(queries))).astype(int))
     exact = retrieve_streamed(pool, queries[some], k)
     shared = [len(np.intersect1d(rows[one], right)) for one, right in zip(some, exact.rows, strict=True)]

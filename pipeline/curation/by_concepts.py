@@ -1,5 +1,6 @@
 """A curation by concepts: hygiene, choice and outcome of every repeat, from its own train split."""
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,12 @@ def curate_by_concepts(spec: ConceptCuration, *, repeats: int, seed: int, out: P
             raise DataError(f"There is no train picture of {', '.join(spec.pool)} in data/splits to select from.")
         space, own = open_space(spec, repeat, device), seed * repeats + repeat
         found = clean(spec, samples, reader, space, repeat, own)
+        if not len(found.left):
+            told = ", ".join(f"{count} {reason}" for reason, count in Counter(found.reason.tolist()).most_common())
+            raise DataError(
+                f"The hygiene of the curation leaves nothing of {len(samples)} samples of repeat {repeat}: {told}. "
+                "Ask for less under `hygiene`."
+            )
         made.append((samples, found, choose(spec, samples, found, space, own, device)))
     out.mkdir(parents=True, exist_ok=True)
     pieces = (p for repeat, one in enumerate(made) for p in outcome_pieces(repeat, *one))

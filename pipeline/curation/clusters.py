@@ -91,6 +91,17 @@ def kmeans(vectors: np.ndarray, groups: int, generator: np.random.Generator, ite
     return centroids
 
 
+def two_nearest(pool: PoolVectors, centroids: np.ndarray) -> np.ndarray:
+    """The two nearest centroids (N, 2) int64 of each row, nearest first."""
+    out = np.empty((len(pool), 2), np.int64)
+    for start in range(0, len(pool), _BLOCK):
+        scores = pool.unit(slice(start, start + _BLOCK)) @ centroids.T
+        best = np.argpartition(-scores, 1, axis=1)[:, :2]
+        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
+        out[start : start + len(scores)] = np.take_along_axis(best, order, axis=1)
+    return out
+
+
 def balanced_draw(pool: PoolVectors, levels: tuple[int, ...], total: int, seed: int) -> np.ndarray:
     """Positions (n,) int64 of `total` rows, even over clusters of clusters (hierarchical k-means, Vo et al. 2024).
 

@@ -130,17 +130,17 @@ def _duplicates(spec: ConceptCuration, samples: Samples, space: Space, found: Re
         _drop_later(
             samples, found, found.left, same_values(samples.take(found.left).pool.image_id.codes), "same picture"
         )
-    if asked.near is not None:
+    if asked.near is not None and len(found.left):
         rows = found.left
         pairs = near_pairs(space.raw.vectors(samples.take(rows)), asked.near, seed=seed)
         _drop_later(samples, found, rows, grouped(len(rows), *pairs), "near duplicate")
-    if asked.hash_bits is not None:
+    if asked.hash_bits is not None and len(found.left):
         rows = found.left
         hashes = picture_hashes(samples.take(rows))
         usable = np.flatnonzero(~flat(hashes))
         one, other = hash_pairs(hashes[usable], asked.hash_bits)
         _drop_later(samples, found, rows, grouped(len(rows), usable[one], usable[other]), "same perceptual hash")
-    if asked.semantic is not None:
+    if asked.semantic is not None and len(found.left):
         rows = found.left
         dropped = semantic_duplicates(
             space.raw.vectors(samples.take(rows)), asked.semantic_clusters, asked.semantic, seed

@@ -56,19 +56,22 @@ class PoolVectors:
         return int(self.offsets[-1])
 
     def mapped(self) -> tuple[list[np.ndarray], np.ndarray | None]:
-        """The whole arrays (N, D) as mapped memory, and of their rows which (all N,) bool are in the pool; None if all.
+        """The whole arrays (n, D), part by part as mapped memory, and the row among all of them of each position.
+
+        The latter, (N,) int64, is None where they are the same.
 
         Raises:
-            StoreError: an array is not one piece of memory.
+            StoreError: an array is compressed.
         """
-        arrays = [array.view() if isinstance(array, FeatureArray) else np.asarray(array) for array in self._arrays]
-        if all(rows is None for rows in self._rows):
-            return arrays, None
-        inside = []
-        for array, rows in zip(arrays, self._rows, strict=True):
-            inside.append(np.zeros(len(array), bool))
-            inside[-1][slice(None) if rows is None else rows] = True
-        return arrays, np.concatenate(inside)
+        parts: list[np.ndarray] = []
+        rows: list[np.ndarray] = []
+        first = 0
+        for array, chosen in zip(self._arrays, self._rows, strict=True):
+            of_array = array.views() if isinstance(array, FeatureArray) else [np.asarray(array)]
+            parts += [part if part.ndim == 2 else part[:, -1] for part in of_array]
+            rows.append(first + (np.arange(array.shape[0]) if chosen is None else chosen))
+            first += array.shape[0]
+        return parts, None if all(chosen is None for chosen in self._rows) else np.concatenate(rows)
 
     def blocks(self, size: int) -> list[Block]:
         """All rows as blocks of at most `size` rows, each of one store."""
