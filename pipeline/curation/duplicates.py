@@ -27,7 +27,7 @@ class Groups:
     @property
     def first(self) -> np.ndarray:
         """Which rows (N,) bool are the first of their group."""
-        return self.of == np.arange(len(self.of))
+        return np.asarray(self.of == np.arange(len(self.of)))
 
 
 def grouped(rows: int, one: np.ndarray, other: np.ndarray) -> Groups:

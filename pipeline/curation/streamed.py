@@ -1,13 +1,15 @@
 """The best rows of a pool for every concept: exact, block by block, on a CPU or a GPU, in memory that does not grow."""
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import torch
 
+from pipeline.arithmetic import own_arithmetic
 from pipeline.curation.retrieval import Candidates
 from pipeline.curation.running import RunningTopK
 from pipeline.curation.vectors import Block, PoolVectors
@@ -16,11 +18,11 @@ from pipeline.features.ahead import ahead
 from pipeline.inference.scan import exact_scores
 from pipeline.progress import tqdm
 
-SCORE_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30, "mps": 256 << 20}  # of a block: a cache of the CPU, memory of a GPU
+SCORE_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30, "mps": 256 << 20}  # of a block: a cache of the CPU, memory of a GPU
 _LEAST_BLOCK, _MOST_BLOCK = 256, 65536  # rows
 _EXACT = 1024  # rows that are read together to be compared exactly
 _MOST_THREADS = 8
-_LEAST_ROOM = 4096  # rows of each concept
+_LEAST_ROOM = 1024  # rows of each concept
 
 
 def block_rows(concepts: int, device: str) -> int:
@@ -55,18 +57,55 @@ def retrieve_streamed(
     concepts = len(queries)
     if not concepts or k < 1:
         return Candidates(np.empty((concepts, 0), np.int64), np.empty((concepts, 0), np.float32))
-    size = block_rows(concepts, device)
-    asked = pool.blocks(size) if blocks is None else list(blocks)
+    asked = pool.blocks(block_rows(concepts, device)) if blocks is None else list(blocks)
     size = max((block.stop - block.start for block in asked), default=1)
     room = min(size, max(2 * k, _LEAST_ROOM))
     running = RunningTopK(concepts, pool.width, k, room, partial(exact_cosines, pool, queries))
-    scorer = _Scorer(queries, size, device)
-    with tqdm(total=sum(b.stop - b.start for b in asked), desc=progress, disable=progress is None) as bar:
-        for first, rows in ahead(pool.stream(asked), depth=1):
-            _take(running, first, scorer(rows))
-            bar.update(len(rows))
-    rows, scores = running.best()
-    return Candidates(rows, scores)
+    threads = torch.get_num_threads() if device == "cpu" else 1
+    rows = sum(block.stop - block.start for block in asked)
+    with own_arithmetic(), tqdm(total=rows, desc=progress, disable=progress is None) as bar:
+        _scan(pool.stream(asked, fresh=threads > 1), running, queries, size, device, threads, bar.update)
+    return Candidates(*running.best())
+
+
+def _scan(
+    stream: Iterator[tuple[int, np.ndarray]],
+    running: RunningTopK,
+    queries: np.ndarray,
+    size: int,
+    device: str,
+    threads: int,
+    done: Callable[[int], object],
+) -> None:
+    """Pass blocks through, on a CPU each in one thread from products to candidates: two cores are busy all the time."""
+    reading, adding = threading.Lock(), threading.Lock()
+    blocks = ahead(stream, depth=threads)
+
+    def work() -> None:
+        scorer, mask = _Scorer(queries, size, device), np.empty(len(queries) * size, bool)
+        while True:
+            with reading:
+                first, rows = next(blocks, (0, None))
+            if rows is None:
+                return
+            _take(running, first, scorer(rows), mask, adding)
+            with reading:
+                done(len(rows))
+
+    def alone() -> None:
+        torch.set_num_threads(1)  # of this thread
+        work()
+
+    try:
+        if threads == 1:
+            work()
+            return
+        with ThreadPoolExecutor(threads) as workers:
+            for one in [workers.submit(alone) for _ in range(threads)]:
+                one.result()
+    finally:
+        torch.set_num_threads(threads) if threads > 1 else None
+        blocks.close()
 
 
 def merged(parts: Sequence[Candidates], k: int) -> Candidates:
@@ -94,30 +133,32 @@ class _Scorer:
         return torch.mm(self._queries, wide.T, out=out)
 
 
-def _take(running: RunningTopK, first: int, scores: torch.Tensor) -> None:
+def _take(running: RunningTopK, first: int, scores: torch.Tensor, mask: np.ndarray, adding: threading.Lock) -> None:
     """Take in a block (C, n) of scores; in halves while nearly every row is still among the best."""
-    least = torch.from_numpy(running.least).to(scores.device)[:, None]
     for _ in range(2):  # the second time with what is least now
-        owner, place = _hits(scores >= least)
+        owner, place = _hits(scores, running.least, mask)
         counts = np.bincount(owner, minlength=len(scores))
-        if running.room(counts):
-            found = scores.numpy()[owner, place] if scores.device.type == "cpu" else _gathered(scores, owner, place)
-            running.add(owner, first + place, found, counts)
-            return
-        least = torch.from_numpy(running.least).to(scores.device)[:, None]
+        found = scores.numpy()[owner, place] if scores.device.type == "cpu" else _gathered(scores, owner, place)
+        with adding:
+            if running.room(counts):
+                running.add(owner, first + place, found, counts)
+                return
     middle = scores.shape[1] // 2
-    _take(running, first, scores[:, :middle])
-    _take(running, first + middle, scores[:, middle:])
+    _take(running, first, scores[:, :middle], mask, adding)
+    _take(running, first + middle, scores[:, middle:], mask, adding)
 
 
-def _hits(mask: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns (n,) int64 of what is true, row by row."""
-    if mask.device.type != "cpu":
-        found = mask.nonzero().cpu().numpy()
+def _hits(scores: torch.Tensor, least: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns (n,) int64 of scores that are not below what is least in their row, row by row."""
+    if scores.device.type != "cpu":
+        found = (scores >= torch.from_numpy(least).to(scores.device)[:, None]).nonzero().cpu().numpy()
         return found[:, 0], found[:, 1]
-    flat = np.flatnonzero(mask.numpy())  # faster on a CPU than PyTorch where little is true
-    owner = flat // mask.shape[1]
-    return owner, flat - owner * mask.shape[1]
+    # NumPy takes half the time that PyTorch does on one core, in memory that is there already
+    above = mask[: scores.shape[0] * scores.shape[1]].reshape(scores.shape)
+    np.greater_equal(scores.numpy(), least[:, None], out=above)
+    flat = np.flatnonzero(above)
+    owner = flat // scores.shape[1]
+    return owner, flat - owner * scores.shape[1]
 
 
 def _gathered(scores: torch.Tensor, owner: np.ndarray, place: np.ndarray) -> np.ndarray:

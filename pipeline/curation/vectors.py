@@ -93,17 +93,21 @@ class PoolVectors:
             found = array.take(rows[block.start : block.stop], target)
         return found if found.ndim == 2 else np.ascontiguousarray(found[:, -1])
 
-    def stream(self, blocks: Sequence[Block]) -> Iterator[tuple[int, np.ndarray]]:
-        """Position of the first row and the rows of each block; the rows are overwritten two blocks later.
+    def stream(self, blocks: Sequence[Block], *, fresh: bool = False) -> Iterator[tuple[int, np.ndarray]]:
+        """Position of the first row and the rows of each block.
 
-        Meant for `features.ahead` with a depth of 1.
+        Unless they are `fresh`, rows are overwritten two blocks later: meant for `features.ahead` with a depth of 1.
         """
         size = max((block.stop - block.start for block in blocks), default=0)
         buffers: dict[str, list[np.ndarray]] = {}
         for turn, block in enumerate(blocks):
-            kind = self._arrays[block.part].dtype
-            pair = buffers.setdefault(kind.str, [aligned_empty((size, self.width), kind) for _ in range(2)])
-            yield int(self.offsets[block.part]) + block.start, self.read(block, pair[turn % 2])
+            kind, into = self._arrays[block.part].dtype, None
+            if not fresh:
+                made = buffers.setdefault(kind.str, [])
+                if len(made) < 2:
+                    made += [aligned_empty((size, self.width), kind) for _ in range(2)]
+                into = made[turn % 2]
+            yield int(self.offsets[block.part]) + block.start, self.read(block, into)
 
     def take(self, positions: np.ndarray) -> np.ndarray:
         """Copy of the rows at some positions (n, D) float32, in any order."""
