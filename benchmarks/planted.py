@@ -3,8 +3,8 @@
     python benchmarks/planted.py --root PROJECT            # a project whose default DAG has run; some minutes
 
 Pictures of the first split's test part stand for an evaluation set. Each of some of them is planted in the pool of
-train pictures in four forms: resized to 150 px, encoded again as JPEG of quality 40, cropped by 10 % and recoloured
-(saturation 0.4, brightness 1.15); so are some train pictures, as near duplicates. All are encoded by the view `vit`.
+train pictures in four forms: resized to 150 px, encoded again as JPEG of quality 40, cropped by 10 % anywhere and
+recoloured (saturation 0.4, brightness 1.15); so are some train pictures, as near duplicates. All are encoded by the view `vit`.
 Told are, at several thresholds, the share of planted ones that is found, by the right picture, and false positives: of
 other pool pictures those that are said to copy an evaluation picture, and pairs of different pictures of the pool that
 are said to be copies. In this pool one thing is drawn in several styles and colours, so some of them are alike: the
@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 from pipeline.curation.duplicates import near_pairs  # noqa: E402
 from pipeline.curation.leaks import leaks_by_features, leaks_by_hash  # noqa: E402
-from pipeline.curation.perceptual import flat, hash_pairs, hashes_of  # noqa: E402
+from pipeline.curation.perceptual import copied_pairs, cut_hashes, perceptual_hash  # noqa: E402
 from pipeline.curation.vectors import PoolVectors  # noqa: E402
 from pipeline.datasets.decode import decode_rgb, read_bytes  # noqa: E402
 from pipeline.features.reader import FeatureStore  # noqa: E402
@@ -51,9 +51,12 @@ def jpeg(picture: Image.Image) -> Image.Image:
 
 
 def cropped(picture: Image.Image) -> Image.Image:
-    """Less 10 % of its width and height, from the top left corner and the bottom right one alike."""
+    """Less 10 % of its width and height, anywhere; where is drawn from its pixels."""
     width, height = picture.size
-    return picture.crop((width // 20, height // 20, width - width // 20, height - height // 20))
+    x, y = width // 10, height // 10
+    generator = np.random.default_rng(perceptual_hash(picture))
+    left, top = (int(generator.integers(most + 1)) for most in (x, y))
+    return picture.crop((left, top, left + width - x, top + height - y))
 
 
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
@@ -111,6 +114,17 @@ def encoded(aligner: Aligner, images: list[Image.Image]) -> np.ndarray:
     return np.concatenate([batch["cls"][:, -1] for batch in batches]).astype(np.float32)
 
 
+def cuts_of(images: list[Image.Image]) -> np.ndarray:
+    """Perceptual hashes (n, 10) uint64 of pictures and cuts of them."""
+    return np.array([cut_hashes(one) for one in images], np.uint64)
+
+
+def cosine_of(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Of each row (n,) with the one beside it."""
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.asarray(np.einsum("ij,ij->i", one, other) / lengths)
+
+
 def evaluation_copies(
     pool: np.ndarray, pool_hashes: np.ndarray, kept_out: np.ndarray, kept_hashes: np.ndarray,
     planted: dict[str, np.ndarray], hashes: dict[str, np.ndarray], source: np.ndarray,
@@ -132,7 +146,7 @@ def evaluation_copies(
             if measure != "hash":
                 of = leaks_by_features(PoolVectors({"pool": InMemory(everything)}), unit, float(cosine)).of
             if measure != "cosine":
-                by_hash = leaks_by_hash(all_hashes, kept_hashes, int(bits)).of
+                by_hash = leaks_by_hash(all_hashes[:, 0], kept_hashes, int(bits)).of
                 of = np.where(of >= 0, of, by_hash)
             found = {}
             for number, name in enumerate(planted):
@@ -151,14 +165,13 @@ def pool_copies(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Recall of planted copies of pool pictures as pairs, and pairs of different pictures."""
     everything, all_hashes = np.concatenate([pool, *planted.values()]), np.concatenate([pool_hashes, *hashes.values()])
-    usable = np.flatnonzero(~flat(all_hashes))
     out = []
     for measure, values in (("cosine", COSINES), ("hash", BITS)):
         for value in values:
             if measure == "cosine":
                 one, other = near_pairs(PoolVectors({"pool": InMemory(everything)}), float(value))
             else:
-                one, other = (usable[side] for side in hash_pairs(all_hashes[usable], int(value)))
+                one, other = copied_pairs(all_hashes, int(value))
             pairs = set(zip(one.tolist(), other.tolist(), strict=True))
             found = {}
             for number, name in enumerate(planted):
@@ -198,20 +211,16 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     os.chdir(root)  # where checkpoints are looked for
     aligner = Aligner.from_pretrained(root / "data/models/default", device="cpu")
     features, kept_features = stored(root, pool), stored(root, kept_out)
-    pool_hashes, kept_hashes = hashes_of(pictures(root, pool)), hashes_of(pictures(root, kept_out))
+    pool_hashes, kept_hashes = cuts_of(pictures(root, pool)), cuts_of(pictures(root, kept_out))
     found: dict[str, Any] = {"pool": len(pool), "evaluation": len(kept_out), "planted": given.planted, "view": VIEW}
     for kind, rows in (("evaluation_pictures", kept_out), ("near_duplicates", pool)):
         source = np.sort(generator.permutation(len(rows))[: given.planted])
         originals = pictures(root, [rows[place] for place in source.tolist()])
         changed = {name: [change(one) for one in originals] for name, change in CHANGES.items()}
         planted = {name: encoded(aligner, images) for name, images in changed.items()}
-        hashes = {name: hashes_of(images) for name, images in changed.items()}
+        hashes = {name: cuts_of(images) for name, images in changed.items()}
         true = features if kind == "near_duplicates" else kept_features
-        unit = true[source] / np.linalg.norm(true[source], axis=1, keepdims=True)
-        cosines = {
-            name: np.einsum("ij,ij->i", unit, v / np.linalg.norm(v, axis=1, keepdims=True))
-            for name, v in planted.items()
-        }
+        cosines = {name: cosine_of(true[source], values) for name, values in planted.items()}
         spread = {name: np.quantile(values, [0.05, 0.5]).round(4).tolist() for name, values in cosines.items()}
         if kind == "near_duplicates":
 

@@ -11,7 +11,7 @@ from pipeline.curation.captions import length_in_words, not_latin, repeated
 from pipeline.curation.concepts import has_any
 from pipeline.curation.duplicates import Groups, grouped, near_pairs, same_values, semantic_duplicates
 from pipeline.curation.leaks import Leaks, leaks_by_features, leaks_by_hash, leaks_by_name
-from pipeline.curation.perceptual import flat, hash_pairs, perceptual_hash
+from pipeline.curation.perceptual import CUTS, copied_pairs, cut_hashes
 from pipeline.curation.samples import SampleReader, Samples
 from pipeline.curation.spaces import Space
 from pipeline.datasets.decode import decode_rgb, read_bytes
@@ -119,7 +119,7 @@ def _evaluation(
             of = np.where(by_features.of >= 0, places[by_features.of], -1)
             leaks = leaks.joined(Leaks(of, by_features.score))
         if asked.hash_bits is not None:
-            leaks = leaks.joined(leaks_by_hash(picture_hashes(here), picture_hashes(kept_out), asked.hash_bits))
+            leaks = leaks.joined(leaks_by_hash(picture_hashes(here)[:, 0], picture_hashes(kept_out), asked.hash_bits))
         at = np.flatnonzero(leaks.of >= 0)
         found.drop(rows[at], f"evaluation picture of {name}", np.array(ids, object)[leaks.of[at]])
 
@@ -136,10 +136,8 @@ def _duplicates(spec: ConceptCuration, samples: Samples, space: Space, found: Re
         _drop_later(samples, found, rows, grouped(len(rows), *pairs), "near duplicate")
     if asked.hash_bits is not None and len(found.left):
         rows = found.left
-        hashes = picture_hashes(samples.take(rows))
-        usable = np.flatnonzero(~flat(hashes))
-        one, other = hash_pairs(hashes[usable], asked.hash_bits)
-        _drop_later(samples, found, rows, grouped(len(rows), usable[one], usable[other]), "same perceptual hash")
+        pairs = copied_pairs(picture_hashes(samples.take(rows)), asked.hash_bits)
+        _drop_later(samples, found, rows, grouped(len(rows), *pairs), "same perceptual hash")
     if asked.semantic is not None and len(found.left):
         rows = found.left
         dropped = semantic_duplicates(
@@ -168,15 +166,15 @@ def _similarity(spec: ConceptCuration, samples: Samples, space: Space, found: Re
 
 
 def picture_hashes(samples: Samples) -> np.ndarray:
-    """Perceptual hashes (N,) uint64; 0, which counts as a picture without anything, where one cannot be read."""
-    out = np.zeros(len(samples), np.uint64)
+    """Hashes (N, 10) uint64 of pictures and cuts of them; 0, as of an empty one, where one cannot be read."""
+    out = np.zeros((len(samples), CUTS), np.uint64)
     for name, rows in samples.by_dataset().items():
         for row, value in zip(rows.tolist(), _hashes(name, samples.pool.image_id[rows].tolist()), strict=True):
             out[row] = value
     return out
 
 
-def _hashes(dataset: str, ids: list[str]) -> Iterator[int]:
+def _hashes(dataset: str, ids: list[str]) -> Iterator[list[int]]:
     folder = index_folder("pairs", dataset)
     table = read_table(folder / "images.parquet", ["image_id", "path", "offset", "length"])
     places = pc.index_in(pa.array(ids, pa.string()), value_set=table.column("image_id")).to_pylist() if ids else []
@@ -185,6 +183,6 @@ def _hashes(dataset: str, ids: list[str]) -> Iterator[int]:
             raise DataError(f"{folder} has no picture {identifier}: index and splits are of different runs.")
         try:
             row = table.slice(place, 1).to_pylist()[0]
-            yield perceptual_hash(decode_rgb(read_bytes(row, folder)))
+            yield cut_hashes(decode_rgb(read_bytes(row, folder)))
         except DataError:
-            yield 0
+            yield [0] * CUTS

@@ -56,11 +56,16 @@ def leaks_by_features(pool: PoolVectors, evaluation: np.ndarray, least: float, d
 
 
 def leaks_by_hash(pool: np.ndarray, evaluation: np.ndarray, most: int) -> Leaks:
-    """Rows whose perceptual hash (N,) uint64 differs from one of the evaluation set (M,) in `most` bits or fewer."""
+    """Rows whose perceptual hash differs from one of the evaluation set, or of a cut of it, in `most` bits or fewer.
+
+    Args:
+        pool: (N,) uint64.
+        evaluation: (M, 10) uint64, as `perceptual.cut_hashes` gives them.
+    """
     of = np.full(len(pool), -1, np.int64)
-    usable = np.flatnonzero(~flat(evaluation))
-    one, other = hash_pairs(pool, most, evaluation[usable])
-    of[one[::-1]] = usable[other[::-1]]
+    usable = np.flatnonzero(~flat(evaluation.reshape(-1)))
+    one, other = hash_pairs(pool, most, evaluation.reshape(-1)[usable])
+    of[one[::-1]] = usable[other[::-1]] // evaluation.shape[1]
     return Leaks(of, np.full(len(pool), np.nan, np.float32))
 
 

@@ -7,7 +7,9 @@ from PIL import Image
 from scipy.fft import dctn
 
 BITS = 64
+CUTS = 10  # hashes of `cut_hashes`
 _SIDE, _KEPT = 32, 8
+_CUT = 0.1  # of width and height
 _PIECE = 1 << 22  # comparisons at a time
 
 
@@ -20,6 +22,18 @@ def perceptual_hash(picture: Image.Image) -> int:
     low = dctn(grey, norm="ortho")[:_KEPT, :_KEPT].reshape(-1)
     bits = low > np.median(low[1:])
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def cut_hashes(picture: Image.Image) -> list[int]:
+    """The hash of a picture and those of nine cuts of it, 90 % as wide and high, from corner to corner.
+
+    One that was cropped by about 10 % somewhere is near one of them, and far from the whole picture.
+    """
+    width, height = picture.size
+    x, y = round(width * _CUT), round(height * _CUT)
+    places = [(left, top) for left in (0, x // 2, x) for top in (0, y // 2, y)]
+    cuts = [picture.crop((left, top, left + width - x, top + height - y)) for left, top in places if width > x > 0 < y]
+    return [perceptual_hash(one) for one in (picture, *cuts, *[picture] * (len(places) - len(cuts)))]
 
 
 def hashes_of(pictures: Iterable[Image.Image]) -> np.ndarray:
@@ -67,4 +81,19 @@ def hash_pairs(ours: np.ndarray, most: int, theirs: np.ndarray | None = None) ->
             found.append(np.stack([here[near], there[near]], axis=1))
             start = stop
     pairs = np.unique(np.concatenate(found), axis=0)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def copied_pairs(cuts: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (P,) and (P,) of pictures, the lower first, of which one is nearly the other or a cut of it.
+
+    Args:
+        cuts: (n, 10) uint64, as `cut_hashes` gives them; those of which hardly anything is on are not compared.
+    """
+    whole = np.flatnonzero(~flat(cuts[:, 0]))
+    every = np.flatnonzero(~flat(cuts.reshape(-1)))
+    one, other = hash_pairs(cuts[whole, 0], most, cuts.reshape(-1)[every])
+    first, second = whole[one], every[other] // cuts.shape[1]
+    apart = first != second
+    pairs = np.unique(np.stack([np.minimum(first, second), np.maximum(first, second)], axis=1)[apart], axis=0)
     return pairs[:, 0], pairs[:, 1]

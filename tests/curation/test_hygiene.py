@@ -12,7 +12,15 @@ from pipeline.curation.captions import length_in_words, normalised, not_latin, r
 from pipeline.curation.duplicates import grouped, near_pairs, same_values, semantic_duplicates
 from pipeline.curation.keywords import Entries, cap
 from pipeline.curation.leaks import Leaks, leaks_by_features, leaks_by_hash, leaks_by_name
-from pipeline.curation.perceptual import flat, hash_pairs, hashes_of, perceptual_hash
+from pipeline.curation.perceptual import (
+    CUTS,
+    copied_pairs,
+    cut_hashes,
+    flat,
+    hash_pairs,
+    hashes_of,
+    perceptual_hash,
+)
 from pipeline.curation.vectors import PoolVectors
 from tests.curation.test_streamed import InMemory
 
@@ -47,6 +55,24 @@ def test_a_changed_picture_has_nearly_the_same_hash_and_others_have_not(change: 
     one, other = hash_pairs(theirs, 8, ours)
     assert {(row, row) for row in range(40)} <= set(zip(one.tolist(), other.tolist(), strict=True))
     assert (one != other).sum() <= 2
+
+
+def test_a_cropped_picture_is_near_a_cut_of_its_original() -> None:
+    pictures = [drawing(seed) for seed in range(30)]
+    boxes = [(3 + seed % 5, seed % 8, 90 + seed % 5, 87 + seed % 8) for seed in range(30)]
+    cropped = [picture.crop(box) for picture, box in zip(pictures, boxes, strict=True)]
+    cuts = np.array([cut_hashes(picture) for picture in [*pictures, *cropped]], np.uint64)
+    assert cuts.shape == (60, CUTS)
+    np.testing.assert_array_equal(cuts[:30, 0], hashes_of(pictures))
+    pairs = set(zip(*(side.tolist() for side in copied_pairs(cuts, 8)), strict=True))
+    found = [(row, row + 30) in pairs for row in range(30)]
+    whole = set(zip(*(side.tolist() for side in hash_pairs(cuts[:, 0], 8)), strict=True))
+    assert np.mean(found) > 0.9 > np.mean([(row, row + 30) in whole for row in range(30)])
+    assert all(one < other for one, other in pairs)
+    assert len([pair for pair in pairs if pair[1] - pair[0] != 30]) <= 3
+    assert leaks_by_hash(cuts[30:, 0], cuts[:30], 8).of.tolist().count(-1) <= 3
+    tiny = cut_hashes(Image.new("RGB", (3, 1), "white"))  # nothing can be cut off
+    assert len(tiny) == CUTS
 
 
 def test_an_empty_picture_is_flat() -> None:
@@ -129,9 +155,10 @@ def test_more_copies_than_are_looked_at_first_are_all_found() -> None:
 
 def test_leaks_by_hash_and_by_name_are_joined() -> None:
     hashes = hashes_of([drawing(seed) for seed in range(5)])
-    by_hash = leaks_by_hash(hashes[[3, 0, 1]], np.concatenate([np.zeros(1, np.uint64), hashes[1:4]]), 2)
+    evaluation = np.concatenate([np.zeros(1, np.uint64), hashes[1:4]])[:, None]
+    by_hash = leaks_by_hash(hashes[[3, 0, 1]], evaluation, 2)
     assert by_hash.of.tolist() == [3, -1, 1]
-    assert leaks_by_hash(np.zeros(2, np.uint64), np.zeros(1, np.uint64), 2).of.tolist() == [-1, -1]
+    assert leaks_by_hash(np.zeros(2, np.uint64), np.zeros((1, 1), np.uint64), 2).of.tolist() == [-1, -1]
     by_name = leaks_by_name(["a", "b", "c"], ["c", "x", "c"])
     assert by_name.of.tolist() == [-1, -1, 0]
     joined = by_hash.joined(Leaks(by_name.of, by_name.score))
