@@ -4,7 +4,7 @@
 
 Pictures of the first split's test part stand for an evaluation set. Each of some of them is planted in the pool of
 train pictures in four forms: resized to 150 px, encoded again as JPEG of quality 40, cropped by 10 % anywhere and
-recoloured (saturation 0.4, brightness 1.15); so are some train pictures, as near duplicates. All are encoded by the view `vit`.
+recoloured (saturation 0.4, brightness 1.15); so are some train pictures, as near duplicates. View `vit` encodes them.
 Told are, at several thresholds, the share of planted ones that is found, by the right picture, and false positives: of
 other pool pictures those that are said to copy an evaluation picture, and pairs of different pictures of the pool that
 are said to be copies. In this pool one thing is drawn in several styles and colours, so some of them are alike: the

@@ -38,9 +38,10 @@ def curated_pairs(name: str, pairs: CaptionPairs, repeats: int) -> np.ndarray:
 def _read(name: str, repeats: int) -> list[tuple[Coded, Ids]]:
     """The data set and id of the selected images of each repeat, checked against the splits."""
     path = curation_folder(name) / SELECTED_FILE
-    fix = f"Select again with: dvc repro curate@{name}"
+    stage = f"dvc repro curate@{name} (curate_concepts@{name} of `concept_curations`)"
+    fix = f"Select again with: {stage}"
     if not path.is_file():
-        raise DataError(f"No selection of training images at {path}. Make it with: dvc repro curate@{name}")
+        raise DataError(f"No selection of training images at {path}. Make it with: {stage}")
     parts: list[list[tuple[Ids, Ids]]] = [[(Ids.of(()), Ids.of(()))] for _ in range(repeats)]
     for piece in read_pieces(path, ["repeat", "dataset", "image_id"]):
         numbers = piece.column("repeat").to_numpy()

@@ -2,6 +2,7 @@
 
 from markupsafe import Markup
 
+from pipeline.paths import curation_folder
 from pipeline.reporting.blocks import (
     Block,
     Bullets,
@@ -46,7 +47,7 @@ def curation(run: RunData) -> Section:
     blocks: list[Block] = []
     for name in curations_to_show(run):
         if name not in run.coverage:
-            blocks += [Heading(name), missing("This curation has not been made.", f"dvc repro curate@{name}")]
+            blocks += [Heading(name), missing("This curation has not been made.", f"dvc repro {_stage(run, name)}")]
             continue
         coverage = run.coverage[name]
         method = coverage["method"].text()
@@ -102,6 +103,12 @@ def _pictures(run: RunData, sheet: Node) -> list[Picture]:
         name = reference["image_id"].text()[:8]
         shown.append(Picture(run.library.thumbnail(reference), f"{sheet['concept'].text()}: {name}"))
     return shown
+
+
+def _stage(run: RunData, name: str) -> str:
+    """The stage that makes a curation."""
+    made = (group.name for group in run.stages if tuple(curation_folder(name).parts) in group.outs)
+    return f"{next(made, 'curate')}@{name}"
 
 
 def _chart(name: str, concepts: list[Node]) -> Markup:
