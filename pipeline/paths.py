@@ -47,6 +47,7 @@ def train_stage(aligner: str, compare: str | None, fused: bool = False) -> str:
     return f"train{'_fused' * fused if compare is None else '_auto'}@{aligner}"
 
 
+CONCEPTS = Path("concepts")  # lists of names that curations search for, one a line
 SETTINGS = DATA / "settings"
 SPLITS = DATA / "splits"
 COMPARE = DATA / "compare"
@@ -63,7 +64,10 @@ FOLDERS = (
     DATA / "checkpoints",
     *(DATA / "index" / group for group in ("pairs", "scenes", "prompts")),
     DATA / "features" / "pairs",
+    DATA / "features" / "prompts",
     DATA / "curation" / "none",  # of aligners that are fitted to nothing
+    MODELS / "none",  # of curations that look through no aligner
+    CONCEPTS,
     COMPARE,
     TOY,
     PREDICTORS,

@@ -1,15 +1,20 @@
 """Select training images by concept: python -m stages.curate +item=NAME"""
 
 from pipeline.config import CurateSettings
-from pipeline.curation import curate_images
+from pipeline.config.concept_curations import ConceptCuration
+from pipeline.curation import curate_by_concepts, curate_images
 from pipeline.paths import curation_folder
 from stages.entry import run
 
 
 def curate(settings: CurateSettings) -> None:
-    """Read data/splits and data/features/pairs/<view>, write data/curation/<item>."""
+    """Write data/curation/<item> from data/splits and data/features/pairs/<view>; `concept_curations` read more."""
     out = curation_folder(settings.name)
-    print(curate_images(settings.curation, repeats=settings.repeats, seed=settings.seed, out=out))
+    repeats, seed = settings.repeats, settings.seed
+    if isinstance(settings.curation, ConceptCuration):
+        print(curate_by_concepts(settings.curation, repeats=repeats, seed=seed, out=out))
+    else:
+        print(curate_images(settings.curation, repeats=repeats, seed=seed, out=out))
 
 
 if __name__ == "__main__":

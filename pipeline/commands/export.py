@@ -10,6 +10,7 @@ _EXAMPLES = """\
   permafrost export sentence-transformers data/models/default out/st      a folder for SentenceTransformer(path)
   permafrost export onnx data/models/default out/onnx --int8              image.onnx and text.onnx
   permafrost export atlas data/models/default atlas.parquet               a map that embedding-atlas opens
+  permafrost export curation rich out/rich --urls laion.parquet          samples, captions, card, webdataset, addresses
   permafrost export clip-benchmark classification out/stamps --dataset stamps --label category --prompt-set ensemble
   permafrost export clip-benchmark retrieval out/emoji --dataset emoji --repeat 0"""
 _MODELS = {"sentence-transformers": "export_sentence_transformers", "onnx": "export_onnx"}
@@ -17,8 +18,9 @@ _MODELS = {"sentence-transformers": "export_sentence_transformers", "onnx": "exp
 
 def add(commands: Adder) -> None:
     """Add the subcommand."""
-    command = commands("export", run, "write an aligner or a test split in the format of another program", _EXAMPLES)
-    command.add_argument("format", choices=(*_MODELS, "atlas", "clip-benchmark"), help="what to write")
+    about = "write an aligner, a curation or a test split in the format of another program"
+    command = commands("export", run, about, _EXAMPLES)
+    command.add_argument("format", choices=(*_MODELS, "atlas", "curation", "clip-benchmark"), help="what to write")
     command.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its arguments; --help lists them")
 
 
@@ -30,6 +32,8 @@ def run(given: argparse.Namespace, console: Console) -> int:
         return main(given.rest)
     if given.format == "atlas":
         return _atlas(given, console)
+    if given.format == "curation":
+        return _curation(given, console)
     parser = argparse.ArgumentParser(prog=f"permafrost export {given.format}")
     parser.add_argument("model", help="folder of an aligner, such as data/models/default, or a Hugging Face name")
     parser.add_argument("out", type=Path, help="a new or empty folder")
@@ -48,6 +52,29 @@ def run(given: argparse.Namespace, console: Console) -> int:
     console.answer({"folder": out, "checked": checked})
     for modality, found in checked.items():
         console.line(f"{out}, {modality}: vectors differ from the aligner's by {found}")
+    return 0
+
+
+def _curation(given: argparse.Namespace, console: Console) -> int:
+    """Write the selection of one repeat as a data set."""
+    parser = argparse.ArgumentParser(prog="permafrost export curation")
+    parser.add_argument("name", help="an entry of `concept_curations`")
+    parser.add_argument("out", type=Path, help="a new or empty folder")
+    parser.add_argument("--repeat", type=_count, default=0, help="whose selection (0)")
+    parser.add_argument("--urls", type=Path, help="Parquet with `id` and `url`, for an img2dataset list")
+    parser.add_argument("--no-pictures", action="store_true", help="no shards, also where the bytes are at hand")
+    parser.add_argument("--json", action="store_true", help="print the answer as one JSON value")
+    wanted = parser.parse_args(given.rest)
+    console = Console(json=wanted.json or given.json)
+    from pipeline.curation.publish import export_curation
+
+    done = export_curation(
+        wanted.name, wanted.out, repeat=wanted.repeat, urls=wanted.urls, pictures=not wanted.no_pictures
+    )
+    console.answer({"folder": wanted.out, **done})
+    console.line(
+        f"{wanted.out}: {done['samples']} samples, {done['pictures']} with pictures, {done['urls']} with addresses"
+    )
     return 0
 
 

@@ -14,6 +14,7 @@ from pipeline.config.aligners import (
     with_method,
 )
 from pipeline.config.auto import auto_problems, under_auto, with_every_choice
+from pipeline.config.concept_checks import concept_problems
 from pipeline.config.datasets import SegmentationSource, TextTasksSource
 from pipeline.config.evaluation_checks import evaluation_problems
 from pipeline.config.explain import reason
@@ -51,6 +52,7 @@ def _contradictions(params: Params) -> Iterator[str]:
     yield from size_problems(params)
     yield from _scenes(params, lookup)
     yield from _curations(params, lookup)
+    yield from concept_problems(params, lookup)
     for name, aligner in params.aligners.items():
         yield from _aligner(name, aligner, params, lookup)
         for method in METHODS:
@@ -127,9 +129,10 @@ def _has_samples(where: str, dataset: str, params: Params) -> Iterator[str]:
 
 def _aligner(name: str, aligner: AlignerSpec, params: Params, lookup: Lookup) -> Iterator[str]:
     where, head = f"aligners.{name}", aligner.head
-    problem = None if aligner.data == NO_DATA else lookup.missing(f"{where}.data", aligner.data, "curations")
+    known = aligner.data == NO_DATA or aligner.data in params.concept_curations
+    problem = None if known else lookup.missing(f"{where}.data", aligner.data, "curations")
     yield from present(problem)
-    datasets = () if problem or aligner.data == NO_DATA else params.curations[aligner.data].pool
+    datasets = () if problem or aligner.data == NO_DATA else params.all_curations[aligner.data].pool
     for place, view in enumerate(aligner.views):
         yield from side_problems(where, aligner, place, params, lookup)
         for dataset in datasets:

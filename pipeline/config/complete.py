@@ -10,6 +10,7 @@ from typing import Any, Final
 from pipeline.config.aligners import AUTO, MASKS
 from pipeline.config.catalogue import from_catalogue
 from pipeline.config.closed_forms import FORM_KINDS
+from pipeline.config.concept_curations import PRESETS
 from pipeline.config.suggestion import suggestion
 from pipeline.config.views import FUSED
 from pipeline.errors import ConfigError
@@ -34,6 +35,7 @@ def completed(raw: Raw) -> Raw:
             "encoders": encoders,
             "views": _each(raw.get("views"), lambda name, view: _view(name, view, encoders)),
             "curations": _each(raw.get("curations"), lambda _, curation: {"method": "all"} | curation),
+            "concept_curations": _each(raw.get("concept_curations"), _concept_curation),
             "aligners": _each(aligners, _aligner),
             "fused": _each(fused, _aligner),
             "auto": _each(raw.get("auto"), _aligner),
@@ -94,6 +96,16 @@ def _with_head(section: str, name: str, aligner: Raw, raw: Raw, sections: list[s
             return aligner | ({"head": copy.deepcopy(entry)} if entry is not None else {})
         problem = f"is `{SAME_AS}: {other}`, whose head is that of another one: name that one"
     raise ConfigError(f"params.yaml:\n  `{where}` {problem}.")
+
+
+def _concept_curation(_: str, curation: Raw) -> Raw:
+    """With what its preset stands for where nothing else is written."""
+    preset = PRESETS.get(str(curation.get("preset")))
+    if preset is None:
+        return curation
+    written = curation.get("hygiene", {})
+    hygiene = preset["hygiene"] | written if isinstance(written, dict) else written
+    return preset | curation | {"hygiene": hygiene}
 
 
 def _aligner(_: str, aligner: Raw) -> Raw:

@@ -17,7 +17,7 @@ def evaluation_problems(params: Params, lookup: Lookup) -> Iterator[str]:
 def _transfer(params: Params) -> Iterator[str]:
     """What is for evaluation alone is trained on nowhere."""
     kept = {name for name, dataset in params.datasets.items() if getattr(dataset, "transfer", False)}
-    used = {f"curations.{name}.pool": curation.pool for name, curation in params.curations.items()}
+    used = {f"curations.{name}.pool": curation.pool for name, curation in params.all_curations.items()}
     used |= {f"compare.{name}.datasets": compare.datasets for name, compare in params.compare.items()}
     for where, datasets in used.items():
         for dataset in sorted(kept.intersection(datasets)):

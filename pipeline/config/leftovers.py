@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.config.aligners import NO_DATA
+from pipeline.config.concept_curations import NO_ALIGNER
 from pipeline.config.params import Params
 from pipeline.config.stores import CLASSNAMES
 
@@ -20,8 +21,8 @@ def named_outputs(params: Params) -> dict[str, tuple[str, ...]]:
         "compare": tuple(params.compare),
         "toy": tuple(params.toy),
         "predictors": tuple(params.predictors),
-        "curation": (*params.curations, NO_DATA),
-        "models": tuple(params.all_aligners),
+        "curation": (*params.all_curations, NO_DATA),
+        "models": (*params.all_aligners, NO_ALIGNER),
         "dense": tuple(params.dense_heads),
         RESULTS: tuple(params.evaluate.named),
         "features/pairs": (),

@@ -7,12 +7,13 @@ from pydantic import model_validator
 
 from pipeline.config.aligners import AlignerSpec, AnyDenseHead, AutoSpec
 from pipeline.config.base import Name, Section, Seed
+from pipeline.config.concept_curations import ConceptCuration
 from pipeline.config.datasets import DatasetSpec
 from pipeline.config.encoders import EncoderSpec
 from pipeline.config.ensembles import EnsembleSpec
 from pipeline.config.evaluation import EvaluateParams
 from pipeline.config.prompts import PromptsParams
-from pipeline.config.selection import CurationSpec, ScenesSpec, SplitsParams
+from pipeline.config.selection import AnyCuration, CurationSpec, ScenesSpec, SplitsParams
 from pipeline.config.stores import EncodeParams, Stores
 from pipeline.config.studies import CompareSpec, PredictorsSpec, ToySpec
 from pipeline.config.training import TrainParams
@@ -29,6 +30,7 @@ class Params(Section):
     stores: Stores = Stores()
     scenes: dict[Name, ScenesSpec] = {}
     curations: dict[Name, CurationSpec] = {}
+    concept_curations: dict[Name, ConceptCuration] = {}
     aligners: dict[Name, AlignerSpec] = {}
     fused: dict[Name, AlignerSpec] = {}
     auto: dict[Name, AutoSpec] = {}
@@ -67,6 +69,10 @@ class Params(Section):
         for one, other in combinations(sections, 2):
             if both := [name for name in sections[other] if name in sections[one]]:
                 raise ValueError(f"{both[0]!r} stands under `{one}` and under `{other}`; give one of them another name")
+        if again := [name for name in self.concept_curations if name in self.curations]:
+            raise ValueError(
+                f"{again[0]!r} stands under `curations` and under `concept_curations`; give one of them another name"
+            )
         return self
 
     @property
@@ -78,6 +84,11 @@ class Params(Section):
         """The views that a view joins; itself where it is none of several."""
         spec = self.views.get(view)
         return spec.concat if isinstance(spec, FusedView) else (view,)
+
+    @property
+    def all_curations(self) -> dict[str, AnyCuration | ConceptCuration]:
+        """What aligners name as their `data`."""
+        return {**self.curations, **self.concept_curations}
 
     @property
     def named_aligners(self) -> dict[str, AlignerSpec]:

@@ -86,7 +86,7 @@ def fit_of(params: Params, aligner: AlignerSpec) -> FitSpec:
     datasets = (
         stored_through(params.stores, params.datasets, members)
         if aligner.data == NO_DATA
-        else params.curations[aligner.data].pool
+        else params.all_curations[aligner.data].pool
     )
     compare = aligner.compare if isinstance(aligner, ChosenAligner) else None
     sides: dict[Side, str] = {"image": image, "text": text}
@@ -134,6 +134,8 @@ def _catalogue(params: Params, key: str) -> dict[str, Any]:
         return dict(params.evaluate.named)
     if key == "aligners":
         return dict(params.all_aligners)
+    if key == "curations":
+        return dict(params.all_curations)
     catalogue: dict[str, Any] = getattr(params, key)
     return catalogue
 
@@ -238,7 +240,8 @@ STAGES: dict[str, _Stage] = {
     ),
     "predictors": _Stage(_predictors, "predictors"),
     "curate": _Stage(
-        lambda p, i: CurateSettings(name=i, curation=p.curations[i], repeats=p.splits.repeats, seed=p.seed), "curations"
+        lambda p, i: CurateSettings(name=i, curation=p.all_curations[i], repeats=p.splits.repeats, seed=p.seed),
+        "curations",
     ),
     "train": _Stage(_train, "aligners"),
     "dense": _Stage(

@@ -4,6 +4,7 @@ from pydantic import SerializeAsAny
 
 from pipeline.config.aligners import AnyDenseHead, EvaluatedAligner, FitSpec
 from pipeline.config.base import DeepPictures, Repeats, Section, Seed
+from pipeline.config.concept_curations import ConceptCuration
 from pipeline.config.datasets import DatasetSpec
 from pipeline.config.encoders import EncoderSpec
 from pipeline.config.ensembles import EnsembleSpec
@@ -99,9 +100,9 @@ class PredictorsSettings(Settings):
 
 
 class CurateSettings(Settings):
-    """Of curate@<curation>."""
+    """Of curate@<curation> and curate_concepts@<curation>."""
 
-    curation: CurationSpec
+    curation: CurationSpec | ConceptCuration
     repeats: Repeats
     seed: Seed
 

@@ -1,5 +1,6 @@
-"""Concept-rich curation: few-shot prototypes, retrieval over a pool, balanced assignment, coverage."""
+"""Concept-rich curation: prototypes, exact retrieval over a pool, hygiene, balanced assignment, coverage."""
 
+from pipeline.curation.by_concepts import curate_by_concepts
 from pipeline.curation.run import curate_images
 
-__all__ = ["curate_images"]
+__all__ = ["curate_by_concepts", "curate_images"]

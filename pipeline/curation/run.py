@@ -79,7 +79,7 @@ def curate_images(spec: AnyCuration, *, repeats: int, seed: int, out: Path) -> s
         )
     selections = [_select(spec, pool, seed * repeats + repeat) for repeat, pool in enumerate(pools)]
     out.mkdir(parents=True, exist_ok=True)
-    write_pieces(_pieces(selections), SELECTED, out / "selected.parquet")
+    write_pieces(selected_pieces(selections), SELECTED, out / "selected.parquet")
     coverage = _coverage(spec, selections, seed)
     write_json(coverage, out / "coverage.json")
     write_csv(coverage["concepts"], _COVERAGE, out / "coverage.csv")
@@ -118,7 +118,8 @@ def _by_prototypes(spec: PrototypeImages, pool: Pool, seed: int) -> Selection:
     )
 
 
-def _pieces(selections: list[Selection]) -> Iterator[pa.Table]:
+def selected_pieces(selections: list[Selection]) -> Iterator[pa.Table]:
+    """The rows of selected.parquet in pieces, repeat after repeat."""
     for repeat, selection in enumerate(selections):
         for start in range(0, len(selection.rows), ROW_GROUP):
             part = slice(start, start + ROW_GROUP)

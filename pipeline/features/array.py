@@ -79,6 +79,19 @@ class FeatureArray:
         why = "its shards are not whole pages" if self.mapped else "its chunks are compressed or apart"
         raise StoreError(f"{self._where} cannot be viewed as one array: {why}. Read it with `take` or `read_range`.")
 
+    def views(self) -> list[np.ndarray]:
+        """The whole array as read-only mapped memory, in order: one part, or one for each shard; see `view`.
+
+        Raises:
+            StoreError: its chunks are compressed or apart.
+        """
+        if len(self._maps) < 2:
+            return [self.view()]
+        return [
+            part[: self.shape[0] - number * self._shard_rows][: self._shard_rows]
+            for number, part in enumerate(self._maps)
+        ]
+
     def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Copy of the given rows (n, *row_shape) in the stored dtype.
 

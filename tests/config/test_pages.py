@@ -28,6 +28,7 @@ PASTED = {
         "docs/commands.md",
         "docs/fusion.md",
         "docs/clusters.md",
+        "docs/curation.md",
         "docs/object_stores.md",
     )
     for number, block in enumerate(blocks(page))

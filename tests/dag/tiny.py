@@ -194,6 +194,7 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             },
             "curated": {"views": ["eye", "words"], "data": "balanced", "head": {"kind": "freeze-align"}},
         },
+        "concept_curations": {},
         "fused": {},
         "auto": {},
         "dense_heads": {"eye": {"image": "eye-dense", "text": "words", "scenes": "training"}},

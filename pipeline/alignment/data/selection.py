@@ -36,9 +36,10 @@ def curated_pairs(name: str, pairs: CaptionPairs, repeats: int) -> np.ndarray:
 def _read(name: str, repeats: int) -> tuple[SampleTable, np.ndarray]:
     """The samples, and which of them (N, R) bool are selected in each repeat, checked against the splits."""
     path = curation_folder(name) / SELECTED_FILE
-    fix = f"Select again with: dvc repro curate@{name}"
+    stage = f"dvc repro curate@{name} (curate_concepts@{name} of `concept_curations`)"
+    fix = f"Select again with: {stage}"
     if not path.is_file():
-        raise DataError(f"No selection of training images at {path}. Make it with: dvc repro curate@{name}")
+        raise DataError(f"No selection of training images at {path}. Make it with: {stage}")
     samples = SampleTable.read((), repeats)
     chosen = np.zeros((len(samples), repeats), dtype=bool)
     total, wrong = Counter[int](), Counter[int]()

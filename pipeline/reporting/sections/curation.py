@@ -2,7 +2,22 @@
 
 from markupsafe import Markup
 
-from pipeline.reporting.blocks import Block, Bullets, Content, Figure, Folded, Heading, Section, Table, Text, missing
+from pipeline.paths import curation_folder
+from pipeline.reporting.blocks import (
+    Block,
+    Bullets,
+    Card,
+    Content,
+    Figure,
+    Folded,
+    Gallery,
+    Heading,
+    Picture,
+    Section,
+    Table,
+    Text,
+    missing,
+)
 from pipeline.reporting.charts import bars
 from pipeline.reporting.inputs import Node
 from pipeline.reporting.names import protocol
@@ -17,6 +32,8 @@ _COLUMNS = (
     ("mean_score", "mean cosine", "fixed3"),
 )
 
+_SHEETS = 40  # concepts whose contact sheets are shown
+
 
 def curations_to_show(run: RunData) -> list[str]:
     """The curations of params.yaml; none where no curation leaves anything out."""
@@ -30,7 +47,7 @@ def curation(run: RunData) -> Section:
     blocks: list[Block] = []
     for name in curations_to_show(run):
         if name not in run.coverage:
-            blocks += [Heading(name), missing("This curation has not been made.", f"dvc repro curate@{name}")]
+            blocks += [Heading(name), missing("This curation has not been made.", f"dvc repro {_stage(run, name)}")]
             continue
         coverage = run.coverage[name]
         method = coverage["method"].text()
@@ -47,12 +64,51 @@ def curation(run: RunData) -> Section:
             blocks.append(Text("This method does not use concepts."))
         if sentences := coverage.texts("sentences"):
             blocks.append(Bullets(sentences))
+        blocks += _by_concepts(run, coverage)
         blocks.append(Text(protocol(coverage)))
     return Section("curation", "Curation: which training images", "Curation", blocks)
 
 
 def _name(concept: Node) -> str:
-    return f"{concept['concept'].text()} ({concept['dataset'].text()})"
+    dataset = concept["dataset"].text()
+    return f"{concept['concept'].text()} ({dataset})" if dataset else concept["concept"].text()
+
+
+def _by_concepts(run: RunData, coverage: Node) -> list[Block]:
+    """What `concept_curations` have beside: why samples were kept or dropped, the histogram and contact sheets."""
+    blocks: list[Block] = []
+    if (reasons := coverage.get("reasons")) is not None:
+        rows: list[list[Content]] = [[reason, number(count, "fixed1")] for reason, count in reasons.entries()]
+        caption = "What became of the samples of the pool, mean over repeats."
+        blocks.append(Table(caption, coverage.file.as_posix(), ["reason", "samples"], rows))
+    if histogram := coverage.nodes("histogram"):
+        bins: list[list[Content]] = [
+            [one["samples"].text(), *(number(one[when], "integer") for when in ("before", "after"))]
+            for one in histogram
+        ]
+        title = "Concepts by their number of samples"
+        blocks.append(Table(title, coverage.file.as_posix(), ["samples", "in the pool", "selected"], bins))
+    if sheets := coverage.nodes("contact_sheet"):
+        shown, rest = sheets[:_SHEETS], len(sheets) - _SHEETS
+        cards = [Card(sheet["concept"].text(), pictures=_pictures(run, sheet)) for sheet in shown]
+        more = f", the first {_SHEETS}" if rest > 0 else ""
+        title = f"Contact sheets of {len(sheets)} concepts{more}: the best samples selected, repeat 0"
+        blocks.append(Folded(title, [Gallery(title, cards)]))
+    return blocks
+
+
+def _pictures(run: RunData, sheet: Node) -> list[Picture]:
+    shown = []
+    for reference in sheet.nodes("pictures"):
+        name = reference["image_id"].text()[:8]
+        shown.append(Picture(run.library.thumbnail(reference), f"{sheet['concept'].text()}: {name}"))
+    return shown
+
+
+def _stage(run: RunData, name: str) -> str:
+    """The stage that makes a curation."""
+    made = (group.name for group in run.stages if tuple(curation_folder(name).parts) in group.outs)
+    return f"{next(made, 'curate')}@{name}"
 
 
 def _chart(name: str, concepts: list[Node]) -> Markup:

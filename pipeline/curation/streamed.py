@@ -1,0 +1,185 @@
+"""The best rows of a pool for every concept: exact, block by block, on a CPU or a GPU, in memory that does not grow."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import torch
+
+from pipeline.arithmetic import own_arithmetic
+from pipeline.curation.retrieval import Candidates
+from pipeline.curation.running import RunningTopK
+from pipeline.curation.vectors import Block, PoolVectors
+from pipeline.device import choose_device
+from pipeline.features.ahead import ahead
+from pipeline.inference.scan import exact_scores
+from pipeline.progress import tqdm
+
+SCORE_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30, "mps": 256 << 20}  # of a block: a cache of the CPU, memory of a GPU
+_LEAST_BLOCK, _MOST_BLOCK = 256, 65536  # rows
+_EXACT = 1024  # rows that are read together to be compared exactly
+_MOST_THREADS = 8
+_LEAST_ROOM = 1024  # rows of each concept
+
+
+def block_rows(concepts: int, device: str) -> int:
+    """Rows that are multiplied with the prototypes of so many concepts at once."""
+    fitting = SCORE_BYTES[device.partition(":")[0]] // (4 * max(1, concepts))
+    return min(max(_LEAST_BLOCK, fitting // 64 * 64), _MOST_BLOCK)
+
+
+def retrieve_streamed(
+    pool: PoolVectors,
+    prototypes: np.ndarray,
+    k: int,
+    *,
+    device: str = "cpu",
+    blocks: Sequence[Block] | None = None,
+    progress: str | None = None,
+) -> Candidates:
+    """The `k` rows of a pool nearest to each prototype by cosine; of equal cosines those with the lower positions.
+
+    A product in float32 finds what may be among the nearest, products in float64 put it in order. So the result is that
+    of a full sort, and neither the order of blocks nor their size, the number of threads or the device changes a bit.
+    Rows that are not finite are not found. Memory is that of `k` candidates a concept, twice, and of two blocks.
+
+    Args:
+        prototypes: (C, D) unit vectors.
+        blocks: what is read, in this order; all of the pool where None.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        progress: a title for a bar over the rows, if there is to be one.
+    """
+    device = choose_device(device)
+    queries = np.ascontiguousarray(prototypes, dtype=np.float32)
+    concepts = len(queries)
+    if not concepts or k < 1:
+        return Candidates(np.empty((concepts, 0), np.int64), np.empty((concepts, 0), np.float32))
+    asked = pool.blocks(block_rows(concepts, device)) if blocks is None else list(blocks)
+    size = max((block.stop - block.start for block in asked), default=1)
+    room = min(size, max(2 * k, _LEAST_ROOM))
+    running = RunningTopK(concepts, pool.width, k, room, partial(exact_cosines, pool, queries))
+    threads = torch.get_num_threads() if device == "cpu" else 1
+    rows = sum(block.stop - block.start for block in asked)
+    with own_arithmetic(), tqdm(total=rows, desc=progress, disable=progress is None) as bar:
+        _scan(pool.stream(asked, fresh=threads > 1), running, queries, size, device, threads, bar.update)
+    return Candidates(*running.best())
+
+
+def _scan(
+    stream: Iterator[tuple[int, np.ndarray]],
+    running: RunningTopK,
+    queries: np.ndarray,
+    size: int,
+    device: str,
+    threads: int,
+    done: Callable[[int], object],
+) -> None:
+    """Pass blocks through, on a CPU each in one thread from products to candidates: two cores are busy all the time."""
+    reading, adding = threading.Lock(), threading.Lock()
+    blocks = ahead(stream, depth=threads)
+
+    def work() -> None:
+        scorer, mask = _Scorer(queries, size, device), np.empty(len(queries) * size, bool)
+        while True:
+            with reading:
+                first, rows = next(blocks, (0, None))
+            if rows is None:
+                return
+            _take(running, first, scorer(rows), mask, adding)
+            with reading:
+                done(len(rows))
+
+    def alone() -> None:
+        torch.set_num_threads(1)  # of this thread
+        work()
+
+    try:
+        if threads == 1:
+            work()
+            return
+        with ThreadPoolExecutor(threads) as workers:
+            for one in [workers.submit(alone) for _ in range(threads)]:
+                one.result()
+    finally:
+        torch.set_num_threads(threads) if threads > 1 else None
+        blocks.close()
+
+
+def merged(parts: Sequence[Candidates], k: int) -> Candidates:
+    """The best of several retrievals over different rows of one pool: as if it had been one."""
+    rows = np.concatenate([part.rows for part in parts], axis=1)
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    return Candidates(np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1))
+
+
+class _Scorer:
+    """Cosines (C, n) of rows with all prototypes, in memory that is used again."""
+
+    def __init__(self, queries: np.ndarray, size: int, device: str) -> None:
+        self._queries = torch.from_numpy(queries).to(device)
+        self._wide = torch.empty((size, queries.shape[1]), dtype=torch.float32, device=device)
+        self._scores = torch.empty(len(queries) * size, dtype=torch.float32, device=device)
+
+    def __call__(self, rows: np.ndarray) -> torch.Tensor:
+        wide = self._wide[: len(rows)]
+        wide.copy_(torch.from_numpy(rows))
+        lengths = torch.linalg.vector_norm(wide, dim=1, keepdim=True).clamp_(min=1e-12)
+        wide /= lengths
+        out = self._scores[: len(self._queries) * len(rows)].view(len(self._queries), len(rows))
+        return torch.mm(self._queries, wide.T, out=out)
+
+
+def _take(running: RunningTopK, first: int, scores: torch.Tensor, mask: np.ndarray, adding: threading.Lock) -> None:
+    """Take in a block (C, n) of scores; in halves while nearly every row is still among the best."""
+    for _ in range(2):  # the second time with what is least now
+        owner, place = _hits(scores, running.least, mask)
+        counts = np.bincount(owner, minlength=len(scores))
+        found = scores.numpy()[owner, place] if scores.device.type == "cpu" else _gathered(scores, owner, place)
+        with adding:
+            if running.room(counts):
+                running.add(owner, first + place, found, counts)
+                return
+    middle = scores.shape[1] // 2
+    _take(running, first, scores[:, :middle], mask, adding)
+    _take(running, first + middle, scores[:, middle:], mask, adding)
+
+
+def _hits(scores: torch.Tensor, least: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns (n,) int64 of scores that are not below what is least in their row, row by row."""
+    if scores.device.type != "cpu":
+        found = (scores >= torch.from_numpy(least).to(scores.device)[:, None]).nonzero().cpu().numpy()
+        return found[:, 0], found[:, 1]
+    # NumPy takes half the time that PyTorch does on one core, in memory that is there already
+    above = mask[: scores.shape[0] * scores.shape[1]].reshape(scores.shape)
+    np.greater_equal(scores.numpy(), least[:, None], out=above)
+    flat = np.flatnonzero(above)
+    owner = flat // scores.shape[1]
+    return owner, flat - owner * scores.shape[1]
+
+
+def _gathered(scores: torch.Tensor, owner: np.ndarray, place: np.ndarray) -> np.ndarray:
+    at = [torch.from_numpy(index).to(scores.device) for index in (owner, place)]
+    found: np.ndarray = scores[at[0], at[1]].cpu().numpy()
+    return found
+
+
+def exact_cosines(pool: PoolVectors, queries: np.ndarray, owner: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Cosines (n,) float32 of queries `owner` (n,) with the rows at positions (n,), summed in float64."""
+    out = np.empty(len(rows), np.float32)
+    order = np.argsort(rows, kind="stable")
+    positions = rows[order]
+    fresh = np.flatnonzero(np.diff(positions, prepend=-1))  # where a row comes for the first time
+    edges = [*fresh[::_EXACT].tolist(), len(positions)]
+
+    def piece(start: int, stop: int) -> None:
+        here, place = np.unique(positions[start:stop], return_inverse=True)
+        chosen = order[start:stop]
+        out[chosen] = exact_scores(pool.take(here)[place], queries[owner[chosen]], cosine=True)
+
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
+        list(threads.map(piece, edges[:-1], edges[1:]))
+    return out
