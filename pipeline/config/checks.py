@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from pipeline.config.added import added_among_aligners, added_problems, under_added
 from pipeline.config.aligners import (
     CAPTIONS,
     MASKS,
@@ -21,6 +22,7 @@ from pipeline.config.fused import fused_among_aligners, fused_problems, side_pro
 from pipeline.config.heads import OPTIMISED, AutoHead, FittedHead, IdentityHead
 from pipeline.config.imported import imported_problems
 from pipeline.config.lookup import Lookup, present
+from pipeline.config.modalities import audio_problems
 from pipeline.config.params import Params
 from pipeline.config.sizes import size_problems
 from pipeline.config.stores import CLASSNAMES, stored_through
@@ -38,10 +40,11 @@ def contradictions(params: Params) -> Iterator[str]:
     if misplaced := list(fused_problems(params, lookup)):
         return (yield from misplaced)
     yield from (open_problems := list(auto_problems(params, lookup)))
-    merged = fused_among_aligners(params)
+    yield from added_problems(params, lookup)
+    merged = added_among_aligners(fused_among_aligners(params))
     for version in [merged.model_copy(update={"auto": {}})] if open_problems else with_every_choice(merged):
         for problem in _contradictions(version):
-            yield under_fused(under_auto(problem, params), params)
+            yield under_added(under_fused(under_auto(problem, params), params), params)
 
 
 def _contradictions(params: Params) -> Iterator[str]:
@@ -109,7 +112,7 @@ def _curations(params: Params, lookup: Lookup) -> Iterator[str]:
         yield f"`curations.{NO_DATA}` cannot be: `data: {NO_DATA}` says that an aligner is fitted to nothing."
     for name, curation in params.curations.items():
         where = f"curations.{name}"
-        yield from lookup.not_a_view(f"{where}.view", curation.view, "image")
+        yield from lookup.not_a_view(f"{where}.view", curation.view, "image", "audio")
         concepts = getattr(curation, "concepts", ())
         for dataset in dict.fromkeys((*curation.pool, *(entry.dataset for entry in concepts))):
             yield from present(
@@ -130,6 +133,7 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, lookup: Lookup) ->
     problem = None if aligner.data == NO_DATA else lookup.missing(f"{where}.data", aligner.data, "curations")
     yield from present(problem)
     datasets = () if problem or aligner.data == NO_DATA else params.curations[aligner.data].pool
+    yield from audio_problems(where, aligner, params)
     for place, view in enumerate(aligner.views):
         yield from side_problems(where, aligner, place, params, lookup)
         for dataset in datasets:

@@ -28,6 +28,7 @@ def completed(raw: Raw) -> Raw:
     encoders = _each(raw.get("encoders"), _encoder)
     aligners = _each(raw.get("aligners"), lambda name, entry: _with_head("aligners", name, entry, raw, ["aligners"]))
     fused = _each(raw.get("fused"), lambda name, entry: _with_head("fused", name, entry, raw, ["aligners", "fused"]))
+    added = _each(raw.get("added"), lambda name, entry: _with_head("added", name, entry, raw, ["aligners", "added"]))
     return raw | {
         key: value
         for key, value in {
@@ -36,6 +37,7 @@ def completed(raw: Raw) -> Raw:
             "curations": _each(raw.get("curations"), lambda _, curation: {"method": "all"} | curation),
             "aligners": _each(aligners, _aligner),
             "fused": _each(fused, _aligner),
+            "added": _each(added, _aligner),
             "auto": _each(raw.get("auto"), _aligner),
             "dense_heads": _each(raw.get("dense_heads"), lambda _, head: {"supervision": MASKS} | head),
         }.items()

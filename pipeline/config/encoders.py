@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.base import Section
 
-Modality = Literal["image", "text"]
+Modality = Literal["image", "text", "audio"]
 
 
 class EncoderSpec(Section):
