@@ -9,7 +9,8 @@ from stages.entry import run
 def curate(settings: CurateSettings) -> None:
     """Read data/splits and data/features/pairs/<view>, write data/curation/<item>."""
     out = curation_folder(settings.name)
-    print(curate_images(settings.curation, repeats=settings.repeats, seed=settings.seed, out=out))
+    spec, modality = settings.curation, settings.modality
+    print(curate_images(spec, repeats=settings.repeats, seed=settings.seed, out=out, modality=modality))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pipeline.plain import read_regular
 
 FORMAT = 4
 CONFIG_FILE = "config.json"
+SPACE_FOLDER = "space"  # holds the aligner that one was added to
 _MOST = 1 << 26  # bytes of config.json
 _WIDEST = 1 << 20  # features of a vector; memory for a head is taken by its widths
 _LATER = ("space",)  # fields that are absent where they have their default, so that earlier files keep their bytes

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.empty import empty_head
-from pipeline.alignment.head_config import CONFIG_FILE, HEAD_CHOICE, VIEWS_CHOICE, HeadConfig
+from pipeline.alignment.head_config import CONFIG_FILE, HEAD_CHOICE, SPACE_FOLDER, VIEWS_CHOICE, HeadConfig
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.identity import Identity
 from pipeline.alignment.sealed_weights import DamagedWeights, load_weights, save_weights
@@ -50,10 +50,14 @@ class ProjectionHeads:
 
     Attributes:
         config: the `HeadConfig` they were saved with.
+        space: the heads of the space that they were added to, which make the vectors of its own modalities; None where
+            they have a space of their own.
     """
 
-    def __init__(self, config: HeadConfig, head: Head, device: torch.device) -> None:
-        self.config = config
+    def __init__(
+        self, config: HeadConfig, head: Head, device: torch.device, space: "ProjectionHeads | None" = None
+    ) -> None:
+        self.config, self.space = config, space
         self._head = head.to(device).eval()
         self._device = device
 
@@ -81,7 +85,8 @@ class ProjectionHeads:
             raise ModelError(
                 f"{path} does not fit {folder / CONFIG_FILE}: {error}. Train it again: dvc repro"
             ) from error
-        return cls(config, head, torch.device(device))
+        space = cls.from_folder(folder / SPACE_FOLDER, repeat, device) if config.space else None
+        return cls(config, head, torch.device(device), space)
 
     @property
     def head(self) -> Head:
@@ -95,7 +100,8 @@ class ProjectionHeads:
 
     def on(self, device: torch.device | str) -> "ProjectionHeads":
         """A copy of these heads on another device."""
-        return ProjectionHeads(self.config, copy.deepcopy(self._head), torch.device(device))
+        space = None if self.space is None else self.space.on(device)
+        return ProjectionHeads(self.config, copy.deepcopy(self._head), torch.device(device), space)
 
     @property
     def logit_scale(self) -> float:
@@ -157,6 +163,8 @@ class ProjectionHeads:
         Raises:
             ValueError: the shape does not fit the heads, or they were trained on the other of the two.
         """
+        if self.space is not None:
+            return self.space.embed_text(texts)
         kind = "full" if isinstance(texts, TextInput) and texts.mask is not None else "pooled"
         if kind != self.config.text_tokens:
             raise ValueError(
@@ -193,7 +201,7 @@ def _head_of(config: HeadConfig, folder: Path) -> Head:
             f"({error.errors(include_url=False)[0]['msg']}). Fit it again with: dvc repro"
         ) from error
     widths = config.widths["image"], config.widths["text"]
-    return empty_head(fit.head, *widths, config.embed_dim, config.choices, fit.fusions)
+    return empty_head(fit.head, *widths, config.embed_dim, config.choices, fit.fusions, bool(config.space))
 
 
 def again_from(folder: Path) -> str:

@@ -31,12 +31,14 @@ class SampleTable:
         image_id: (N,), of pictures or of what the samples are.
         columns: (N,) each, those that were asked for.
         splits: (N, R).
+        modality: what they are.
     """
 
     dataset: Coded
     image_id: Ids
     columns: dict[str, Coded]
     splits: Coded
+    modality: str = IMAGE
     _maps: dict[str, tuple[np.ndarray, RowMap]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -60,6 +62,7 @@ class SampleTable:
             image_id=ids,
             columns={name: _column(path, name) for name in columns},
             splits=Coded(splits, Ids.of(SPLIT_NAMES)),
+            modality=modality,
         )
 
     def find(self, dataset: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:

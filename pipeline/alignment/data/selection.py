@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.coded import Coded
+from pipeline.config.modalities import many
 from pipeline.datasets.caption_pairs import CaptionPairs
-from pipeline.datasets.sample_table import SampleTable
+from pipeline.datasets.sample_table import IMAGE, SampleTable
 from pipeline.datasets.tables import read_pieces
 from pipeline.errors import DataError
 from pipeline.ids import Ids
@@ -17,16 +18,19 @@ from pipeline.row_map import RowMap
 SELECTED_FILE = "selected.parquet"
 
 
-def curated_pairs(name: str, pairs: CaptionPairs, repeats: int) -> np.ndarray:
+def curated_pairs(name: str, pairs: CaptionPairs, repeats: int, modality: str = IMAGE) -> np.ndarray:
     """Which pairs the curation `name` keeps for training, (P, R) bool: one column per repeat.
 
     A pair is kept where its image is selected for that repeat. Only images of the train split can be.
+
+    Args:
+        modality: of the first of each pair, whose samples the curation selects.
 
     Raises:
         DataError: there is no selection, or it was made from other splits.
     """
     kept = np.zeros((len(pairs), repeats), dtype=bool)
-    selected = _read(name, repeats)
+    selected = _read(name, repeats, modality)
     for repeat, (dataset, images) in enumerate(selected):
         for chosen in dataset.values:
             inside = np.flatnonzero(pairs.dataset == chosen)
@@ -35,7 +39,7 @@ def curated_pairs(name: str, pairs: CaptionPairs, repeats: int) -> np.ndarray:
     return kept
 
 
-def _read(name: str, repeats: int) -> list[tuple[Coded, Ids]]:
+def _read(name: str, repeats: int, modality: str) -> list[tuple[Coded, Ids]]:
     """The data set and id of the selected images of each repeat, checked against the splits."""
     path = curation_folder(name) / SELECTED_FILE
     fix = f"Select again with: dvc repro curate@{name}"
@@ -51,7 +55,7 @@ def _read(name: str, repeats: int) -> list[tuple[Coded, Ids]]:
             parts[number].append((Ids.of(inside.column("dataset")), Ids.of(inside.column("image_id"))))
     joined = [[Ids.joined(column) for column in zip(*of_repeat, strict=True)] for of_repeat in parts]
     selected = [(Coded.of(dataset), images) for dataset, images in joined]
-    samples = SampleTable.read((), repeats)
+    samples = SampleTable.read((), repeats, modality)
     for repeat, (dataset, images) in enumerate(selected):
         _require_train(samples, repeat, dataset, images, path, fix)
     return selected
@@ -69,7 +73,7 @@ def _require_train(samples: SampleTable, repeat: int, dataset: Coded, images: Id
         first, image, place = min(keys)
         found = "absent" if rows[place] < 0 else samples.splits[int(rows[place]), repeat]
         raise DataError(
-            f"{path} selects {len(elsewhere)} of {len(images)} images for repeat {repeat} that data/splits does "
-            f"not put into train, the first {image} of {first} ({found}): it was made from "
+            f"{path} selects {len(elsewhere)} of {len(images)} {many(samples.modality)} for repeat {repeat} that "
+            f"data/splits does not put into train, the first {image} of {first} ({found}): it was made from "
             f"other splits. {fix}"
         )
