@@ -44,7 +44,8 @@ class TrainedAligner:
         views = {side: self.config.views[side] if view == AUTO else view for side, view in named.items()}
         expected = {"head": head_entry(spec.fit.head), "views": views, "repeats": repeats, "compare": spec.fit.compare}
         expected["fusions"] = {side: view.model_dump(mode="json") for side, view in spec.fit.fusions.items()}
-        self._again = f"dvc repro {train_stage(name, spec.fit.compare, bool(spec.fit.fusions))}"
+        fit = spec.fit
+        self._again = f"dvc repro {train_stage(name, fit.compare, bool(fit.fusions), fit.space is not None)}"
         if recorded != expected:
             raise ModelError(
                 f"{MODELS / name} was fitted with {recorded}; params.yaml says {expected}. Fit it again with: "
