@@ -9,6 +9,8 @@ from pipeline.config.views import FusedView, TextView
 if TYPE_CHECKING:
     from pipeline.config.params import Params
 
+PLURALS = {"image": "images", "text": "texts", "audio": "sounds"}  # of modalities, for messages
+
 
 class Lookup:
     """What the catalogues define."""
@@ -63,7 +65,8 @@ class Lookup:
                 f"of those that it joins: {', '.join(spec.concat)}."
             )
         elif spec.modality != modality:
-            yield f"`{where}` is {view!r}, a view of an encoder of {spec.modality}s."
+            plural = PLURALS[spec.modality]
+            yield f"`{where}` is {view!r}, a view of an encoder of {plural}."
 
     def languages(self, where: str, view: str, languages: set[str]) -> Iterator[str]:
         """What to say if a view of texts, or one that it joins, does not encode the languages that a task asks for."""
