@@ -67,7 +67,7 @@ def _view(name: str, view: Raw, encoders: Any) -> Raw:
     encoder = encoders.get(str(view.get("encoder"))) if isinstance(encoders, dict) else None
     modality = encoder.get("modality") if isinstance(encoder, dict) else None
     if modality is None:  # the reference is reported as such; the keys say which kind of view was meant
-        return {"modality": "image" if "resolution" in view else "text"} | view
+        return {"modality": "image" if "resolution" in view else "audio" if "seconds" in view else "text"} | view
     if view.get("modality", modality) != modality:
         raise ConfigError(
             f"params.yaml:\n  `views.{name}.modality` is {view['modality']!r}, but its encoder {view['encoder']!r} is "

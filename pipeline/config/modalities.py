@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 DEFAULT: Final = ("image", "text")  # what the sides are called, and what stands there unless views say otherwise
 ORDER: Final = ("image", "audio", "text")  # of the views of an aligner
 SIDES: Final = (("image", "audio"), ("audio", "text"))  # what may stand first, and second
-MANY: Final = {"image": "images", "audio": "sounds", "text": "texts"}
+PLURALS: Final = {"image": "images", "audio": "sounds", "text": "texts"}
 
 
 def many(modality: str) -> str:
     """What several samples of a modality are called."""
-    return MANY.get(modality, f"{modality}s")
+    return PLURALS.get(modality, f"{modality}s")
 
 
 def audio_problems(where: str, aligner: "AlignerSpec", params: "Params") -> Iterator[str]:
