@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline.alignment.heads.identity import Identity
 from pipeline.alignment.sealed_weights import DamagedWeights, load_weights, save_weights
 from pipeline.config import RECORDED, AnyHead, FitSpec
 from pipeline.errors import ModelError
+from pipeline.features.ragged import LENGTH, padded
 
 __all__ = [
     "CONFIG_FILE", "HEAD_CHOICE", "VIEWS_CHOICE", "HeadConfig", "ProjectionHeads", "again_from", "head_entry",
@@ -180,6 +182,23 @@ class ProjectionHeads:
             for rows in torch.split(torch.arange(len(texts)), _CHUNK_ROWS)
         ]
         return torch.cat(parts).numpy()
+
+    def embed_second(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Unit vectors (N, K) float32 of what stands on the side of texts and is none, such as sounds.
+
+        Args:
+            features: arrays as a store of that view serves them; of several kept layers of `cls` the last one counts.
+
+        Raises:
+            ValueError: as `embed_text`.
+        """
+        if self.config.text_tokens == "full":
+            lengths = features["tokens" + LENGTH]
+            return self.embed_text(
+                TextInput.from_arrays(padded(features["tokens"], lengths, int(lengths.max(initial=1))))
+            )
+        cls = features["cls"]
+        return self.embed_text(cls if cls.ndim == 2 else np.ascontiguousarray(cls[:, -1]))
 
     def _check(self, what: str, array: np.ndarray | Tensor, rank: int, width: int) -> None:
         if array.ndim != rank or array.shape[-1] != width:
