@@ -311,13 +311,14 @@ TASKS: dict[str, Task] = {
         "Retrieval across further modalities", "Sounds", CrossRetrievalParams,
         "pipeline.evaluation.cross_retrieval:evaluate_cross_retrieval",
         "pipeline.reporting.sections.cross:cross_retrieval",
-        Headline(("recall@10",), ("recall@1",)), across=True,
+        Headline(("recall@10",), ("recall@1",), languages=("", "en")), across=True,
     ),
     "cross_classification": Task(
         "Zero-shot classification of sounds", "Classes of sounds", CrossClassificationParams,
         "pipeline.evaluation.cross_classification:evaluate_cross_classification",
         "pipeline.reporting.sections.cross:cross_classification",
-        Headline(("mean_per_class_accuracy", "top1_accuracy"), ("top1_accuracy",), last_prompts=True), across=True,
+        Headline(("mean_per_class_accuracy",), ("top1_accuracy",), languages=("", "en"), last_prompts=True),
+        across=True,
     ),
 }  # fmt: skip
 

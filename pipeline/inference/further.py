@@ -5,6 +5,7 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
+from pipeline.alignment import HeadConfig
 from pipeline.alignment.vectors import embed_images
 from pipeline.arithmetic import own_arithmetic
 from pipeline.config.modalities import ORDER, many
@@ -33,6 +34,11 @@ class Further(TextTowers):
         """What can be encoded, of "image", "audio" and "text"."""
         there = {*self.config.modalities, *(() if self._space is None else self._space.config.modalities)}
         return [modality for modality in ORDER if modality in there]
+
+    @property
+    def standing_config(self) -> HeadConfig:
+        """The config of the space that it was added to; its own where it has a space of its own."""
+        return self.config if self._space is None else self._space.config
 
     def supports(self, modality: Any) -> bool:
         """Whether inputs of a modality can be encoded; a tuple of modalities, for inputs of both at once, never."""
@@ -108,7 +114,7 @@ class Further(TextTowers):
         taken = " and ".join(map(many, self.modalities))
         raise DataError(f"Aligner {self.config.aligner!r} takes {taken}; it has no encoder of {many(modality)}.")
 
-    def _of_store(self, store: Searched | Sequence[Searched]) -> tuple["Further", RowsById]:
+    def rows_of(self, store: Searched | Sequence[Searched]) -> tuple["Further", RowsById]:
         """Whose features a store holds, the aligner's or those of its space, and its rows; errors as `opened_rows`."""
         opened = opened_rows(store, self.config) if self._space is None else self._opened(store)
         try:

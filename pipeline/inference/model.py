@@ -264,7 +264,7 @@ class Aligner(Further):
         """
         k = whole_number(k, "k")
         require_query(query)
-        owner, opened = self._of_store(store)
+        owner, opened = self.rows_of(store)
         blocks = self.stored_vectors(opened)
         vector = combined_query(self._query, query, add, subtract)
         rows = store_filter(opened, owner.config.modality(store_side(opened, owner.config)), among, where)
@@ -274,7 +274,7 @@ class Aligner(Further):
 
     def stored_vectors(self, store: RowsById) -> Iterator[Block]:
         """Positions and unit vectors (n, K) float32 of the rows of a store, block by block; errors as `search`."""
-        owner, store = self._of_store(store)
+        owner, store = self.rows_of(store)
         embed = embed_stored_images if store_side(store, owner.config) == "image" else embed_stored_texts
         return embedded_rows(store, partial(embed, owner._heads, store))
 
