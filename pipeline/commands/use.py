@@ -41,9 +41,7 @@ def add(commands: Adder) -> None:
     classify.add_argument("--names", required=True, help="classes, by commas; or a file with one a line")
     classify.add_argument("--template", action="append", help='such as "a photo of a {}."; may be given several times')
     classify.add_argument("--top", type=int, default=3, help="classes to print of each picture (3)")
-    search = commands(
-        "search", run_search, "find the pictures or texts nearest to words, to a picture or to a sound", _SEARCH
-    )
+    search = commands("search", run_search, "find what is nearest to words, to a picture or to a sound", _SEARCH)
     _add_model(search)
     search.add_argument("query", help="words, or the path of a picture or of a sound")
     search.add_argument("--in", dest="inside", type=Path, metavar="PATH",
@@ -81,13 +79,13 @@ def run_classify(given: argparse.Namespace, console: Console) -> int:
     """A line for each picture."""
     from pipeline.inference.sounds import is_sound_file
 
-    names, aligner = _names(given.names), _aligner(given)
-    if all(is_sound_file(path) for path in given.pictures):
-        pictures = [Path(name).expanduser() for name in given.pictures]
-        labels = aligner.classify_audio(pictures, names, given.template or _SOUND_TEMPLATES, top=given.top)
+    names, sounds = _names(given.names), all(is_sound_file(path) for path in given.pictures)
+    pictures = [Path(name).expanduser() for name in given.pictures] if sounds else _pictures(given.pictures)
+    aligner, options = _aligner(given), {"top": given.top}
+    if sounds:
+        labels = aligner.classify_audio(pictures, names, given.template or _SOUND_TEMPLATES, **options)
     else:
-        pictures = _pictures(given.pictures)
-        labels = aligner.classify(pictures, names, given.template or _TEMPLATES, top=given.top)
+        labels = aligner.classify(pictures, names, given.template or _TEMPLATES, **options)
     answer = [
         {"path": str(path), "classes": [{"name": label.name, "probability": label.probability} for label in of]}
         for path, of in zip(pictures, labels, strict=True)

@@ -48,7 +48,12 @@ def build_prompts(splits: Path, params: PromptedClasses, out: Path, indexes: Pat
         DataError: there are no samples, or a data set has no templates of its own.
         ConfigError: as `prompt_set`.
     """
-    samples = read_table(splits / "samples.parquet", ["dataset", "concept", "classname", "category"]).to_pylist()
+    tables = [
+        splits / "samples.parquet",
+        *sorted(splits.glob("*_samples.parquet")),
+    ]  # of pictures, of what else is there
+    columns = ["dataset", "concept", "classname", "category"]
+    samples = [row for path in tables for row in read_table(path, columns).to_pylist()]
     folders = {entry.dataset: indexes / "pairs" / entry.dataset for entry in params.classes}
     folders |= {dataset: indexes / "pairs" / dataset for dataset in params.segmentation}
     english = dict.fromkeys(_classes(samples, params))
