@@ -15,16 +15,17 @@ from pipeline.datasets.tables import write_table
 
 @dataclass(frozen=True)
 class Medium:
-    """A modality in an index: what it is called, the column of its ids, and its tables of rows and labels."""
+    """A modality in an index: what it is called, the column of its ids, and its tables."""
 
     name: str
     column: str
     rows: str
     labels: str
+    pairs: str
 
 
-PICTURES = Medium("picture", "image_id", "images", "labels")
-SOUNDS = Medium("sound", "audio_id", "audio", "audio_labels")
+PICTURES = Medium("picture", "image_id", "images", "labels", "pairs")
+SOUNDS = Medium("sound", "audio_id", "audio", "audio_labels", "audio_pairs")
 
 
 def settle_splits(folder: Path, medium: Medium = PICTURES) -> Iterator[tuple[str, str]]:

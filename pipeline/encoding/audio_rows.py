@@ -87,7 +87,7 @@ class AudioRows:
         for place, row in enumerate(rows):
             if row is not None and not all(np.isfinite(values).all() for values in row.values()):
                 reasons[place], rows[place] = NOT_FINITE, None
-        return Batch(list(positions), {name: values for name, values in self._joined(rows)}, reasons)
+        return Batch(list(positions), dict(self._joined(rows)), reasons)
 
     def _joined(self, rows: Sequence[Arrays | None]) -> Iterator[tuple[str, np.ndarray]]:
         """The arrays of a batch; rows without features are NaN, or have no tokens."""
