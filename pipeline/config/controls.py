@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.config.params import Params
 
 _WEIGHTS: Final = frozenset({"source", "model", "revision"})  # keys of an encoder that say which weights it has
-_EXAMPLES: Final = {"image": "random-vit-s14", "audio": "random-whisper-tiny.en"}
+_EXAMPLES: Final = {"image": "random-vit-s14", "audio": "random-whisper-tiny"}
 _RANDOM: Final = "random"  # with which the names of embedded models with random weights begin
 
 
