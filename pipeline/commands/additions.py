@@ -12,6 +12,8 @@ import yaml
 from pipeline.commands.project import entry_lines
 from pipeline.errors import ConfigError
 
+OPTIONAL = ("added",)  # sections that the default params.yaml goes without
+
 
 @dataclass(frozen=True)
 class Additions:
@@ -49,6 +51,8 @@ def with_additions(text: str, preset: Additions) -> str:
             )
     for section, entries in preset.entries.items():
         there = _at(raw, section)
+        if there is None and section in OPTIONAL:
+            continue
         if not isinstance(there, Mapping) or not there:
             raise ConfigError(
                 f"Preset {preset.name} adds to `{section}` of the default params.yaml, which this one lacks."
@@ -56,7 +60,7 @@ def with_additions(text: str, preset: Additions) -> str:
         if known := [name for name in entries if name in there]:
             raise ConfigError(f"params.yaml has {known[0]!r} under `{section}` already; nothing was changed.")
     for section, entries in preset.entries.items():
-        text = _added(text, section, entries)
+        text = _added(text, section, entries) if _at(raw, section) is not None else _begun(text, section, entries)
     return text
 
 
@@ -64,6 +68,13 @@ def _at(raw: Any, section: str) -> Any:
     for part in section.split("."):
         raw = raw.get(part) if isinstance(raw, Mapping) else None
     return raw
+
+
+def _begun(text: str, section: str, entries: Mapping[str, Any]) -> str:
+    """The text with a section that it lacks, in front of the one that evaluates."""
+    lines = [f"{section}:", *entry_lines(entries, "  "), ""]
+    start = text.index("\nevaluate:") + 1
+    return text[:start] + "".join(f"{line}\n" for line in lines) + text[start:]
 
 
 def _added(text: str, section: str, entries: Mapping[str, Any]) -> str:

@@ -37,7 +37,8 @@ HEADS: dict[str, dict[str, Any]] = {
     "whitened": {"kind": "mlp", "local_tokens": "mean", "whitening": {"sides": "both"}, "train": {"epochs": 15}},
     "concepts": {"kind": "mlp", "local_tokens": "mean", "loss": {"positives": "concept"}, "train": {"epochs": 15}},
     "closed-form": {
-        "kind": "closed-form", "local_tokens": "mean", "forms": {"cca": {}, "kernel-ridge": {}, "ridge": {}, "asif": {}},
+        "kind": "closed-form", "local_tokens": "mean",
+        "forms": {"cca": {}, "kernel-ridge": {}, "ridge": {}, "asif": {}},
     },
     "procrustes": {"kind": "closed-form", "local_tokens": "mean", "forms": {"procrustes": {}}},
     "auto": {"kind": "auto"},
