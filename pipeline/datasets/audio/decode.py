@@ -226,7 +226,7 @@ def _pieces(file: Any, most: int | None) -> Iterator[np.ndarray]:
 
 def _require_all(frames: int, expected: int) -> None:
     if frames < expected:
-        raise DataError(f"cut short: {frames:,} of {expected:,} samples can be decoded")
+        raise DataError(f"cut short; {frames:,} of {expected:,} samples can be decoded")
 
 
 def require_soundfile() -> Any:

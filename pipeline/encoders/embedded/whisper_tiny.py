@@ -14,7 +14,7 @@ from pipeline.encoders.embedded.package import locate
 from pipeline.encoders.embedded.whisper import CONFIG, write_configs
 from pipeline.errors import CheckpointError
 
-SHA256 = "0000000000000000000000000000000000000000000000000000000000000000"
+SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
 
