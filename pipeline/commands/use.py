@@ -81,11 +81,11 @@ def run_classify(given: argparse.Namespace, console: Console) -> int:
 
     names, sounds = _names(given.names), all(is_sound_file(path) for path in given.pictures)
     pictures = [Path(name).expanduser() for name in given.pictures] if sounds else _pictures(given.pictures)
-    aligner, options = _aligner(given), {"top": given.top}
+    aligner = _aligner(given)
     if sounds:
-        labels = aligner.classify_audio(pictures, names, given.template or _SOUND_TEMPLATES, **options)
+        labels: Any = aligner.classify_audio(pictures, names, given.template or _SOUND_TEMPLATES, top=given.top)
     else:
-        labels = aligner.classify(pictures, names, given.template or _TEMPLATES, **options)
+        labels = aligner.classify(pictures, names, given.template or _TEMPLATES, top=given.top)
     answer = [
         {"path": str(path), "classes": [{"name": label.name, "probability": label.probability} for label in of]}
         for path, of in zip(pictures, labels, strict=True)

@@ -160,12 +160,12 @@ def _fitted_unlike(
         yield f"data ({one.data}, {two.data})"
 
 
-def _seen_unlike(one: AlignerSpec, two: AlignerSpec, params: "Params", blind: int) -> Iterator[str]:
+def _seen_unlike(one: AlignerSpec, two: AlignerSpec, params: "Params", side: int) -> Iterator[str]:
     """In what the views of the blind side differ, but for the weights behind them, and the views of evaluation."""
-    modality = params.modality(one.views[blind]) or "image"
+    modality = params.modality(one.views[side]) or "image"
     view_of = f"{modality} view"
     for key, first, second in (
-        (view_of, one.views[blind], two.views[blind]),
+        (view_of, one.views[side], two.views[side]),
         ("dense view", one.evaluation.dense, two.evaluation.dense),
     ):
         if first is None or second is None:

@@ -92,5 +92,5 @@ def views_of(aligner: AlignerSpec, params: "Params", between: tuple[str, str]) -
     """The views through which an aligner sees two modalities; empty where its space lacks one."""
     standing = params.aligners.get(aligner.space) if isinstance(aligner, AddedAligner) else None
     views = (*aligner.views, *(() if standing is None else standing.views[:1]))
-    by_modality = {params.modality(view): view for view in views}
+    by_modality = {str(params.modality(view)): view for view in views}
     return tuple(by_modality[one] for one in between) if all(one in by_modality for one in between) else ()

@@ -4,7 +4,7 @@ A side keeps the name of its place, "image" for the first view and "text" for th
 second; sounds stand second beside pictures and first beside texts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from pipeline.config.encoders import EncoderSpec
@@ -48,7 +48,7 @@ def audio_problems(where: str, aligner: "AlignerSpec", params: "Params") -> Iter
                 yield f"`{where}.head.text_tokens` is full, so its view {member!r} needs `tier: full`."
 
 
-def _order(where: str, aligner: "AlignerSpec", modalities: list[str | None]) -> Iterator[str]:
+def _order(where: str, aligner: "AlignerSpec", modalities: Sequence[str | None]) -> Iterator[str]:
     one, other = modalities
     if one == other:
         yield f"`{where}.views` joins {many(str(one))} with {many(str(other))}: name views of two modalities."

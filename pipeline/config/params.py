@@ -9,7 +9,7 @@ from pipeline.config.added import AddedSpec
 from pipeline.config.aligners import AlignerSpec, AnyDenseHead, AutoSpec
 from pipeline.config.base import Name, Section, Seed
 from pipeline.config.datasets import DatasetSpec
-from pipeline.config.encoders import EncoderSpec
+from pipeline.config.encoders import EncoderSpec, Modality
 from pipeline.config.ensembles import EnsembleSpec
 from pipeline.config.evaluation import EvaluateParams
 from pipeline.config.prompts import PromptsParams
@@ -86,7 +86,7 @@ class Params(Section):
         """Those whose views are named: of `aligners`, of `fused`, and of `added`."""
         return self.aligners | self.fused | {name: spec.aligner() for name, spec in self.added.items()}
 
-    def modality(self, view: str) -> str | None:
+    def modality(self, view: str) -> Modality | None:
         """What a view is of; None where there is no such view."""
         spec = self.stored_views.get(self.members(view)[0])
         return None if spec is None else spec.modality

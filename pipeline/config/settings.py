@@ -93,7 +93,8 @@ def fit_of(params: Params, aligner: AlignerSpec) -> FitSpec:
     compare = aligner.compare if isinstance(aligner, ChosenAligner) else None
     sides: dict[Side, str] = {"image": image, "text": text}
     fusions = {side: view for side, name in sides.items() if isinstance(view := params.views.get(name), FusedView)}
-    modalities = {side: of for side, name in sides.items() if (of := params.modality(name)) not in (None, side)}
+    found = {side: params.modality(name) for side, name in sides.items()}
+    modalities = {side: of for side, of in found.items() if of is not None and of != side}
     return FitSpec(
         image=image,
         text=text,

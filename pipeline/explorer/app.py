@@ -184,7 +184,7 @@ class _Explorer:
             collection = one.collection(dataset)
             vector = one.aligner.encode_audio(content)[0]
             told = names and one.aligner.supports("text")
-            labels = one.aligner.classify_audio(content, names) if told else []
+            (labels,) = one.aligner.classify_audio([content], names) if told else [[]]
             return {
                 "captions": [{"text": t, "score": round(s, 4)} for t, s in collection.nearest_captions(vector, 8)],
                 "hits": [hit.as_json() for hit in collection.nearest(vector, 8)],

@@ -10,7 +10,7 @@ from pipeline.alignment.zero_shot import classifier
 from pipeline.datasets.templates import fill
 from pipeline.errors import DataError
 from pipeline.inference.arguments import whole_number
-from pipeline.inference.inputs import image_list, is_image, text_list
+from pipeline.inference.inputs import ImageLike, image_list, is_image, text_list
 
 
 class Label(NamedTuple):
@@ -84,21 +84,19 @@ def best_labels(names: Sequence[str], shares: np.ndarray, top: int | None) -> li
 
 
 def labelled(
-    images: Any,
+    images: ImageLike | Sequence[ImageLike],
     names: Any,
     top: int | None,
     *,
     classes: Callable[[list[str]], np.ndarray],
-    embed: Callable[[list[Any]], np.ndarray],
+    embed: Callable[[list[ImageLike]], np.ndarray],
     logit_scale: float,
-    listed: Callable[[Any], list[Any]] = image_list,
 ) -> list[Label] | list[list[Label]]:
     """What `classify` of a model gives: labels of one picture, or a list of them for a list.
 
     Args:
         classes: names -> unit vectors (C, K).
         embed: pictures -> unit vectors (N, K).
-        listed: what is given -> a list of pictures, or of what else is classified.
 
     Raises:
         DataError: as `class_list`; `top` is no whole number from 1; and what `classes` and `embed` refuse.
@@ -106,6 +104,6 @@ def labelled(
     top = None if top is None else whole_number(top, "top")
     names = class_list(names)
     vectors = classes(names)
-    shares = probabilities(embed(listed(images)), vectors, logit_scale)
+    shares = probabilities(embed(image_list(images)), vectors, logit_scale)
     labels = [best_labels(names, row, top) for row in shares]
     return labels[0] if is_image(images) else labels

@@ -1,7 +1,7 @@
 """What an aligner takes beside pictures and texts: sounds; and the space of another aligner that it was added to."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, overload
 
 import numpy as np
 
@@ -11,8 +11,9 @@ from pipeline.arithmetic import own_arithmetic
 from pipeline.config.modalities import ORDER, many
 from pipeline.errors import DataError, FingerprintMismatch
 from pipeline.features.by_id import RowsById
-from pipeline.inference.classify import Label, labelled
-from pipeline.inference.inputs import ImageLike
+from pipeline.inference.arguments import whole_number
+from pipeline.inference.classify import Label, best_labels, class_list, probabilities
+from pipeline.inference.inputs import image_list
 from pipeline.inference.search import Query, Searched, opened_rows, store_side
 from pipeline.inference.sounds import SoundLike, is_sound, sound_list
 from pipeline.inference.text_towers import TextTowers
@@ -56,6 +57,21 @@ class Further(TextTowers):
             return np.concatenate([embed_images(self._heads, batch) for batch in features])
         return np.concatenate([self._heads.embed_second(batch) for batch in features])
 
+    @overload  # a str is one path, never a sequence of them
+    def classify_audio(  # type: ignore[overload-overlap]
+        self,
+        sounds: Sequence[SoundLike],
+        names: Iterable[str],
+        templates: Sequence[str] = ...,
+        *,
+        top: int | None = ...,
+    ) -> list[list[Label]]: ...
+
+    @overload
+    def classify_audio(
+        self, sounds: SoundLike, names: Iterable[str], templates: Sequence[str] = ..., *, top: int | None = ...
+    ) -> list[Label]: ...
+
     @own_arithmetic()
     def classify_audio(
         self,
@@ -71,17 +87,12 @@ class Further(TextTowers):
             DataError: as `classify` and `encode_audio`.
         """
         given = sound_list(sounds)
-        found = labelled(
-            given,
-            names,
-            top,
-            classes=lambda listed: self._classes(listed, templates),
-            embed=lambda some: self.embed_sounds(some, 32),
-            logit_scale=self._heads.logit_scale,
-            listed=list,
-        )
-        single = len(given) == 1 and given[0] is sounds
-        return found[0] if single else found  # type: ignore[return-value]
+        top = None if top is None else whole_number(top, "top")
+        listed = class_list(names)
+        classes = self._classes(listed, templates)
+        shares = probabilities(self.embed_sounds(given, 32), classes, self._heads.logit_scale)
+        labels = [best_labels(listed, row, top) for row in shares]
+        return labels[0] if len(given) == 1 and given[0] is sounds else labels
 
     def to(self, *args: Any, **options: Any) -> Self:
         """See `Placement`."""
@@ -138,14 +149,8 @@ class Further(TextTowers):
         if isinstance(query, str):
             (vector,) = self.embed_sentences([query], 1)
         elif is_sound(query):
-            (vector,) = self.embed_sounds([query], 1)
+            (vector,) = self.embed_sounds(sound_list(query), 1)
         else:
-            assert not isinstance(query, dict | tuple)
-            (vector,) = self.embed_pictures([_picture(query)], 1)
+            (vector,) = self.embed_pictures(image_list(query), 1)
         found: np.ndarray = vector
         return found
-
-
-def _picture(query: Any) -> ImageLike:
-    picture: ImageLike = query
-    return picture
