@@ -48,7 +48,8 @@ def sound_list(sounds: Any) -> list[SoundLike]:
         DataError: no sound at all, or something that is none; a set or a table (see `listed`).
     """
     single = isinstance(sounds, str | Path | bytes | bytearray | Sound) or _with_rate(sounds)
-    given = [sounds] if single else listed(sounds, "sound")
+    bare = isinstance(sounds, np.ndarray | torch.Tensor)
+    given = [sounds] if single or bare else listed(sounds, "sound")
     for number, sound in enumerate(given):
         require_sound(sound, number)
     return given
