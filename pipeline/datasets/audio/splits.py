@@ -19,6 +19,7 @@ from pipeline.datasets.tables import (
     read_table,
     write_pieces,
 )
+from pipeline.ids import Ids
 from pipeline.row_map import RowMap
 
 _COUNT = len(SAMPLES)  # columns before those of splits
@@ -59,7 +60,7 @@ def _samples(part: SplitSamples, schema: pa.Schema) -> Iterator[pa.Table]:
         if medium is not SOUNDS:
             continue
         index = read_table(folder / "audio.parquet", ["audio_id", "kind", "language"])
-        by_id, of_dataset = RowMap(index.column("audio_id")), rows.rows_of(number)
+        by_id, of_dataset = RowMap(Ids.of(index.column("audio_id"))), rows.rows_of(number)
         for start in range(of_dataset.start, of_dataset.stop, ROW_GROUP):
             piece = piece_of(part, slice(start, min(start + ROW_GROUP, of_dataset.stop)), plain)
             told = index.take(pa.array(by_id.find(piece.column("image_id"))))
