@@ -1,7 +1,7 @@
 """`permafrost init --preset audio`: sounds of the stamps and audio encoders, added to the default params.yaml.
 
-The sounds are those of a data set of their own, whose pictures and texts are those of `stamps`: so nothing of `stamps`
-is indexed, encoded or split anew.
+The sounds are those of a data set of their own, whose pictures and texts are those of `stamps`: so no picture and no
+text is encoded again, and none changes its split. Captions in a further language would relate concepts anew.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from pipeline.commands.audio_preset_aligners import ALIGNED, NEEDED_BY_ALIGNERS
 
 NAME = "audio"
 DATASET = "sounds"
+LANGUAGES = ("en", "de", "fr", "ja", "ru")  # of captions, those of `stamps`
 SPOKEN = ("en", "es", "fr", "ru")
 _VIEWS = {"whisper": "whisper", "control-whisper": "whisper-random", "log-mel": "log-mel"}  # view -> encoder
 _SHARED = {"vit": "vit-s14", "control": "vit-random", "minilm": "minilm", "e5": "e5"}  # views of the default
@@ -26,7 +27,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "views": {view: {"encoder": encoder, "seconds": 5.0} for view, encoder in _VIEWS.items()},
     "datasets": {
         DATASET: {
-            "source": "stamps", "languages": list(SPOKEN), "exclude_categories": ["symbols"], "effects": True,
+            "source": "stamps", "languages": list(LANGUAGES), "exclude_categories": ["symbols"], "effects": True,
             "speech": list(SPOKEN),
         },
     },

@@ -43,8 +43,9 @@ CATALOGUE: dict[str, dict[str, Any]] = {
     "whisper-base": _AUDIO | {"model": "openai/whisper-base"},
     "whisper-large-v3": _AUDIO | {"model": "openai/whisper-large-v3"},
     "wav2vec2-base": _AUDIO | {"model": "facebook/wav2vec2-base"},
-    "hubert-base": _AUDIO | {"model": "facebook/hubert-base-ls960"},
-    "ast-audioset": _AUDIO | {"model": "MIT/ast-finetuned-audioset-10-10-0.4593", "pooling": "model"},
+    "hubert-base-ls960": _AUDIO | {"model": "facebook/hubert-base-ls960"},
+    "ast-finetuned-audioset-10-10-0.4593": _AUDIO
+    | {"model": "MIT/ast-finetuned-audioset-10-10-0.4593", "pooling": "model"},
     "clap-htsat-unfused": _AUDIO | {"model": "laion/clap-htsat-unfused", "pooling": "model"},
     "multilingual-e5-small": _EMBEDDED_TEXT | {"model": "multilingual-e5-small", "prefix": "query: "},
 }

@@ -142,8 +142,8 @@ def _with_picture(sample: Sample, picture: Picture, checked: Checked, builder: I
 def _with_sound(sample: Sample, sound: Picture, checked: Checked, builder: IndexBuilder) -> str:
     info = SoundInfo.of(checked)
     if sound.path is not None:
-        place = {"offset": sound.offset, "length": sound.length}
-        builder.sounds.refer(checked.identity, str(sound.path), info, sample.key, **place)
+        place = sound.offset, sound.length
+        builder.sounds.refer(checked.identity, str(sound.path), info, sample.key, "sound", None, *place)
     else:
         builder.sounds.store(checked.identity, sound.read(), info, sample.key, "sound")
     return checked.identity

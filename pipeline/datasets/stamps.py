@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.config import StampsSource
-from pipeline.datasets.audio.stamps import ENDINGS, Stamp, index_sounds
+from pipeline.datasets.audio.stamps import Stamp, StampSounds
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.concepts import caption_key, concept_name
 from pipeline.datasets.packages import STAMPS, Unavailable, deb_members, fetch
@@ -44,9 +44,10 @@ def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> 
             raise
         log.warning("warning: continuing WITHOUT the stamps; their index stays empty. %s", error)
         return {**about, "available": False, "reason": str(error)}
+    heard = StampSounds(spec.effects, {form: language for language in spec.speech for form in _forms(language)})
     files = {
         name.removeprefix(_ROOT): content
-        for name, content in deb_members(package, lambda name: name.startswith(_ROOT) and not name.endswith(ENDINGS))
+        for name, content in deb_members(package, lambda name: name.startswith(_ROOT) and heard.may_need(name))
     }
     texts = sorted(name for name in files if name.endswith(".txt"))
     categories = {name.split("/")[0] for name in texts}
@@ -91,8 +92,7 @@ def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> 
     if not builder.counts["images"]:
         raise SourceError("No stamp is left. Look at `exclude_categories` and `limit` of this data set.")
     if spec.effects or spec.speech:
-        forms = {form: language for language in spec.speech for form in _forms(language)}
-        about["sounds"] = index_sounds(spec, builder, package, _ROOT, stamps, forms)
+        about["sounds"] = heard.index(files, stamps, builder)
     return {**about, "excluded_categories": sorted(spec.exclude_categories), "tally": tally.as_dict()}
 
 

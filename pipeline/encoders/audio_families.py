@@ -146,7 +146,7 @@ class WhisperTower(_Tower):
 
     def frame_count(self, samples: int) -> int:
         """See `AudioTower`."""
-        return max(1, min(self._positions, math.ceil(samples / self._stride)))
+        return int(max(1, min(self._positions, math.ceil(samples / self._stride))))
 
 
 class WaveTower(_Tower):
@@ -242,13 +242,13 @@ class AstTower(_Tower):
         return Heard([self._split(hidden) for hidden in self._taken()], output.pooler_output)
 
     def _split(self, hidden: torch.Tensor) -> Frames:
-        patches = hidden[:, 2:].unflatten(1, (self._bands, self._steps))  # behind CLS and distillation token
+        patches = hidden[:, 2:].reshape(len(hidden), self._bands, self._steps, -1)  # behind CLS and distillation token
         return Frames(hidden[:, 0], patches.float().mean(dim=1))
 
     def frame_count(self, samples: int) -> int:
         """See `AudioTower`."""
         steps = (samples - self._frame) // self._hop + 1
-        return max(1, min(self._steps, (steps - self._patch) // self._time_stride + 1))
+        return int(max(1, min(self._steps, (steps - self._patch) // self._time_stride + 1)))
 
 
 class ClapTower:
@@ -267,7 +267,8 @@ class ClapTower:
                 f"{list(loading.spec.layers)}"
             )
         self._extractor, self._device = loading.extractor, loading.device
-        self.rate, self.layers = loading.extractor.rate, (1,)
+        self.rate = loading.extractor.rate
+        self.layers: tuple[int, ...] = (1,)
         check_seconds(loading.seconds, loading.extractor.own.nb_max_samples / self.rate, loading.folder.name)
         self._model = loading.model()
         for tower in ("text_model", "text_projection"):

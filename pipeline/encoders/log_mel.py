@@ -47,7 +47,8 @@ class LogMelTower:
         self._extractor = _extractor(folder)
         self._hop = self._extractor.own.hop_length
         self._samples = -(-round(seconds * self._extractor.rate) // self._hop) * self._hop
-        self.rate, self.layers = self._extractor.rate, (1,)
+        self.rate = self._extractor.rate
+        self.layers: tuple[int, ...] = (1,)
         self.width: int = 2 * self._extractor.own.feature_size
         self.backbone: torch.nn.Module | None = None
 

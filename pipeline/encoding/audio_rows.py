@@ -74,7 +74,8 @@ class AudioRows:
 
     def _encode(self, placed: Placed) -> Batch:
         positions, ids = placed
-        windows, reasons = [], []
+        windows: list[list[np.ndarray]] = []
+        reasons: list[str | None] = []
         for identifier in ids:
             try:
                 sound, number = self._sounds.load(identifier)

@@ -3,16 +3,13 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pipeline.config import StampsSource
 from pipeline.datasets.audio.decode import SoundInfo, check_sound
 from pipeline.datasets.builder import IndexBuilder
-from pipeline.datasets.packages import deb_members
 from pipeline.datasets.tables import media_id
 from pipeline.errors import ConfigError, DataError
 
@@ -46,64 +43,75 @@ class _Recording:
     language: str | None
 
 
-def index_sounds(
-    spec: StampsSource, builder: IndexBuilder, package: Path, root: str, stamps: Sequence[Stamp], forms: dict[str, str]
-) -> dict[str, Any]:
-    """Feed the sounds of the stamps that `effects` and `speech` ask for; returns what about.json says of them.
-
-    A recording that serves several stamps belongs to the pictures of all, and has the label of the first.
+class StampSounds:
+    """The sounds that a data set of stamps asks for.
 
     Args:
-        root: where the stamps are in the package.
-        forms: what the package calls a language, in lower case -> the language as `speech` names it.
-
-    Raises:
-        ConfigError: a language of `speech` has no recordings.
-        SourceError: the package is invalid, or soundfile is not installed.
+        effects: whether it asks for those of what pictures show.
+        languages: what the package calls a language, in lower case -> the language of `speech`.
     """
-    files = {
-        name.removeprefix(root): content
-        for name, content in deb_members(package, lambda name: name.startswith(root) and name.endswith(ENDINGS))
-    }
-    by_stem = {stamp.stem: stamp for stamp in stamps}
-    wanted, left_out = [], Counter[str]()
-    for name in sorted(files):
-        found = _recording(name, by_stem, forms)
-        if found is None:
-            left_out["of no stamp that is indexed"] += 1
-        elif found.kind == "speech" and found.language not in spec.speech:
-            left_out["speech in other languages"] += 1
-        elif found.kind == "effect" and not spec.effects:
-            left_out["effects, which are not asked for"] += 1
-        else:
-            wanted.append(found)
-    there = {recording.language for recording in wanted}
-    if silent := [language for language in spec.speech if language not in there]:
-        raise ConfigError(f"`speech` of the stamps names {silent[0]!r}, in which no stamp that is indexed is read out.")
-    counts: Counter[str] = Counter()
-    labelled: set[str] = set()
-    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="check") as pool:
-        checked = pool.map(_checked, (files[recording.name] for recording in wanted))
-        for recording, info in zip(wanted, checked, strict=True):
-            if isinstance(info, str):
-                builder.fail(recording.name, info)
-                left_out["cannot be decoded"] += 1
-                continue
-            _add(recording, files[recording.name], info, builder, labelled)
-            counts[f"speech {recording.language}" if recording.language else "effects"] += 1
-    return {"files": len(files), "used": dict(sorted(counts.items())), "left_out": dict(left_out.most_common())}
+
+    def __init__(self, effects: bool, languages: dict[str, str]) -> None:
+        self._effects, self._languages = effects, languages
+        self._left_out: Counter[str] = Counter()
+
+    def may_need(self, name: str) -> bool:
+        """Whether a file of the package is needed, as far as its name tells; others that are sounds are counted."""
+        if not name.endswith(ENDINGS):
+            return True
+        spoken = _SPOKEN.fullmatch(name.rpartition(".")[0])
+        needed = self._effects if spoken is None else _code(spoken) in self._languages
+        if not needed and (self._effects or self._languages):
+            self._left_out["effects" if spoken is None else "speech in other languages"] += 1
+        return needed
+
+    def index(self, files: Mapping[str, bytes], stamps: Sequence[Stamp], builder: IndexBuilder) -> dict[str, Any]:
+        """Feed the sounds of some stamps; returns what about.json says of them.
+
+        A recording that serves several stamps belongs to the pictures of all, and has the label of the first.
+
+        Args:
+            files: of the package, with those that `may_need` took.
+
+        Raises:
+            ConfigError: no stamp is read out in a language that is asked for.
+            SourceError: soundfile is not installed.
+        """
+        by_stem = {stamp.stem: stamp for stamp in stamps}
+        names = sorted(name for name in files if name.endswith(ENDINGS))
+        found = [recording for name in names if (recording := self._recording(name, by_stem)) is not None]
+        self._left_out["of no stamp that is indexed"] += len(names) - len(found)
+        there = {recording.language for recording in found}
+        if silent := [language for language in self._languages.values() if language not in there]:
+            raise ConfigError(
+                f"`speech` of the stamps names {silent[0]!r}, in which no stamp that is indexed is read out."
+            )
+        used: Counter[str] = Counter()
+        labelled: set[str] = set()
+        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="check") as pool:
+            checked = pool.map(_checked, (files[recording.name] for recording in found))
+            for recording, info in zip(found, checked, strict=True):
+                if isinstance(info, str):
+                    builder.fail(recording.name, info)
+                    self._left_out["cannot be decoded"] += 1
+                    continue
+                _add(recording, files[recording.name], info, builder, labelled)
+                used[f"speech {recording.language}" if recording.language else "effects"] += 1
+        return {"used": dict(sorted(used.items())), "left_out": dict(self._left_out.most_common())}
+
+    def _recording(self, name: str, stamps: Mapping[str, Stamp]) -> "_Recording | None":
+        """Whose sound a file is, and of which kind; None if it belongs to no stamp."""
+        stem = name.rpartition(".")[0]
+        if stem in stamps:
+            return _Recording(name, stamps[stem], "effect", None)
+        spoken = _SPOKEN.fullmatch(stem)
+        if spoken is None or spoken[1] not in stamps:
+            return None
+        return _Recording(name, stamps[spoken[1]], "speech", self._languages[_code(spoken)])
 
 
-def _recording(name: str, stamps: dict[str, Stamp], forms: dict[str, str]) -> _Recording | None:
-    """Whose sound a file is, and of which kind; None if it belongs to no stamp."""
-    stem = name.rpartition(".")[0]
-    if stem in stamps:
-        return _Recording(name, stamps[stem], "effect", None)
-    spoken = _SPOKEN.fullmatch(stem)
-    if spoken is None or spoken[1] not in stamps:
-        return None
-    code = (spoken[2] or "en").lower()
-    return _Recording(name, stamps[spoken[1]], "speech", forms.get(code, code))
+def _code(spoken: re.Match[str]) -> str:
+    return (spoken[2] or "en").lower()
 
 
 def _checked(content: bytes) -> SoundInfo | str:
