@@ -161,12 +161,12 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "texts": (
         "sees-and-hears",
         lambda m: m.encode_text("a bell"),
-        "takes images and sounds; it has no encoder of texts",
+        "takes images and sounds; it has no encoder of te",
     ),
     "sounds": (
         "grid",
         lambda m: m.encode_audio((SILENCE, RATE)),
-        "takes images and texts; it has no encoder of sounds",
+        "takes images and texts; it has no encoder of sou",
     ),
     "missing": ("hears", lambda m: m.encode_audio("missing.wav"), "missing.wav cannot be read"),
     "no sound": ("hears", lambda m: m.encode_audio(b"RIFF....WAVEnothing"), "Sound 0 cannot be encoded"),
