@@ -42,9 +42,15 @@ def encode_stage(group: str, store: str) -> str:
     return f"encode@{store}" if group == "pairs" else f"encode_{group}@{store}"
 
 
-def train_stage(aligner: str, compare: str | None, fused: bool = False) -> str:
-    """The DVC stage that fits an aligner; `compare` is the comparison that chooses its views, if one does."""
-    return f"train{'_fused' * fused if compare is None else '_auto'}@{aligner}"
+def train_stage(aligner: str, compare: str | None, fused: bool = False, added: bool = False) -> str:
+    """The DVC stage that fits an aligner; `compare` is the comparison that chooses its views, if one does.
+
+    Args:
+        fused: whether a view of it joins several.
+        added: whether it is a further modality in the space of another aligner.
+    """
+    kind = "_added" if added else "_auto" if compare is not None else "_fused" * fused
+    return f"train{kind}@{aligner}"
 
 
 CONCEPTS = Path("concepts")  # lists of names that curations search for, one a line

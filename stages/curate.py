@@ -10,11 +10,11 @@ from stages.entry import run
 def curate(settings: CurateSettings) -> None:
     """Write data/curation/<item> from data/splits and data/features/pairs/<view>; `concept_curations` read more."""
     out = curation_folder(settings.name)
-    repeats, seed = settings.repeats, settings.seed
-    if isinstance(settings.curation, ConceptCuration):
-        print(curate_by_concepts(settings.curation, repeats=repeats, seed=seed, out=out))
+    spec, repeats, seed = settings.curation, settings.repeats, settings.seed
+    if isinstance(spec, ConceptCuration):
+        print(curate_by_concepts(spec, repeats=repeats, seed=seed, out=out))
     else:
-        print(curate_images(settings.curation, repeats=repeats, seed=seed, out=out))
+        print(curate_images(spec, repeats=repeats, seed=seed, out=out, modality=settings.modality))
 
 
 if __name__ == "__main__":

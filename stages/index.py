@@ -21,7 +21,8 @@ def index(settings: IndexSettings) -> None:
     item, folder = settings.name, index_folder("pairs", settings.name)
     about = build_index(settings.dataset, folder, work_folder() / "downloads", work_folder(), settings.bits)
     counts = about["counts"]
-    print(f"{item}: {counts['images']} images, {counts['texts']} texts, {counts['concepts']} concepts")
+    heard = f", {counts['sounds']} sounds" if "sounds" in counts else ""
+    print(f"{item}: {counts['images']} images{heard}, {counts['texts']} texts, {counts['concepts']} concepts")
     if "tally" in about:
         print(*table_of(about["tally"]), sep="\n")
         if stray := about.get("outside_of_splits"):

@@ -8,6 +8,7 @@ from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.build import build_head
 from pipeline.alignment.heads.ensemble import Ensemble
 from pipeline.alignment.heads.fitted import Affine, Blocks, Scaled
+from pipeline.alignment.heads.two_networks import TwoNetworks
 from pipeline.alignment.heads.whitened import Whitened
 from pipeline.config import AnyHead, AutoHead, ClosedFormHead, FittedHead, FusedView, IdentityHead, Side
 
@@ -19,6 +20,7 @@ def empty_head(
     embed_dim: int,
     choices: Mapping[str, Mapping[str, Any]],
     fusions: Mapping[Side, FusedView],
+    standing: bool = False,
 ) -> Head:
     """The head of `spec` to load saved weights into, without dropout.
 
@@ -28,12 +30,13 @@ def empty_head(
         embed_dim: of the saved head.
         choices: what fitting decided, by closed form.
         fusions: the views of fused sides.
+        standing: whether it is a map into a space that stands, and has none of texts.
     """
     if isinstance(spec, IdentityHead):
         raise ValueError("head identity has no weights")
     if isinstance(spec, AutoHead):
         raise ValueError("head auto is one of two; give the one that it took")
-    head = _of_one_view(spec, vision_dim, text_dim, embed_dim, choices)
+    head = _of_one_view(spec, vision_dim, text_dim, embed_dim, choices, standing)
     if not fusions:
         return head
     image, text = fusions.get("image"), fusions.get("text")
@@ -46,12 +49,21 @@ def _maps(view: FusedView) -> Blocks:
 
 
 def _of_one_view(
-    spec: FittedHead, vision_dim: int, text_dim: int, embed_dim: int, choices: Mapping[str, Mapping[str, Any]]
+    spec: FittedHead,
+    vision_dim: int,
+    text_dim: int,
+    embed_dim: int,
+    choices: Mapping[str, Mapping[str, Any]],
+    standing: bool,
 ) -> Head:
     if isinstance(spec, ClosedFormHead):
-        members = [empty_form(form, spec.image_input, choices.get(name, {})) for name, form in spec.forms.items()]
+        kind = spec.image_input
+        members = [empty_form(form, kind, choices.get(name, {}), standing) for name, form in spec.forms.items()]
         return members[0] if len(members) == 1 else Ensemble(members, [form.weight for form in spec.forms.values()])
     head = build_head(spec.model_copy(update={"embed_dim": embed_dim}), vision_dim, text_dim)
+    if standing:
+        assert isinstance(head, TwoNetworks)
+        head.let_texts_stand()
     if spec.whitening is None:
         return head
     image = (Affine(), Affine()) if spec.whitening.of("image") else None

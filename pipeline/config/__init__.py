@@ -54,7 +54,6 @@ from pipeline.config.datasets import (
     HubSource,
     ImageFolderSource,
     LongCaptionSource,
-    RawSource,
     SegmentationSource,
     SlidingWindows,
     StampsSource,
@@ -100,6 +99,7 @@ from pipeline.config.prompts import (
     PromptsParams,
     Translation,
 )
+from pipeline.config.raw_sources import RawSource
 from pipeline.config.selection import (
     AllImages,
     AnyCuration,
@@ -148,13 +148,7 @@ from pipeline.config.stores import (
     StoreSpec,
     stored_through,
 )
-from pipeline.config.studies import (
-    CompareSpec,
-    PredictorsSpec,
-    StudySpec,
-    SyntheticToy,
-    ToySpec,
-)
+from pipeline.config.studies import CompareSpec, PredictorsSpec, StudySpec, SyntheticToy, ToySpec
 from pipeline.config.task_params import RetrievalParams, TaskParams
 from pipeline.config.tasks import (
     TASKS,
@@ -177,14 +171,7 @@ from pipeline.config.training import (
     TrainChanges,
     TrainParams,
 )
-from pipeline.config.views import (
-    VIEWS,
-    AnyView,
-    FusedView,
-    ImageView,
-    TextView,
-    ViewSpec,
-)
+from pipeline.config.views import VIEWS, AnyView, AudioView, FusedView, ImageView, TextView, ViewSpec
 
 __all__ = [
     "ASIF",
@@ -208,6 +195,7 @@ __all__ = [
     "AnyHead",
     "AnyLoss",
     "AnyView",
+    "AudioView",
     "AutoHead",
     "AutoSpec",
     "CaptionFileSource",

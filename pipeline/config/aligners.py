@@ -1,10 +1,11 @@
 """`aligners`: two views and the head between them; and `dense_heads`, from patch tokens to texts."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pipeline.config.base import Name, PositiveFloat, Section, Width
+from pipeline.config.encoders import Modality
 from pipeline.config.heads import AnyHead, HeadSpec, IdentityHead
 from pipeline.config.views import FusedView
 
@@ -55,10 +56,10 @@ class EvaluationViews(Section):
 
 
 class AlignerSpec(Section):
-    """Two views, a selection of training images, and the head between the views.
+    """Two views, a selection of training samples, and the head between the views.
 
-    `views` names the view of images and the view of texts; `data` an entry of `curations`, to whose images the head is
-    fitted, or none for head identity.
+    `views` names two views of two modalities: pictures before sounds, and both before texts. `data` is an entry of
+    `curations` of the first one's modality, to whose samples the head is fitted, or none for head identity.
     """
 
     views: tuple[Name, Name]
@@ -134,7 +135,9 @@ class FitSpec(Section):
 
     `datasets` is the pool of the curation `data`, in its order; of head identity what is stored through both views.
     `compare` names the comparison that chooses the views called `auto`; None where the views are named. `fusions` says
-    what a side joins whose view is a fused one.
+    what a side joins whose view is a fused one. The sides are places: `modalities` says what stands there where that is
+    not what the side is called. `space` is an aligner whose vectors of the second side stand still; None where both
+    sides are fitted.
     """
 
     image: Name
@@ -144,6 +147,25 @@ class FitSpec(Section):
     head: HeadSpec
     compare: Name | None = None
     fusions: dict[Side, FusedView] = {}
+    modalities: dict[Side, Modality] = {}
+    space: Name | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        out: dict[str, Any] = write(self)
+        for key in ("modalities", "space"):  # absent where they have their default, as in earlier settings
+            if not getattr(self, key):
+                out.pop(key, None)
+        return out
+
+    def modality(self, side: Side) -> Modality:
+        """What stands on a side."""
+        return self.modalities.get(side, side)
+
+    @property
+    def sides(self) -> dict[str, Side]:
+        """The side of each modality."""
+        return {self.modality("image"): "image", self.modality("text"): "text"}
 
     def members(self, side: Side) -> tuple[str, ...]:
         """The stored views of one side, in order: several where it is fused."""

@@ -12,6 +12,8 @@ _EMBEDDED = {"modality": "image", "source": "embedded"}
 _EMBEDDED_TEXT = {"modality": "text", "source": "embedded", "loader": "sentence-transformers", "pooling": "model"}
 _SENTENCE = {"modality": "text", "source": "hub", "loader": "sentence-transformers", "pooling": "model"}
 
+_AUDIO = {"modality": "audio", "source": "hub", "loader": "transformers", "pooling": "mean"}
+
 CATALOGUE: dict[str, dict[str, Any]] = {
     "dinov2-small": _DINO | {"model": "facebook/dinov2-small"},
     "dinov2-base": _DINO | {"model": "facebook/dinov2-base"},
@@ -32,6 +34,19 @@ CATALOGUE: dict[str, dict[str, Any]] = {
     "all-MiniLM-L6-v2": _EMBEDDED_TEXT | {"model": "all-MiniLM-L6-v2"},
     "paraphrase-MiniLM-L3-v2": _EMBEDDED_TEXT | {"model": "paraphrase-MiniLM-L3-v2"},
     "random-MiniLM-L6": _EMBEDDED_TEXT | {"model": "random-MiniLM-L6"},
+    "whisper-tiny.en": _AUDIO | {"source": "embedded", "model": "whisper-tiny.en"},
+    "random-whisper-tiny": _AUDIO | {"source": "embedded", "model": "random-whisper-tiny"},
+    "log-mel-statistics": {
+        **{"modality": "audio", "source": "embedded", "model": "log-mel-statistics", "loader": "log-mel"},
+        "pooling": "model",
+    },
+    "whisper-base": _AUDIO | {"model": "openai/whisper-base"},
+    "whisper-large-v3": _AUDIO | {"model": "openai/whisper-large-v3"},
+    "wav2vec2-base": _AUDIO | {"model": "facebook/wav2vec2-base"},
+    "hubert-base-ls960": _AUDIO | {"model": "facebook/hubert-base-ls960"},
+    "ast-finetuned-audioset-10-10-0.4593": _AUDIO
+    | {"model": "MIT/ast-finetuned-audioset-10-10-0.4593", "pooling": "model"},
+    "clap-htsat-unfused": _AUDIO | {"model": "laion/clap-htsat-unfused", "pooling": "model"},
     "multilingual-e5-small": _EMBEDDED_TEXT | {"model": "multilingual-e5-small", "prefix": "query: "},
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from pipeline.config.added import added_among_aligners, added_problems, under_added
 from pipeline.config.aligners import (
     CAPTIONS,
     MASKS,
@@ -15,19 +16,20 @@ from pipeline.config.aligners import (
 )
 from pipeline.config.auto import auto_problems, under_auto, with_every_choice
 from pipeline.config.concept_checks import concept_problems
-from pipeline.config.datasets import SegmentationSource, TextTasksSource
+from pipeline.config.datasets import SegmentationSource, TextTasksSource, media_of
 from pipeline.config.evaluation_checks import evaluation_problems
 from pipeline.config.explain import reason
 from pipeline.config.fused import fused_among_aligners, fused_problems, side_problems, under_fused
 from pipeline.config.heads import OPTIMISED, AutoHead, FittedHead, IdentityHead
 from pipeline.config.imported import imported_problems
 from pipeline.config.lookup import Lookup, present
+from pipeline.config.modalities import PLURALS, audio_problems
 from pipeline.config.params import Params
 from pipeline.config.sizes import size_problems
 from pipeline.config.stores import CLASSNAMES, stored_through
 from pipeline.config.studies import CompareSpec, PredictorsSpec, StudySpec
 from pipeline.config.training import LoadingParams
-from pipeline.config.views import ImageView, TextView
+from pipeline.config.views import AudioView, ImageView, TextView
 
 
 def contradictions(params: Params) -> Iterator[str]:
@@ -39,10 +41,11 @@ def contradictions(params: Params) -> Iterator[str]:
     if misplaced := list(fused_problems(params, lookup)):
         return (yield from misplaced)
     yield from (open_problems := list(auto_problems(params, lookup)))
-    merged = fused_among_aligners(params)
+    yield from added_problems(params, lookup)
+    merged = added_among_aligners(fused_among_aligners(params))
     for version in [merged.model_copy(update={"auto": {}})] if open_problems else with_every_choice(merged):
         for problem in _contradictions(version):
-            yield under_fused(under_auto(problem, params), params)
+            yield under_added(under_fused(under_auto(problem, params), params), params)
 
 
 def _contradictions(params: Params) -> Iterator[str]:
@@ -71,6 +74,8 @@ def _views(params: Params, lookup: Lookup) -> Iterator[str]:
         encoder = params.encoders[view.encoder]
         if isinstance(view, ImageView) and encoder.loader == "open_clip" and view.tier != "cls":
             yield f"`views.{name}.tier` is {view.tier}; of the dual encoder {view.encoder!r} only `tier: cls` is kept."
+        if isinstance(view, AudioView) and encoder.loader == "log-mel" and view.tier != "pooled":
+            yield f"`views.{name}.tier` is {view.tier}; loader log-mel gives one vector per sound: leave it out."
         if encoder.loader == "imported":
             yield from imported_problems(name, view)
 
@@ -91,12 +96,31 @@ def _stores(params: Params, lookup: Lookup) -> Iterator[str]:
             yield from lookup.not_a_view(f"{where}.view", store.view, "image")
         if store.view in params.views and isinstance(params.datasets.get(store.dataset), TextTasksSource):
             yield from lookup.not_a_view(f"{where}.view", store.view, "text")
+        if store.view in params.views:
+            yield from _without_media(where, store.group, store.dataset, store.view, params)
         if store.group == "prompts":
             if store.dataset != CLASSNAMES:
                 yield f"`{where}.dataset` is {store.dataset!r}; the texts of the stage prompts are {CLASSNAMES!r}."
         else:
             catalogue = "datasets" if store.group == "pairs" else "scenes"
             yield from present(lookup.missing(f"{where}.dataset", store.dataset, catalogue))
+
+
+def _without_media(where: str, group: str, dataset: str, view: str, params: Params) -> Iterator[str]:
+    """What to say of a store of pictures, or of sounds, of a data set that has none."""
+    modality = params.views[view].modality
+    if group == "scenes" and modality == "audio":
+        yield f"`{where}.view` is {view!r}, a view of an encoder of sounds; scenes are pictures."
+    spec = params.datasets.get(dataset)
+    if group != "pairs" or spec is None or isinstance(spec, SegmentationSource | TextTasksSource):
+        return
+    media = media_of(spec)
+    if media is not None and modality in PLURALS.keys() - {"text"} - media:
+        how = " Set `effects: true`, or name languages under `speech`." if spec.source == "stamps" else ""
+        yield (
+            f"`{where}` is {dataset!r} through view {view!r}, a view of {PLURALS[modality]}, and `datasets.{dataset}` "
+            f"has none.{how}"
+        )
 
 
 def _scenes(params: Params, lookup: Lookup) -> Iterator[str]:
@@ -111,7 +135,7 @@ def _curations(params: Params, lookup: Lookup) -> Iterator[str]:
         yield f"`curations.{NO_DATA}` cannot be: `data: {NO_DATA}` says that an aligner is fitted to nothing."
     for name, curation in params.curations.items():
         where = f"curations.{name}"
-        yield from lookup.not_a_view(f"{where}.view", curation.view, "image")
+        yield from lookup.not_a_view(f"{where}.view", curation.view, "image", "audio")
         concepts = getattr(curation, "concepts", ())
         for dataset in dict.fromkeys((*curation.pool, *(entry.dataset for entry in concepts))):
             yield from present(
@@ -133,6 +157,7 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, lookup: Lookup) ->
     problem = None if known else lookup.missing(f"{where}.data", aligner.data, "curations")
     yield from present(problem)
     datasets = () if problem or aligner.data == NO_DATA else params.all_curations[aligner.data].pool
+    yield from audio_problems(where, aligner, params)
     for place, view in enumerate(aligner.views):
         yield from side_problems(where, aligner, place, params, lookup)
         for dataset in datasets:

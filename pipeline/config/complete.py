@@ -29,6 +29,7 @@ def completed(raw: Raw) -> Raw:
     encoders = _each(raw.get("encoders"), _encoder)
     aligners = _each(raw.get("aligners"), lambda name, entry: _with_head("aligners", name, entry, raw, ["aligners"]))
     fused = _each(raw.get("fused"), lambda name, entry: _with_head("fused", name, entry, raw, ["aligners", "fused"]))
+    added = _each(raw.get("added"), lambda name, entry: _with_head("added", name, entry, raw, ["aligners", "added"]))
     return raw | {
         key: value
         for key, value in {
@@ -38,6 +39,7 @@ def completed(raw: Raw) -> Raw:
             "concept_curations": _each(raw.get("concept_curations"), _concept_curation),
             "aligners": _each(aligners, _aligner),
             "fused": _each(fused, _aligner),
+            "added": _each(added, _aligner),
             "auto": _each(raw.get("auto"), _aligner),
             "dense_heads": _each(raw.get("dense_heads"), lambda _, head: {"supervision": MASKS} | head),
         }.items()
@@ -67,7 +69,7 @@ def _view(name: str, view: Raw, encoders: Any) -> Raw:
     encoder = encoders.get(str(view.get("encoder"))) if isinstance(encoders, dict) else None
     modality = encoder.get("modality") if isinstance(encoder, dict) else None
     if modality is None:  # the reference is reported as such; the keys say which kind of view was meant
-        return {"modality": "image" if "resolution" in view else "text"} | view
+        return {"modality": "image" if "resolution" in view else "audio" if "seconds" in view else "text"} | view
     if view.get("modality", modality) != modality:
         raise ConfigError(
             f"params.yaml:\n  `views.{name}.modality` is {view['modality']!r}, but its encoder {view['encoder']!r} is "

@@ -1,7 +1,7 @@
 """`evaluate.control`: which aligner is the control of which, and in what a control is unlike what it stands for.
 
-A control is an aligner whose image encoder has random weights and that is the same in everything else, so that what
-exceeds it is due to what the image encoder has learned.
+A control is an aligner whose encoder of pictures, or of sounds, has random weights and that is the same in everything
+else, so that what exceeds it is due to what that encoder has learned.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
+from pipeline.config.added import AddedAligner
 from pipeline.config.aligners import AlignerSpec, split_method, with_method
 from pipeline.config.ensembles import row_missing
 from pipeline.config.lookup import Lookup
+from pipeline.config.modalities import many
 
 if TYPE_CHECKING:
     from pipeline.config.params import Params
 
 _WEIGHTS: Final = frozenset({"source", "model", "revision"})  # keys of an encoder that say which weights it has
+_EXAMPLES: Final = {"image": "random-vit-s14", "audio": "random-whisper-tiny"}
 _RANDOM: Final = "random"  # with which the names of embedded models with random weights begin
 
 
@@ -67,7 +70,12 @@ def control_caveats(params: "Params") -> Iterator[str]:
     """A sentence for each aligner whose control differs from it in more than the weights of its image encoder."""
     for name, other in controls_of(params.evaluate.control, params.rows).items():
         if differing := list(dict.fromkeys(_unlike_members(_members(name, params), _members(other, params), params))):
-            yield f"{name} and its control {other} differ in more than image weights: {'; '.join(differing)}."
+            weights = params.modality(_first_view(name, params)) or "image"
+            yield f"{name} and its control {other} differ in more than {weights} weights: {'; '.join(differing)}."
+
+
+def _first_view(name: str, params: "Params") -> str:
+    return params.named_aligners[_members(name, params)[0]].views[0]
 
 
 def _members(name: str, params: "Params") -> tuple[str, ...]:
@@ -81,7 +89,9 @@ def _unlike_members(ones: tuple[str, ...], twos: tuple[str, ...], params: "Param
         return
     for name, other in zip(ones, twos, strict=True):
         one, two = params.named_aligners[name], params.named_aligners[other]
-        yield from (*_fitted_unlike(one, two), *_seen_unlike(one, two, params))
+        blind = _blind(one, two, params)
+        seen = str(params.modality(one.views[1 - blind]) or "text")
+        yield from (*_fitted_unlike(one, two, blind=blind, seen=seen), *_seen_unlike(one, two, params, blind))
 
 
 def _unfair_ensemble(where: str, name: str, other: str, params: "Params") -> Iterator[str]:
@@ -100,46 +110,62 @@ def _unfair_ensemble(where: str, name: str, other: str, params: "Params") -> Ite
 
 def _unfair(where: str, name: str, other: str, params: "Params") -> Iterator[str]:
     one, two = params.named_aligners[name], params.named_aligners[other]
-    if differing := [*_fitted_unlike(one, two, data=False)]:
+    blind = _blind(one, two, params)
+    seen = str(params.modality(one.views[1 - blind]) or "text")
+    if differing := [*_fitted_unlike(one, two, data=False, blind=blind, seen=seen)]:
         yield (
             f"`{where}` is {other!r}, which differs from {name!r} in {'; '.join(differing)}. A control has the same "
-            f"head and the same text view: set `aligners.{other}.head: {{same_as: {name}}}` and its text view to "
-            f"{one.views[1]!r}, or name another control."
+            f"head and the same {seen} view: set `aligners.{other}.head: {{same_as: {name}}}` and its {seen} view to "
+            f"{one.views[1 - blind]!r}, or name another control."
         )
-    first, seconds = (_image_encoders(aligner, params) for aligner in (one, two))
+    modality = str(params.modality(one.views[blind]) or "image")
+    first, seconds = (_encoders(aligner.views[blind], params) for aligner in (one, two))
     for second in seconds:
         encoder = params.encoders.get(second)
         if second in first:
+            senses = {"image": "see images", "audio": "hear sounds"}.get(modality, f"take {many(modality)}")
             yield (
-                f"`{where}` is {other!r}, but both see images through encoder {second!r}: a control has a view of an "
+                f"`{where}` is {other!r}, but both {senses} through encoder {second!r}: a control has a view of an "
                 "encoder with random weights."
             )
         elif encoder is not None and encoder.source == "embedded" and not encoder.model.startswith(_RANDOM):
             yield (
-                f"`{where}` is {other!r}, whose image encoder {second!r} is {encoder.model!r}, with trained weights; "
-                "a control has random ones, as `model: random-vit-s14`."
+                f"`{where}` is {other!r}, whose {modality} encoder {second!r} is {encoder.model!r}, with trained "
+                f"weights; a control has random ones, as `model: {_EXAMPLES.get(modality, _RANDOM + '-...')}`."
             )
 
 
-def _image_encoders(aligner: AlignerSpec, params: "Params") -> list[str]:
-    """Those that an aligner sees images through; views that are not there are reported with the aligner."""
-    views = [params.stored_views.get(member) for member in params.members(aligner.views[0])]
+def _blind(one: AlignerSpec, two: AlignerSpec, params: "Params") -> int:
+    """The side through which a control has random weights: the first, or the second where pictures are the same."""
+    return int(params.modality(one.views[1]) != "text" and one.views[0] == two.views[0])
+
+
+def _encoders(view: str, params: "Params") -> list[str]:
+    """Those behind a view; views that are not there are reported with the aligner."""
+    views = [params.stored_views.get(member) for member in params.members(view)]
     return [view.encoder for view in views if view is not None]
 
 
-def _fitted_unlike(one: AlignerSpec, two: AlignerSpec, data: bool = True) -> Iterator[str]:
-    """In what heads, texts and training data differ."""
+def _fitted_unlike(
+    one: AlignerSpec, two: AlignerSpec, data: bool = True, blind: int = 0, seen: str = "text"
+) -> Iterator[str]:
+    """In what heads, the view of the side that is not blind (called `seen`), spaces and training data differ."""
     yield from (f"head.{line}" for line in differences(one.head, two.head))
-    if one.views[1] != two.views[1]:
-        yield f"text view ({one.views[1]}, {two.views[1]})"
+    if one.views[1 - blind] != two.views[1 - blind]:
+        yield f"{seen} view ({one.views[1 - blind]}, {two.views[1 - blind]})"
+    spaces = [aligner.space if isinstance(aligner, AddedAligner) else "none" for aligner in (one, two)]
+    if spaces[0] != spaces[1]:
+        yield f"space ({', '.join(spaces)})"
     if data and one.data != two.data:
         yield f"data ({one.data}, {two.data})"
 
 
-def _seen_unlike(one: AlignerSpec, two: AlignerSpec, params: "Params") -> Iterator[str]:
-    """In what the views of images differ, but for the weights behind them, and the views of evaluation."""
+def _seen_unlike(one: AlignerSpec, two: AlignerSpec, params: "Params", side: int) -> Iterator[str]:
+    """In what the views of the blind side differ, but for the weights behind them, and the views of evaluation."""
+    modality = params.modality(one.views[side]) or "image"
+    view_of = f"{modality} view"
     for key, first, second in (
-        ("image view", one.views[0], two.views[0]),
+        (view_of, one.views[side], two.views[side]),
         ("dense view", one.evaluation.dense, two.evaluation.dense),
     ):
         if first is None or second is None:
@@ -148,14 +174,14 @@ def _seen_unlike(one: AlignerSpec, two: AlignerSpec, params: "Params") -> Iterat
             continue
         members = [params.members(name) for name in (first, second)]
         if len(members[0]) != len(members[1]):
-            yield f"number of image views ({len(members[0])}, {len(members[1])})"
+            yield f"number of {modality} views ({len(members[0])}, {len(members[1])})"
             continue
         for pair in zip(*members, strict=True):
             shown, hidden = (params.stored_views[member] for member in pair)
             yield from (f"{key} {line}" for line in differences(shown, hidden, leave_out=frozenset({"encoder"})))
-            if key == "image view":
+            if key == view_of:
                 seen, blind = (params.encoders[view.encoder] for view in (shown, hidden))
-                yield from (f"image encoder {line}" for line in differences(seen, blind, leave_out=_WEIGHTS))
+                yield from (f"{modality} encoder {line}" for line in differences(seen, blind, leave_out=_WEIGHTS))
     if one.evaluation.long_text != two.evaluation.long_text and one.evaluation.long_text is not None:
         yield f"evaluation.long_text ({one.evaluation.long_text}, {two.evaluation.long_text or 'none'})"
     for key in ("dense_head", "caption_head"):

@@ -1,10 +1,19 @@
 """`datasets`: where samples come from, one model per `source`."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Dialects, Language, Limit, Section, Share, Side
+from pipeline.config.audio_sources import (
+    AudioCapsSource,
+    AudioFolderSource,
+    ClothoSource,
+    Esc50Source,
+    SpeechCommandsSource,
+)
+from pipeline.config.base import Dialects, Language, Limit, Section, Side
+from pipeline.config.raw_sources import Extended, FileFolder, Files, RawSource
 
 
 class EmojiSource(Section):
@@ -18,8 +27,14 @@ class EmojiSource(Section):
     limit: Limit = 0
 
 
-class StampsSource(Section):
-    """Tux Paint stamps: photographs and drawings cut out exactly, with captions in many languages."""
+class StampsSource(Extended):
+    """Tux Paint stamps: photographs and drawings cut out exactly, with captions in many languages.
+
+    With `effects` the sounds of what they show are indexed beside them, with `speech` their captions as they are read
+    out in the given languages.
+    """
+
+    LATER = ("effects", "speech")
 
     source: Literal["stamps"]
     languages: Annotated[Dialects, Field(min_length=1)]
@@ -27,6 +42,8 @@ class StampsSource(Section):
     size: Side = 224
     limit: Limit = 0
     required: bool = False
+    effects: bool = False
+    speech: Dialects = ()
 
 
 class TextTasksSource(Section):
@@ -41,42 +58,19 @@ class TextTasksSource(Section):
     limit: Annotated[int, Field(ge=10, le=1_000_000)] = 300
 
 
-class Files(Section):
-    """A data set of files on this machine.
-
-    `links: inside`: a symbolic link in a folder that is named here, which leads out of it, is not read and is listed
-    with that reason. `follow` reads what it leads to. What is named here may itself be a link.
-    """
-
-    links: Literal["inside", "follow"] = "inside"
-
-
-class RawSource(Files):
-    """What every data set of one's own has.
-
-    `transfer` says that it is for evaluation alone: no concept is held out because of it, and none of it is trained on.
-    `limit` takes the first samples only. `check` decodes every picture, or reads headers alone and leaves damage behind
-    them to encode. A source is given up once more than `max_failure_rate` of its samples cannot
-    be used; one of fewer than a hundred may have as many failures as one of a hundred. `descriptions` is a JSON file
-    with sentences for each class name, for the prompt set `descriptions`.
-    """
-
-    transfer: bool = False
-    limit: Limit = 0
-    check: Literal["decode", "header"] = "decode"
-    descriptions: str | None = None
-    max_failure_rate: Share = 0.1
-
-
 class FolderSource(RawSource):
-    """A folder of pictures and a table of captions (`file,caption` and optionally language, concept, category)."""
+    """A folder of pictures, sounds or both, and a table of captions.
+
+    Its columns are `file` (a picture), `audio` (a sound) or both, `caption`, and optionally language, concept,
+    category.
+    """
 
     source: Literal["folder"]
     path: str
     captions: str = "captions.csv"
 
 
-class ImageFolderSource(RawSource):
+class ImageFolderSource(FileFolder):
     """Pictures in folders and subfolders: the first subfolder is the class, or the captions lie beside each picture.
 
     With `captions: beside`, a.txt has the captions of a.jpg, one a line. A top level that is called train, val or test
@@ -85,30 +79,19 @@ class ImageFolderSource(RawSource):
     """
 
     source: Literal["image-folder"]
-    path: str
-    labels: Literal["folder", "none"] = "folder"
-    captions: Literal["beside", "none"] = "none"
-    language: Language = "en"
-    classnames: str | None = None
-    babel: str | None = None
-    languages: tuple[str, ...] = ()
-    order: Literal["name", "time"] = "name"
-
-    @model_validator(mode="after")
-    def _effective(self) -> "ImageFolderSource":
-        if self.captions == "none":
-            self.refuse(("language",), "no captions are read; set `captions: beside`")
-        if self.labels == "none":
-            self.refuse(("classnames", "babel"), "folders are not classes with `labels: none`")
-        if self.babel is None:
-            self.refuse(("languages",), "they are those of `babel`, which is not set")
-        return self
 
 
-class Columns(Section):
-    """Which columns of a table mean what; those that are not named are not read. `caption` may name several."""
+class Columns(Extended):
+    """Which columns of a table mean what; those that are not named are not read. `caption` may name several.
 
-    image: str = "image"
+    `audio` has paths or bytes of sounds. Where it is named, `image` is null unless it is named too; then a row is a
+    picture and the sound that belongs to it.
+    """
+
+    LATER = ("audio",)
+
+    image: str | None = "image"
+    audio: str | None = None
     caption: str | tuple[str, ...] | None = "caption"
     language: str | None = None
     concept: str | None = None
@@ -116,6 +99,18 @@ class Columns(Section):
     category: str | None = None
     split: str | None = None
     key: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sounds_alone(cls, given: Any) -> Any:
+        alone = isinstance(given, Mapping) and given.get("audio") is not None and "image" not in given
+        return {**given, "image": None} if alone else given
+
+    @model_validator(mode="after")
+    def _of_something(self) -> "Columns":
+        if self.image is None and self.audio is None:
+            raise ValueError("name the column of pictures as image, or that of sounds as audio")
+        return self
 
 
 class TableSource(RawSource):
@@ -144,12 +139,17 @@ class HubSource(RawSource):
     language: Language = "en"
 
 
-class WebdatasetSource(RawSource):
+class WebdatasetSource(RawSource, Extended):
     """Tars of a webdataset, as img2dataset writes them: pictures with captions, class numbers or both under one key.
+
+    `media: audio` takes the sound of each key in place of its picture, `both` a picture and the sound that belongs to
+    it.
 
     `captions` is what is read as caption: a member (txt), or a field of the JSON member (json.caption). `classnames` is
     a file with a class name a line, for the numbers in .cls.
     """
+
+    LATER = ("media",)
 
     source: Literal["webdataset"]
     path: str | tuple[str, ...]
@@ -157,6 +157,7 @@ class WebdatasetSource(RawSource):
     classnames: str | None = None
     language: Language = "en"
     split: Literal["train", "validation", "test"] | None = None
+    media: Literal["image", "audio", "both"] = "image"
 
 
 class ClipBenchmarkSource(RawSource):
@@ -247,6 +248,7 @@ DatasetSpec = Annotated[
     | TextTasksSource
     | FolderSource
     | ImageFolderSource
+    | AudioFolderSource
     | TableSource
     | HubSource
     | WebdatasetSource
@@ -254,6 +256,30 @@ DatasetSpec = Annotated[
     | CaptionFileSource
     | Xtd10Source
     | LongCaptionSource
-    | SegmentationSource,
+    | SegmentationSource
+    | ClothoSource
+    | AudioCapsSource
+    | Esc50Source
+    | SpeechCommandsSource,
     Field(discriminator="source"),
 ]
+
+
+def media_of(spec: DatasetSpec) -> frozenset[str] | None:
+    """The modalities beside texts that a data set has; None where only its files tell."""
+    match spec:
+        case TextTasksSource():
+            return frozenset()
+        case StampsSource():
+            return frozenset({"image", "audio"} if spec.effects or spec.speech else {"image"})
+        case TableSource() | HubSource():
+            named = {"image": spec.columns.image, "audio": spec.columns.audio}
+            return frozenset(medium for medium, column in named.items() if column is not None)
+        case WebdatasetSource():
+            return frozenset({"image", "audio"} if spec.media == "both" else {spec.media})
+        case AudioFolderSource() | ClothoSource() | AudioCapsSource() | Esc50Source() | SpeechCommandsSource():
+            return frozenset({"audio"})
+        case FolderSource():
+            return None
+        case _:
+            return frozenset({"image"})

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.base import Section
 
-Modality = Literal["image", "text"]
+Modality = Literal["image", "text", "audio"]
 
 
 class EncoderSpec(Section):
@@ -14,6 +14,9 @@ class EncoderSpec(Section):
 
     Of a dual encoder (loader open_clip, or transformers with `pooling: model`), `modality` says which tower is meant;
     its features are the projected ones, `image_features` or `text_features`.
+
+    An encoder of audio gives frames in time, or with loader log-mel statistics of a spectrogram, which nothing has
+    learnt: a baseline.
 
     Of source `imported`, `model` is where vectors lie that another program made: a folder of clip-retrieval, or a .npy
     with a Parquet table beside it. Nothing is run for them, and loader and pooling are understood.
@@ -27,7 +30,7 @@ class EncoderSpec(Section):
     modality: Modality
     source: Literal["embedded", "hub", "local", "imported"]
     model: str
-    loader: Literal["transformers", "timm", "sentence-transformers", "open_clip", "imported"]
+    loader: Literal["transformers", "timm", "sentence-transformers", "open_clip", "imported", "log-mel"]
     revision: str | None = None
     pooling: Literal["cls", "model", "mean", "last"] = "cls"
     layers: tuple[Annotated[int, Field(ge=-1_000, le=1_000)], ...] = (-1,)
@@ -47,6 +50,10 @@ class EncoderSpec(Section):
             raise ValueError("loader sentence-transformers is for texts; use transformers or timm for images")
         if self.modality == "text" and self.loader == "timm":
             raise ValueError("loader timm is for images; use transformers or sentence-transformers for texts")
+        if self.modality == "audio" and self.loader not in ("transformers", "log-mel"):
+            raise ValueError(f"audio has the loaders transformers and log-mel; found {self.loader}")
+        if self.loader == "log-mel":
+            self._coherent_statistics()
         if self.modality == "text":
             self.refuse(("layers",) * (self.layers != (-1,)), "the last layer of a text encoder is pooled")
         if self.source != "hub":
@@ -63,7 +70,7 @@ class EncoderSpec(Section):
             raise ValueError("loader open_clip gives the model's own features alone; set pooling: model, and no layers")
         if self.loader == "open_clip" and self.trust_remote_code:
             raise ValueError("loader open_clip runs no code of a checkpoint; leave out trust_remote_code")
-        if self.modality == "image" and (self.prefix or self.prompt is not None):
+        if self.modality != "text" and (self.prefix or self.prompt is not None):
             raise ValueError("prefix and prompt are for texts")
         if self.prompt is not None and self.loader != "sentence-transformers":
             raise ValueError("prompt names one of a sentence-transformers folder; with another loader write a prefix")
@@ -72,3 +79,11 @@ class EncoderSpec(Section):
         if self.autocast is not None and self.dtype != "float32":
             raise ValueError(f"autocast keeps weights in float32; leave out dtype, found {self.dtype}")
         return self
+
+    def _coherent_statistics(self) -> None:
+        if self.modality != "audio":
+            raise ValueError(f"loader log-mel is for audio; found modality {self.modality}")
+        if self.pooling != "model" or self.layers != (-1,):
+            raise ValueError("loader log-mel gives one vector of statistics; set pooling: model, and no layers")
+        written = {"dtype": self.dtype != "float32", "autocast": self.autocast}
+        self.refuse((key for key, set_ in written.items() if set_), "loader log-mel computes in float32")

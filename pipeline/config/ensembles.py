@@ -37,6 +37,10 @@ def ensemble_problems(params: "Params", lookup: Lookup) -> Iterator[str]:
                 yield f"`{where}` names {member!r}, an ensemble itself: name {', '.join(inner.of)}."
             elif problem := lookup.missing(where, member, "aligners"):
                 yield problem
+        further = params.aligners.keys() - params.joining("image", "text").keys()
+        elsewhere = [member for member in ensemble.of if member in further]
+        if elsewhere:
+            yield f"`{where}` names {elsewhere[0]!r}; ensembles are of aligners of images and texts: leave it out."
         data = {member: params.aligners[member].data for member in ensemble.of if member in params.aligners}
         if len(set(data.values())) > 1:
             listed = ", ".join(f"{member} (data: {of})" for member, of in data.items())

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pipeline.config.aligners import AlignerSpec
 from pipeline.config.heads import IdentityHead
 from pipeline.config.lookup import Lookup
+from pipeline.config.modalities import SIDES, many
 from pipeline.config.params import Params
-from pipeline.config.views import AnyView, FusedView, ImageView, TextView
+from pipeline.config.views import AnyView, FusedView, TextView
 
 SECTION = "fused"
 
@@ -50,21 +51,22 @@ def under_fused(problem: str, params: Params) -> str:
 
 def side_problems(where: str, aligner: AlignerSpec, place: int, params: Params, lookup: Lookup) -> Iterator[str]:
     """What is wrong with the view at `place` of an aligner: 0 that of images, 1 that of texts."""
-    modality, name = ("image", "text")[place], aligner.views[place]
+    name, takes = aligner.views[place], SIDES[place]
     view = params.views.get(name)
     if not isinstance(view, FusedView):
-        yield from lookup.not_a_view(f"{where}.views.{place}", name, modality)
+        yield from lookup.not_a_view(f"{where}.views.{place}", name, *takes)
         return
     members = [params.stored_views[member] for member in view.concat if member in params.stored_views]
-    if members and members[0].modality != modality:
-        yield f"`{where}.views.{place}` is {name!r}, a fused view of {members[0].modality}s."
+    if members and members[0].modality not in takes:
+        yield f"`{where}.views.{place}` is {name!r}, a fused view of {many(members[0].modality)}."
+    modality = members[0].modality if members else takes[0]
     yield from _head_problems(where, aligner, name, members, params)
     keys = ("dense", "dense_head", "caption_head") if modality == "image" else ("long_text",)
     for key in keys:
         if getattr(aligner.evaluation, key) is not None:
             yield (
-                f"`{where}.evaluation.{key}` needs one encoder of {modality}s, and {name!r} joins several: leave it "
-                "out."
+                f"`{where}.evaluation.{key}` needs one encoder of {many(modality)}, and {name!r} joins several: leave "
+                "it out."
             )
 
 
@@ -89,14 +91,14 @@ def _head_problems(
     if isinstance(head, IdentityHead):
         yield f"`{where}.head` is identity, which joins the two towers of one model; {name!r} is fused of several."
         return
-    if any(isinstance(member, TextView) for member in members):
+    if name == aligner.views[1]:
         if head.text_tokens == "full":
             yield (
                 f"`{where}.head.text_tokens` is full, but the encoders of fused view {name!r} cut texts into tokens of "
                 "their own: set `text_tokens: pooled`."
             )
         return
-    images = [member for member in members if isinstance(member, ImageView)]
+    images = [member for member in members if not isinstance(member, TextView)]
     if head.layers > 1:
         yield f"`{where}.head.layers` is {head.layers}; of each view in {name!r} the last layer is taken: leave it out."
     if head.crops:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipeline.config.views import AnyView, ImageView
+from pipeline.config.views import AnyView, ImageView, TextView
 
 
 def imported_problems(name: str, view: AnyView) -> Iterator[str]:
@@ -11,9 +11,11 @@ def imported_problems(name: str, view: AnyView) -> Iterator[str]:
     if isinstance(view, ImageView):
         others = {"tier": view.tier != "cls", "crops": view.crops, "fit": view.fit != "model"}
         hint = "set `tier: cls`, and neither crops nor fit"
-    else:
+    elif isinstance(view, TextView):
         others = {"tier": view.tier != "pooled", "max_tokens": view.max_tokens, "truncations": view.truncations}
         others |= {"chunk_tokens": view.chunk_tokens, "templates": view.templates}
         hint = "leave it out"
+    else:  # an encoder of audio cannot be imported, which its entry says
+        return
     for key in (key for key, written in others.items() if written):
         yield f"`views.{name}.{key}` is {getattr(view, key)!r}; imported are single vectors: {hint}."

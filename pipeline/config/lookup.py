@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from pipeline.config.modalities import many
 from pipeline.config.suggestion import suggestion
 from pipeline.config.views import FusedView, TextView
 
@@ -51,8 +52,8 @@ class Lookup:
             )
         return None
 
-    def not_a_view(self, where: str, view: str, modality: str) -> Iterator[str]:
-        """What to say if the view is missing, is one of another modality, or joins several."""
+    def not_a_view(self, where: str, view: str, *modalities: str) -> Iterator[str]:
+        """What to say if the view is missing, is of none of these modalities, or joins several."""
         if problem := self.missing(where, view, "views"):
             yield problem
             return
@@ -62,8 +63,8 @@ class Lookup:
                 f"`{where}` is {view!r}, a fused view, which only `views` of an aligner under `fused` take; name one "
                 f"of those that it joins: {', '.join(spec.concat)}."
             )
-        elif spec.modality != modality:
-            yield f"`{where}` is {view!r}, a view of an encoder of {spec.modality}s."
+        elif spec.modality not in modalities:
+            yield f"`{where}` is {view!r}, a view of an encoder of {many(spec.modality)}."
 
     def languages(self, where: str, view: str, languages: set[str]) -> Iterator[str]:
         """What to say if a view of texts, or one that it joins, does not encode the languages that a task asks for."""

@@ -5,11 +5,12 @@ from itertools import combinations
 
 from pydantic import model_validator
 
+from pipeline.config.added import AddedSpec
 from pipeline.config.aligners import AlignerSpec, AnyDenseHead, AutoSpec
 from pipeline.config.base import Name, Section, Seed
 from pipeline.config.concept_curations import ConceptCuration
 from pipeline.config.datasets import DatasetSpec
-from pipeline.config.encoders import EncoderSpec
+from pipeline.config.encoders import EncoderSpec, Modality
 from pipeline.config.ensembles import EnsembleSpec
 from pipeline.config.evaluation import EvaluateParams
 from pipeline.config.prompts import PromptsParams
@@ -34,6 +35,7 @@ class Params(Section):
     aligners: dict[Name, AlignerSpec] = {}
     fused: dict[Name, AlignerSpec] = {}
     auto: dict[Name, AutoSpec] = {}
+    added: dict[Name, AddedSpec] = {}
     ensembles: dict[Name, EnsembleSpec] = {}
     dense_heads: dict[Name, AnyDenseHead] = {}
     splits: SplitsParams = SplitsParams()
@@ -64,7 +66,7 @@ class Params(Section):
         if twice:
             raise ValueError(f"store {twice[0]!r} stands in two groups of `stores`; give one of them another name")
         sections: dict[str, Collection[str]] = {
-            key: getattr(self, key) for key in ("aligners", "fused", "auto", "ensembles")
+            key: getattr(self, key) for key in ("aligners", "fused", "auto", "added", "ensembles")
         }
         for one, other in combinations(sections, 2):
             if both := [name for name in sections[other] if name in sections[one]]:
@@ -92,8 +94,22 @@ class Params(Section):
 
     @property
     def named_aligners(self) -> dict[str, AlignerSpec]:
-        """Those whose views are named: of `aligners`, and of `fused`."""
-        return self.aligners | self.fused
+        """Those whose views are named: of `aligners`, of `fused`, and of `added`."""
+        return self.aligners | self.fused | {name: spec.aligner() for name, spec in self.added.items()}
+
+    def modality(self, view: str) -> Modality | None:
+        """What a view is of; None where there is no such view."""
+        spec = self.stored_views.get(self.members(view)[0])
+        return None if spec is None else spec.modality
+
+    def joining(self, *modalities: str) -> dict[str, AlignerSpec]:
+        """The entries of `aligners` whose views are of these modalities, and those with a view that is not there."""
+
+        def joins(aligner: AlignerSpec) -> bool:
+            sides = zip(aligner.views, modalities, strict=True)
+            return all(self.modality(view) in (None, modality) for view, modality in sides)
+
+        return {name: aligner for name, aligner in self.aligners.items() if joins(aligner)}
 
     @property
     def all_aligners(self) -> dict[str, AlignerSpec]:

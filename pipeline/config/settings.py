@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.config.added import AddedAligner
 from pipeline.config.aligners import NO_DATA, AlignerSpec, ChosenAligner, EvaluatedAligner, FitSpec, Side
 from pipeline.config.controls import control_caveats, controls_of
 from pipeline.config.datasets import SegmentationSource, TextTasksSource
@@ -36,6 +37,7 @@ from pipeline.config.stage_settings import (
 )
 from pipeline.config.stores import stored_through
 from pipeline.config.suggestion import suggestion
+from pipeline.config.tasks import task_takes
 from pipeline.config.training import LoadingParams
 from pipeline.config.views import FusedView, ImageView
 from pipeline.errors import ConfigError
@@ -91,6 +93,8 @@ def fit_of(params: Params, aligner: AlignerSpec) -> FitSpec:
     compare = aligner.compare if isinstance(aligner, ChosenAligner) else None
     sides: dict[Side, str] = {"image": image, "text": text}
     fusions = {side: view for side, name in sides.items() if isinstance(view := params.views.get(name), FusedView)}
+    found = {side: params.modality(name) for side, name in sides.items()}
+    modalities = {side: of for side, of in found.items() if of is not None and of != side}
     return FitSpec(
         image=image,
         text=text,
@@ -99,6 +103,8 @@ def fit_of(params: Params, aligner: AlignerSpec) -> FitSpec:
         head=aligner.head,
         compare=compare,
         fusions=fusions,
+        modalities=modalities,
+        space=aligner.space if isinstance(aligner, AddedAligner) else None,
     )
 
 
@@ -186,7 +192,7 @@ def _evaluate(params: Params, item: str) -> EvaluateSettings:
         name=item,
         task=params.evaluate.named[item],
         evaluate=common,
-        aligners=evaluated(params),
+        aligners={name: one for name, one in evaluated(params).items() if task_takes(item, one.fit)},
         ensembles=params.ensembles,
         caveats=tuple(control_caveats(params)),
         repeats=params.splits.repeats,
@@ -240,7 +246,13 @@ STAGES: dict[str, _Stage] = {
     ),
     "predictors": _Stage(_predictors, "predictors"),
     "curate": _Stage(
-        lambda p, i: CurateSettings(name=i, curation=p.all_curations[i], repeats=p.splits.repeats, seed=p.seed),
+        lambda p, i: CurateSettings(
+            name=i,
+            curation=p.all_curations[i],
+            modality=p.modality(p.all_curations[i].view) or "image",
+            repeats=p.splits.repeats,
+            seed=p.seed,
+        ),
         "curations",
     ),
     "train": _Stage(_train, "aligners"),

@@ -1,12 +1,14 @@
 """What each stage reads of params.yaml, one model per stage."""
 
-from pydantic import SerializeAsAny
+from typing import Any
+
+from pydantic import SerializeAsAny, SerializerFunctionWrapHandler, model_serializer
 
 from pipeline.config.aligners import AnyDenseHead, EvaluatedAligner, FitSpec
 from pipeline.config.base import DeepPictures, Repeats, Section, Seed
 from pipeline.config.concept_curations import ConceptCuration
 from pipeline.config.datasets import DatasetSpec
-from pipeline.config.encoders import EncoderSpec
+from pipeline.config.encoders import EncoderSpec, Modality
 from pipeline.config.ensembles import EnsembleSpec
 from pipeline.config.evaluation import EvaluateParams
 from pipeline.config.prompts import PromptedClasses
@@ -100,11 +102,22 @@ class PredictorsSettings(Settings):
 
 
 class CurateSettings(Settings):
-    """Of curate@<curation> and curate_concepts@<curation>."""
+    """Of curate@<curation> and curate_concepts@<curation>.
+
+    `modality` is what it selects samples of, and is not written out of pictures.
+    """
 
     curation: CurationSpec | ConceptCuration
+    modality: Modality = "image"
     repeats: Repeats
     seed: Seed
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        out: dict[str, Any] = write(self)
+        if self.modality == "image":
+            out.pop("modality", None)
+        return out
 
 
 class TrainSettings(Settings):

@@ -43,7 +43,7 @@ class RetrievalParams(TaskParams):
         """See `TaskParams`."""
         for dataset in self.datasets:
             yield from dataset_problems(f"{where}.datasets", dataset, params, lookup)
-            for aligner in params.aligners.values():
+            for aligner in params.joining("image", "text").values():
                 for view in aligner.views:
                     yield from present(lookup.unstored(f"{where}.datasets", "pairs", dataset, view))
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.aligners import FitSpec
 from pipeline.config.base import Fraction, Languages, Name, Names, Once, Section
 from pipeline.config.corrections import CorrectedRetrievalParams
+from pipeline.config.cross_tasks import CrossClassificationParams, CrossRetrievalParams
 from pipeline.config.datasets import SegmentationSource
 from pipeline.config.lookup import Lookup, present
 from pipeline.config.selection import ClassificationSet
@@ -47,9 +49,9 @@ class ClassificationParams(TaskParams):
             yield from present(lookup.missing(f"{where}.prompt_sets", name, "prompts.sets"))
         for dataset in dict.fromkeys(entry.dataset for entry in self.classes):
             yield from dataset_problems(f"{where}.classes", dataset, params, lookup)
-            for aligner in params.aligners.values():
+            for aligner in params.joining("image", "text").values():
                 yield from present(lookup.unstored(f"{where}.classes", "pairs", dataset, aligner.views[0]))
-        for view in dict.fromkeys(aligner.views[1] for aligner in params.aligners.values()):
+        for view in dict.fromkeys(aligner.views[1] for aligner in params.joining("image", "text").values()):
             yield from present(lookup.unstored(where, "prompts", CLASSNAMES, view))
 
 
@@ -95,7 +97,8 @@ class SegmentationParams(TaskParams):
                     f"`{where}.classes` names {entry.dataset!r}, but `scenes.{self.scenes}.pieces` are of "
                     f"{', '.join(params.scenes[self.scenes].pieces)}."
                 )
-        dense = [aligner for aligner in params.aligners.values() if aligner.evaluation.dense is not None]
+        aligners = params.joining("image", "text").values()
+        dense = [aligner for aligner in aligners if aligner.evaluation.dense is not None]
         for aligner in dense:
             yield from present(
                 lookup.unstored(where, "scenes", self.scenes, str(aligner.evaluation.dense)),
@@ -164,7 +167,7 @@ class LongTextParams(TaskParams):
             yield from _evaluated_scenes(f"{where}.scenes", self.scenes, params, lookup)
         for dataset in self.datasets:
             yield from dataset_problems(f"{where}.datasets", dataset, params, lookup)
-        for aligner in params.aligners.values():
+        for aligner in params.joining("image", "text").values():
             long_text = aligner.evaluation.long_text
             if long_text is None:
                 continue
@@ -247,6 +250,7 @@ class Task:
         evaluate: `module:function` of pipeline.evaluation.
         section: `module:function` of pipeline.reporting.
         of_ensembles: whether it takes ensembles; a task that sees patch tokens or cut texts is of single aligners.
+        across: whether it is of aligners of a further modality; other tasks are of those of pictures and texts.
     """
 
     title: str
@@ -256,6 +260,7 @@ class Task:
     section: str
     headline: Headline
     of_ensembles: bool = False
+    across: bool = False
 
 
 TASKS: dict[str, Task] = {
@@ -302,7 +307,25 @@ TASKS: dict[str, Task] = {
         "pipeline.reporting.sections.text_length:text_length",
         Headline(("t2i_recall@10", "t2i_recall@1"), ("t2i_recall@1",), most_tokens=True),
     ),
+    "cross_retrieval": Task(
+        "Retrieval across further modalities", "Sounds", CrossRetrievalParams,
+        "pipeline.evaluation.cross_retrieval:evaluate_cross_retrieval",
+        "pipeline.reporting.sections.cross:cross_retrieval",
+        Headline(("recall@10",), ("recall@1",), languages=("", "en")), across=True,
+    ),
+    "cross_classification": Task(
+        "Zero-shot classification of sounds", "Classes of sounds", CrossClassificationParams,
+        "pipeline.evaluation.cross_classification:evaluate_cross_classification",
+        "pipeline.reporting.sections.cross:cross_classification",
+        Headline(("mean_per_class_accuracy",), ("top1_accuracy",), languages=("", "en"), last_prompts=True),
+        across=True,
+    ),
 }  # fmt: skip
+
+
+def task_takes(name: str, fit: FitSpec) -> bool:
+    """Whether a task is of aligners that are fitted so."""
+    return TASKS[name].across == bool(fit.modalities or fit.space)
 
 
 def imported(function: str) -> Any:

@@ -12,6 +12,8 @@ from pipeline.config.base import RECORDED, DeepPictures, Languages, Name, Positi
 from pipeline.config.encoders import EncoderSpec
 
 Part = Annotated[float, Field(gt=0, le=1)]
+Seconds = Annotated[float, Field(ge=0.1, le=600)]
+RESAMPLING = "polyphase"  # how sounds come to the rate of an encoder; part of every fingerprint
 
 
 class _View(Section):
@@ -160,6 +162,53 @@ class TextView(_View):
         return self
 
 
+class AudioView(_View):
+    """What is kept of an audio encoder's output.
+
+    The encoder hears windows of so many `seconds`, one after another, up to `windows` of a clip; what lies behind them
+    is not read. With `rows: clip` a clip is one row, its windows pooled by their frames; with `rows: window` each
+    window is a row of its own, for search in long recordings.
+
+    Tier `pooled` keeps one vector and the mean over frames of each kept layer, `grid` adds the means over `grid` equal
+    parts of the time, `full` every frame. Frames that are padding are part of nothing that is kept.
+    """
+
+    modality: Literal["audio"] = "audio"
+    seconds: Seconds
+    windows: Annotated[int, Field(ge=1, le=100_000)] = 6
+    rows: Literal["clip", "window"] = "clip"
+    tier: Literal["pooled", "grid", "full"] = "pooled"
+    grid: Annotated[int, Field(ge=1, le=256)] = 4
+
+    def compared(self, encoder: EncoderSpec) -> dict[str, Any]:
+        """See `_View`."""
+        fields: dict[str, Any] = {
+            "layers": list(encoder.layers),
+            "seconds": self.seconds,
+            "windows": self.windows,
+            "tier": self.tier,
+            "grid": self.grid if self.tier == "grid" else None,
+            "resampling": RESAMPLING,
+        }
+        if self.rows != "clip":
+            fields["rows"] = self.rows
+        return fields
+
+    @classmethod
+    def from_compared(cls, compared: Mapping[str, Any]) -> "AudioView":
+        """See `_View`."""
+        kept = {"encoder": "recorded", "dtype": compared["stored_dtype"], "rows": compared.get("rows", "clip")}
+        kept |= {key: compared[key] for key in ("seconds", "windows", "tier")}
+        kept |= {"grid": compared["grid"]} if compared["grid"] is not None else {}
+        return cls(**kept)
+
+    @model_validator(mode="after")
+    def _effective(self) -> "AudioView":
+        if self.tier != "grid":
+            self.refuse(("grid",), f"parts of the time are kept by `tier: grid`, and the tier is {self.tier}")
+        return self
+
+
 FUSED: Final = "fused"
 
 
@@ -185,7 +234,11 @@ class FusedView(Section):
         return self
 
 
-AnyView = ImageView | TextView
+AnyView = ImageView | TextView | AudioView
 ViewSpec = Annotated[AnyView, Field(discriminator="modality")]
 StoredOrFused = Annotated[AnyView | FusedView, Field(discriminator="modality")]
-VIEWS: dict[str, type[ImageView] | type[TextView]] = {"image": ImageView, "text": TextView}
+VIEWS: dict[str, type[ImageView] | type[TextView] | type[AudioView]] = {
+    "image": ImageView,
+    "text": TextView,
+    "audio": AudioView,
+}

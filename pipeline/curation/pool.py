@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.coded import Coded
 from pipeline.datasets.hash_order import hash_order
-from pipeline.datasets.sample_table import SampleTable
+from pipeline.datasets.sample_table import IMAGE, SampleTable
 from pipeline.features.span import Rows
 from pipeline.features.views import open_view
 
@@ -42,13 +42,13 @@ class Pool:
         return np.asarray(rows[hash_order(str(seed), self.image_id[rows].ids())])
 
 
-def read_pools(datasets: Sequence[str], repeats: int) -> list[Pool]:
-    """The train images of `datasets`, one pool per repeat, in the order of data/splits.
+def read_pools(datasets: Sequence[str], repeats: int, modality: str = IMAGE) -> list[Pool]:
+    """The train images of `datasets`, or samples of another modality, one pool per repeat, in the order of data/splits.
 
     Raises:
         DataError: as `SampleTable.read`.
     """
-    samples = SampleTable.read(LABELS, repeats)
+    samples = SampleTable.read(LABELS, repeats, modality)
     inside = np.zeros(len(samples), dtype=bool)
     for dataset in datasets:
         inside |= samples.dataset == dataset

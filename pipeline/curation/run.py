@@ -15,6 +15,7 @@ from pipeline.curation.coverage import averaged, balance, concept_rows, mean
 from pipeline.curation.pool import Pool, read_features, read_pools
 from pipeline.curation.prototypes import concepts_of, prototypes
 from pipeline.curation.retrieval import retrieve
+from pipeline.datasets.sample_table import IMAGE
 from pipeline.datasets.tables import ROW_GROUP, write_pieces
 from pipeline.errors import DataError
 from pipeline.files import write_csv, write_json
@@ -62,20 +63,21 @@ class Selection:
     best_total: float | None = None
 
 
-def curate_images(spec: AnyCuration, *, repeats: int, seed: int, out: Path) -> str:
+def curate_images(spec: AnyCuration, *, repeats: int, seed: int, out: Path, modality: str = IMAGE) -> str:
     """Write selected.parquet, coverage.json and coverage.csv into `out`; returns a table for the terminal.
 
-    Repeat i uses the seed `seed * repeats + i`, as its split does. Only its train split is ever looked at.
+    Repeat i uses the seed `seed * repeats + i`, as its split does. Only its train split is ever looked at. Samples of
+    another `modality` than pictures are selected alike; `image_id` then has their ids.
 
     Raises:
         DataError: the splits are missing, or a repeat has no image to choose from although a data set has some.
         StoreError: features of the view are missing or do not belong to the splits.
     """
-    pools = read_pools(spec.pool, repeats)
+    pools = read_pools(spec.pool, repeats, modality)
     if not any(len(pool) for pool in pools):
         raise DataError(
-            f"There is no train image of {', '.join(spec.pool)} in data/splits to select from. See the logs of the "
-            "stage index for what was unavailable, or name other data sets under the curation's `pool`."
+            f"There is no train {modality} of {', '.join(spec.pool)} in data/splits to select from. See the logs of "
+            "the stage index for what was unavailable, or name other data sets under the curation's `pool`."
         )
     selections = [_select(spec, pool, seed * repeats + repeat) for repeat, pool in enumerate(pools)]
     out.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,6 @@
 """The builder that every source feeds: it deduplicates by content and writes the tables of one index."""
 
 import hashlib
-import io
-import os
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,17 +8,16 @@ from typing import Any, Self
 
 import pyarrow.parquet as pq
 
+from pipeline.datasets.archive import Archive
+from pipeline.datasets.audio.tables import SoundTables
 from pipeline.datasets.opened import opened_image
 from pipeline.datasets.own_splits import settle_splits
 from pipeline.datasets.samples import readable
 from pipeline.datasets.spool import Digests, Spool, digest
 from pipeline.datasets.tables import FAILURES, IMAGES, LABELS, PAIRS, TEXTS, image_id, text_id
-from pipeline.errors import DataError
 from pipeline.files import write_json
 
 ARCHIVE = "images.tar"
-_HEADER = 512  # bytes before a member's data in a POSIX tar; names stay far below the 100 bytes it holds
-_REMEMBERED = 1 << 18  # ids of the archive kept in memory; a picture that recurs after more than these is stored again
 _SHOWN = 8  # failures kept for messages
 _LONGEST = 1000  # characters of a key or reason; a cell of base64 may stand in place of a path
 
@@ -31,6 +27,9 @@ class IndexBuilder:
 
     Tables are written as they grow, so memory does not depend on their number. Use as a context manager: leaving it
     without `finish` removes unfinished files.
+
+    Attributes:
+        sounds: the same for sounds, whose texts are those of this index.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,10 +41,8 @@ class IndexBuilder:
         self._labelled = Digests(folder / "labelled.keys")
         self._splits = Digests(folder / "splits.keys")
         self._first_failures: list[str] = []
-        self._partial = folder / (ARCHIVE + ".partial")
-        self._archive: tarfile.TarFile | None = None
-        self._archived: set[str] = set()
-        self._archive_bytes = 0
+        self._archive = Archive(folder / ARCHIVE)
+        self.sounds = SoundTables(folder, self._concepts)
 
     def __enter__(self) -> Self:
         return self
@@ -53,9 +50,8 @@ class IndexBuilder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._archive is not None:
-            self._archive.close()
-        self._partial.unlink(missing_ok=True)
+        self._archive.discard()
+        self.sounds.discard()
         for digests in (self._concepts, self._labelled, self._splits):
             digests.close()
         for table in self._tables.values():
@@ -68,7 +64,7 @@ class IndexBuilder:
             DataError: they are no image.
         """
         identity = image_id(content)
-        if identity not in self._archived:
+        if not self._archive.holds(identity):
             with opened_image(content) as image:
                 size = image.size
             self.store(identity, content, size, key, mask)
@@ -78,20 +74,9 @@ class IndexBuilder:
         self, identity: str, content: bytes, size: tuple[int, int], key: str, mask: str | None = None, form: str = "png"
     ) -> None:
         """As `add_image`, for an image whose id, size and format are known."""
-        if identity in self._archived:
-            return
-        if self._archive is None:
-            self._archive = tarfile.open(self._partial, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
-        start = self._archive.offset
-        member = tarfile.TarInfo(f"{identity}.{form}")  # mtime, uid and gid are 0 by default
-        member.size = len(content)
-        self._archive.addfile(member, io.BytesIO(content))
-        self._archive.members.clear()  # type: ignore[attr-defined]  # needed only for reading; it would grow without bound
-        if len(self._archived) >= _REMEMBERED:
-            self._archived.clear()
-        self._archived.add(identity)
-        self._archive_bytes = start + _HEADER + len(content)
-        self.refer(identity, ARCHIVE, size, key, start + _HEADER, len(content), mask)
+        if not self._archive.holds(identity):
+            offset = self._archive.add(identity, content, form)
+            self.refer(identity, ARCHIVE, size, key, offset, len(content), mask)
 
     def refer_to(
         self, path: Path, content: bytes, size: tuple[int, int], key: str, offset: int = 0, length: int = -1
@@ -188,27 +173,22 @@ class IndexBuilder:
         return {name: len(table) for name, table in self._tables.items() if name != "labels"}
 
     def finish(self, about: dict[str, Any]) -> dict[str, Any]:
-        """Write every table, the archive if it is not empty, and about.json; returns the content of about.json.
+        """Write every table, archives that are not empty, and about.json; returns the content of about.json.
 
         Raises:
-            DataError: the archive is smaller than its offsets imply.
+            DataError: an archive is smaller than its offsets imply.
         """
-        archive = self._folder / ARCHIVE
-        if self._archive is not None:
-            self._archive.close()
-            self._archive = None
-            if self._partial.stat().st_size < self._archive_bytes:
-                raise DataError(f"{self._partial} is shorter than its index implies. Is the disk full?")
-            os.replace(self._partial, archive)
-        else:
-            archive.unlink(missing_ok=True)
+        self._archive.finish()
         rows = {name: table.finish() for name, table in self._tables.items() if name != "failures"}
         if self._splits.first().sum() > self._labelled.first().sum():
             for key, reason in settle_splits(self._folder):
                 self.fail(key, reason)
+        for key, reason in self.sounds.finish():
+            self.fail(key, reason)
         rows["failures"] = self._tables["failures"].finish()
         counts = {
             "images": rows["images"],
+            **self.sounds.counts,
             "texts": rows["texts"],
             "pairs": rows["pairs"],
             "concepts": int(self._concepts.first().sum()),

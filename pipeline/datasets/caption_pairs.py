@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.coded import Coded
-from pipeline.datasets.sample_table import SampleTable, require_columns
+from pipeline.datasets.sample_table import IMAGE, SampleTable, require_columns, samples_file
 from pipeline.datasets.tables import read_pieces, read_table
 from pipeline.errors import DataError
 from pipeline.ids import Ids
@@ -89,27 +90,33 @@ class SamplesByImage(Mapping[tuple[str, str], tuple[Any, ...]]):
 
 
 def read_caption_pairs(
-    datasets: Sequence[str], repeats: int, languages: Sequence[str] | None = (LANGUAGE,), role: str = ROLE
+    datasets: Sequence[str],
+    repeats: int,
+    languages: Sequence[str] | None = (LANGUAGE,),
+    role: str = ROLE,
+    modality: str = IMAGE,
 ) -> CaptionPairs:
-    """Read the captions of `datasets` from data/splits.
+    """Read the captions of `datasets` from data/splits: of pictures, or of another modality.
 
     A data set without any is left out, with a warning.
 
     Args:
         languages: of the captions; None for every language there is.
         role: of the captions; "caption", or "long".
+        modality: of what they describe; `image_id` has its ids.
 
     Raises:
         DataError: a table is missing, lacks a split, or a pair names an image that has no split.
     """
-    samples = SampleTable.read(("family",), repeats)
+    samples = SampleTable.read(("family",), repeats, modality)
+    path = SPLITS / pairs_file(modality)
     found: list[list[Coded]] = [[Coded.of(())] * 4]
     rows = [np.empty(0, np.int32)]
-    for piece in read_pieces(SPLITS / "pairs.parquet", ["dataset", "image_id", "text_id", "language", "role"]):
+    for piece in read_pieces(path, ["dataset", f"{modality}_id", "text_id", "language", "role"]):
         asked = _asked(piece, datasets, languages, role)
         columns = [Coded.of(asked.column(name)) for name in asked.column_names[:4]]
         found.append(columns)
-        rows.append(_sample_rows(samples, columns[0], Ids.of(asked.column("image_id"))))
+        rows.append(_sample_rows(samples, columns[0], Ids.of(asked.column(f"{modality}_id")), path, modality))
     columns_P = []
     for place in range(4):  # one by one, and what has been joined is let go
         columns_P.append(Coded.joined([parts[place] for parts in found]))
@@ -128,6 +135,50 @@ def read_caption_pairs(
     return pairs if first.all() else pairs.where(first)
 
 
+def pairs_file(modality: str = IMAGE) -> str:
+    """The table of a modality's captions in data/splits."""
+    return "pairs.parquet" if modality == IMAGE else f"{modality}_pairs.parquet"
+
+
+def read_linked_pairs(modality: str, datasets: Sequence[str], repeats: int) -> CaptionPairs:
+    """Pictures and samples of another modality that belong together, in the form of captions.
+
+    `image_id` is the picture's id, `text_id` the other's, `language` empty. A pair is in a split where both of its
+    samples are; elsewhere its split is null.
+
+    Raises:
+        DataError: as `read_caption_pairs`.
+    """
+    images, others = SampleTable.read(("family",), repeats), SampleTable.read((), repeats, modality)
+    path = SPLITS / f"{modality}_images.parquet"
+    found: list[list[Ids]] = [[Ids.of(())] * 3]
+    image_rows, other_rows = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for piece in read_pieces(path, ["dataset", "image_id", f"{modality}_id"]):
+        asked = piece.filter(pc.is_in(piece.column("dataset"), pa.array(list(datasets), pa.string())))
+        columns = [Ids.of(asked.column(name)) for name in asked.column_names]
+        found.append(columns)
+        dataset = Coded.of(columns[0])
+        image_rows.append(_sample_rows(images, dataset, columns[1], path, IMAGE))
+        other_rows.append(_sample_rows(others, dataset, columns[2], path, modality))
+    datasets_P, first, second = (Coded.of(Ids.joined(parts)) for parts in zip(*found, strict=True))
+    row, other = np.concatenate(image_rows), np.concatenate(other_rows)
+    codes = np.where(images.splits.codes[row] == others.splits.codes[other], images.splits.codes[row], np.int8(-1))
+    nothing = Coded(np.zeros(len(row), np.int8), Ids.of([""]))
+    splits = Coded(codes, images.splits.values)
+    return CaptionPairs(datasets_P, first, second, nothing, images.columns["family"][row], splits)
+
+
+def read_pairs(first: str, second: str, datasets: Sequence[str], repeats: int) -> CaptionPairs:
+    """The pairs of two modalities, in which `image_id` is of the first and `text_id` of the second.
+
+    Raises:
+        DataError: as `read_caption_pairs`.
+    """
+    if second == "text":
+        return read_caption_pairs(datasets, repeats, modality=first)
+    return read_linked_pairs(second, datasets, repeats)
+
+
 def _asked(piece: pa.Table, datasets: Sequence[str], languages: Sequence[str] | None, role: str) -> pa.Table:
     mask = pc.and_(
         pc.is_in(piece.column("dataset"), pa.array(list(datasets), pa.string())), pc.equal(piece.column("role"), role)
@@ -137,15 +188,15 @@ def _asked(piece: pa.Table, datasets: Sequence[str], languages: Sequence[str] | 
     return piece.filter(pc.fill_null(mask, False))
 
 
-def _sample_rows(samples: SampleTable, dataset: Coded, images: Ids) -> np.ndarray:
+def _sample_rows(samples: SampleTable, dataset: Coded, images: Ids, path: Path, modality: str) -> np.ndarray:
     rows: np.ndarray = np.empty(len(images), np.int32 if len(samples) < 2**31 else np.int64)
     for name in dataset.values:
         inside = np.flatnonzero(dataset == name)
         rows[inside] = samples.find(name, images[inside])
         if (lacking := inside[np.asarray(rows[inside] < 0)]).size:
             raise DataError(
-                f"{SPLITS / 'pairs.parquet'} names image {images[int(lacking[0])]} of {name}, which samples.parquet "
-                "beside it does not hold. Draw the splits again with: dvc repro"
+                f"{path} names {modality} {images[int(lacking[0])]} of {name}, which {samples_file(modality)} beside "
+                "it does not hold. Draw the splits again with: dvc repro"
             )
     return rows
 

@@ -1,4 +1,4 @@
-"""Reads, identifies and decodes pictures, once each, with a thread per core, a block of samples ahead of the index."""
+"""Reads, identifies and decodes pictures and sounds, once each, with a thread per core, a block of samples ahead."""
 
 import os
 from collections import Counter, OrderedDict
@@ -7,6 +7,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pipeline.datasets.audio.decode import check_sound
 from pipeline.datasets.decode import check_image
 from pipeline.datasets.known import Checked, KnownImages
 from pipeline.datasets.nearest import Missing, may_be_another, rewritten, same_file
@@ -16,16 +17,16 @@ from pipeline.datasets.tables import image_id
 from pipeline.errors import DataError
 
 Item = Sample | Failure
-Result = Checked | str  # the checked picture, or why it cannot be used
+Result = Checked | str  # the checked picture or sound, or why it cannot be used
 
 _BLOCK, _BLOCK_BYTES = 256, 64 << 20  # samples, and bytes of pictures, checked together
 _RECENT = 4096  # pictures remembered within a run: a table may name one in several rows
-_Place = tuple[Path, int, int]
+_Place = tuple[bool, Path, int, int]
 
 
 @dataclass(slots=True)
 class _Slot:
-    """The place of a picture's result."""
+    """The place of the result of a picture or a sound."""
 
     result: Result | None = None
 
@@ -35,11 +36,12 @@ class _Task:
     slot: _Slot
     content: bytes
     place: bytes | None
+    sound: bool
 
 
 @dataclass(slots=True)
 class _Block:
-    items: list[tuple[Item, _Slot]] = field(default_factory=list)
+    items: list[tuple[Item, list[_Slot]]] = field(default_factory=list)
     tasks: list[_Task] = field(default_factory=list)
     checking: list[Future[list[Result]]] = field(default_factory=list)
 
@@ -51,8 +53,8 @@ def checked(
     inside: Inside | None = None,
     others: Counter[str] | None = None,
     bits: int | None = None,
-) -> Iterator[tuple[Item, Result | None]]:
-    """Each item in order, with the result for its picture; None for a failure.
+) -> Iterator[tuple[Item, list[Result]]]:
+    """Each item in order, with the results for its media, picture before sound; none for a failure.
 
     Args:
         whole: decode pictures completely; else read only their headers.
@@ -76,19 +78,22 @@ def _blocks(items: Iterable[Item], known: KnownImages, inside: Inside | None, ot
     recent: OrderedDict[_Place, _Slot] = OrderedDict()
     block, held, missing = _Block(), 0, Missing()
     for item in items:
-        slot = _Slot()
+        slots = []
         if isinstance(item, Sample):
             item = _existing(item, inside, others)
-            place = None if item.picture.path is None else (item.picture.path, item.picture.offset, item.picture.length)
-            if place is not None and place in recent:
-                slot = recent[place]
-            else:
-                held += _take(item.picture, slot, block, known, missing, inside)
-                if place is not None:
-                    recent[place] = slot
-                    if len(recent) > _RECENT:
-                        recent.popitem(last=False)
-        block.items.append((item, slot))
+            for medium in item.media:
+                slot, sound = _Slot(), medium is item.sound
+                place = None if medium.path is None else (sound, medium.path, medium.offset, medium.length)
+                if place is not None and place in recent:
+                    slot = recent[place]
+                else:
+                    held += _take(medium, sound, slot, block, known, missing, inside)
+                    if place is not None:
+                        recent[place] = slot
+                        if len(recent) > _RECENT:
+                            recent.popitem(last=False)
+                slots.append(slot)
+        block.items.append((item, slots))
         if len(block.items) >= _BLOCK or held >= _BLOCK_BYTES:
             yield block
             block, held = _Block(), 0
@@ -96,31 +101,45 @@ def _blocks(items: Iterable[Item], known: KnownImages, inside: Inside | None, ot
 
 
 def _existing(item: Sample, inside: Inside | None, others: Counter[str]) -> Sample:
-    """The sample with the path that exists, where it is written in another Unicode form or for another system."""
-    path = item.picture.path
-    if path is None or item.picture.fetch is not None or not may_be_another(path):
-        return item
+    """The sample with the paths that exist, where they are written in another Unicode form or for another system."""
+    picture, sound = (
+        None if medium is None else _existing_file(medium, inside, others) for medium in (item.picture, item.sound)
+    )
+    same = picture is item.picture and sound is item.sound
+    return item if same else replace(item, picture=picture, sound=sound)
+
+
+def _existing_file(medium: Picture, inside: Inside | None, others: Counter[str]) -> Picture:
+    path = medium.path
+    if path is None or medium.fetch is not None or not may_be_another(path):
+        return medium
     try:
         if os.path.lexists(path):
-            return item
+            return medium
         there = same_file(path)
         if there is None and (found := rewritten(path)) and not (inside and inside.wrong_with(found[0])):
             there = found[0]
             others[f"paths: {found[1]}"] += 1
     except (OSError, ValueError):
-        return item
-    return item if there is None else replace(item, picture=replace(item.picture, path=there))
+        return medium
+    return medium if there is None else replace(medium, path=there)
 
 
 def _take(
-    picture: Picture, slot: _Slot, block: _Block, known: KnownImages, missing: Missing, inside: Inside | None
+    picture: Picture,
+    sound: bool,
+    slot: _Slot,
+    block: _Block,
+    known: KnownImages,
+    missing: Missing,
+    inside: Inside | None,
 ) -> int:
-    """Fill the slot from the cache, or read the picture for a check; returns the bytes held for it."""
+    """Fill the slot from the cache, or read the picture or sound for a check; returns the bytes held for it."""
     if inside is not None and picture.path is not None:
         slot.result = inside.wrong_with(picture.path)
         if slot.result is not None:
             return 0
-    place = known.place(picture)
+    place = known.place(picture, sound)
     slot.result = known.get(place)
     if slot.result is not None:
         return 0
@@ -138,33 +157,34 @@ def _take(
     except MemoryError:
         slot.result = "cannot be read: the memory does not suffice"
         return 0
-    block.tasks.append(_Task(slot, content, place))
+    block.tasks.append(_Task(slot, content, place, sound))
     return len(content)
 
 
 def _begin(block: _Block, pool: Executor, workers: int, whole: bool, bits: int | None) -> None:
     share = max(1, -(-len(block.tasks) // workers))
     for start in range(0, len(block.tasks), share):
-        contents = [task.content for task in block.tasks[start : start + share]]
-        block.checking.append(pool.submit(_check_all, contents, whole, bits))
+        block.checking.append(pool.submit(_check_all, block.tasks[start : start + share], whole, bits))
 
 
-def _end(block: _Block, known: KnownImages) -> Iterator[tuple[Item, Result | None]]:
+def _end(block: _Block, known: KnownImages) -> Iterator[tuple[Item, list[Result]]]:
     results = (result for future in block.checking for result in future.result())
     for task, result in zip(block.tasks, results, strict=True):
         task.slot.result = result
         if isinstance(result, Checked):
             known.put(task.place, result)
-    for item, slot in block.items:
-        yield item, slot.result
+    for item, slots in block.items:
+        yield item, [slot.result for slot in slots if slot.result is not None]
 
 
-def _check_all(contents: Sequence[bytes], whole: bool, bits: int | None) -> list[Result]:
-    return [_check(content, whole, bits) for content in contents]
+def _check_all(tasks: Sequence[_Task], whole: bool, bits: int | None) -> list[Result]:
+    return [_check(task.content, task.sound, whole, bits) for task in tasks]
 
 
-def _check(content: bytes, whole: bool, bits: int | None) -> Result:
+def _check(content: bytes, sound: bool, whole: bool, bits: int | None) -> Result:
     try:
+        if sound:
+            return check_sound(content, whole).checked(image_id(content))
         size, form = check_image(content, whole, bits)
     except DataError as error:
         return str(error)

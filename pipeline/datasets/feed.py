@@ -1,12 +1,14 @@
-"""Turns samples into an index: checks every picture and caption, and lists what is bad with the reason."""
+"""Turns samples into an index: checks every picture, sound and caption, and lists what is bad with the reason."""
 
+from collections.abc import Sequence
 from itertools import islice
 
 from pipeline.config import RawSource
+from pipeline.datasets.audio.decode import SoundInfo
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.check import Item, Result, checked
-from pipeline.datasets.known import KnownImages
-from pipeline.datasets.samples import Caption, Failure, Sample, Source, wrong_with_sample
+from pipeline.datasets.known import Checked, KnownImages
+from pipeline.datasets.samples import Caption, Failure, Label, Picture, Sample, Source, wrong_with_sample
 from pipeline.datasets.tally import Tally
 from pipeline.errors import SourceError
 from pipeline.languages import language_code
@@ -23,9 +25,9 @@ def feed(
 ) -> Tally:
     """Index samples in their order, in memory that does not grow with their number; returns what became of them.
 
-    Pictures are checked by a thread per core. A picture in a file is referred to in place, others are stored in the
-    index. A bad caption is left out and listed, and so is a sample without a usable picture, or without a caption
-    and label.
+    Pictures and sounds are checked by a thread per core. What is in a file is referred to in place, the rest is stored
+    in the index. A bad caption is left out and listed, and so is a sample whose picture or sound cannot be used, or
+    without a caption and label.
 
     Args:
         known: the results of earlier runs.
@@ -38,10 +40,10 @@ def feed(
     samples = 0
     wanted = map(_named, islice(source.samples, limits.limit or None))
     results = checked(wanted, known, limits.check == "decode", source.inside, tally.rewritten, bits)
-    for item, result in tqdm(results, desc=shown(where), unit="row", mininterval=1):
+    for item, media in tqdm(results, desc=shown(where), unit="row", mininterval=1):
         samples += 1
         tally.read += item.units
-        reason = _recorded(item, builder) if isinstance(item, Failure) else _fed(item, result, builder, tally)
+        reason = _recorded(item, builder) if isinstance(item, Failure) else _fed(item, media, builder, tally)
         if reason is None:
             tally.used += item.units
             continue
@@ -96,13 +98,13 @@ def _where_paths_start(limits: RawSource, builder: IndexBuilder) -> str:
     return " Relative paths start at the folder of the table; name another one in `images` of this data set."
 
 
-def _fed(sample: Sample, result: Result | None, builder: IndexBuilder, tally: Tally) -> str | None:
-    """Index one sample whose picture was checked; the reason if it failed."""
-    assert result is not None, "every sample has a result"
+def _fed(sample: Sample, media: Sequence[Result], builder: IndexBuilder, tally: Tally) -> str | None:
+    """Index one sample whose media were checked; the reason if it failed."""
     place = sample.place or sample.key
-    if isinstance(result, str):
-        builder.fail(place, result)
-        return result
+    for result in media:
+        if isinstance(result, str):
+            builder.fail(place, result)
+            return result
     for problem in sample.problems:
         builder.fail(place, problem)
     captions, wrong = _usable(sample, place, builder, tally)
@@ -111,21 +113,40 @@ def _fed(sample: Sample, result: Result | None, builder: IndexBuilder, tally: Ta
             wrong = f"no caption and no label{sample.lacks and '; '}{sample.lacks}"
             builder.fail(place, wrong)
         return wrong
-    picture = sample.picture
-    if picture.path is not None:
-        builder.refer(result.identity, str(picture.path), result.size, sample.key, picture.offset, picture.length)
-    else:
-        builder.store(result.identity, picture.read(), result.size, sample.key, form=result.form)
+    found = iter(result for result in media if isinstance(result, Checked))
+    picture = None if sample.picture is None else _with_picture(sample, sample.picture, next(found), builder)
+    sound = None if sample.sound is None else _with_sound(sample, sample.sound, next(found), builder)
+    if picture is not None and sound is not None:
+        builder.sounds.belongs(sound, picture)
+    tables = [(identity, own) for identity, own in ((picture, builder), (sound, builder.sounds)) if identity]
     for caption in captions:
         text = builder.add_text(caption.text, caption.language, caption.role)
-        builder.link(result.identity, text, caption.language, caption.role)
-    for label in sample.labels:
-        builder.label(
-            result.identity, label.concept or result.identity, label.classname, label.category, split=sample.split
-        )
-    if not sample.labels:
-        builder.label(result.identity, result.identity, split=sample.split)
+        for identity, own in tables:
+            own.link(identity, text, caption.language, caption.role)
+    for identity, own in tables:
+        nameless = picture or identity  # a concept of its own, which a picture shares with its sound
+        for label in sample.labels or [Label(None)]:
+            own.label(identity, label.concept or nameless, label.classname, label.category, split=sample.split)
     return None
+
+
+def _with_picture(sample: Sample, picture: Picture, checked: Checked, builder: IndexBuilder) -> str:
+    if picture.path is not None:
+        place = (sample.key, picture.offset, picture.length)
+        builder.refer(checked.identity, str(picture.path), checked.size, *place)
+    else:
+        builder.store(checked.identity, picture.read(), checked.size, sample.key, form=checked.form)
+    return checked.identity
+
+
+def _with_sound(sample: Sample, sound: Picture, checked: Checked, builder: IndexBuilder) -> str:
+    info = SoundInfo.of(checked)
+    if sound.path is not None:
+        place = sound.offset, sound.length
+        builder.sounds.refer(checked.identity, str(sound.path), info, sample.key, "sound", None, *place)
+    else:
+        builder.sounds.store(checked.identity, sound.read(), info, sample.key, "sound")
+    return checked.identity
 
 
 def _usable(sample: Sample, place: str, builder: IndexBuilder, tally: Tally) -> tuple[list[Caption], str | None]:

@@ -13,7 +13,7 @@ from pipeline.errors import SourceError
 
 
 def hub(spec: HubSource) -> Source:
-    """The rows of the named splits in their order; pictures stay encoded, class numbers become names.
+    """The rows of the named splits in their order; pictures and sounds stay encoded, class numbers become names.
 
     No code of a data set is run: `datasets` no longer supports loading scripts.
 
@@ -54,18 +54,19 @@ def hub(spec: HubSource) -> Source:
 
 def _in_the_row(item: Sample | Failure) -> Sample | Failure:
     """A failure in place of a sample whose row names a file: the hub may not name those of this machine."""
-    if isinstance(item, Failure) or item.picture.path is None:
+    if isinstance(item, Failure) or all(medium.path is None for medium in item.media):
         return item
-    return Failure(item.place or item.key, "its row names a file and does not hold the bytes of the picture")
+    what = "picture" if item.picture is not None and item.picture.path is not None else "sound"
+    return Failure(item.place or item.key, f"its row names a file and does not hold the bytes of the {what}")
 
 
 def _undecoded(part: Any) -> Any:
-    """The same data set with pictures as bytes and paths."""
-    from datasets import Image
+    """The same data set with pictures and sounds as bytes and paths."""
+    from datasets import Audio, Image
 
     for name, feature in part.features.items():
-        if isinstance(feature, Image):
-            part = part.cast_column(name, Image(decode=False))
+        if isinstance(feature, Image | Audio):
+            part = part.cast_column(name, type(feature)(decode=False))
     return part
 
 

@@ -1,26 +1,27 @@
-"""Pictures in folders: the folder is the class, or captions are beside each picture."""
+"""Pictures, or sounds, in folders: the folder is the class, or captions are beside each file."""
 
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pipeline.config import ImageFolderSource
+from pipeline.config.audio_sources import AudioFolderSource
+from pipeline.config.raw_sources import FileFolder
 from pipeline.datasets.babel import names_in_languages
 from pipeline.datasets.cells import lines_of
 from pipeline.datasets.clip_benchmark import Class, named_classes
 from pipeline.datasets.json_names import distinct
 from pipeline.datasets.nearest import same_file
 from pipeline.datasets.plain_files import MAX_TEXT, Inside, is_folder
-from pipeline.datasets.raw_files import is_picture, located, read_text
+from pipeline.datasets.raw_files import is_picture, is_sound, located, read_text
 from pipeline.datasets.samples import Caption, Failure, Label, Picture, Sample, Source, readable, split_named
 from pipeline.datasets.walk import hidden, walk
 from pipeline.errors import SourceError
 
 
-def image_folder(spec: ImageFolderSource) -> Source:
-    """Every picture under the folder, by name or by time.
+def image_folder(spec: FileFolder) -> Source:
+    """Every picture under the folder, or sound of an `AudioFolderSource`, by name or by time.
 
     Raises:
         SourceError: the folder or a file that it needs is missing or wrong.
@@ -31,7 +32,7 @@ def image_folder(spec: ImageFolderSource) -> Source:
     left_out: Counter[str] = Counter()
     inside = Inside(root, links=spec.links)
     try:
-        splits, stray = _splits(root, inside)
+        splits, stray = _splits(root, inside, _kind(spec))
         roots = [root / name for name in splits] or [root]
         classes = _classes(spec, roots, inside) if spec.labels == "folder" else {}
     except OSError as error:
@@ -42,7 +43,12 @@ def image_folder(spec: ImageFolderSource) -> Source:
     return Source(str(root), _samples(spec, root, splits, classes, left_out, inside), about, left_out, inside)
 
 
-def _splits(root: Path, inside: Inside) -> tuple[list[str], list[str]]:
+def _kind(spec: FileFolder) -> Callable[[str, Counter[str]], bool]:
+    """Tells by its name whether a file is of the medium."""
+    return is_sound if isinstance(spec, AudioFolderSource) else is_picture
+
+
+def _splits(root: Path, inside: Inside, is_one: Callable[[str, Counter[str]], bool]) -> tuple[list[str], list[str]]:
     """The folders at the top that are splits, and the others with pictures; none if the top level is classes.
 
     It is splits if no other folder has a picture, or if there are several different ones (`train` and `val`; a class
@@ -53,7 +59,7 @@ def _splits(root: Path, inside: Inside) -> tuple[list[str], list[str]]:
     none: Counter[str] = Counter()
     others = [name for name in tops if name not in named]
     stray = (
-        [name for name in others if any(is_picture(entry.name, none) for entry in walk(root / name, inside))]
+        [name for name in others if any(is_one(entry.name, none) for entry in walk(root / name, inside))]
         if named
         else []
     )
@@ -71,7 +77,7 @@ def _folders(root: Path, inside: Inside) -> list[str]:
     ]
 
 
-def _classes(spec: ImageFolderSource, roots: Sequence[Path], inside: Inside) -> dict[str, Class]:
+def _classes(spec: FileFolder, roots: Sequence[Path], inside: Inside) -> dict[str, Class]:
     """The class of each folder: its label and its names in all languages."""
     names_there = {name for root in roots for name in _folders(root, inside)}
     folders = sorted(name for name in names_there if not hidden(name) and readable(name) == name)
@@ -112,7 +118,7 @@ def _names(path: Path) -> dict[str, str]:
 
 
 def _samples(
-    spec: ImageFolderSource,
+    spec: FileFolder,
     root: Path,
     splits: Sequence[str],
     classes: dict[str, Class],
@@ -142,7 +148,9 @@ def _samples(
             except SourceError as error:
                 lacks = str(error)
         problems = [f"no caption; {lacks}"] if lacks and labels and spec.captions == "beside" else []
-        yield Sample("/".join(parts), Picture(path), captions, labels, split, problems, lacks=lacks)
+        file = Picture(path)
+        picture, sound = (None, file) if isinstance(spec, AudioFolderSource) else (file, None)
+        yield Sample("/".join(parts), picture, captions, labels, split, problems, lacks=lacks, sound=sound)
     yield from refused
 
 
@@ -156,7 +164,7 @@ def _beside(picture: Path) -> Path:
 
 
 def _pictures(
-    root: Path, spec: ImageFolderSource, left_out: Counter[str], inside: Inside, refused: list[Failure]
+    root: Path, spec: FileFolder, left_out: Counter[str], inside: Inside, refused: list[Failure]
 ) -> Iterator[Path]:
     def refuse(path: str, reason: str) -> None:
         refused.append(Failure(str(Path(path).relative_to(root)), reason))
@@ -177,8 +185,8 @@ def _time(entry: os.DirEntry[str]) -> int:
     return 0
 
 
-def _is_sample(name: str, spec: ImageFolderSource, left_out: Counter[str]) -> bool:
+def _is_sample(name: str, spec: FileFolder, left_out: Counter[str]) -> bool:
     if spec.captions == "beside" and name.lower().endswith(".txt"):
-        left_out["texts beside pictures"] += 1
+        left_out["texts beside sounds" if isinstance(spec, AudioFolderSource) else "texts beside pictures"] += 1
         return False
-    return is_picture(name, left_out)
+    return _kind(spec)(name, left_out)

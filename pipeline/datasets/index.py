@@ -20,6 +20,14 @@ from pipeline.config import (
     WebdatasetSource,
     Xtd10Source,
 )
+from pipeline.config.audio_sources import (
+    AudioCapsSource,
+    AudioFolderSource,
+    ClothoSource,
+    Esc50Source,
+    SpeechCommandsSource,
+)
+from pipeline.datasets.audio.layouts import audiocaps, clotho, esc50, speech_commands
 from pipeline.datasets.bits import BITS
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.caption_files import caption_files
@@ -86,7 +94,7 @@ def _source(spec: RawSource) -> Source:
     match spec:
         case FolderSource():
             return folder_with_table(spec)
-        case ImageFolderSource():
+        case ImageFolderSource() | AudioFolderSource():
             return image_folder(spec)
         case TableSource():
             return table(spec)
@@ -102,5 +110,13 @@ def _source(spec: RawSource) -> Source:
             return xtd10(spec)
         case LongCaptionSource():
             return long_captions(spec)
+        case ClothoSource():
+            return clotho(spec)
+        case AudioCapsSource():
+            return audiocaps(spec)
+        case Esc50Source():
+            return esc50(spec)
+        case SpeechCommandsSource():
+            return speech_commands(spec)
         case _:
             raise AssertionError(f"no reader for {type(spec).__name__}")

@@ -30,7 +30,11 @@ _VERSION = 2  # increase it when the check rejects other images than before
 _PATIENCE = 10.0  # seconds for which another process is waited for
 _TOGETHER = 2000  # rows written in one transaction
 _RANGES = (None, *range(8, 17))
-_CHECKS = tuple((check, bits) for check in ("decode", "header") for bits in _RANGES)
+SOUND = "sound-"  # before the check of a sound
+_CHECKS = (
+    *((check, bits) for check in ("decode", "header") for bits in _RANGES),
+    *((SOUND + check, None) for check in ("decode", "header")),
+)
 _REPLACED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)  # other errors say nothing against the content
 _BESIDE = ("", "-wal", "-shm", "-journal")  # the files of a database, by what is added to its name
 _TABLES = (
@@ -41,7 +45,10 @@ _TABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The result of checking an image: its id, width and height, and its format."""
+    """The result of checking an image: its id, width and height, and its format.
+
+    Of a sound: its id, frames and sample rate, and its format and number of channels (`flac/2`).
+    """
 
     identity: str
     size: tuple[int, int]
@@ -49,7 +56,7 @@ class Checked:
 
 
 class KnownImages:
-    """The images that passed the check before, by place; a context manager."""
+    """The images and sounds that passed the check before, by place; a context manager."""
 
     def __init__(self, folder: Path | None, check: str = "decode", bits: int | None = None) -> None:
         """Open the results in `folder`, of this kind of `check` with these `bits` only; None keeps nothing."""
@@ -76,14 +83,15 @@ class KnownImages:
         self._write()
         self._close()
 
-    def place(self, picture: Picture) -> bytes | None:
-        """A key of the picture's file, size, modification time and range; None if modified just now."""
+    def place(self, picture: Picture, sound: bool = False) -> bytes | None:
+        """A key of the picture's or sound's file, size, modification time and range; None if modified just now."""
         if self._database is None or picture.path is None:
             return None
         if self._stats is None or self._stats[0] != picture.path:
             self._stats = (picture.path, _unchanging_stat(picture.path))
         stats = self._stats[1]
-        return None if stats is None else _place(self._check, picture.path, stats, picture.offset, picture.length)
+        check = (SOUND + self._check[0], None) if sound else self._check
+        return None if stats is None else _place(check, picture.path, stats, picture.offset, picture.length)
 
     def get(self, place: bytes | None) -> Checked | None:
         """The result stored for that place."""

@@ -1,4 +1,7 @@
-"""The pictures of several indexes, one row each, and what the indexes tell of concepts: numbers in place of strings."""
+"""The pictures of several indexes, one row each, and what the indexes tell of concepts: numbers in place of strings.
+
+Where an index has sounds, these are rows too, behind all pictures: a data set of its own.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ import xxhash
 
 from pipeline.coded import Coded
 from pipeline.datasets.families import ConceptTable, folded
+from pipeline.datasets.own_splits import PICTURES, SOUNDS, Medium
 from pipeline.datasets.tables import read_pieces
 from pipeline.errors import DataError
 from pipeline.ids import Ids
@@ -25,11 +29,12 @@ UNSPLIT = -1  # where a data set has no split of its own
 
 @dataclass(frozen=True)
 class Labelled:
-    """Pictures, in the order of their data sets' names and of their first labels.
+    """Pictures, then sounds, in the order of their data sets' names and of their first labels.
 
     Attributes:
-        datasets: names, sorted.
+        datasets: names, sorted; first of all data sets, and then of those that have sounds.
         folders: of their indexes.
+        media: what the rows of each are.
         dataset: (n,) int16, positions in `datasets`.
         ids: (n,) of the pictures.
         image: (n,) int32, equal for equal ids.
@@ -40,6 +45,7 @@ class Labelled:
 
     datasets: tuple[str, ...]
     folders: tuple[Path, ...]
+    media: tuple[Medium, ...]
     dataset: np.ndarray
     ids: Ids
     image: np.ndarray
@@ -52,14 +58,17 @@ class Labelled:
 
     @classmethod
     def read(cls, indexes: Mapping[str, Path]) -> "Labelled":
-        """Read labels.parquet of every index, column by column.
+        """Read labels.parquet, and audio_labels.parquet where there is one, of every index, column by column.
 
         Raises:
             DataError: a table is missing or damaged, or a split has an unknown name.
         """
-        datasets = tuple(sorted(indexes))
-        paths = [indexes[dataset] / "labels.parquet" for dataset in datasets]
-        ids = [_ids(path, "image_id") for path in paths]
+        names = sorted(indexes)
+        heard = [name for name in names if (indexes[name] / f"{SOUNDS.labels}.parquet").is_file()]
+        datasets, media = (*names, *heard), (*(PICTURES,) * len(names), *(SOUNDS,) * len(heard))
+        sources = list(zip(datasets, media, strict=True))
+        paths = [indexes[dataset] / f"{medium.labels}.parquet" for dataset, medium in sources]
+        ids = [_ids(path, medium.column) for path, medium in zip(paths, media, strict=True)]
         starts = np.cumsum([0, *map(len, ids)])
         kind = np.int32 if starts[-1] < 2**31 else np.int64
         firsts = [
@@ -72,6 +81,7 @@ class Labelled:
         return cls(
             datasets=datasets,
             folders=tuple(indexes[dataset] for dataset in datasets),
+            media=media,
             dataset=np.repeat(np.arange(len(datasets), dtype=np.int16), list(map(len, firsts))),
             ids=whole.take(labels),
             image=image if len(labels) == len(whole) else image[labels],
@@ -85,6 +95,17 @@ class Labelled:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """The data sets as messages call them: sounds of one apart from its pictures."""
+        called = zip(self.datasets, self.media, strict=True)
+        return tuple(f"{name}, sounds" if medium is SOUNDS else name for name, medium in called)
+
+    @property
+    def pictures(self) -> int:
+        """How many rows are pictures; they come first."""
+        return int(np.searchsorted(self.dataset, self.media.count(PICTURES)))
 
     @cached_property
     def picture_concept(self) -> np.ndarray:
@@ -115,8 +136,8 @@ class Labelled:
     def _keywords(self) -> dict[int, set[str]]:
         found: dict[int, set[str]] = {}
         start = 0
-        for folder in self.folders:
-            for piece in read_pieces(folder / "labels.parquet", ["keywords"]):
+        for folder, medium in zip(self.folders, self.media, strict=True):
+            for piece in read_pieces(folder / f"{medium.labels}.parquet", ["keywords"]):
                 column = piece.column("keywords").combine_chunks()
                 having = pc.fill_null(pc.greater(pc.list_value_length(column), 0), False)
                 some = np.flatnonzero(having.to_numpy(zero_copy_only=False))
@@ -138,13 +159,21 @@ class Labelled:
         return caption[np.concatenate(rows)], np.concatenate(concepts)
 
     def _pairs(self, number: int, folder: Path) -> tuple[np.ndarray, np.ndarray, int]:
-        """Row of the text and leading concept of every pair of a data set, (p,) int32, and how many texts it has."""
+        """Row of the text and leading concept of every pair of a data set, (p,) int32, and how many texts it has.
+
+        Sounds of an index with pictures have the captions of these, which relate concepts already: a recording that
+        serves several pictures relates none.
+        """
+        medium = self.media[number]
         row_of_text = RowMap(_ids(folder / "texts.parquet", "text_id"))
         pictures = self.rows_of(number)
         row_of_picture, leading = RowMap(self.ids[pictures]), self.picture_concept[pictures]
         rows, concepts = [_EMPTY], [_EMPTY]
-        for piece in read_pieces(folder / "pairs.parquet", ["image_id", "text_id"]):
-            picture = _known(row_of_picture, piece.column("image_id"), "labels", folder)
+        beside = self.rows_of(self.datasets.index(self.datasets[number]))  # pictures of the same index
+        if medium is SOUNDS and beside.stop > beside.start:
+            return _EMPTY, _EMPTY, len(row_of_text)
+        for piece in read_pieces(folder / f"{medium.pairs}.parquet", [medium.column, "text_id"]):
+            picture = _known(row_of_picture, piece.column(medium.column), medium.labels, folder)
             rows.append(_known(row_of_text, piece.column("text_id"), "texts", folder).astype(np.int32))
             concepts.append(leading[picture])
         return np.concatenate(rows), np.concatenate(concepts), len(row_of_text)

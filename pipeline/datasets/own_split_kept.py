@@ -18,7 +18,7 @@ def split_by_picture(samples: Labelled, family: np.ndarray) -> list[int]:
         family: (n,) of each picture.
     """
     found = []
-    for number, dataset in enumerate(samples.datasets):
+    for number in range(len(samples.datasets)):
         rows = samples.rows_of(number)
         split = samples.own[rows]
         given = split != UNSPLIT
@@ -30,7 +30,7 @@ def split_by_picture(samples: Labelled, family: np.ndarray) -> list[int]:
             log.info(
                 "%s: its own split has %d of %d families on both sides: it is kept picture by picture, and no concept "
                 "of it is held out",
-                *(dataset, both, families),
+                *(samples.called[number], both, families),
             )
     return found
 

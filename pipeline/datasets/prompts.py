@@ -1,7 +1,8 @@
 """Class names in templates, encoded like any other texts, so that evaluation needs no text encoder."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +52,8 @@ def build_prompts(splits: Path, params: PromptedClasses, out: Path, indexes: Pat
     """
     folders = {entry.dataset: indexes / "pairs" / entry.dataset for entry in params.classes}
     folders |= {dataset: indexes / "pairs" / dataset for dataset in params.segmentation}
-    english = _classes(splits / "samples.parquet", params)
+    tables = [splits / "samples.parquet", *sorted(splits.glob("*_samples.parquet"))]  # of pictures, and of the rest
+    english = _classes(tables, params)
     classes = list(dict.fromkeys((*english, *_translated(english, params), *_segments(params, folders))))
     reason = None if classes else _nothing_to_prompt(params)
     if reason and (params.classes or params.segmentation):
@@ -96,11 +98,12 @@ def _nothing_to_prompt(params: PromptedClasses) -> str:
     return f"no sample has a class name ({', '.join(asked)})" if asked else "no task asks for classes"
 
 
-def _classes(samples: Path, params: PromptedClasses) -> dict[PromptClass, None]:
+def _classes(tables: Sequence[Path], params: PromptedClasses) -> dict[PromptClass, None]:
     """The classes that samples have, each once, in the order of `params.classes` and of samples."""
     found: dict[PromptClass, None] = {}
     for entry in params.classes:
-        for piece in read_pieces(samples, list(dict.fromkeys(("dataset", NAME_OF[entry.label], entry.label)))):
+        columns = list(dict.fromkeys(("dataset", NAME_OF[entry.label], entry.label)))
+        for piece in chain.from_iterable(read_pieces(path, columns) for path in tables):
             named = piece.column(NAME_OF[entry.label])
             rows = piece.filter(pc.and_(pc.equal(piece.column("dataset"), entry.dataset), named.is_valid()))
             pairs = zip(*(rows.column(name).to_pylist() for name in (NAME_OF[entry.label], entry.label)), strict=True)

@@ -17,11 +17,11 @@ from pipeline.config import DatasetSpec, HubSource
 from pipeline.datasets.json_names import distinct, parsed
 from pipeline.datasets.plain_files import MAX_JSON, MAX_LIST, Inside, Links, exists, is_file, is_folder, read_unpacked
 from pipeline.datasets.samples import Failure, readable
-from pipeline.datasets.tar_samples import PICTURES
+from pipeline.datasets.tar_samples import PICTURES, SOUNDS
 from pipeline.datasets.walk import hidden, walk
 from pipeline.errors import SourceError
 
-_PATHS = ("path", "images", "annotations", "classnames", "babel", "captions", "descriptions")
+_PATHS = ("path", "images", "sounds", "annotations", "classnames", "babel", "captions", "descriptions")
 _MISSING = "missing"
 _MOST_NAMES = 10_000_000  # that a pattern with braces stands for
 
@@ -198,10 +198,22 @@ def is_picture(name: str, left_out: Counter[str]) -> bool:
     if hidden(name):
         left_out["hidden"] += 1
         return False
+    return _ends_as(PICTURES, "picture", name, left_out)
+
+
+def is_sound(name: str, left_out: Counter[str]) -> bool:
+    """As `is_picture`, of a sound."""
+    if hidden(name):
+        left_out["hidden"] += 1
+        return False
+    return _ends_as(SOUNDS, "sound", name, left_out)
+
+
+def _ends_as(kinds: Sequence[str], called: str, name: str, left_out: Counter[str]) -> bool:
     ending = name.rpartition(".")[2].lower() if "." in name else ""
-    if ending in PICTURES:
+    if ending in kinds:
         return True
-    left_out[f"no picture: .{readable(ending)}" if ending else "no picture: without an ending"] += 1
+    left_out[f"no {called}: .{readable(ending)}" if ending else f"no {called}: without an ending"] += 1
     return False
 
 

@@ -1,7 +1,8 @@
-"""data/splits/samples.parquet by column: numbers in place of strings, and rows found by picture."""
+"""data/splits/samples.parquet by column, and its like of other modalities: numbers in place of strings, rows by id."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -13,51 +14,59 @@ from pipeline.ids import Ids
 from pipeline.paths import SPLITS
 from pipeline.row_map import RowMap
 
-_FILE = "samples.parquet"
+IMAGE = "image"
+
+
+def samples_file(modality: str = IMAGE) -> str:
+    """The table of a modality's samples in data/splits; their ids are in its column `<modality>_id`."""
+    return "samples.parquet" if modality == IMAGE else f"{modality}_samples.parquet"
 
 
 @dataclass(frozen=True)
 class SampleTable:
-    """Pictures with their splits.
+    """Samples of one modality with their splits: pictures, unless another is asked for.
 
     Attributes:
         dataset: (N,).
-        image_id: (N,).
+        image_id: (N,), of pictures or of what the samples are.
         columns: (N,) each, those that were asked for.
         splits: (N, R).
+        modality: what they are.
     """
 
     dataset: Coded
     image_id: Ids
     columns: dict[str, Coded]
     splits: Coded
+    modality: str = IMAGE
     _maps: dict[str, tuple[np.ndarray, RowMap]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.image_id)
 
     @classmethod
-    def read(cls, columns: Iterable[str], repeats: int) -> "SampleTable":
+    def read(cls, columns: Iterable[str], repeats: int, modality: str = IMAGE) -> "SampleTable":
         """Read some columns of strings, and the splits of the first `repeats` repeats.
 
         Raises:
             DataError: the table is missing or lacks a column.
         """
-        require_columns(("dataset", "image_id", *columns), repeats)
-        path = SPLITS / _FILE
-        ids = Ids.joined(piece.column("image_id") for piece in read_pieces(path, ["image_id"]))
+        key, path = f"{modality}_id", SPLITS / samples_file(modality)
+        require_columns(("dataset", key, *columns), repeats, modality)
+        ids = Ids.joined(piece.column(key) for piece in read_pieces(path, [key]))
         splits = np.empty((len(ids), repeats), np.int8)
         for repeat in range(repeats):
-            splits[:, repeat] = _column(f"split_{repeat}").numbered_as(SPLIT_NAMES)
+            splits[:, repeat] = _column(path, f"split_{repeat}").numbered_as(SPLIT_NAMES)
         return cls(
-            dataset=_column("dataset"),
+            dataset=_column(path, "dataset"),
             image_id=ids,
-            columns={name: _column(name) for name in columns},
+            columns={name: _column(path, name) for name in columns},
             splits=Coded(splits, Ids.of(SPLIT_NAMES)),
+            modality=modality,
         )
 
     def find(self, dataset: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """Rows (n,) int64 of pictures of a data set; -1 where there is none."""
+        """Rows (n,) int64 of samples of a data set; -1 where there is none."""
         if dataset not in self._maps:
             rows = np.flatnonzero(self.dataset == dataset).astype(np.int32 if len(self) < 2**31 else np.int64)
             self._maps[dataset] = rows, RowMap(self.image_id[rows])
@@ -66,13 +75,13 @@ class SampleTable:
         return np.where(found >= 0, rows[found], -1) if len(rows) else found
 
 
-def require_columns(columns: Iterable[str], repeats: int) -> list[str]:
-    """The given columns of samples.parquet, and those of the splits.
+def require_columns(columns: Iterable[str], repeats: int, modality: str = IMAGE) -> list[str]:
+    """The given columns of samples.parquet, or of the table of another modality, and those of the splits.
 
     Raises:
         DataError: the table is missing or lacks one of them.
     """
-    path = SPLITS / _FILE
+    path = SPLITS / samples_file(modality)
     names, there = [*columns, *(f"split_{i}" for i in range(repeats))], table_columns(path)
     if lacking := [name for name in names if name not in there]:
         raise DataError(
@@ -82,5 +91,5 @@ def require_columns(columns: Iterable[str], repeats: int) -> list[str]:
     return names
 
 
-def _column(name: str) -> Coded:
-    return Coded.of_pieces(piece.column(name) for piece in read_pieces(SPLITS / _FILE, [name]))
+def _column(path: Path, name: str) -> Coded:
+    return Coded.of_pieces(piece.column(name) for piece in read_pieces(path, [name]))

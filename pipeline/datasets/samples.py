@@ -26,7 +26,7 @@ def split_named(written: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An encoded image: a file, a byte range of a file, or bytes that are in no file.
+    """An encoded image, or sound: a file, a byte range of a file, or bytes that are in no file.
 
     Attributes:
         path: the absolute path of the file; None if the bytes must be stored in the index.
@@ -74,20 +74,22 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image with its captions and labels.
+    """One image, or sound, with its captions and labels.
 
     Attributes:
-        key: the name by which a human knows the image.
+        key: the name by which a human knows it.
+        picture: None where the sample is a sound alone.
         labels: the first is the main one; without any, the image is its own concept.
         split: train, validation or test if the data set defines it.
         problems: defects despite which it can be used; each is listed among the failures.
         place: where it comes from, for the failures; empty if the key tells.
         lacks: why it has neither caption nor label, and what is there instead; for the failures.
         units: how many of its source's `unit` it is made of.
+        sound: an encoded sound; beside a picture, one that belongs to it.
     """
 
     key: str
-    picture: Picture
+    picture: Picture | None
     captions: Sequence[Caption] = ()
     labels: Sequence[Label] = ()
     split: str | None = None
@@ -95,6 +97,12 @@ class Sample:
     place: str = ""
     lacks: str = ""
     units: int = 1
+    sound: Picture | None = None
+
+    @property
+    def media(self) -> tuple[Picture, ...]:
+        """Picture and sound, those that it has."""
+        return tuple(medium for medium in (self.picture, self.sound) if medium is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +167,8 @@ def wrong_with_names(*names: str | None) -> str | None:
 def wrong_with_sample(sample: Sample) -> str | None:
     """Why the names of a sample cannot be written into an index, such as no UTF-8; None if they can."""
     labels = [name for label in sample.labels for name in (label.concept, label.classname, label.category)]
-    path = None if sample.picture.path is None else str(sample.picture.path)
-    if reason := wrong_with_names(path, sample.key, *labels):
+    paths = [None if medium.path is None else str(medium.path) for medium in sample.media]
+    if reason := wrong_with_names(*paths, sample.key, *labels):
         return reason
     for language in {caption.language for caption in sample.captions}:
         if len(language) > MAX_LANGUAGE or "\0" in language or readable(language) != language:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from pipeline.coded import Coded
 from pipeline.datasets.labelled import ORDER, Labelled
+from pipeline.datasets.own_splits import PICTURES
 from pipeline.datasets.tables import JOINT_PAIRS, PAIRS, ROW_GROUP, SAMPLES, read_pieces, read_table, write_pieces
 from pipeline.ids import Ids
 from pipeline.row_map import RowMap
@@ -37,17 +38,23 @@ class SplitSamples:
 
 def write_samples(parts: Sequence[SplitSamples], out: Path) -> None:
     """Write samples.parquet into `out`."""
-    repeats = len(parts[0].splits)
-    schema = pa.schema([*SAMPLES, *((f"split_{repeat}", pa.string()) for repeat in range(repeats))])
+    schema = with_splits(SAMPLES, parts)
     pieces = (
-        _piece(part, slice(start, min(start + ROW_GROUP, len(part.pictures))), schema)
+        piece_of(part, slice(start, min(start + ROW_GROUP, part.pictures.pictures)), schema)
         for part in parts
-        for start in range(0, len(part.pictures), ROW_GROUP)
+        for start in range(0, part.pictures.pictures, ROW_GROUP)
     )
     write_pieces(pieces, schema, out / "samples.parquet")
 
 
-def _piece(part: SplitSamples, rows: slice, schema: pa.Schema) -> pa.Table:
+def with_splits(schema: pa.Schema, parts: Sequence[SplitSamples]) -> pa.Schema:
+    """The schema with a column for the split of each repeat."""
+    repeats = len(parts[0].splits)
+    return pa.schema([*schema, *((f"split_{repeat}", pa.string()) for repeat in range(repeats))])
+
+
+def piece_of(part: SplitSamples, rows: slice, schema: pa.Schema) -> pa.Table:
+    """Some rows as a table of `schema`, which has the columns of `SAMPLES` and of splits."""
     pictures, labels = part.pictures, part.pictures.labels[rows]
     dataset = Coded(pictures.dataset[rows], Ids.of(pictures.datasets)).arrow()
     concept = pictures.concept[labels].arrow()
@@ -72,17 +79,24 @@ def write_pairs(trained: Labelled, transferred: Labelled, out: Path) -> None:
     """Write pairs.parquet into `out`: pairs in the order of their tables, those for transfer in that of pictures."""
 
     def pieces() -> Iterator[pa.Table]:
-        for dataset, folder in zip(trained.datasets, trained.folders, strict=True):
+        for dataset, folder in _with_pictures(trained):
             for piece in read_pieces(folder / "pairs.parquet", PAIRS.names):
-                yield _of(dataset, piece)
-        for number, (dataset, folder) in enumerate(zip(transferred.datasets, transferred.folders, strict=True)):
+                yield with_dataset(dataset, piece, JOINT_PAIRS)
+        for number, (dataset, folder) in enumerate(_with_pictures(transferred)):
             pairs = read_table(folder / "pairs.parquet", PAIRS.names)
             picture = RowMap(transferred.ids[transferred.rows_of(number)]).find(pairs.column("image_id"))
-            yield _of(dataset, pairs.take(pa.array(np.argsort(picture, kind="stable"))))
+            ordered = pairs.take(pa.array(np.argsort(picture, kind="stable")))
+            yield with_dataset(dataset, ordered, JOINT_PAIRS)
 
     write_pieces(pieces(), JOINT_PAIRS, out / "pairs.parquet")
 
 
-def _of(dataset: str, pairs: pa.Table) -> pa.Table:
-    names = pa.array([dataset], pa.string()).take(pa.array(np.zeros(len(pairs), np.int64)))
-    return pairs.add_column(0, JOINT_PAIRS.field("dataset"), names)
+def _with_pictures(labelled: Labelled) -> list[tuple[str, Path]]:
+    sources = zip(labelled.datasets, labelled.folders, labelled.media, strict=True)
+    return [(dataset, folder) for dataset, folder, medium in sources if medium is PICTURES]
+
+
+def with_dataset(dataset: str, rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows of a table of one data set, with its name before them as in `schema`."""
+    names = pa.array([dataset], pa.string()).take(pa.array(np.zeros(len(rows), np.int64)))
+    return rows.add_column(0, schema.field("dataset"), names)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import SplitsParams
+from pipeline.datasets.audio.splits import follow_pictures, write_sounds
 from pipeline.datasets.development import development_families
 from pipeline.datasets.families import find_families
 from pipeline.datasets.fill import family_images, fill
@@ -47,6 +48,9 @@ class Families:
 def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: int, out: Path) -> dict[str, Any]:
     """Write samples.parquet, pairs.parquet and summary.json into `out`; returns the summary.
 
+    Where a data set has sounds, `write_sounds` adds their tables. A sound is in the split of its family; in a family
+    that has pictures sounds count for nothing, so that sounds move no picture to another split.
+
     Repeat r is drawn with seed `seed * repeats + r`. A family is in one split. Where a data set has its own split,
     that is used; a family that it puts on both sides goes whole to the held-out side, and the summary counts the rows.
 
@@ -76,7 +80,8 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
     samples = Labelled.read(trained)
     transferred = Labelled.read({dataset: index_folders[dataset] for dataset in transfer})
     if not len(samples) and not len(transferred):
-        raise DataError(f"No data set holds an image (looked at: {', '.join(index_folders) or 'none'}). Run: dvc repro")
+        looked = ", ".join(index_folders) or "none"
+        raise DataError(f"No data set holds an image or a sound (looked at: {looked}). Run: dvc repro")
     family_of = find_families(samples.concepts())
     family = family_of[samples.picture_concept]
     sizes = np.bincount(family_of, minlength=len(family_of))
@@ -93,7 +98,7 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
         for number in by_picture:
             split[samples.rows_of(number)] = follow_own_split(samples, number, params, drawn)
         hold_out_everywhere(split, samples.image, own)
-        counts = np.bincount(split, minlength=len(ORDER))
+        counts = np.bincount(split[: samples.pictures or None], minlength=len(ORDER))
         if len(samples) and (empty := [name for name in SPLITS if not counts[ORDER.index(name)]]):
             raise DataError(
                 f"Repeat {repeat} has nothing in {' and '.join(empty)}: {len(samples)} images fall into "
@@ -129,7 +134,7 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
         "moved_rows": moved,
         "shares": _shares(samples, splits),
         "transfer": sorted(transfer),
-        "by_picture": [samples.datasets[number] for number in by_picture],
+        "by_picture": [samples.called[number] for number in by_picture],
     }
     if shared:
         summary["trained_on"] = shared
@@ -137,6 +142,7 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
     parts = SplitSamples(samples, family, development, splits), SplitSamples(transferred, None, nothing, followed)
     write_samples(parts, out)
     write_pairs(samples, transferred, out)
+    write_sounds(parts, out)
     write_json(summary, out / "summary.json")
     return summary
 
@@ -158,6 +164,7 @@ def _families(
         given: (F,) int8, the split that data sets give.
     """
     images = family_images(family[~own], samples.dataset[~own], len(given), len(samples.datasets))
+    follow_pictures(images, samples)
     in_own = np.zeros(len(given), dtype=bool)
     in_own[family[own]] = True
     learnt = np.zeros(len(given), dtype=bool)
@@ -224,13 +231,13 @@ def _transferred(
 def _by_dataset(pictures: Labelled, marked: np.ndarray) -> dict[str, int]:
     """How many pictures are marked, by data set; those without any are left out."""
     counts = np.bincount(pictures.dataset[marked], minlength=len(pictures.datasets)).tolist()
-    return {dataset: count for dataset, count in zip(pictures.datasets, counts, strict=True) if count}
+    return {dataset: count for dataset, count in zip(pictures.called, counts, strict=True) if count}
 
 
 def _shares(samples: Labelled, splits: list[np.ndarray]) -> dict[str, dict[str, list[float]]]:
     """Data set -> split -> share of its images in each repeat."""
     shares: dict[str, dict[str, list[float]]] = {}
-    for number, dataset in enumerate(samples.datasets):
+    for number, dataset in enumerate(samples.called):
         rows = samples.rows_of(number)
         total = rows.stop - rows.start
         if not total:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.config import StampsSource
+from pipeline.datasets.audio.stamps import Stamp, StampSounds
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.concepts import caption_key, concept_name
 from pipeline.datasets.packages import STAMPS, Unavailable, deb_members, fetch
@@ -43,9 +44,10 @@ def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> 
             raise
         log.warning("warning: continuing WITHOUT the stamps; their index stays empty. %s", error)
         return {**about, "available": False, "reason": str(error)}
+    heard = StampSounds(spec.effects, {form: language for language in spec.speech for form in _forms(language)})
     files = {
         name.removeprefix(_ROOT): content
-        for name, content in deb_members(package, lambda name: name.startswith(_ROOT) and not name.endswith(".ogg"))
+        for name, content in deb_members(package, lambda name: name.startswith(_ROOT) and heard.may_need(name))
     }
     texts = sorted(name for name in files if name.endswith(".txt"))
     categories = {name.split("/")[0] for name in texts}
@@ -66,6 +68,7 @@ def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> 
     pictures = dict(
         zip(usable, render_all([_drawing(sources[name], files) for name in usable], spec.size), strict=True)
     )
+    stamps: list[Stamp] = []
     for name in tqdm(kept, desc="stamps", unit="stamp", mininterval=1):
         stem = str(PurePosixPath(name).with_suffix(""))
         if name not in pictures:
@@ -80,12 +83,16 @@ def index_stamps(spec: StampsSource, builder: IndexBuilder, downloads: Path) -> 
             continue
         tally.used += 1
         image = builder.add_image(picture, stem, mask="alpha")
-        builder.label(image, caption_key(english), concept_name(english), name.split("/")[0])
-        for language in spec.languages:
-            if caption := _in_language(captions[name], language):
-                builder.link(image, builder.add_text(caption, language), language)
+        label = caption_key(english), concept_name(english), name.split("/")[0]
+        builder.label(image, *label)
+        said = {code: caption for code in spec.languages if (caption := _in_language(captions[name], code))}
+        for language, caption in said.items():
+            builder.link(image, builder.add_text(caption, language), language)
+        stamps.append(Stamp(stem, image, *label, said))
     if not builder.counts["images"]:
         raise SourceError("No stamp is left. Look at `exclude_categories` and `limit` of this data set.")
+    if spec.effects or spec.speech:
+        about["sounds"] = heard.index(files, stamps, builder)
     return {**about, "excluded_categories": sorted(spec.exclude_categories), "tally": tally.as_dict()}
 
 

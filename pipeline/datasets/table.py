@@ -1,4 +1,4 @@
-"""Your own tables: a row is a picture, by path or by bytes, with its captions and labels in the other columns."""
+"""Your own tables: a row is a picture or a sound, by path or by bytes, with captions and labels in other columns."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +26,8 @@ from pipeline.datasets.samples import (
 from pipeline.datasets.table_rows import columns_of, rows_of
 from pipeline.errors import DataError, SourceError
 
-_FOLDER_COLUMNS = ("file", "caption", "language", "concept", "classname", "category", "split")
+_MEDIA = {"file": "image", "audio": "audio"}  # column of captions.csv -> its meaning
+_FOLDER_COLUMNS = (*_MEDIA, "caption", "language", "concept", "classname", "category", "split")
 _URL = ("http://", "https://", "s3://", "gs://")
 _TELLING = ("caption", "concept", "classname", "category")
 
@@ -35,14 +36,14 @@ def folder_with_table(spec: FolderSource) -> Source:
     """A folder of pictures with captions.csv, whose columns have fixed names: the shortest way to use your own data.
 
     A row without `concept` is its own concept (its image id); several rows may name the same file to give it several
-    captions.
+    captions. A column `audio` names sounds, in place of pictures or beside them.
 
     Raises:
         SourceError: folder or table is missing, or a column is missing or unknown.
     """
     folder = located(spec.path)
     path = folder / spec.captions
-    expected = f"file,caption and optionally {','.join(_FOLDER_COLUMNS[2:])}"
+    expected = f"file,caption (audio,caption for sounds) and optionally {','.join(_FOLDER_COLUMNS[3:])}"
     if not folder.is_dir():
         raise SourceError(f"No folder at {folder}. See `path` of this data set in params.yaml.")
     if not path.is_file():
@@ -54,13 +55,18 @@ def folder_with_table(spec: FolderSource) -> Source:
     if reason := inside.wrong_with(path):
         raise SourceError(f"{path} is not read: {reason}.")
     header = columns_of(path)
-    if header is not None and (not {"file", "caption"} <= set(header) or set(header) - set(_FOLDER_COLUMNS)):
+    if header is not None and not _has_folder_columns(set(header)):
         raise SourceError(f"{path} has the columns {header}; expected {expected}.")
-    columns = Columns(image="file", **{name: name for name in _FOLDER_COLUMNS[1:] if header is None or name in header})
+    there = ["file", *_FOLDER_COLUMNS[2:]] if header is None else [name for name in _FOLDER_COLUMNS if name in header]
+    columns = Columns(**{"image": None} | {_MEDIA.get(name, name): name for name in there})
     require_columns(str(path), header, columns)
     reader = _Reader(folder, columns, "en", None)
     about = {"path": str(folder), "captions": spec.captions, "packages": {}}
     return Source(str(path), reader.samples([path]), about, inside=inside, unit="rows")
+
+
+def _has_folder_columns(header: set[str]) -> bool:
+    return "caption" in header and bool(header & _MEDIA.keys()) and header <= set(_FOLDER_COLUMNS)
 
 
 def table(spec: TableSource) -> Source:
@@ -161,13 +167,14 @@ def sample_of(
         concept: the key of a name of a concept.
     """
     cells = {name: values.get(of[0]) for name, of in columns.items()}
-    key, written = cells.get("key"), cells["image"]
-    shown = _name(written) if is_null(key) or key == "" else str(key).strip()
+    key, written, heard = cells.get("key"), cells.get("image"), cells.get("audio")
+    shown = _name(written) or _name(heard) if is_null(key) or key == "" else str(key).strip()
     place = f"{place}: {shown}" if shown else place
     texts: list[str] = []
     problems: list[str] = []
     try:
-        picture = picture_of(written, root)
+        picture = picture_of(written, root) if "image" in columns else None
+        sound = picture_of(heard, root, "sound") if "audio" in columns else None
         for name in columns.get("caption", ()):
             good, wrong = captions_of(values.get(name))
             texts += good
@@ -186,7 +193,7 @@ def sample_of(
     own_split = split_named(split_cell) or split
     wanted = ", ".join(column for name in _TELLING for column in columns.get(name, ()))
     lacks = "" if texts or labels else f"looked for {wanted}{fields_in(values)}"
-    return Sample(shown or place, picture, captions, labels, own_split, problems, place, lacks)
+    return Sample(shown or place, picture, captions, labels, own_split, problems, place, lacks, sound=sound)
 
 
 def _labels(cells: Mapping[str, Any], concept: Callable[[str], str]) -> list[Label]:
@@ -203,27 +210,30 @@ def _labels(cells: Mapping[str, Any], concept: Callable[[str], str]) -> list[Lab
     return [Label(concept(c), name, category) for c, name in zip(concepts, names or concepts, strict=True)]
 
 
-def picture_of(written: Any, root: Path) -> Picture:
+def picture_of(written: Any, root: Path, called: str = "picture") -> Picture:
     """The picture that a cell names: a path, bytes, base64, or path and bytes as Hugging Face `datasets` stores them.
+
+    With `called: sound` a sound, which is not written as base64.
 
     Raises:
         DataError: it does not name one.
     """
     if isinstance(written, dict):
         written = written.get("bytes") or written.get("path")
-    if isinstance(written, str) and (decoded := picture_in_base64(written)):
+    if isinstance(written, str) and called == "picture" and (decoded := picture_in_base64(written)):
         written = decoded
     if isinstance(written, bytes):
         content = written
         return Picture(None, fetch=lambda: content)
     if not isinstance(written, str | None):
-        raise DataError(f"expected the path or the bytes of a picture, found a {type(written).__name__}")
+        raise DataError(f"expected the path or the bytes of a {called}, found a {type(written).__name__}")
     if not written or not written.strip():
         raise DataError("no file named")
     if len(written) > MAX_NAME:
         raise DataError(f"a text of {len(written)} characters, not a path: {written[:40]}...")
     if written.lower().startswith(_URL):
-        raise DataError("an address, not a file; download the pictures first, for example with img2dataset")
+        tool = ", for example with img2dataset" if called == "picture" else ""
+        raise DataError(f"an address, not a file; download the {called}s first{tool}")
     if "\0" in written:
         raise DataError("not a path: it holds a zero byte")
     return Picture(root / written.strip())

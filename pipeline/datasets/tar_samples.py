@@ -4,7 +4,7 @@ import contextlib
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -17,6 +17,10 @@ PICTURES = (
     *("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jp2", "avif"),
     *("jpe", "jfif", "jif", "j2k", "jpx", "jpf", "dib", "ppm", "pgm", "pbm", "pnm", "ico", "pcx", "mpo", "apng", "sgi"),
     *("heic", "heif", "jxl"),  # pictures that are not read; they become failures, with the reason
+)
+SOUNDS = (
+    *("wav", "flac", "ogg", "oga", "opus", "mp3", "aiff", "aif", "aifc", "au", "snd", "caf", "w64", "rf64", "wave"),
+    *("m4a", "aac", "wma", "mp4", "webm", "amr"),  # sounds that are not read; they become failures, with the reason
 )
 _APART = "files of this key stand apart in the archive: write them side by side (tar --sort=name)"
 _REMEMBERED = 1 << 20  # keys of an archive
@@ -86,13 +90,20 @@ class TarSample:
         Raises:
             DataError: it has no picture, or several of which none is called by its kind alone.
         """
-        for kind in PICTURES:
+        return self._medium(PICTURES, "picture")
+
+    def sound(self) -> Picture:
+        """The sound of the sample, as `picture`, by `SOUNDS`."""
+        return self._medium(SOUNDS, "sound")
+
+    def _medium(self, kinds: Sequence[str], called: str) -> Picture:
+        for kind in kinds:
             if kind in self.members:
                 return self.members[kind].picture()
-        longer = [name for name in self.members if name.rpartition(".")[2] in PICTURES]
+        longer = [name for name in self.members if name.rpartition(".")[2] in kinds]
         if len(longer) == 1:
             return self.members[longer[0]].picture()
-        raise DataError(f"{'several pictures' if longer else 'no picture'}; {self.found()}")
+        raise DataError(f"{f'several {called}s' if longer else f'no {called}'}; {self.found()}")
 
     def found(self) -> str:
         """What there is, for messages."""

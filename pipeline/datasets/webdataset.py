@@ -52,7 +52,8 @@ def _samples(
 def _sample(sample: TarSample, archive: Path, spec: WebdatasetSource, classes: Sequence[Class]) -> Sample | Failure:
     place = f"{archive.name}: {sample.key}"
     try:
-        picture = sample.picture()
+        picture = sample.picture() if spec.media != "audio" else None
+        sound = sample.sound() if spec.media != "image" else None
         labels, texts, problems = [], [], list(sample.problems)
         for name in spec.captions:
             good, wrong = _texts(sample, name)
@@ -68,7 +69,7 @@ def _sample(sample: TarSample, archive: Path, spec: WebdatasetSource, classes: S
         return Failure(place, str(error), sample.files)
     lacks = "" if captions or labels else _lacks(sample, spec)
     key = f"{archive.stem}/{sample.key}"
-    return Sample(key, picture, captions, labels, spec.split, problems, place, lacks, sample.files)
+    return Sample(key, picture, captions, labels, spec.split, problems, place, lacks, sample.files, sound)
 
 
 def _lacks(sample: TarSample, spec: WebdatasetSource) -> str:

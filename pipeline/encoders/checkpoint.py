@@ -116,6 +116,10 @@ def _described(spec: EncoderSpec, folder: Path) -> Description:
         from pipeline.encoders.open_clip_dual import describe_open_clip
 
         return describe_open_clip(folder, spec.modality)
+    if spec.modality == "audio":
+        from pipeline.encoders.audio import describe_audio
+
+        return describe_audio(folder, spec)
     if is_dual(folder, spec):
         from pipeline.encoders.transformers_dual import describe_dual
 

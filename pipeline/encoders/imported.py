@@ -80,6 +80,7 @@ def write_imported(spec: EncoderSpec, folder: Path) -> None:
     Raises:
         CheckpointError: nothing that could be read is at `spec.model`, or its rows have no names.
     """
+    assert spec.modality != "audio", "an entry of `encoders` cannot say so"
     try:
         found = read_imported(Path(spec.model), spec.modality)
         named = Ids.joined(_pieces(found.names))

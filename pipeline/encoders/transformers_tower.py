@@ -6,7 +6,6 @@ CLIP normalises only its CLS token on the way out; here its final norm goes over
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from pipeline.encoders import convnext_tower, naflex
 from pipeline.encoders.dual import dual_class
 from pipeline.encoders.hf_processor import Processor
 from pipeline.encoders.hf_weights import load_weights
+from pipeline.encoders.kept_layers import KeptLayers
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.naflex import NaflexProcessor
 from pipeline.encoders.tower import Tokens, check_patches, count_layers
@@ -156,12 +156,7 @@ class TransformersTower:
         self._prefix_tokens = prefix_tokens
         self._pooled = pooled
         self._norm = model.get_submodule(family.norm)
-        self._outputs: dict[tuple[int, int], torch.Tensor] = {}  # of a thread and a layer
-        blocks = model.get_submodule(family.blocks)
-        for layer in set(layers):
-            blocks[layer - 1].register_forward_hook(self._keep(layer))
-        parent, _, name = family.blocks.rpartition(".")
-        setattr(model.get_submodule(parent), name, blocks[: max(layers)])  # later blocks do not affect what is kept
+        self._kept = KeptLayers(model, family.blocks, layers)
 
     def forward(self, pixels: torch.Tensor) -> tuple[list[Tokens], torch.Tensor | None]:
         """See `Tower`."""
@@ -174,19 +169,13 @@ class TransformersTower:
             count = self.patch_grid[0] * self.patch_grid[1]
             options["noise"] = torch.arange(count, device=pixels.device).float().expand(len(pixels), -1)
         output = self._model(pixel_values=pixels.to(self._model.dtype), **options)
-        kept = {layer: self._outputs.pop((get_ident(), layer)) for layer in set(self.layers)}
+        kept = self._kept.take()
         own = grids if self.grids_vary else None
         tokens = [self._split(self._norm(kept[layer]), own) for layer in self.layers]
         return tokens, output.pooler_output if self._pooled else None
 
     def _split(self, hidden: torch.Tensor, grids: torch.Tensor | None) -> Tokens:
         return Tokens(hidden[:, 0] if self.has_cls else None, hidden[:, self._prefix_tokens :], grids)
-
-    def _keep(self, layer: int) -> Any:
-        def hook(_module: Any, _inputs: Any, output: Any) -> None:
-            self._outputs[get_ident(), layer] = output[0] if isinstance(output, tuple) else output
-
-        return hook
 
 
 def _processor(

@@ -8,7 +8,10 @@ from pipeline.encoders.manifest import Manifest
 from pipeline.errors import CheckpointError
 from pipeline.features.fingerprint import ENCODING_VERSION, FORMAT_VERSION, Fingerprint, digest_of
 
-_PACKAGES = {"open_clip": "open_clip_torch"}  # other loaders have the names of their packages
+_PACKAGES = {
+    "open_clip": "open_clip_torch",
+    "log-mel": "transformers",
+}  # other loaders have the names of their packages
 
 
 def fingerprint_of(manifest: Manifest, encoder: EncoderSpec, view: AnyView) -> Fingerprint:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from pipeline.config import AnyView, EncodeSettings, ImageView
+from pipeline.config import AnyView, AudioView, EncodeSettings, ImageView, TextView
 from pipeline.datasets.tables import read_pieces
 from pipeline.encoders.imported import IMPORTED
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.imported import ImportedRows
-from pipeline.encoding.plan import Plan, image_plan, text_plan
+from pipeline.encoding.plan import Plan, audio_plan, image_plan, text_plan
 from pipeline.encoding.protocol import RowEncoder
 from pipeline.encoding.texts import StoredTexts
 from pipeline.features import Fingerprint
@@ -76,6 +76,14 @@ def plan_and_loader(settings: EncodeSettings, checkpoint: Path, index: Path) -> 
             return image_rows(checkpoint, encoder, view, index, params)
 
         return image_plan(index, params.shard_rows), load_images
+    if isinstance(view, AudioView):
+
+        def load_sounds() -> RowEncoder:
+            from pipeline.encoding.load import audio_rows
+
+            return audio_rows(checkpoint, encoder, view, index, params)
+
+        return audio_plan(index, view, params.shard_rows), load_sounds
     plan, strings = text_plan(index, view.only, params.shard_rows)
 
     def load_texts() -> RowEncoder:
@@ -88,7 +96,7 @@ def plan_and_loader(settings: EncodeSettings, checkpoint: Path, index: Path) -> 
 
 def _plan_and_names(view: AnyView, index: Path, shard_rows: int) -> tuple[Plan, Mapping[str, str]]:
     """The rows, and of images the name that their source gives them."""
-    if not isinstance(view, ImageView):
+    if isinstance(view, TextView):
         return text_plan(index, view.only, shard_rows)[0], {}
     ids, keys, named = [], [], [np.empty(0, dtype=bool)]
     for piece in read_pieces(index / "images.parquet", ["image_id", "key"]):

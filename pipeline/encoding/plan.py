@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from pipeline.config import AudioView
 from pipeline.datasets.tables import read_pieces
+from pipeline.encoding.sounds import audio_ids
 from pipeline.encoding.texts import StoredTexts
 from pipeline.errors import StoreError
 from pipeline.features import ArraySpec
@@ -45,6 +47,15 @@ def image_plan(index: Path, shard_rows: int) -> Plan:
     """All images of an index."""
     pieces = read_pieces(index / "images.parquet", ["image_id"])
     return Plan(Ids.joined(piece.column("image_id") for piece in pieces), shard_rows)
+
+
+def audio_plan(index: Path, view: AudioView, shard_rows: int) -> Plan:
+    """All sounds of an index, or the windows that a view has as rows.
+
+    Raises:
+        DataError: the index has no sounds.
+    """
+    return Plan(audio_ids(index, view), shard_rows)
 
 
 def text_plan(index: Path, languages: Sequence[str], shard_rows: int) -> tuple[Plan, StoredTexts]:

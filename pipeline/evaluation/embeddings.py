@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.alignment.saved import VIEWS_CHOICE, HeadConfig, ProjectionHeads, head_entry
+from pipeline.alignment.head_config import SPACE_FOLDER, VIEWS_CHOICE, HeadConfig
+from pipeline.alignment.saved import ProjectionHeads, head_entry
 from pipeline.alignment.vectors import embed_stored_images, embed_stored_texts
 from pipeline.alignment.zero_shot import classifier
 from pipeline.config import AUTO, EvaluatedAligner
@@ -40,16 +41,25 @@ class TrainedAligner:
         recorded = {"head": self.config.head, "views": self.config.views, "repeats": self.config.repeats}
         chosen = self.config.choices.get(VIEWS_CHOICE, {})
         recorded |= {"compare": chosen.get("compare"), "fusions": self.config.fusions}
+        recorded |= {"space": self.config.space} if self.config.space or spec.fit.space else {}
         named = {"image": spec.fit.image, "text": spec.fit.text}
         views = {side: self.config.views[side] if view == AUTO else view for side, view in named.items()}
         expected = {"head": head_entry(spec.fit.head), "views": views, "repeats": repeats, "compare": spec.fit.compare}
+        expected |= {"space": spec.fit.space} if self.config.space or spec.fit.space else {}
         expected["fusions"] = {side: view.model_dump(mode="json") for side, view in spec.fit.fusions.items()}
-        self._again = f"dvc repro {train_stage(name, spec.fit.compare, bool(spec.fit.fusions))}"
+        fit = spec.fit
+        self._again = f"dvc repro {train_stage(name, fit.compare, bool(fit.fusions), fit.space is not None)}"
         if recorded != expected:
             raise ModelError(
                 f"{MODELS / name} was fitted with {recorded}; params.yaml says {expected}. Fit it again with: "
                 f"{self._again}"
             )
+        self._places = {modality: (self.config, side) for modality, side in self.config.modalities.items()}
+        if self.config.space:
+            space = HeadConfig.read(MODELS / name / SPACE_FOLDER)
+            self._places |= {
+                modality: (space, side) for modality, side in space.modalities.items() if modality not in self._places
+            }
         self._stores: dict[tuple[str, str, str], RowsById] = {}
         self._heads: dict[int, ProjectionHeads] = {}
         self._caches: dict[tuple[int, Path], _VectorCache] = {}
@@ -86,6 +96,29 @@ class TrainedAligner:
         store = self._store("pairs", "image", dataset)
         return self._vectors(repeat, store, ids, embed_stored_images)
 
+    def takes(self, *modalities: str) -> bool:
+        """Whether its space has all of these modalities."""
+        return all(modality in self._places for modality in modalities)
+
+    def has(self, modality: str, dataset: str, ids: SomeIds, group: str = "pairs") -> np.ndarray:
+        """Which samples have features, (n,) bool: false for those that could not be encoded.
+
+        A store of texts lacks the languages that its view leaves out; other samples must all be there.
+        """
+        config, side = self._places[modality]
+        store = self._store(group, side, dataset, config)
+        if modality != "text":
+            return store.servable(ids)
+        held = store.holds(ids)
+        held[held] = store.servable(np.asarray(ids, dtype=str)[held])
+        return held
+
+    def vectors(self, repeat: int, modality: str, dataset: str, ids: SomeIds, group: str = "pairs") -> np.ndarray:
+        """Unit vectors (n, K) float32 of samples of a modality of its space; errors as `image_vectors`."""
+        config, side = self._places[modality]
+        embed = embed_stored_images if side == "image" else embed_stored_texts
+        return self._vectors(repeat, self._store(group, side, dataset, config), ids, embed, config is not self.config)
+
     def text_features(self, group: str, dataset: str, ids: SomeIds) -> np.ndarray:
         """Frozen sentence embeddings (n, D) of stored texts, before any head; errors as `image_vectors`."""
         features: np.ndarray = self._store(group, "text", dataset).read("pooled", ids)
@@ -107,18 +140,24 @@ class TrainedAligner:
         store: RowsById,
         ids: SomeIds,
         embed: Callable[[ProjectionHeads, RowsById, SomeIds], np.ndarray],
+        of_space: bool = False,
     ) -> np.ndarray:
         key = (repeat, store.folder)
         if key not in self._caches:
             self._caches[key] = _VectorCache(store, self.config.embed_dim)
-        return self._caches[key].of(ids, partial(embed, self.heads(repeat), store))
+        heads = self.heads(repeat)
+        if of_space:
+            assert heads.space is not None
+            heads = heads.space
+        return self._caches[key].of(ids, partial(embed, heads, store))
 
-    def _store(self, group: str, side: str, dataset: str) -> RowsById:
-        view = self.config.views[side]
+    def _store(self, group: str, side: str, dataset: str, config: HeadConfig | None = None) -> RowsById:
+        config = config or self.config
+        view = config.views[side]
         key = (group, view, dataset)
         if key not in self._stores:
-            store = open_side(view, tuple(self.config.members(side)), [dataset], group)[dataset]
-            if store.digest != (fitted_to := str(self.config.fingerprints[side]["digest"])):
+            store = open_side(view, tuple(config.members(side)), [dataset], group)[dataset]
+            if store.digest != (fitted_to := str(config.fingerprints[side]["digest"])):
                 raise FingerprintMismatch(
                     f"Aligner {self.name!r} was fitted to features {fitted_to[:12]} of view {view!r}; "
                     f"{store_folder(*key)} holds {store.digest[:12]}. Bring all stores of the view and the heads "

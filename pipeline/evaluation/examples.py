@@ -42,6 +42,11 @@ def showcase(aligners: Sequence[TrainedAligner], params: EvaluateParams) -> Trai
     return next((aligner for aligner in aligners if aligner.name == params.showcase), None)
 
 
+def shown_across(aligners: Sequence[TrainedAligner], params: EvaluateParams) -> TrainedAligner | None:
+    """As `showcase`, or the first aligner where that one is of other modalities."""
+    return showcase(aligners, params) or next(iter(aligners), None)
+
+
 def image_reference(dataset: str, image_id: str, group: str = "pairs") -> dict[str, str]:
     """Where an image is: its index data/index/<group>/<dataset>, and its id in that index."""
     return {"group": group, "dataset": dataset, "image_id": str(image_id)}

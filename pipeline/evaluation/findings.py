@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from pipeline.evaluation.cohorts import Cohort, Measured
 from pipeline.evaluation.outcomes import Comparisons, Levels, compare, report
 from pipeline.evaluation.overlap import Measure, Overlap, OverlapBootstrap, chance_of, most_frequent_of
 from pipeline.evaluation.ranks import MedianBootstrap
-from pipeline.evaluation.results import AVERAGE, Difference, Evaluated, Row, TaskResult, lower_is_better
+from pipeline.evaluation.results import AVERAGE, Difference, Evaluated, Row, TaskResult, Unit, lower_is_better
 from pipeline.statistics import spread
 
 
@@ -92,8 +92,9 @@ class Findings:
         self,
         task: str,
         protocol: str,
-        unit: Literal["image", "query", "object", "scene"],
+        unit: Unit,
         examples: Sequence[dict[str, Any]] = (),
+        shown: str | None = None,
     ) -> Evaluated:
         """The finished result, with a sentence for each difference."""
         result = TaskResult(
@@ -106,7 +107,7 @@ class Findings:
             left_out=tuple(self.left_out),
             controls=self._comparisons.controls(row.aligner for row in self.rows),
         )
-        return Evaluated(result, tuple(examples))
+        return Evaluated(result, tuple(examples), shown)
 
 
 def sentence(difference: Difference) -> str:

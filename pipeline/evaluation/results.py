@@ -18,6 +18,7 @@ from pipeline.statistics import Interval
 SCHEMA = 2
 AVERAGE = "average"  # in place of a language: the mean over all languages but English
 RANK = "rank"  # with which the names of metrics end that are better the lower they are
+Unit = Literal["image", "query", "object", "scene", "sound"]
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -115,7 +116,7 @@ class TaskResult:
 
     task: str
     protocol: str
-    unit: Literal["image", "query", "object", "scene"]
+    unit: Unit
     rows: tuple[Row, ...]
     differences: tuple[Difference, ...]
     sentences: tuple[str, ...]
@@ -162,10 +163,14 @@ class TaskResult:
 
 @dataclass(frozen=True, config=_STRICT)
 class Evaluated:
-    """What a task returns: its result, and examples of repeat 0 as JSON values, in a form of its own."""
+    """What a task returns: its result, and examples of repeat 0 as JSON values, in a form of its own.
+
+    `shown` is the aligner whose answers these are, where it is not the one that is shown everywhere.
+    """
 
     result: TaskResult
     examples: tuple[dict[str, Any], ...] = ()
+    shown: str | None = None
 
     def write(self, folder: Path, aligner: str | None) -> None:
         """Write the result, and <task>.examples.json beside it.
@@ -175,5 +180,6 @@ class Evaluated:
         """
         self.result.write(folder)
         task = self.result.task
-        content = {"schema": SCHEMA, "task": task, "aligner": aligner, "repeat": 0, "examples": list(self.examples)}
+        named = self.shown or aligner
+        content = {"schema": SCHEMA, "task": task, "aligner": named, "repeat": 0, "examples": list(self.examples)}
         write_json(content, folder / f"{task}.examples.json")

@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.coded import Coded
 from pipeline.config import ClassificationSet
 from pipeline.datasets.prompts import NAME_OF
-from pipeline.datasets.sample_table import SampleTable
+from pipeline.datasets.sample_table import IMAGE, SampleTable
 from pipeline.evaluation.cohorts import Cohort, Measured
 from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.metrics import chance_at, first_hit_ranks, hits_at
@@ -31,10 +31,14 @@ class LabelledImages:
     named: np.ndarray
 
     @classmethod
-    def read(cls, task: ClassificationSet, repeats: int) -> "LabelledImages":
-        """All images of the data set whose label is not null; errors as `SampleTable.read`."""
+    def read(cls, task: ClassificationSet, repeats: int, modality: str = IMAGE) -> "LabelledImages":
+        """All images of the data set whose label is not null, or samples of another modality alike.
+
+        Raises:
+            DataError: as `SampleTable.read`.
+        """
         name = NAME_OF[task.label]
-        samples = SampleTable.read(dict.fromkeys((name, task.label, "family")), repeats)
+        samples = SampleTable.read(dict.fromkeys((name, task.label, "family")), repeats, modality)
         values = samples.columns[task.label]
         rows = np.flatnonzero((samples.dataset == task.dataset) & (values.codes >= 0))
         values, names = values[rows], samples.columns[name].codes[rows]
@@ -110,17 +114,26 @@ class ZeroShotTest:
 
 
 def class_ranks(
-    aligner: TrainedAligner, dataset: str, tests: Mapping[int, ZeroShotTest], group: str, texts: str
+    aligner: TrainedAligner,
+    dataset: str,
+    tests: Mapping[int, ZeroShotTest],
+    group: str,
+    texts: str,
+    modality: str = IMAGE,
 ) -> np.ndarray:
     """Rank of the true class of each image, the repeats one after another: (n,) int64.
 
     Args:
         dataset: of the images.
         group, texts: group and data set of the store that holds the texts of the classes.
+        modality: of what is classified.
     """
     ranks = []
     for repeat, test in tests.items():
-        images = aligner.image_vectors(repeat, dataset, test.images)
+        if modality == IMAGE:
+            images = aligner.image_vectors(repeat, dataset, test.images)
+        else:
+            images = aligner.vectors(repeat, modality, dataset, test.images)
         ranks.append(first_hit_ranks(images, test.classifier(aligner, repeat, group, texts), test.positives))
     return np.concatenate(ranks)
 

@@ -39,6 +39,7 @@ _FILES = {
 }
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "media-src blob:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -68,6 +69,7 @@ def create_app(project: Project, plane: Plane = "pca") -> Starlette:
         Route("/api/map", explorer.map),
         Route("/api/image/{aligner}/{dataset}/{identifier}", explorer.image),
         Route("/api/picture", explorer.picture, methods=["POST"]),
+        Route("/api/sound", explorer.sound, methods=["POST"]),
         Route("/api/segment", explorer.segment, methods=["POST"]),
     ]
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False), Middleware(_Guard)]
@@ -172,6 +174,25 @@ class _Explorer:
 
         return await _computed(explored, answer)
 
+    async def sound(self, request: Request) -> Response:
+        """Of an uploaded sound: the nearest captions and pictures, and the classes that are asked for."""
+        explored, dataset = self._chosen(request)
+        names = _classes(request, needed=False)
+        content = await _content(request, "sound")
+
+        def answer(one: Explored) -> dict[str, Any]:
+            collection = one.collection(dataset)
+            vector = one.aligner.encode_audio(content)[0]
+            told = names and one.aligner.supports("text")
+            (labels,) = one.aligner.classify_audio([content], names) if told else [[]]
+            return {
+                "captions": [{"text": t, "score": round(s, 4)} for t, s in collection.nearest_captions(vector, 8)],
+                "hits": [hit.as_json() for hit in collection.nearest(vector, 8)],
+                "classes": [{"name": label.name, "probability": label.probability} for label in labels],
+            }
+
+        return await _computed(explored, answer)
+
     async def segment(self, request: Request) -> Response:
         """An uploaded picture with the class of every pixel as a colour, PNG; the header `x-legend` explains it."""
         explored, _ = self._chosen(request)
@@ -248,14 +269,18 @@ def _number(request: Request, name: str, default: int, most: int) -> int:
 
 
 async def _uploaded(request: Request, bits: int | None) -> Image.Image:
+    return await run_in_threadpool(decode_rgb, await _content(request, "picture"), bits)
+
+
+async def _content(request: Request, what: str) -> bytes:
     content = bytearray()
     async for part in request.stream():
         content += part
         if len(content) > UPLOAD_BYTES:
-            raise TooLarge(f"The picture is larger than {UPLOAD_BYTES / 1e6:.0f} MB. Make it smaller and try again.")
+            raise TooLarge(f"The {what} is larger than {UPLOAD_BYTES / 1e6:.0f} MB. Make it smaller and try again.")
     if not content:
-        raise DataError("Expected a picture, found an empty upload.")
-    return await run_in_threadpool(decode_rgb, bytes(content), bits)
+        raise DataError(f"Expected a {what}, found an empty upload.")
+    return bytes(content)
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -29,8 +29,10 @@ class Explored:
     """An aligner, loaded when it is first used; one request at a time computes with it.
 
     Attributes:
+        heads: that make the vectors of pictures and texts: its own, or those of the space that it was added to.
         datasets: by name.
         dense_heads: of its image view, by name.
+        hears: whether it takes sounds.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Explored:
     heads: ProjectionHeads
     datasets: dict[str, Places]
     dense_heads: dict[str, Path]
+    hears: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     _aligner: Aligner | None = None
     _collections: dict[str, Collection] = field(default_factory=dict)
@@ -83,6 +86,7 @@ class Explored:
             "kind": config.kind,
             "datasets": list(self.datasets),
             "dense_heads": list(self.dense_heads),
+            "hears": self.hears,
         }
 
 
@@ -130,14 +134,17 @@ class Project:
                 continue  # damaged or of another format: `python -m pipeline.store verify` says why
 
     def _explored(self, folder: Path, stores: list[tuple[Path, FeatureStore]]) -> Explored:
-        heads = ProjectionHeads.from_folder(folder)
-        images, texts = (_of_side(heads.config, side, stores) for side in ("image", "text"))
+        own = ProjectionHeads.from_folder(folder)
+        heads = own.space or own
+        images, texts = (_of_modality(heads.config, modality, stores) for modality in ("image", "text"))
         datasets = {}
         for (group, dataset), folders in images.items():
             index = self.data / "index" / group / dataset
             if (index / "images.parquet").is_file():
                 datasets[dataset] = Places(folders, texts.get((group, dataset)), index)
-        return Explored(folder.name, folder, heads, datasets, self._dense(heads))
+        hears = "audio" in own.config.modalities
+        dense = self._dense(heads) if "image" in heads.config.modalities else {}
+        return Explored(folder.name, folder, heads, datasets, dense, hears)
 
     def _dense(self, heads: ProjectionHeads) -> dict[str, Path]:
         found = {}
@@ -150,10 +157,13 @@ class Project:
         return found
 
 
-def _of_side(
-    config: HeadConfig, side: str, stores: list[tuple[Path, FeatureStore]]
+def _of_modality(
+    config: HeadConfig, modality: str, stores: list[tuple[Path, FeatureStore]]
 ) -> dict[tuple[str, str], tuple[Path, ...]]:
-    """By group and data set the stores of all views of one side; data sets that lack one are absent."""
+    """By group and data set the stores of all views of a modality; data sets that lack one are absent."""
+    side = config.modalities.get(modality)
+    if side is None:
+        return {}
     wanted = [one["digest"] for one in config.members(side).values()]
     found: dict[tuple[str, str], dict[str, Path]] = {}
     for path, store in stores:

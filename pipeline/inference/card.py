@@ -5,6 +5,7 @@ A figure without a file behind it is left out, so the card of a folder that was 
 
 import json
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -14,14 +15,17 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from pipeline.alignment import HeadConfig
+from pipeline.alignment.head_config import SPACE_FOLDER
 from pipeline.errors import DataError
 from pipeline.evaluation.results import Row, TaskResult
+from pipeline.inference.card_audio import further_introduction, further_usage
 from pipeline.inference.licences import about, data_table, encoder_rows
 from pipeline.inference.markdown import cell, read_json, table
 from pipeline.paths import MODELS
 
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "timm", "numpy")
 _HEADLINES = ("recall@1", "recall@10", "accuracy", "miou", "mIoU")  # what the names of metrics in the card end with
+_OF_SOUNDS = re.compile(r"(^|_)(a2[a-z]|[a-z]2a|effect|speech|sound)_")
 _MOST_ROWS = 24
 _COSTS = Path("accounting", "costs.json")
 _TAGS = ["permafrost", "sentence-similarity", "feature-extraction", "image-text", "frozen-encoders"]
@@ -45,11 +49,14 @@ def card_text(
         library: that loads what the card is of: "permafrost" or "sentence-transformers".
     """
     data = run_of(folder) or folder / ".none"  # where nothing is
+    space = HeadConfig.read(folder / SPACE_FOLDER) if config.space else None
     rows = list(_headlines(data / "results", config.aligner))
+    further = "audio" in config.modalities
+    rows_of_encoders = [*encoder_rows(config, data), *(encoder_rows(space, data) if space else ())]
     data_of = ModelCardData(
         language=languages_of(config, folder) or ["en"],
         library_name=library,
-        tags=_TAGS,
+        tags=[*_TAGS, *(["audio"] if further else [])],
         base_model=_hub_models(config) or None,
         model_name=config.aligner,
         eval_results=[_evaluated(row) for row in rows] or None,
@@ -57,9 +64,9 @@ def card_text(
     parts = [
         f"---\n{data_of.to_yaml()}\n---",
         f"# {cell(config.aligner)}",
-        _introduction(config, library),
-        "## Use\n" + (_usage(config, name, repeat) if library == "permafrost" else _stock_usage(name)),
-        "## Encoders\n" + table(["", "model", "source", "revision", "licence", "weights"], encoder_rows(config, data)),
+        _introduction(config, library) if not further else further_introduction(config, space),
+        "## Use\n" + (_usage(config, name, repeat, space) if library == "permafrost" else _stock_usage(name)),
+        "## Encoders\n" + table(["", "model", "source", "revision", "licence", "weights"], rows_of_encoders),
         "## Data\n" + data_table(config, data),
         "## Recipe\n" + _recipe(config),
         "## Scores\n" + (_scores(rows) if rows else "Not recorded in this folder."),
@@ -109,7 +116,9 @@ def _introduction(config: HeadConfig, library: str) -> str:
     )
 
 
-def _usage(config: HeadConfig, name: str, repeat: int) -> str:
+def _usage(config: HeadConfig, name: str, repeat: int, space: HeadConfig | None = None) -> str:
+    if "audio" in config.modalities:
+        return further_usage(config, space, name, repeat)
     option = f", repeat={repeat}" if repeat else ""
     trust = [p["described"]["model"] for _, p in config.encoders if p["described"].get("source") == "hub"]
     option += f", trust={trust!r}" if trust else ""
@@ -143,7 +152,7 @@ def _hub_models(config: HeadConfig) -> list[str]:
 
 
 def _recipe(config: HeadConfig) -> str:
-    views = ", ".join(f"{side} view `{cell(view)}`" for side, view in config.views.items())
+    views = ", ".join(f"{config.modality(side)} view `{cell(view)}`" for side, view in config.views.items())
     return f"{views}; {config.repeats} repeats of split and seed.\n\n```json\n{json.dumps(config.head, indent=1)}\n```"
 
 
@@ -175,8 +184,10 @@ def _interval(row: Row) -> str:
 
 def _evaluated(row: Row) -> EvalResult:
     classes = "accuracy" in row.metric
+    pictures = "zero-shot-image-classification" if classes else "image-text-retrieval"
+    sounds = "zero-shot-audio-classification" if classes else "audio-retrieval"
     return EvalResult(
-        task_type="zero-shot-image-classification" if classes else "image-text-retrieval",
+        task_type=sounds if _OF_SOUNDS.search(row.metric) else pictures,
         dataset_type=row.dataset,
         dataset_name=row.dataset,
         metric_type=row.metric,

@@ -24,6 +24,7 @@ from pipeline.inference.filters import Where, allowed_rows, columns_of, matching
 from pipeline.inference.found import FoundItem
 from pipeline.inference.scan import Nearest
 from pipeline.inference.search import Query, combined_query
+from pipeline.inference.sounds import is_sound
 from pipeline.inference.vector_index import VectorIndex
 from pipeline.inference.vectors import VectorRows
 from pipeline.progress import tqdm
@@ -273,6 +274,8 @@ class Collection:
 def _encoder(aligner: "Aligner") -> Callable[[Query], np.ndarray]:
     def encode(query: Query) -> np.ndarray:
         many: Callable[[Any], np.ndarray] = aligner.encode_text if isinstance(query, str) else aligner.encode_image
+        if not isinstance(query, str) and is_sound(query):
+            many = aligner.encode_audio
         vector: np.ndarray = many([query])[0]
         return vector
 

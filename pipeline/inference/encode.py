@@ -15,8 +15,9 @@ from pipeline.arithmetic import own_arithmetic
 from pipeline.errors import DataError
 from pipeline.inference.arguments import string
 from pipeline.inference.inputs import ImageLike, image_list, text_list
-from pipeline.inference.mixed import is_single, told_apart, windows
+from pipeline.inference.mixed import MODALITIES, is_single, told_apart, windows
 from pipeline.inference.options import Devices, Options, Precision, Wanted, log
+from pipeline.inference.sounds import SoundLike, sound_list
 
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # the names that sentence-transformers looks for
 
@@ -53,6 +54,17 @@ class Encode(ABC):
     def embed_sentences(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
         """Unit vectors (N, K) float32."""
 
+    def embed_sounds(
+        self, sounds: Sequence[SoundLike], batch_size: int, places: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Unit vectors (N, K) float32; messages name a sound by its number in `places`.
+
+        Raises:
+            DataError: the model takes no sounds.
+        """
+        del sounds, batch_size, places
+        raise DataError(f"{type(self).__name__} takes pictures and texts; it has no encoder of sounds.")
+
     @property
     @abstractmethod
     def embed_dim(self) -> int:
@@ -80,13 +92,15 @@ class Encode(ABC):
         modality: str | None = None,
         urls: bool = False,
     ) -> Any:
-        """Vectors of texts, pictures or both in one list: unit vectors (N, K) float32, of one input (K,), in order.
+        """Vectors of texts, pictures and sounds in one list: unit vectors (N, K) float32, of one input (K,), in order.
 
         Args:
             inputs: one text or picture, or many of them: a list, a tuple, a generator, or an array of four axes. A
                 picture is a PIL image, a path, the bytes of a file, an array (H, W, C) or a tensor (C, H, W) of uint8
-                or of floats from 0 to 1, channels in the order RGB(A). A string is a text, unless it is the path of a
-                picture file; {"text": ...} and {"image": ...} leave nothing to guess.
+                or of floats from 0 to 1, channels in the order RGB(A). A sound, where the aligner takes some, is a
+                path, the bytes of a file, or samples with their rate (see `encode_audio`). A string is a text, unless
+                it is the path of a picture or sound file; {"text": ...}, {"image": ...} and {"audio": ...} leave
+                nothing to guess.
             prompt_name: which of `prompts` stands before each text; the one of `default_prompt_name` where None.
             prompt: the string itself, which counts before `prompt_name`. The prefix that the heads were fitted with
                 stays in front of it.
@@ -102,7 +116,7 @@ class Encode(ABC):
             pool: None.
             chunk_size: inputs that are held and handed to a device together; at least 256 where None.
             task: "query" or "document", as other models of sentence-transformers tell them apart; it changes nothing.
-            modality: "text" or "image" of all inputs, so that nothing is guessed.
+            modality: "text", "image" or "audio" of all inputs, so that nothing is guessed.
             urls: whether addresses of pictures are fetched.
 
         Raises:
@@ -114,8 +128,8 @@ class Encode(ABC):
             batch_size, show_progress_bar, output_value, precision, convert_to_numpy, convert_to_tensor, device,
             normalize_embeddings, self.truncate_dim if truncate_dim is None else truncate_dim, pool, chunk_size, urls,
         )  # fmt: skip
-        if modality not in (None, "image", "text"):
-            raise DataError(f"modality must be one of image, text, found {modality!r}.")
+        if modality not in (None, *MODALITIES):
+            raise DataError(f"modality must be one of {', '.join(MODALITIES)}, found {modality!r}.")
         if task not in (None, "query", "document"):
             raise DataError(f"task must be query or document, found {task!r}; it changes nothing here.")
         prompt = self._resolve_prompt(prompt, prompt_name)
@@ -162,6 +176,22 @@ class Encode(ABC):
         options = {"batch_size": 64, **options}
         return self.encode(text_list(texts), prompt_name, prompt, modality="text", **options)
 
+    def encode_audio(self, sounds: Any, **options: Unpack[Options]) -> Any:
+        """Unit vectors (N, K) float32 of sounds, N = 1 for one of them; everything given is a sound.
+
+        The same as heads applied to stored features of these sounds, up to the order of sums in a batch.
+
+        Args:
+            sounds: one or many: paths, bytes of files, (samples, rate), or {"array": samples, "sampling_rate": rate}
+                as the library `datasets` has it; samples (n,) or (channels, n).
+            options: as for `encode`.
+
+        Raises:
+            DataError: an empty list, not a sound, a file that cannot be read, or an aligner that takes no sounds.
+            CheckpointError, FingerprintMismatch: the encoder is not available, or not the one of training.
+        """
+        return self.encode(sound_list(sounds), modality="audio", **options)
+
     def _resolve_prompt(self, prompt: str | None, name: str | None) -> str | None:
         if prompt is not None:
             string(prompt, "prompt")
@@ -198,7 +228,7 @@ class Encode(ABC):
         """Vectors of one window of inputs, which begins at place `start` of all inputs."""
         given = [told_apart(value, start + place, modality, wanted.urls) for place, value in enumerate(window)]
         out = np.empty((len(given), self.embed_dim), np.float32)
-        places = {kind: [i for i, item in enumerate(given) if item.modality == kind] for kind in ("image", "text")}
+        places = {kind: [i for i, item in enumerate(given) if item.modality == kind] for kind in MODALITIES}
         if places["image"]:
             pictures = [given[i].value for i in places["image"]]
             names = [start + i for i in places["image"]]
@@ -206,6 +236,9 @@ class Encode(ABC):
         if places["text"]:
             texts = [prompt + given[i].value for i in places["text"]]
             out[places["text"]] = self.embed_sentences(texts, wanted.batch_size)
+        if places["audio"]:
+            sounds, names = [given[i].value for i in places["audio"]], [start + i for i in places["audio"]]
+            out[places["audio"]] = self.embed_sounds(sounds, wanted.batch_size, names)
         return out
 
 

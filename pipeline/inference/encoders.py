@@ -15,7 +15,9 @@ import torch
 from PIL import Image
 
 from pipeline.alignment.data.inputs import TextInput
-from pipeline.config import AnyView, EncodeParams, EncoderSpec, ImageView, TextView
+from pipeline.config import AnyView, AudioView, EncodeParams, EncoderSpec, ImageView, TextView
+from pipeline.config.modalities import many
+from pipeline.encoders.audio import AudioEncoder, load_audio_encoder
 from pipeline.encoders.image import ImageEncoder, load_image_encoder
 from pipeline.encoders.text import load_text_encoder
 from pipeline.encoders.text_encoder import TextEncoder
@@ -26,9 +28,11 @@ from pipeline.errors import DataError, ModelError
 from pipeline.features.quantised import served_rows, stored_specs
 from pipeline.features.ragged import LENGTH, padded
 from pipeline.inference.arguments import MOST_BATCH, require_numbers, whole_number
+from pipeline.inference.audio_encoders import sound_features
 from pipeline.inference.checkpoints import obtain_checkpoint
 from pipeline.inference.inputs import ImageLike, open_image
 from pipeline.inference.recorded import recorded_specs
+from pipeline.inference.sounds import SoundLike
 
 
 class FrozenEncoders:
@@ -64,11 +68,12 @@ class FrozenEncoders:
         self._checkpoints: dict[str, Path] = {}
         self._image: dict[tuple[int, str], ImageEncoder] = {}  # by resolution and fit
         self._text: TextEncoder | None = None
+        self._audio: dict[str, AudioEncoder] = {}  # by side
         self._pixels: tuple[int, ...] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the loaded backbones: a copy and another process load their own when they need them."""
-        return self.__dict__ | {"_image": {}, "_text": None}
+        return self.__dict__ | {"_image": {}, "_text": None, "_audio": {}}
 
     def placed(self, device: str | None, dtype: str | None) -> "FrozenEncoders":
         """The same encoders elsewhere, each loaded when it is first needed.
@@ -80,6 +85,7 @@ class FrozenEncoders:
         other = copy.copy(self)
         other._device = device or self._device
         other._dtype = dtype or self._dtype
+        other._audio = {} if (other._device, other._dtype) != (self._device, self._dtype) else self._audio
         return other
 
     def exact(self) -> "FrozenEncoders":
@@ -141,7 +147,7 @@ class FrozenEncoders:
         """
         view = self._specs["image"][1]
         if not isinstance(view, ImageView):
-            raise ModelError(f"{self._where} records a view of texts for its images. Fit it again with: dvc repro")
+            raise ModelError(f"{self._where} has a view of {many(view.modality)} and no encoder of pictures.")
         return view.model_copy(update={"dtype": "float32"}) if self._unrounded else view
 
     @property
@@ -149,7 +155,7 @@ class FrozenEncoders:
         """The recorded view of texts; errors as `image_view`."""
         view = self._specs["text"][1]
         if not isinstance(view, TextView):
-            raise ModelError(f"{self._where} records a view of images for its texts. Fit it again with: dvc repro")
+            raise ModelError(f"{self._where} has a view of {many(view.modality)} and no encoder of texts.")
         return view.model_copy(update={"dtype": "float32"}) if self._unrounded else view
 
     def preprocessing(self, side: str) -> dict[str, Any]:
@@ -203,6 +209,18 @@ class FrozenEncoders:
     def patch_grid(self, view: ImageView) -> tuple[int, int]:
         """Rows and columns of patches at the resolution of `view`."""
         return self._image_encoder(view).patch_grid
+
+    def audio_features(
+        self, side: str, sounds: Sequence[SoundLike], batch_size: int, places: Sequence[int] | None = None
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Features of sounds, which stand on `side`, as `image_features` gives those of images; errors alike."""
+        encoder, view = self._specs[side]
+        if not isinstance(view, AudioView):
+            raise ModelError(f"{self._where} has a view of {many(view.modality)} there and no encoder of sounds.")
+        if side not in self._audio:
+            self._audio[side] = load_audio_encoder(self.checkpoint(side), self._computing(encoder), view, self._device)
+        size = whole_number(batch_size, "batch_size", most=MOST_BATCH)
+        return sound_features(self._audio[side], view, sounds, size, places)
 
     def text_features(self, texts: Sequence[str], batch_size: int, text_tokens: str = "pooled") -> TextInput:
         """Features of texts in the dtype served, sentence embeddings or ("full") tokens; errors as `image_features`."""

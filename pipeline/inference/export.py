@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.alignment import ProjectionHeads
 from pipeline.arithmetic import own_arithmetic
+from pipeline.config.modalities import DEFAULT, many
 from pipeline.errors import ModelError
 from pipeline.inference.arguments import whole_number
 from pipeline.inference.encoders import FrozenEncoders
@@ -51,6 +52,7 @@ class Export(Publish):
                 something.
             DataError, CheckpointError, FingerprintMismatch: as `encode`.
         """
+        self._require_pictures_and_texts("sentence-transformers")
         out = new_folder(path)
         shown = None if pictures is None else [open_image(picture) for picture in pictures]
         said = None if texts is None else text_list(texts)
@@ -95,6 +97,7 @@ class Export(Publish):
         """
         from pipeline.inference.stock.onnx import export_onnx
 
+        self._require_pictures_and_texts("ONNX")
         out = new_folder(path)
         batch = None if batch is None else whole_number(batch, "batch")
         shown = sample_pictures() if pictures is None else [open_image(picture) for picture in pictures]
@@ -106,6 +109,26 @@ class Export(Publish):
             shutil.rmtree(out, ignore_errors=True)  # empty
             shutil.move(made, out)
         return found
+
+    def _require_pictures_and_texts(self, form: str) -> None:
+        """Check that there is nothing else, for which an export has no form.
+
+        Raises:
+            ModelError: there is; it says what of the aligner can be exported.
+        """
+        further = [many(modality) for modality in self.modalities if modality not in DEFAULT]
+        if not further:
+            return
+        rest = (
+            f"Its pictures and texts are those of aligner {self.config.space!r}: export that one."
+            if self.config.space
+            else "Use it as it is; save_pretrained() writes a folder for that."
+        )
+        raise ModelError(
+            f"Aligner {self.config.aligner!r} takes {' and '.join(further)}. An export to {form} holds encoders of "
+            f"pictures and texts: it has no form for reading, resampling and windowing {further[0]} and for pooling "
+            f"their frames. {rest}"
+        )
 
 
 def new_folder(path: str | Path) -> Path:

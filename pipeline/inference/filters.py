@@ -17,6 +17,7 @@ Where = Mapping[str, Any]  # by column, a value or several of which a row has on
 _SHOWN = 8
 _TABLES = {
     "image_id": ("labels.parquet", "images.parquet", "pairs.parquet"),
+    "audio_id": ("audio_labels.parquet", "audio.parquet", "audio_pairs.parquet"),
     "text_id": ("texts.parquet",),
 }
 
@@ -98,9 +99,9 @@ def store_rows(index: Path, ids: np.ndarray, id_column: str, where: Where) -> np
     Args:
         index: folder of the index.
         ids: (N,) of the store.
-        id_column: "image_id" or "text_id", what the rows are. Columns of pictures are those of labels.parquet
-            (`category`, `classname`, `concept`, `split`, ...), of images.parquet and of their captions in
-            pairs.parquet (`language`, `role`); of texts, of texts.parquet.
+        id_column: "image_id", "audio_id" or "text_id", what the rows are. Columns of pictures are those of
+            labels.parquet (`category`, `classname`, `concept`, `split`, ...), of images.parquet and of their captions
+            in pairs.parquet (`language`, `role`); of sounds, of their tables alike; of texts, of texts.parquet.
 
     Raises:
         NoSuchRows: a column that no table has, or a value that no row has.
@@ -120,7 +121,7 @@ def _table(index: Path, id_column: str, name: str) -> pa.Table:
         for column in _columns(path):
             there.setdefault(column, path)
     if name not in there or name == id_column:
-        columns = ", ".join(column for column in there if column not in ("image_id", "text_id"))
+        columns = ", ".join(column for column in there if column not in _TABLES)
         raise NoSuchRows(f"Rows cannot be chosen by {name!r}: the tables of {index} have {columns}.")
     return read_table(there[name], [id_column, name])
 

@@ -9,7 +9,7 @@ from pipeline.user_path import user_path
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HEADS = ["config.json", "repeat_*/heads.safetensors"]
-_FILES = [*_HEADS, "text/towers.json", *(f"text/*/{file}" for file in _HEADS)]
+_FILES = [*_HEADS, "text/towers.json", *(f"{place}/{file}" for place in ("text/*", "space") for file in _HEADS)]
 
 
 def aligner_folder(name: str | Path, revision: str | None = None, **hub: Any) -> Path:

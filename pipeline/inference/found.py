@@ -68,6 +68,8 @@ def found_items(index: Path, hits: list[Hit]) -> list[FoundItem]:
     if not any(place is None for place in rows):
         found = [texts.column("text")[place].as_py() for place in rows]
         return [FoundItem(hit.id, hit.score, None, None, (text,)) for hit, text in zip(hits, found, strict=True)]
+    if (index / "audio.parquet").is_file() and (sounds := _sounds(index, texts, hits)):
+        return sounds
     images = ImageTable(index)
     places = _rows(read_table(index / "images.parquet", ["image_id"]).column("image_id"), wanted)
     pairs = read_table(index / "pairs.parquet", ["image_id", "text_id"])
@@ -83,6 +85,22 @@ def found_items(index: Path, hits: list[Hit]) -> list[FoundItem]:
     return items
 
 
+def _sounds(index: Path, texts: Any, hits: list[Hit]) -> list[FoundItem]:
+    """Hits that are sounds; none where one is not."""
+    wanted = [hit.id for hit in hits]
+    table = read_table(index / "audio.parquet", ["audio_id", "path", "key"])
+    places = _rows(table.column("audio_id"), wanted)
+    if any(place is None for place in places):
+        return []
+    pairs = read_table(index / "audio_pairs.parquet", ["audio_id", "text_id"])
+    captions = _captions(pairs, texts, wanted, "audio_id")
+    items = []
+    for hit, place in zip(hits, places, strict=True):
+        path, key = (table.column(name)[place].as_py() for name in ("path", "key"))
+        items.append(FoundItem(hit.id, hit.score, index / path, key, captions[hit.id]))
+    return items
+
+
 def _rows(column: Any, wanted: list[str]) -> list[int | None]:
     """Where each id first stands in a column, or None."""
     import pyarrow as pa
@@ -92,15 +110,15 @@ def _rows(column: Any, wanted: list[str]) -> list[int | None]:
     return [None if one is None else int(one) for one in place.to_pylist()]
 
 
-def _captions(pairs: Any, texts: Any, wanted: list[str]) -> dict[str, tuple[str, ...]]:
-    """The captions of some images, each once, in the order of the pairs."""
+def _captions(pairs: Any, texts: Any, wanted: list[str], key: str = "image_id") -> dict[str, tuple[str, ...]]:
+    """The captions of some images, or of samples with ids in another column, each once, in the order of the pairs."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    own = pairs.filter(pc.is_in(pairs.column("image_id"), value_set=pa.array(wanted, pa.string())))
+    own = pairs.filter(pc.is_in(pairs.column(key), value_set=pa.array(wanted, pa.string())))
     places = np.asarray(pc.index_in(own.column("text_id"), value_set=texts.column("text_id")))
     strings = texts.column("text").take(pa.array(places)).to_pylist()
     captions: dict[str, dict[str, None]] = {identifier: {} for identifier in wanted}
-    for identifier, string in zip(own.column("image_id").to_pylist(), strings, strict=True):
+    for identifier, string in zip(own.column(key).to_pylist(), strings, strict=True):
         captions[identifier][string] = None
     return {identifier: tuple(named) for identifier, named in captions.items()}

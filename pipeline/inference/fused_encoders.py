@@ -18,6 +18,7 @@ from pipeline.errors import ModelError
 from pipeline.features.fused import shared_names, side_by_side
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.inputs import ImageLike, open_image
+from pipeline.inference.sounds import SoundLike, open_sound
 
 
 def encoders_of(
@@ -170,6 +171,19 @@ class FusedEncoders(FrozenEncoders):
             return self._only("text").text_features(texts, batch_size, text_tokens)
         each = [one.text_features(texts, batch_size).tokens[:, 0] for one in self._members["text"].values()]
         return TextInput.from_pooled(torch.from_numpy(side_by_side("pooled", [part.numpy() for part in each])))
+
+    def audio_features(
+        self, side: str, sounds: Sequence[SoundLike], batch_size: int, places: Sequence[int] | None = None
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """See `FrozenEncoders`."""
+        members = list(self._members[side].values())
+        numbers = range(len(sounds)) if places is None else places
+        for start in range(0, len(sounds), int(batch_size)):
+            some = slice(start, start + int(batch_size))
+            opened = [open_sound(sound) for sound in sounds[some]]
+            each = [next(one.audio_features(side, opened, batch_size, numbers[some])) for one in members]
+            names = shared_names([{name: array.shape for name, array in one.items()} for one in each])
+            yield {name: side_by_side(name, [one[name] for one in each]) for name in names}
 
     def checkpoint(self, side: str) -> Path:
         """See `FrozenEncoders`."""

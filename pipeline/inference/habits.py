@@ -10,7 +10,7 @@ import torch
 from pipeline.errors import DataError
 from pipeline.inference.arguments import require_numbers, whole_number
 from pipeline.inference.encode import Encode
-from pipeline.inference.mixed import MODALITIES, is_single
+from pipeline.inference.mixed import is_single
 
 _TRAINING = "heads are trained by the DAG (`dvc repro`), and encoders stay frozen"
 _ADAPTERS = "encoders are frozen and take no adapters"
@@ -92,11 +92,11 @@ class Habits(Encode):
     @property
     def modalities(self) -> list[Any]:
         """What can be encoded: "image" and "text"."""
-        return list(MODALITIES)
+        return ["image", "text"]
 
     def supports(self, modality: Any) -> bool:
         """Whether inputs of a modality can be encoded; a tuple of modalities, for inputs of both at once, never."""
-        return isinstance(modality, str) and modality in MODALITIES
+        return isinstance(modality, str) and modality in self.modalities
 
     def is_singular_input(self, inputs: Any) -> bool:
         """Whether `encode` answers with one vector."""

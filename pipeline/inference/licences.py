@@ -14,7 +14,7 @@ _UNKNOWN = "not recorded"
 
 
 def encoder_rows(config: HeadConfig, data: Path) -> Iterator[list[str]]:
-    """Side, model, source, revision, licence and digest of the files of each encoder.
+    """Modality, model, source, revision, licence and digest of the files of each encoder.
 
     Args:
         data: the data folder of the run, whose checkpoints may hold model cards.
@@ -22,7 +22,7 @@ def encoder_rows(config: HeadConfig, data: Path) -> Iterator[list[str]]:
     for side, fingerprint in config.encoders:
         described, compared = fingerprint["described"], fingerprint["compared"]
         yield [
-            side,
+            config.modality(side),
             str(described.get("model")),
             f"{described.get('source')}, {compared.get('loader')}",
             str(described.get("revision"))[:12],

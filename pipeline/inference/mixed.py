@@ -12,16 +12,17 @@ from PIL import Image
 from pipeline.errors import DataError
 from pipeline.inference.arguments import require_numbers, require_order
 from pipeline.inference.inputs import is_image, require_image, require_text
+from pipeline.inference.sounds import is_sound, is_sound_file, require_sound
 from pipeline.inference.urls import is_data_uri, is_picture_address
 
-Modality = Literal["image", "text"]
-MODALITIES: list[Modality] = ["image", "text"]
+Modality = Literal["image", "text", "audio"]
+MODALITIES: list[Modality] = ["image", "text", "audio"]
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".avif")
 _ARRAYS = (np.ndarray, torch.Tensor)
 
 
 class Input(NamedTuple):
-    """One picture or text."""
+    """One picture, text or sound."""
 
     modality: Modality
     value: Any
@@ -35,6 +36,8 @@ def is_single(inputs: Any) -> bool:
     """
     if isinstance(inputs, torch.Tensor):
         require_numbers(inputs)
+    if is_sound(inputs):
+        return True
     if isinstance(inputs, _ARRAYS):
         return inputs.ndim < 4 and not (isinstance(inputs, np.ndarray) and inputs.dtype.kind in "UOT")
     if isinstance(inputs, (str, bytes, bytearray, Path, dict, Image.Image)):
@@ -55,8 +58,8 @@ def windows(inputs: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def told_apart(value: Any, number: int, modality: str | None, urls: bool) -> Input:
     """What an element of `encode`'s input is.
 
-    Strings are texts, apart from paths of existing picture files and data URIs of pictures; a dict with the one key
-    "text" or "image" leaves nothing to guess, and so does `modality`.
+    Strings are texts, apart from paths of existing files of pictures and sounds and data URIs of pictures; a dict with
+    the one key "text", "image" or "audio" leaves nothing to guess, and so does `modality`.
 
     Args:
         number: its place, for messages.
@@ -65,15 +68,18 @@ def told_apart(value: Any, number: int, modality: str | None, urls: bool) -> Inp
     Raises:
         DataError: neither a text nor a picture; the address of a picture, where `urls` was not asked for.
     """
-    if isinstance(value, dict):
+    if isinstance(value, dict) and not is_sound(value):
         modality, value = _of_dict(value, number)
     if modality is None:
         modality = _guessed(value, number, urls)
     if modality == "image":
         require_image(value, number)
         return Input("image", value)
+    if modality == "audio":
+        require_sound(value, number)
+        return Input("audio", value)
     if modality != "text":
-        raise DataError(f"Input {number}: modality {modality!r} is not known here; these are: image, text.")
+        raise DataError(f"Input {number}: modality {modality!r} is not known here; these are: image, text, audio.")
     require_text(value, number)
     return Input("text", str(value))
 
@@ -91,12 +97,16 @@ def _of_dict(value: dict[Any, Any], number: int) -> tuple[str, Any]:
 
 def _guessed(value: Any, number: int, urls: bool) -> str:
     if not isinstance(value, str):
+        if is_sound(value):
+            return "audio"
         if is_image(value):
             return "image"
         found = f"an array of {value.ndim} axes" if isinstance(value, _ARRAYS) else type(value).__name__
         raise DataError(f"Input {number}: expected a text or a picture, found {found}.")
     if is_data_uri(value) or (value.lower().endswith(_SUFFIXES) and _is_file(value)):
         return "image"
+    if is_sound_file(value) and _is_file(value):
+        return "audio"
     if not is_picture_address(value):
         return "text"
     if not urls:

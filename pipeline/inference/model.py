@@ -10,6 +10,7 @@ import torch
 
 from pipeline.alignment import HeadConfig, ProjectionHeads
 from pipeline.alignment.dense import DenseHead
+from pipeline.alignment.head_config import SPACE_FOLDER
 from pipeline.alignment.vectors import embed_images, embed_stored_images, embed_stored_texts
 from pipeline.arithmetic import own_arithmetic
 from pipeline.device import choose_device
@@ -20,6 +21,7 @@ from pipeline.inference.classify import Label, class_list, labelled, named_class
 from pipeline.inference.encoders import FrozenEncoders
 from pipeline.inference.filters import Where
 from pipeline.inference.folder import aligner_folder
+from pipeline.inference.further import Further
 from pipeline.inference.fused_encoders import encoders_of
 from pipeline.inference.habits import Evaluations, refuse_arguments
 from pipeline.inference.inputs import ImageLike, image_list, text_list
@@ -33,13 +35,11 @@ from pipeline.inference.search import (
     best_rows,
     combined_query,
     embedded_rows,
-    opened_rows,
     require_query,
     store_filter,
     store_side,
 )
 from pipeline.inference.segment import segment_image
-from pipeline.inference.text_towers import TextTowers
 from pipeline.inference.towers import tower_folder
 from pipeline.paths import DATA
 from pipeline.user_path import user_path
@@ -48,7 +48,7 @@ TEMPLATES = ("a picture of a {}.",)
 _MOST_CLASSES, _MOST_ROWS = 64 << 20, 256 << 20  # bytes of vectors that are kept for the next call
 
 
-class Aligner(TextTowers):
+class Aligner(Further):
     """A fitted aligner. Encoders are found and loaded on first use; stored features need no encoder.
 
     It answers to the names of `sentence_transformers.SentenceTransformer`; docs/aligner.md has the differences.
@@ -69,7 +69,8 @@ class Aligner(TextTowers):
         self._kept_rows: Kept[list[Block]] = Kept(_MOST_ROWS, lambda blocks: sum(v.nbytes for _, v in blocks))
 
     def __reduce__(self) -> tuple[type["Aligner"], tuple[object, ...], dict[str, object]]:
-        state = {name: getattr(self, name) for name in ("prompts", "default_prompt_name", "truncate_dim", "_folder")}
+        kept = ("prompts", "default_prompt_name", "truncate_dim", "_folder", "_space")
+        state = {name: getattr(self, name) for name in kept}
         return type(self), (self._heads, self._encoders, self.repeat), state
 
     @classmethod
@@ -137,6 +138,12 @@ class Aligner(TextTowers):
             encoders = encoders.placed(None, dtype_name(dtype))
         aligner = cls(heads, encoders, repeat)
         aligner._folder = own
+        if heads.space is not None:
+            more = heads.space.config, folders, data.parent, chosen, trust_remote_code, strings(trust, "trust")
+            aligner._space = cls(heads.space, encoders_of(*more), repeat)
+            aligner._space._folder = own / SPACE_FOLDER
+            if dtype not in (None, "auto"):
+                aligner._space._encoders = aligner._space._encoders.placed(None, dtype_name(dtype))
         aligner.prompts = strings_by_name(prompts, "prompts")
         aligner.default_prompt_name = default_prompt_name
         if default_prompt_name is not None:
@@ -153,17 +160,21 @@ class Aligner(TextTowers):
         self, images: Sequence[ImageLike], batch_size: int, urls: bool = False, places: Sequence[int] | None = None
     ) -> np.ndarray:
         """See `Encode`."""
+        if (owner := self._owner("image")) is not self:
+            return owner.embed_pictures(images, batch_size, urls, places)
         features = self._encoders.image_features(images, batch_size, urls=urls, places=places)
         return np.concatenate([embed_images(self._heads, batch) for batch in features])
 
     def embed_sentences(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
         """See `Encode`."""
+        if (owner := self._owner("text")) is not self:
+            return owner.embed_sentences(texts, batch_size)
         return self._heads.embed_text(self._encoders.text_features(texts, batch_size, self.config.text_tokens))
 
     @own_arithmetic()
     def preprocess(self, image: ImageLike) -> torch.Tensor:
         """A picture as `encode_pixels` takes it, (3, H, W) float32, for a data loader; errors as `encode_image`."""
-        return self._encoders.preprocess(image)
+        return self._owner("image")._encoders.preprocess(image)
 
     @own_arithmetic()
     def encode_pixels(self, pixels: torch.Tensor) -> np.ndarray:
@@ -172,7 +183,8 @@ class Aligner(TextTowers):
         Raises:
             DataError: another shape than stacked outputs of `preprocess`, or none of them.
         """
-        return embed_images(self._heads, self._encoders.pixel_features(pixels))
+        owner = self._owner("image")
+        return embed_images(owner._heads, owner._encoders.pixel_features(pixels))
 
     @overload  # a str is one path, never a sequence of them
     def classify(  # type: ignore[overload-overlap]
@@ -218,7 +230,7 @@ class Aligner(TextTowers):
             top,
             classes=lambda listed: self._classifier(listed, templates),
             embed=lambda pictures: self.embed_pictures(pictures, 32),
-            logit_scale=self._heads.logit_scale,
+            logit_scale=self._owner("image")._heads.logit_scale,
         )
 
     @own_arithmetic()
@@ -236,11 +248,11 @@ class Aligner(TextTowers):
         """The rows of a feature store nearest to a query, best first, at most `k`.
 
         Args:
-            store: a feature store, or its folder, of the aligner's image view or text view; of a fused view a list
-                with the store of each view that it joins. Rows pass through the heads alone, in blocks; those that
-                could not be encoded are left out. Vectors are kept for the next query, 256 MiB of them at most.
-            query: a text (str), or a picture (PIL image or `Path`).
-            add, subtract: further texts and pictures, whose vectors are added to the query's or taken off.
+            store: a feature store, or its folder, of one of the aligner's views; of a fused view a list with the store
+                of each view that it joins. Rows pass through the heads alone, in blocks; those that could not be
+                encoded are left out. Vectors are kept for the next query, 256 MiB of them at most.
+            query: a text (str), a picture (PIL image or `Path`), or a sound (`Path`, or samples with their rate).
+            add, subtract: further texts, pictures and sounds, whose vectors are added to the query's or taken off.
             among: ids of rows that may be found; all where None.
             where: by column of the index, such as {"category": ["animals", "plants"], "language": "en"}, values of
                 which a row must have one.
@@ -252,26 +264,19 @@ class Aligner(TextTowers):
         """
         k = whole_number(k, "k")
         require_query(query)
-        opened = opened_rows(store, self.config)
+        owner, opened = self.rows_of(store)
         blocks = self.stored_vectors(opened)
         vector = combined_query(self._query, query, add, subtract)
-        rows = store_filter(opened, store_side(opened, self.config), among, where)
+        rows = store_filter(opened, owner.config.modality(store_side(opened, owner.config)), among, where)
         if int(opened.valid.sum()) * self.config.embed_dim * 4 <= _MOST_ROWS:
             blocks = iter(self._kept_rows.get(opened.opened, lambda: list(blocks)))
         return best_rows(opened.ids, blocks, vector, k, rows)
 
     def stored_vectors(self, store: RowsById) -> Iterator[Block]:
         """Positions and unit vectors (n, K) float32 of the rows of a store, block by block; errors as `search`."""
-        embed = embed_stored_images if store_side(store, self.config) == "image" else embed_stored_texts
-        return embedded_rows(store, partial(embed, self._heads, store))
-
-    def _query(self, query: Query) -> np.ndarray:
-        if isinstance(query, str):
-            (vector,) = self.embed_sentences(text_list(query), 1)
-        else:
-            (vector,) = self.embed_pictures(image_list(query), 1)
-        found: np.ndarray = vector
-        return found
+        owner, store = self.rows_of(store)
+        embed = embed_stored_images if store_side(store, owner.config) == "image" else embed_stored_texts
+        return embedded_rows(store, partial(embed, owner._heads, store))
 
     @own_arithmetic()
     def segment(
@@ -296,6 +301,8 @@ class Aligner(TextTowers):
             DataError, CheckpointError, FingerprintMismatch: as `classify`.
             ModelError: the dense head does not exist.
         """
+        if isinstance(owner := self._owner("image"), Aligner) and owner is not self:
+            return owner.segment(image, names, templates, resolution=resolution, dense_head=dense_head)
         if resolution is not None:
             resolution = whole_number(resolution, "resolution")
         (picture,) = image_list([image])
@@ -315,6 +322,9 @@ class Aligner(TextTowers):
 
     def __repr__(self) -> str:
         return f"Aligner({self.config.aligner!r}, repeat={self.repeat}, embed_dim={self.config.embed_dim})"
+
+    def _classes(self, names: Iterable[str], templates: Sequence[str]) -> np.ndarray:
+        return self._classifier(names, templates)
 
     def _classifier(
         self,

@@ -84,7 +84,8 @@ class Publish(Habits):
         towers = joined_towers(source, others, own_image_heads)
         for side, fingerprint in self.config.encoders:
             if fingerprint["described"].get("source") == "local":
-                log.warning("the %s encoder is a local folder; who loads %s needs it as checkpoints=", side, out)
+                modality = self.config.modality(side)
+                log.warning("the %s encoder is a local folder; who loads %s needs it as checkpoints=", modality, out)
         (out / CONFIG_FILE).unlink(missing_ok=True)  # until everything else is there
         copy_heads(source, out)
         if (source / METRICS_FILE).is_file():

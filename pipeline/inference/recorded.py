@@ -24,7 +24,7 @@ def recorded_specs(
     """
     try:
         compared, described = fingerprint["compared"], fingerprint["described"]
-        image = compared["modality"] == "image"
+        text = compared["modality"] == "text"
         encoder = EncoderSpec(
             modality=compared["modality"],
             source=described["source"],
@@ -32,8 +32,8 @@ def recorded_specs(
             loader=compared["loader"],
             revision=described["revision"] if described["source"] == "hub" else None,
             pooling=compared["pooling"],
-            layers=tuple(compared["layers"]) if image else (-1,),
-            prefix="" if image else compared["prefix"],
+            layers=(-1,) if text else tuple(compared["layers"]),
+            prefix=compared["prefix"] if text else "",
             prompt=compared.get("prompt"),
             autocast=compared.get("autocast"),
             dtype=compared["compute_dtype"],

@@ -16,11 +16,12 @@ from pipeline.features.fused import FusedStore
 from pipeline.inference.arguments import several
 from pipeline.inference.filters import Where, allowed_rows, columns_of, store_rows
 from pipeline.inference.scan import Block, nearest
+from pipeline.inference.sounds import is_sound
 from pipeline.progress import tqdm
 
 BLOCK_ROWS = 2048
 _NOTHING = 1e-4  # length of a sum of unit vectors that says nothing
-Query = str | Path | Image.Image
+Query = str | Path | Image.Image | tuple[Any, int] | dict[str, Any]
 Searched = RowsById | str | Path
 
 
@@ -48,14 +49,15 @@ def embedded_rows(
 
 
 def require_query(query: Any) -> None:
-    """Check that a query is one text or picture.
+    """Check that a query is one text, picture or sound.
 
     Raises:
         DataError: it is something else.
     """
-    if not isinstance(query, (str, Path, Image.Image)):
+    if not isinstance(query, (str, Path, Image.Image)) and not is_sound(query):
         raise DataError(
-            f"Expected one query, a text or a picture (PIL image or Path), found {type(query).__name__}. "
+            f"Expected one query, a text or a picture (PIL image or Path), or a sound (Path, or samples with their "
+            f"rate), found {type(query).__name__}. "
             "For several, call search for each: the store's vectors are kept. To mix them, pass add= and subtract=, "
             "lists of texts and pictures."
         )
@@ -112,7 +114,7 @@ def store_filter(store: RowsById, side: str, among: Iterable[str] | None, where:
     """Which rows of a store may be found, (N,) bool; None for all.
 
     Args:
-        side: "image" or "text", what its rows are.
+        side: "image", "audio" or "text", what its rows are.
 
     Raises:
         DataError: as `allowed_rows` and `store_rows`; or `where`, and the store has no index.
@@ -175,8 +177,8 @@ def store_side(store: RowsById, config: HeadConfig) -> Literal["image", "text"]:
         return "image"
     if store.fingerprint["digest"] == text["digest"]:
         return "text"
-    is_text = store.fingerprint.get("compared", {}).get("modality") == "text"
-    side, nearest = ("text", text) if is_text else ("image", image)
+    of_text = config.modality("text") == store.fingerprint.get("compared", {}).get("modality")
+    side, nearest = ("text", text) if of_text else ("image", image)
     raise FingerprintMismatch(
         f"{store.source} holds other features than aligner {config.aligner!r} was fitted to; from its view "
         f"{config.views[side]!r} it differs in:\n{differing_fields(store.fingerprint, nearest)}\n"

@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 from pipeline.arithmetic import own_arithmetic
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
-from pipeline.features import FeatureStore
 from pipeline.inference.collection_files import free_files, open_vectors, rows_table, write_rows
 from pipeline.inference.search import index_of, store_side
 
@@ -33,14 +32,14 @@ def write_store_vectors(aligner: "Aligner", folder: Path, out: Path, *, dtype: s
         StoreError, FingerprintMismatch: no store, or of another view than the aligner's.
         DataError: `out` holds vectors already; the store has no index.
     """
-    store = FeatureStore.open(folder)
-    side = store_side(store, aligner.config)
+    owner, store = aligner.rows_of(folder)
+    modality = owner.config.modality(store_side(store, owner.config))
     index = index_of(folder)
     ids = store.ids[store.valid]
     if not len(ids):
         raise DataError(f"{folder} has no rows that could be encoded.")
-    file, beside = free_files(out, "img" if side == "image" else "text")
-    table = _pictures(index, ids) if side == "image" else _texts(index, ids)
+    file, beside = free_files(out, "text" if modality == "text" else "img")
+    table = _texts(index, ids) if modality == "text" else _samples(index, ids, modality)
     with own_arithmetic(), open_vectors(file, len(ids), aligner.embed_dim, dtype) as written:
         for _, vectors in aligner.stored_vectors(store):
             written.append(vectors)
@@ -55,20 +54,24 @@ def _texts(index: Path, ids: np.ndarray) -> pa.Table:
     return rows_table([None] * len(ids), _lists(found.column("text")), id=found.column("text_id"), **others)
 
 
-def _pictures(index: Path, ids: np.ndarray) -> pa.Table:
-    images = read_table(index / "images.parquet", ["image_id", "path", "key"])
-    places = _places(images.column("image_id"), ids, index)
+def _samples(index: Path, ids: np.ndarray, modality: str) -> pa.Table:
+    """Pictures, or what stands in tables of their form."""
+    key, further = f"{modality}_id", "" if modality == "image" else f"{modality}_"
+    images = read_table(index / ("images.parquet" if not further else f"{modality}.parquet"), [key, "path", "key"])
+    places = _places(images.column(key), ids, index)
     found = images.take(places)
     paths = [str(index / path) for path in found.column("path").to_pylist()]  # absolute ones stay as they are
-    pairs = read_table(index / "pairs.parquet", ["image_id", "text_id", "language"])
-    first = pairs.take(pc.index_in(found.column("image_id"), value_set=pairs.column("image_id")))
+    pairs = read_table(index / f"{further}pairs.parquet", [key, "text_id", "language"])
+    first = pairs.take(pc.index_in(found.column(key), value_set=pairs.column(key)))
     texts = read_table(index / "texts.parquet", ["text_id", "text"])
     captions = texts.column("text").take(pc.index_in(first.column("text_id"), value_set=texts.column("text_id")))
-    others = {"id": found.column("image_id"), "key": found.column("key"), "language": first.column("language")}
-    if (index / "labels.parquet").is_file():
-        labels = read_table(index / "labels.parquet", ["image_id", *_LABELS])
-        rows = labels.take(pc.index_in(found.column("image_id"), value_set=labels.column("image_id")))
+    others = {"id": found.column(key), "key": found.column("key"), "language": first.column("language")}
+    if (index / f"{further}labels.parquet").is_file():
+        labels = read_table(index / f"{further}labels.parquet", [key, *_LABELS])
+        rows = labels.take(pc.index_in(found.column(key), value_set=labels.column(key)))
         others |= {name: rows.column(name) for name in _LABELS}
+    if further:  # rows of an index that are opened are pictures
+        return rows_table(paths, _lists(captions), **others)
     where = pa.array([str(index.resolve())] * len(ids), pa.string())
     return rows_table(paths, _lists(captions), **others, index=where, index_row=places)
 

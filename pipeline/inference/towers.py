@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from pipeline.alignment import HeadConfig, ProjectionHeads
-from pipeline.alignment.saved import CONFIG_FILE, heads_path
+from pipeline.alignment.head_config import CONFIG_FILE, SPACE_FOLDER
+from pipeline.alignment.saved import heads_path
 from pipeline.errors import DataError, FingerprintMismatch, ModelError
 from pipeline.features.fingerprint import differing_fields
 from pipeline.files import write_json
@@ -205,6 +206,9 @@ def copy_heads(source: Path, out: Path) -> None:
     if not found and config.kind != "identity":
         raise ModelError(f"{source} holds no heads. Load the aligner again.")
     out.mkdir(parents=True, exist_ok=True)
+    if config.space:  # the aligner that it was added to goes along, byte for byte
+        copy_heads(source / SPACE_FOLDER, out / SPACE_FOLDER)
+        shutil.copyfile(source / SPACE_FOLDER / CONFIG_FILE, out / SPACE_FOLDER / CONFIG_FILE)
     for repeat in found:
         heads_path(out, repeat).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(heads_path(source, repeat), heads_path(out, repeat))

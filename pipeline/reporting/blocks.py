@@ -61,6 +61,17 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """A sound as a data URI, with its waveform; marked as a picture is."""
+
+    uri: str
+    wave: Markup
+    alt: str
+    caption: str = ""
+    mark: Mark = ""
+
+
+@dataclass(frozen=True)
 class Line:
     """An answer in words with its score, or a note."""
 
@@ -81,6 +92,8 @@ class Card:
     lines: Sequence[Line] = ()
     legend: Sequence[tuple[str, str]] = ()  # colour, name
     passage: str = ""
+    clip: Clip | None = None
+    clips: Sequence[Clip] = ()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import yaml
 from pipeline.config import AUTO, ReportSettings
 from pipeline.errors import ConfigError
 from pipeline.paths import ACCOUNTING, COMPARE, DATA, MODELS, PREDICTORS, RESULTS, TOY, curation_folder, index_folder
+from pipeline.reporting.clips import Clips
 from pipeline.reporting.dag import StageGroup, expand
 from pipeline.reporting.inputs import Node, read_curves, read_json
 from pipeline.reporting.pictures import Library
@@ -43,6 +44,7 @@ class RunData:
         self.curves = {name: read_curves(MODELS / name / "curves.csv") or [] for name in self.models}
         self.sources = _read(settings.datasets, lambda name: index_folder("pairs", name) / "about.json")
         self.library = Library(DATA / "index")
+        self.clips = Clips(DATA / "index")
 
     @cached_property
     def style(self) -> AlignerStyle:

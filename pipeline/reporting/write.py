@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline import __version__
-from pipeline.config import ReportSettings
+from pipeline.config import TASKS, ReportSettings
 from pipeline.reporting import sections
 from pipeline.reporting.run_data import RunData
 
@@ -49,6 +49,7 @@ def write_report(out: Path, settings: ReportSettings) -> Path:
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
         version=__version__,
+        plays=any(name in settings.tasks for name in TASKS if TASKS[name].across),
     )
     path = out / "index.html"
     out.mkdir(parents=True, exist_ok=True)

@@ -25,11 +25,19 @@ TEMPLATES = {"single": ["a picture of a {}."], "ensemble": ["a picture of a {}."
 
 
 def write_store(
-    folder: Path, ids: list[str], arrays: dict[str, np.ndarray], digest: str, bad: tuple[str, ...] = ()
+    folder: Path,
+    ids: list[str],
+    arrays: dict[str, np.ndarray],
+    digest: str,
+    bad: tuple[str, ...] = (),
+    compared: dict[str, Any] | None = None,
 ) -> None:
     """A feature store as `pipeline.features` reads it; the samples `bad` could not be encoded."""
     specs = [ArraySpec(name, value.shape[1:], str(value.dtype)) for name, value in arrays.items()]
-    attributes = {"fingerprint": {"digest": digest, "compared": {}, "described": {}}, "arrays": list(arrays)}
+    attributes = {
+        "fingerprint": {"digest": digest, "compared": compared or {}, "described": {}},
+        "arrays": list(arrays),
+    }
     create_group(folder, specs, len(ids), 64, attributes)
     for name, value in arrays.items():
         zarr.open_array(str(folder / name), mode="r+")[:] = value

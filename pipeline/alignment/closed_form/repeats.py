@@ -11,6 +11,7 @@ from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.fusion import behind, input_maps, through
 from pipeline.alignment.heads.fitted import fitted_and_kept
+from pipeline.alignment.standing import seen_from
 from pipeline.config import ClosedFormHead
 
 log = logging.getLogger(__name__)
@@ -36,13 +37,13 @@ def compute_heads(
     counts = []
     for repeat in range(repeats):
         started = time.perf_counter()
-        maps = input_maps(data, repeat)
-        head, recall, tried = fit_closed(spec, through(data, maps), repeat, seeds[repeat])
+        maps, seen = input_maps(data, repeat), seen_from(data, repeat)
+        head, recall, tried = fit_closed(spec, through(seen, maps), repeat, seeds[repeat])
         head = behind(head, maps)
         seconds = time.perf_counter() - started
         heads.append(head)
         one = data.train[repeat][:1]
-        width = max(width, head.text_features(data.features.texts.read(one[:, 1])).shape[1])
+        width = max(width, head.text_features(seen.features.texts.read(one[:, 1])).shape[1])
         log.info("%s repeat %d: validation R@1 %.4f of %d tried, %.1f s", name, repeat, recall, tried, seconds)
         counts.append(fitted_and_kept(head))
         pairs = len(data.train[repeat])

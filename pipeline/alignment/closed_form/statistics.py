@@ -35,6 +35,7 @@ class TrainingStatistics:
         rows: each training image once, where a form keeps them: vectors (n, X), the mean of its captions' vectors
             (n, Y), and how many captions it has (n,).
         most_images: training images of the largest repeat, where a form keeps them.
+        standing: whether texts are vectors of a space that stands, to which images are brought.
     """
 
     def __init__(self, head: ClosedFormHead, data: AlignmentData, repeat: int, seed: int) -> None:
@@ -47,7 +48,7 @@ class TrainingStatistics:
             DataError: a form keeps every image, and there are too many; or the vectors of a side are not finite, or are
                 all the same.
         """
-        self._head = head
+        self._head, self.standing = head, bool(data.standing)
         where = f"the train split of repeat {repeat}"
         pairs = data.train[repeat]
         keeps = any(map(keeps_images, head.forms.values()))

@@ -7,7 +7,7 @@ from typing import Any, Generic
 import numpy as np
 
 from pipeline.alignment.data.inputs import ImageInput, Input, TextInput
-from pipeline.alignment.data.views import last_layers, require_tokens
+from pipeline.alignment.data.views import last_layers, pooled_name, require_tokens
 from pipeline.errors import StoreError
 from pipeline.features.by_id import RowsById
 from pipeline.features.memory import output
@@ -157,6 +157,8 @@ class TokenMask:
 def text_columns(stores: Sequence[RowsById], text_tokens: str = "pooled") -> Columns[TextInput]:
     """The texts of all stores in turn: sentence embeddings (M, D), or tokens (M, W, D) and their mask (M, W).
 
+    Of sounds on this side, the vector of each from the last kept layer, or its frames.
+
     Args:
         text_tokens: "pooled" or "full"; W is the length of the longest text of all stores.
 
@@ -164,7 +166,7 @@ def text_columns(stores: Sequence[RowsById], text_tokens: str = "pooled") -> Col
         StoreError: the stores differ in shape or dtype, or keep no tokens.
     """
     if text_tokens == "pooled":
-        return Columns(TextInput, (_column(stores, "pooled"),))
+        return Columns(TextInput, (_column(stores, pooled_name(stores[0]), 1),))
     ragged = [store.ragged("tokens") for store in stores]
     width = max(int(tokens.lengths.max(initial=1)) for tokens in ragged)
     tokens, mask = (Span([kind(part, width) for part in ragged]) for kind in (PaddedTokens, TokenMask))

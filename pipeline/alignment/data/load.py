@@ -21,10 +21,12 @@ from pipeline.alignment.data.selection import curated_pairs
 from pipeline.alignment.data.shared import SharedFeatures
 from pipeline.alignment.data.split_pairs import SplitPairs
 from pipeline.alignment.data.streaming import StreamedFeatures, reading_order
+from pipeline.alignment.heads.base import Head
 from pipeline.alignment.processes import ALONE, Processes
 from pipeline.coded import Coded
 from pipeline.config import TRAINED, AutoHead, FitSpec, FittedHead, FusedView, IdentityHead, LoadingParams, Side
-from pipeline.datasets.caption_pairs import CaptionPairs, read_caption_pairs
+from pipeline.config.modalities import many
+from pipeline.datasets.caption_pairs import CaptionPairs, read_pairs
 from pipeline.datasets.sample_table import SampleTable
 from pipeline.errors import DataError
 from pipeline.features.by_id import RowsById
@@ -45,6 +47,14 @@ class Fusion:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """A space that stands: the head that makes its vectors, and their width."""
+
+    head: Head
+    width: int
+
+
+@dataclass(frozen=True)
 class AlignmentData:
     """Features, and the pairs of each split.
 
@@ -58,6 +68,8 @@ class AlignmentData:
         concepts: (N,) int64 by image row, equal for images of one concept; where `positives: concept` asks for it.
         fusions: the sides whose features are those of several views in a row.
         processes: those that train on it together.
+        standing: per repeat, the space whose vectors of texts stand still and are what is fitted to; none where both
+            sides are fitted.
     """
 
     features: AlignerFeatures
@@ -68,6 +80,7 @@ class AlignmentData:
     concepts: Tensor | None = None
     fusions: Mapping[Side, Fusion] = field(default_factory=dict)
     processes: Processes = ALONE
+    standing: tuple[Standing, ...] = ()
 
 
 def load_alignment_data(
@@ -77,6 +90,7 @@ def load_alignment_data(
     device: torch.device,
     params: LoadingParams | None = None,
     processes: Processes = ALONE,
+    standing: tuple[Standing, ...] = (),
 ) -> AlignmentData:
     """Join the features of the aligner `name` with the splits, and read them unless they are to be streamed.
 
@@ -86,6 +100,7 @@ def load_alignment_data(
 
     Args:
         params: its `features`, `shuffle_block` and `shuffle_buffer_mb` say how the features are loaded.
+        standing: as `AlignmentData` has it.
         processes: that train together. Their loading mode is one; features in host memory are those of the mapped
             stores, which all processes of a machine share.
 
@@ -98,12 +113,13 @@ def load_alignment_data(
     params = params or LoadingParams()
     head = fit.head
     assert not isinstance(head, IdentityHead), "head identity is fitted to nothing"
-    pairs = read_caption_pairs(fit.datasets, repeats)
+    first, second = fit.modality("image"), fit.modality("text")
+    pairs = read_pairs(first, second, fit.datasets, repeats)
     datasets = tuple(dataset for dataset in fit.datasets if (pairs.dataset == dataset).any())
     if not datasets:
         raise DataError(
-            f"Aligner {name!r} has nothing to train on: none of its data sets ({', '.join(fit.datasets)}) has English "
-            "captions in data/splits. See the logs of the stage index for what was unavailable."
+            f"Aligner {name!r} has nothing to train on: none of its data sets ({', '.join(fit.datasets)}) has "
+            f"{_what(first, second)} in data/splits. See the logs of the stage index for what was unavailable."
         )
     images = open_side(fit.image, fit.members("image"), datasets)
     texts = open_side(fit.text, fit.members("text"), datasets)
@@ -113,7 +129,7 @@ def load_alignment_data(
         usable[inside] = images[dataset].servable(pairs.image_id[inside])
         usable[inside] &= texts[dataset].servable(pairs.text_id[inside])
     pairs = pairs.where(usable)
-    curated = curated_pairs(fit.data, pairs, repeats)
+    curated = curated_pairs(fit.data, pairs, repeats, first)
     crops = _kept_crops(images.values()) if head.crops else 0
     own, stored = _positions(pairs, pairs.image_id, images), sum(map(len, images.values()))
 
@@ -130,7 +146,7 @@ def load_alignment_data(
         "train": np.tile((pairs.splits == "train") & curated, (1 + crops, 1)),
         "validation": np.concatenate([pairs.splits == "validation", np.zeros((crops * len(pairs), repeats), bool)]),
     }
-    concepts = _concepts(pairs, joined) if _by_concept(head) else None
+    concepts = _concepts(pairs, joined, first) if _by_concept(head) else None
     del pairs, curated, own
     if isinstance(features, StreamedFeatures):
         order = reading_order(joined)
@@ -150,6 +166,7 @@ def load_alignment_data(
             side: Fusion(view, _widths(images if side == "image" else texts)) for side, view in fit.fusions.items()
         },
         processes=processes,
+        standing=standing,
     )
 
 
@@ -242,13 +259,21 @@ def _kept_crops(stores: Iterable[RowsById]) -> int:
     return min(store.shape("crop_cls")[1] for store in stores)
 
 
-def _concepts(pairs: CaptionPairs, joined: Tensor) -> Tensor:
+def _what(first: str, second: str) -> str:
+    """The pairs that are looked for, in words."""
+    if second != "text":
+        return f"pairs of {many(first)} and {many(second)}"
+    return "English captions" if first == "image" else f"English captions of {many(first)}"
+
+
+def _concepts(pairs: CaptionPairs, joined: Tensor, modality: str) -> Tensor:
     """The concept of each image row of `joined` as a number, (N,) int64; images of one concept share it.
 
     Args:
         joined: (m * P, 2), the pairs of the images and then those of their crops.
+        modality: of the side of images.
     """
-    samples = SampleTable.read(("concept",), 0)
+    samples = SampleTable.read(("concept",), 0, modality)
     concept = samples.columns["concept"].sorted()
     codes_P = np.empty(len(pairs), np.int64)
     for dataset in pairs.dataset.values:

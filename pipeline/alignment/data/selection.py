@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.coded import Coded
+from pipeline.config.modalities import many
 from pipeline.datasets.caption_pairs import CaptionPairs
-from pipeline.datasets.sample_table import SampleTable
+from pipeline.datasets.sample_table import IMAGE, SampleTable
 from pipeline.datasets.tables import read_pieces
 from pipeline.errors import DataError
 from pipeline.ids import Ids
@@ -16,15 +17,18 @@ from pipeline.paths import curation_folder
 SELECTED_FILE = "selected.parquet"
 
 
-def curated_pairs(name: str, pairs: CaptionPairs, repeats: int) -> np.ndarray:
+def curated_pairs(name: str, pairs: CaptionPairs, repeats: int, modality: str = IMAGE) -> np.ndarray:
     """Which pairs the curation `name` keeps for training, (P, R) bool: one column per repeat.
 
     A pair is kept where its image is selected for that repeat. Only images of the train split can be.
 
+    Args:
+        modality: of the first of each pair, whose samples the curation selects.
+
     Raises:
         DataError: there is no selection, or it was made from other splits.
     """
-    samples, chosen = _read(name, repeats)
+    samples, chosen = _read(name, repeats, modality)
     kept = np.zeros((len(pairs), repeats), dtype=bool)
     for dataset in pairs.dataset.values if len(samples) else ():
         inside = np.flatnonzero(pairs.dataset == dataset)
@@ -33,14 +37,14 @@ def curated_pairs(name: str, pairs: CaptionPairs, repeats: int) -> np.ndarray:
     return kept
 
 
-def _read(name: str, repeats: int) -> tuple[SampleTable, np.ndarray]:
+def _read(name: str, repeats: int, modality: str) -> tuple[SampleTable, np.ndarray]:
     """The samples, and which of them (N, R) bool are selected in each repeat, checked against the splits."""
     path = curation_folder(name) / SELECTED_FILE
     stage = f"dvc repro curate@{name} (curate_concepts@{name} of `concept_curations`)"
     fix = f"Select again with: {stage}"
     if not path.is_file():
         raise DataError(f"No selection of training images at {path}. Make it with: {stage}")
-    samples = SampleTable.read((), repeats)
+    samples = SampleTable.read((), repeats, modality)
     chosen = np.zeros((len(samples), repeats), dtype=bool)
     total, wrong = Counter[int](), Counter[int]()
     first: dict[int, tuple[str, str, str]] = {}
@@ -66,8 +70,8 @@ def _read(name: str, repeats: int) -> tuple[SampleTable, np.ndarray]:
     for number in sorted(wrong):
         of_dataset, image, found = first[number]
         raise DataError(
-            f"{path} selects {wrong[number]} of {total[number]} images for repeat {number} that data/splits does "
-            f"not put into train, the first {image} of {of_dataset} ({found}): it was made from "
+            f"{path} selects {wrong[number]} of {total[number]} {many(modality)} for repeat {number} that data/splits "
+            f"does not put into train, the first {image} of {of_dataset} ({found}): it was made from "
             f"other splits. {fix}"
         )
     return samples, chosen

@@ -10,6 +10,8 @@ from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.errors import DataError
 from pipeline.features.by_id import RowsById, SomeIds
 
+POOLED = ("pooled", "cls")  # a vector of each sample: of texts, and of pictures and sounds
+
 
 def read_images(store: RowsById, ids: SomeIds, local_tokens: str, layers: int = 1) -> ImageInput:
     """Features of images in the dtype of the store.
@@ -61,8 +63,13 @@ def require_tokens(store: RowsById, local_tokens: str) -> None:
         )
 
 
+def pooled_name(store: RowsById) -> str:
+    """The array with a vector for each sample on the side of texts, where sounds may stand as well."""
+    return next((name for name in POOLED if name in store.names), POOLED[0])
+
+
 def read_texts(store: RowsById, ids: SomeIds, text_tokens: str = "pooled") -> TextInput:
-    """Features of texts in the dtype of the store.
+    """Features of texts, or of sounds on their side, in the dtype of the store.
 
     Args:
         text_tokens: "pooled", sentence embeddings as texts of one token, or "full", every token.
@@ -74,7 +81,7 @@ def read_texts(store: RowsById, ids: SomeIds, text_tokens: str = "pooled") -> Te
     if text_tokens == "full":
         tokens, mask = store.ragged("tokens").take_padded(store.rows(ids))
         return TextInput(torch.from_numpy(tokens), torch.from_numpy(mask))
-    return TextInput.from_pooled(torch.from_numpy(store.read("pooled", ids)))
+    return TextInput.from_pooled(_joined(store.read(pooled_name(store), ids), 1))
 
 
 def last_layers(array: np.ndarray, count: int) -> np.ndarray:

@@ -29,6 +29,10 @@ class TwoNetworks(Head):
         self.image_kind: ImageVector = image_kind
         self.image, self.text = image, text
 
+    def let_texts_stand(self) -> None:
+        """Take texts as they come, as vectors of a space that stands."""
+        self.text = nn.Sequential()
+
     def image_features(self, images: ImageInput) -> Tensor:
         """See `Head`."""
         return F.normalize(self.image(image_vector(images, self.image_kind)), dim=-1)

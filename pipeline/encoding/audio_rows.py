@@ -1,0 +1,227 @@
+"""Encodes the sounds of one shard: windows in batches, pooled to one row per clip."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipeline.config import AudioView, EncodeParams
+from pipeline.datasets.audio.decode import Sound, resampled
+from pipeline.datasets.audio.windows import cut
+from pipeline.encoders.audio import AudioEncoder, PreparedWindows
+from pipeline.encoders.memory import explain_out_of_memory
+from pipeline.encoding.batch_size import resolved_batch_size
+from pipeline.encoding.protocol import Batch
+from pipeline.encoding.rows import NOT_FINITE, TOKENS
+from pipeline.encoding.sounds import IndexedSounds
+from pipeline.encoding.workers import DeviceSlots, OrderedWorkers, count_workers, to_host
+from pipeline.errors import DataError
+from pipeline.features import ArraySpec
+from pipeline.features.ragged import LENGTH
+
+Placed = tuple[tuple[int, ...], tuple[str, ...]]  # where the rows of a batch belong, and their ids
+Arrays = dict[str, np.ndarray]
+
+
+class AudioRows:
+    """One vector and the mean over frames of each kept layer of every clip, and frames of the last, by tier.
+
+    Arrays: `cls` (L, D) by pooling and, of an encoder with frames, `mean` (L, D); with tier grid `grid` (G, D), the
+    means over G equal parts of the clip's frames; with tier full the ragged `tokens` (D,), every real frame. A sound
+    that cannot be read, or is too short for the encoder, is a row with a reason.
+    """
+
+    def __init__(self, encoder: AudioEncoder, view: AudioView, sounds: IndexedSounds, params: EncodeParams) -> None:
+        """Take the encoder as it was loaded for the view."""
+        self._encoder, self._view, self._sounds = encoder, view, sounds
+        self._batch_size = resolved_batch_size(params.batch_size)
+        self._slots = DeviceSlots(encoder.device)
+        self._workers = OrderedWorkers(self._encode, count_workers(params.workers, encoder.device))
+        self._later: Iterable[Sequence[str]] = ()
+        self.specs = specs_of(encoder, view)
+        self.notes: dict[str, object] = {"sample_rate": encoder.rate, "batch_size": self._batch_size}
+
+    def prefetch(self, later: Iterable[Sequence[str]]) -> None:
+        """See `PrefetchingRowEncoder`."""
+        self._later = later
+
+    def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
+        """See `RowEncoder`."""
+        following = (batch for shard in self._later for batch in self._batches(shard))
+        return self._workers.results(list(self._batches(ids)), following)
+
+    def tokens(self, ids: Sequence[str]) -> list[int]:
+        """See `RaggedRowEncoder`; by the lengths that the index states."""
+        rate = self._encoder.rate
+        return [
+            sum(max(0, self._encoder.frame_count(round(seconds * rate))) for seconds in windows)
+            for windows in self._sounds.seconds(ids)
+        ]
+
+    def _batches(self, ids: Sequence[str]) -> Iterator[Placed]:
+        """Neighbouring rows that have as many windows together as a batch; a row with more is one of its own."""
+        held: list[int] = []
+        windows = 0
+        for position, count in enumerate(self._sounds.window_counts(ids)):
+            if held and windows + count > self._batch_size:
+                yield tuple(held), tuple(ids[place] for place in held)
+                held, windows = [], 0
+            held.append(position)
+            windows += count
+        if held:
+            yield tuple(held), tuple(ids[place] for place in held)
+
+    def _encode(self, placed: Placed) -> Batch:
+        positions, ids = placed
+        windows: list[list[np.ndarray]] = []
+        reasons: list[str | None] = []
+        for identifier in ids:
+            try:
+                sound, number = self._sounds.load(identifier)
+                windows.append(windows_of(self._encoder, self._view, sound, number))
+                reasons.append(None)
+            except DataError as error:
+                windows.append([])
+                reasons.append(str(error))
+        rows = encoded(self._encoder, self._view, windows, self._batch_size, self._slots)
+        for place, row in enumerate(rows):
+            if row is not None and not all(np.isfinite(values).all() for values in row.values()):
+                reasons[place], rows[place] = NOT_FINITE, None
+        return Batch(list(positions), dict(self._joined(rows)), reasons)
+
+    def _joined(self, rows: Sequence[Arrays | None]) -> Iterator[tuple[str, np.ndarray]]:
+        """The arrays of a batch; rows without features are NaN, or have no tokens."""
+        for spec in self.specs:
+            nothing = (0, *spec.row_shape) if spec.ragged else spec.row_shape
+            blank = np.full(nothing, np.nan, np.float32)
+            each = [blank if row is None else row[spec.name] for row in rows]
+            if spec.ragged:
+                yield spec.name, np.concatenate(each)
+                yield spec.name + LENGTH, np.array([len(values) for values in each], np.int64)
+            else:
+                yield spec.name, np.stack(each)
+
+
+def specs_of(encoder: AudioEncoder, view: AudioView) -> tuple[ArraySpec, ...]:
+    """The arrays that a view keeps of an encoder."""
+    layers, width = len(encoder.layers), encoder.width
+    specs = [ArraySpec("cls", (layers, width), view.dtype)]
+    if encoder.has_frames:
+        specs.append(ArraySpec("mean", (layers, width), view.dtype))
+    if view.tier == "grid":
+        specs.append(ArraySpec("grid", (view.grid, width), view.dtype))
+    if view.tier == "full":
+        windows = view.windows if view.rows == "clip" else 1
+        most = windows * encoder.frame_count(round(view.seconds * encoder.rate))
+        specs.append(ArraySpec(TOKENS, (width,), view.dtype, most=most))
+    return tuple(specs)
+
+
+def sound_arrays(encoder: AudioEncoder, view: AudioView, sounds: Sequence[Sound], batch_size: int = 16) -> list[Arrays]:
+    """What a store of the view, with clips as its rows, has of each sound: float32, before it is rounded.
+
+    Args:
+        batch_size: windows in a pass.
+
+    Raises:
+        DataError: a sound is too short for the encoder.
+    """
+    windows = [windows_of(encoder, view, sound) for sound in sounds]
+    rows = encoded(encoder, view, windows, batch_size, DeviceSlots(encoder.device))
+    return [row for row in rows if row is not None]
+
+
+def windows_of(encoder: AudioEncoder, view: AudioView, sound: Sound, number: int | None = None) -> list[np.ndarray]:
+    """The windows of a sound that the view reads, at the rate of the encoder; or only the one of that number.
+
+    Raises:
+        DataError: there is none, or the first is too short for the encoder.
+    """
+    windows = cut(resampled(sound, encoder.rate), encoder.rate, view.seconds, view.windows)
+    if number is not None:
+        windows = windows[number : number + 1]
+    if not windows or len(windows[0]) < encoder.least:
+        found = len(windows[0]) if windows else 0
+        raise DataError(f"a sound of {found:,} samples at {encoder.rate:,} Hz; its encoder needs {encoder.least:,}")
+    return [window for window in windows if len(window) >= encoder.least]
+
+
+def encoded(
+    encoder: AudioEncoder,
+    view: AudioView,
+    windows: Sequence[Sequence[np.ndarray]],
+    batch_size: int,
+    slots: DeviceSlots,
+) -> list[Arrays | None]:
+    """The arrays of clips, float32, given by their windows; None where a clip has none.
+
+    Args:
+        batch_size: windows in a pass.
+        slots: of the device.
+    """
+    flat = [window for own in windows for window in own]
+    parts = [_pass(encoder, view, flat[start : start + batch_size], slots) for start in range(0, len(flat), batch_size)]
+    each = iter([window for part in parts for window in part])
+    return [_pooled(view, [next(each) for _ in own]) if own else None for own in windows]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Features of one window, whose weight is the number of its frames or else of its samples."""
+
+    cls: np.ndarray
+    mean: np.ndarray | None
+    frames: np.ndarray | None
+    weight: int
+
+
+def _pass(encoder: AudioEncoder, view: AudioView, windows: Sequence[np.ndarray], slots: DeviceSlots) -> list[_Window]:
+    prepared: PreparedWindows = encoder.prepare(windows)  # while others occupy the device
+    advice = "lower encode.batch_size or the view's seconds, or compute in `dtype: bfloat16`"
+    with slots.slot(), explain_out_of_memory(f"A batch of {len(windows)} windows", advice):
+        features = encoder.forward(prepared)
+        cls = to_host(features.cls)
+        means = None if features.mean is None else to_host(features.mean)
+        keeps = view.tier != "pooled" and features.frames is not None
+        frames = to_host(features.frames) if keeps and features.frames is not None else None
+    return [
+        _Window(
+            cls=cls[place],
+            mean=None if means is None else means[place],
+            frames=None if frames is None else frames[place, :count],
+            weight=count or length,
+        )
+        for place, (count, length) in enumerate(zip(features.counts, prepared.lengths, strict=True))
+    ]
+
+
+def _pooled(view: AudioView, windows: Sequence[_Window]) -> Arrays:
+    """The arrays of a clip."""
+    weights = [window.weight for window in windows]
+    arrays = {"cls": np.average([window.cls for window in windows], axis=0, weights=weights).astype(np.float32)}
+    means = [window.mean for window in windows if window.mean is not None]
+    if means:
+        arrays["mean"] = np.average(means, axis=0, weights=weights).astype(np.float32)
+    if view.tier != "pooled":
+        frames = np.concatenate([window.frames for window in windows if window.frames is not None])
+        arrays[TOKENS if view.tier == "full" else "grid"] = frames if view.tier == "full" else _parts(frames, view.grid)
+    return arrays
+
+
+def _parts(frames: np.ndarray, count: int) -> np.ndarray:
+    """Means (count, D) over equal parts of the time, as adaptive average pooling has them, of frames (T, D)."""
+    pooled = torch.nn.functional.adaptive_avg_pool1d(torch.from_numpy(np.ascontiguousarray(frames.T))[None], count)
+    parts: np.ndarray = pooled[0].T.contiguous().numpy()
+    return parts
+
+
+def trial(encoder: AudioEncoder, view: AudioView) -> Callable[[int], None]:
+    """What encodes a batch of so many whole windows of noise."""
+    noise = np.random.default_rng(0).normal(0, 0.1, round(view.seconds * encoder.rate)).astype(np.float32)
+    slots = DeviceSlots(encoder.device)
+
+    def run(size: int) -> None:
+        encoded(encoder, view, [[noise]] * size, size, slots)
+
+    return run
