@@ -37,7 +37,9 @@ def solved(candidates: Candidates, quotas: np.ndarray) -> tuple[int, float]:
     gain = np.zeros((len(owner), len(names)))
     bonus = 1000.0
     for row, concept in enumerate(owner):
-        gain[row, place.reshape(candidates.rows.shape)[concept]] = bonus + candidates.scores[concept]
+        gain[row, place.reshape(candidates.rows.shape)[concept]] = (
+            bonus + candidates.scores[concept].astype(np.float64)  # float32 would round with the bonus
+        )
     one, other = linear_sum_assignment(gain, maximize=True)
     taken = gain[one, other] > 0
     return int(taken.sum()), float(gain[one, other][taken].sum() - bonus * taken.sum())
