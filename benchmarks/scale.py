@@ -153,6 +153,20 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def markdown(results: dict[str, Any]) -> list[str]:
+    """The table of docs/scale.md: each stage at the largest size that it was measured at."""
+    columns = ("stage", "seconds", "of the processor", "growth", "own memory", "with mapped files", "bytes a row")
+    lines = [f"| {' | '.join((*columns, 'own at 20 M'))} |", "|---|" + "---:|" * 7]
+    for name, expected in results["forecast"]["stages"].items():
+        found = results["sizes"][str(expected["from_rows"][1])]["stages"][name]
+        lines.append(
+            f"| `{name}` | {found['seconds']:,.0f} | {found['cpu_seconds']:,.0f} | {found.get('growth', '-')} | "
+            f"{found['own_peak_bytes'] / 1e9:.2f} GB | {found['peak_bytes'] / 1e9:.2f} GB | "
+            f"{found['bytes_a_row']:.0f} | {expected['peak_gib']:.1f} GiB |"
+        )
+    return lines
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description="Memory and time of the stages by number of rows.")
