@@ -1,6 +1,6 @@
 """What DVC takes of outputs of many files and of large ones: commit, status, repro with nothing to do, push, pull.
 
-    python benchmarks/dvc_scale.py [--files 100 1000 4000] [--megabytes 200]
+    python benchmarks/dvc_scale.py [--files 100 1000 3000] [--megabytes 1000]
 
 A project whose one stage has an output of so many files of 4 KB, or of one large file; the remote is a folder, so that
 what is measured is DVC and not a network. Two costs follow: milliseconds a file and megabytes a second, and from these
@@ -71,7 +71,7 @@ def measure(files: int, size: int) -> dict[str, Any]:
 def forecast(cases: list[dict[str, Any]]) -> dict[str, Any]:
     """Costs by step from the smallest and the largest number of small files and the large file, and 20 M pairs."""
     small = sorted((case for case in cases if case["bytes"] == case["files"] * SMALL), key=lambda case: case["files"])
-    large = next((case for case in cases if case["files"] == 1), None)
+    large = max((case for case in cases if case["files"] == 1), key=lambda case: case["bytes"], default=None)
     if len(small) < 2 or large is None:
         return {}
     few, many = small[0], small[-1]
@@ -99,8 +99,8 @@ def files_of(shard_rows: int) -> int:
 def main() -> None:
     """Measure what is not measured yet, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, nargs="+", default=[100, 1000, 4000])
-    parser.add_argument("--megabytes", type=int, default=200, help="of the large file")
+    parser.add_argument("--files", type=int, nargs="+", default=[100, 1000, 3000])
+    parser.add_argument("--megabytes", type=int, default=1000, help="of the large file")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()

@@ -86,7 +86,7 @@ def used(folder: Path) -> int:
     return int(done.stdout.split()[0])
 
 
-def run_size(rows: int, folder: Path, mode: str, results: dict[str, Any], until: str | None = None) -> None:
+def run_size(rows: int, folder: Path, mode: str, results: dict[str, Any], out: Path, until: str | None = None) -> None:
     """Run the stages that results lack of this size, and write the results after each.
 
     Args:
@@ -104,7 +104,7 @@ def run_size(rows: int, folder: Path, mode: str, results: dict[str, Any], until:
             print(f"{rows:>10} {name:22}", end=" ", flush=True)
             size["stages"][name] = measured(command, folder)
             report(results)
-            OUT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
             print(size["stages"][name], flush=True)
         if name == until:
             break
@@ -153,23 +153,38 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def markdown(results: dict[str, Any]) -> list[str]:
+    """The table of docs/scale.md: each stage at the largest size that it was measured at."""
+    columns = ("stage", "seconds", "of the processor", "growth", "own memory", "with mapped files", "bytes a row")
+    lines = [f"| {' | '.join((*columns, 'own at 20 M'))} |", "|---|" + "---:|" * 7]
+    for name, expected in results["forecast"]["stages"].items():
+        found = results["sizes"][str(expected["from_rows"][1])]["stages"][name]
+        lines.append(
+            f"| `{name}` | {found['seconds']:,.0f} | {found['cpu_seconds']:,.0f} | {found.get('growth', '-')} | "
+            f"{found['own_peak_bytes'] / 1e9:.2f} GB | {found['peak_bytes'] / 1e9:.2f} GB | "
+            f"{found['bytes_a_row']:.0f} | {expected['peak_gib']:.1f} GiB |"
+        )
+    return lines
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description="Memory and time of the stages by number of rows.")
     parser.add_argument("rows", type=int, nargs="+", help="sizes, in rows")
     parser.add_argument("--folder", type=Path, help="where the projects are kept; else they are removed")
+    parser.add_argument("--out", type=Path, default=OUT, help="the results, which are added to")
     parser.add_argument("--until", help="the last stage to run, such as splits or encode@mine-eye")
     parser.add_argument("--stream", action="store_true", help="train.features: stream")
     given = parser.parse_args()
     machine = {"cores": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30, 1)}
     results: dict[str, Any] = {"machine": machine, "sizes": {}}
-    if OUT.is_file():
-        results |= json.loads(OUT.read_text(encoding="utf-8")) | {"machine": machine}
+    if given.out.is_file():
+        results |= json.loads(given.out.read_text(encoding="utf-8")) | {"machine": machine}
     for rows in [BASE, *given.rows]:
         mode = "stream" if given.stream and rows != BASE else "auto"
         folder = given.folder / str(rows) if given.folder else Path(tempfile.mkdtemp(prefix="scale-"))
         try:
-            run_size(rows, folder, mode, results, given.until)
+            run_size(rows, folder, mode, results, given.out, given.until)
         finally:
             if not given.folder:
                 shutil.rmtree(folder, ignore_errors=True)

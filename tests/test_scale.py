@@ -148,6 +148,8 @@ def test_what_was_measured_fits_and_grows_no_faster_than_n_log_n() -> None:
     stages = SCALE["sizes"][max(SCALE["sizes"], key=int)]["stages"]
     assert stages
     assert {name for name, found in SCALE["forecast"]["stages"].items() if not found["fits"]} == set()
+    assert {name for name, found in stages.items() if found.get("growth", 1.0) > 1.15} == set()
+    assert [line for line in STAGES.markdown(SCALE) if line not in PAGE] == []
 
 
 def test_dvc_costs_are_those_of_files_and_of_bytes() -> None:
