@@ -15,13 +15,14 @@ from pipeline.curation.running import RunningTopK
 from pipeline.curation.vectors import Block, PoolVectors
 from pipeline.device import choose_device
 from pipeline.features.ahead import ahead
-from pipeline.inference.scan import exact_scores
 from pipeline.progress import tqdm
 
 SCORE_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30, "mps": 256 << 20}  # of a block: a cache of the CPU, memory of a GPU
 _LEAST_BLOCK, _MOST_BLOCK = 256, 65536  # rows
 _EXACT = 1024  # rows that are read together to be compared exactly
+_TOGETHER = 256  # whose products are taken together, in a cache
 _MOST_THREADS = 8
+LEAST_LENGTH = 1e-12
 _LEAST_ROOM = 1024  # rows of each concept
 
 
@@ -175,10 +176,17 @@ def exact_cosines(pool: PoolVectors, queries: np.ndarray, owner: np.ndarray, row
     fresh = np.flatnonzero(np.diff(positions, prepend=-1))  # where a row comes for the first time
     edges = [*fresh[::_EXACT].tolist(), len(positions)]
 
+    wide = queries.astype(np.float64)
+
     def piece(start: int, stop: int) -> None:
         here, place = np.unique(positions[start:stop], return_inverse=True)
-        chosen = order[start:stop]
-        out[chosen] = exact_scores(pool.take(here)[place], queries[owner[chosen]], cosine=True)
+        vectors = pool.take(here).astype(np.float64)
+        lengths = np.maximum(np.sqrt(np.einsum("ij,ij->i", vectors, vectors)), LEAST_LENGTH)
+        for first in range(0, stop - start, _TOGETHER):
+            part = place[first : first + _TOGETHER]
+            chosen = order[start + first : start + first + len(part)]
+            scores = np.einsum("ij,ij->i", vectors[part], wide[owner[chosen]])
+            out[chosen] = scores / lengths[part]
 
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
         list(threads.map(piece, edges[:-1], edges[1:]))

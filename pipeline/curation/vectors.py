@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from pipeline.errors import DataError
 from pipeline.features.array import FeatureArray
@@ -113,12 +114,13 @@ class PoolVectors:
         """Copy of the rows at some positions (n, D) float32, in any order."""
         out = np.empty((len(positions), self.width), np.float32)
         parts = np.searchsorted(self.offsets, positions, side="right") - 1
-        for part in np.unique(parts).tolist():
-            chosen = np.flatnonzero(parts == part)
+        present = np.unique(parts).tolist()
+        for part in present:
+            chosen = slice(None) if len(present) == 1 else np.flatnonzero(parts == part)
             inside = positions[chosen] - self.offsets[part]
             rows = self._rows[part]
             found = self._arrays[part].take(inside if rows is None else rows[inside])
-            out[chosen] = found if found.ndim == 2 else found[:, -1]
+            out[chosen] = _single(found if found.ndim == 2 else found[:, -1])
         return out
 
     def unit(self, positions: np.ndarray | slice) -> np.ndarray:
@@ -128,3 +130,11 @@ class PoolVectors:
         rows = self.take(positions)
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         return rows
+
+
+def _single(rows: np.ndarray) -> np.ndarray:
+    """Rows in float32; by PyTorch from float16, which NumPy converts one by one."""
+    if rows.dtype != np.float16:
+        return rows
+    wide: np.ndarray = torch.from_numpy(np.ascontiguousarray(rows)).float().numpy()
+    return wide

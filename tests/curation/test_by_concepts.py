@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.alignment import fit_aligner
 from pipeline.commands.parser import main
-from pipeline.config.concept_curations import ConceptCuration
+from pipeline.config.concept_curations import ConceptCuration, ConceptList
 from pipeline.curation import curate_by_concepts, streamed
 from pipeline.curation.publish import export_curation
 from pipeline.datasets.tables import IMAGES, TEXTS, text_id, write_table
-from pipeline.errors import DataError
+from pipeline.errors import DataError, FingerprintMismatch
 from tests.alignment.toy import ROOT, World
 
 REASONS = {
@@ -257,6 +258,70 @@ def test_the_command_exports(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["export", "curation", "rich", "out", "--no-pictures", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"folder": "out", "samples": 5, "pictures": 0, "urls": 0}
     assert not (tmp_path / "out/shards").exists() or not any((tmp_path / "out/shards").iterdir())
+
+
+def exchange_captions(world: World) -> set[str]:
+    """Exchange the captions of half of the train pictures of repeat 0; returns the ids of those pictures."""
+    train = [one["image_id"] for one in world.samples if one["split_0"] == "train"]
+    generator = np.random.default_rng(0)
+    wrong = sorted(generator.permutation(train)[: len(train) // 2].tolist())
+    own = {pair["image_id"]: pair["text_id"] for pair in world.pairs if pair["language"] == "en"}
+    texts = generator.permutation([own[one] for one in wrong]).tolist()
+    exchanged = dict(zip(wrong, texts, strict=True))
+    for pair in world.pairs:
+        if pair["language"] == "en":
+            pair["text_id"] = exchanged.get(pair["image_id"], pair["text_id"])
+    world.rewrite_pairs(world.pairs)
+    return {one for one in wrong if exchanged[one] != own[one]}
+
+
+SHARED: dict[str, dict[str, Any]] = {
+    "images against captions, as in the paper": {"against": "captions"},
+    "texts against images": {"prototypes": "texts"},
+    "both against captions": {"prototypes": "both", "against": "captions"},
+}
+
+
+@pytest.fixture
+def aligned(world: World) -> World:
+    """With an aligner of both views."""
+    fit_aligner(world.config().settings("train", "default"))  # type: ignore[arg-type]
+    return world
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_concepts_are_found_across_pictures_and_captions(aligned: World, tmp_path: Path, name: str) -> None:
+    names = ConceptList(keywords=tuple(f"thing{number}" for number in range(0, 60, 5)))
+    asked = spec(aligner="default", captions="minilm", quota=2, images=20, shots=3, **SHARED[name])
+    asked = asked.model_copy(update={"concepts": (names,)})
+    for out in ("one", "two"):
+        curate_by_concepts(asked, repeats=2, seed=0, out=tmp_path / out)
+    assert (tmp_path / "one/outcome.parquet").read_bytes() == (tmp_path / "two/outcome.parquet").read_bytes()
+    by_id = {one["image_id"]: one["concept"] for one in aligned.samples}
+    best = [row for row in check(aligned, tmp_path / "one", 20) if row["kept"] and row["rank"] == 1]
+    assert best
+    assert np.mean([by_id[row["image_id"]] == row["concept"] for row in best]) >= 0.5  # of 80 concepts in train
+
+
+def test_captions_unlike_their_picture_are_mostly_the_exchanged_ones(aligned: World, tmp_path: Path) -> None:
+    wrong = exchange_captions(aligned)
+    plain = {"aligner": "default", "captions": "minilm", "images": 1000, "balance": "none", "concepts": None}
+    curate_by_concepts(spec(**plain, hygiene={"worst": 0.4}), repeats=1, seed=0, out=tmp_path / "out")
+    rows = outcome(tmp_path / "out")
+    dropped = [row["image_id"] in wrong for row in rows if row["reason"] == "caption unlike picture"]
+    kept = [row["image_id"] in wrong for row in rows if row["kept"]]
+    assert np.mean(dropped) > 0.8
+    assert np.mean(kept) < 0.35
+    curate_by_concepts(spec(**plain, hygiene={"floor": 0.5}), repeats=1, seed=0, out=tmp_path / "floor")
+    details = [float(row["detail"]) for row in outcome(tmp_path / "floor") if row["reason"] == "caption unlike picture"]
+    assert details
+    assert max(details) < 0.5
+
+
+@pytest.mark.usefixtures("aligned")
+def test_an_aligner_of_other_features_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FingerprintMismatch, match="Name its own views, vit and minilm"):
+        curate_by_concepts(spec(aligner="default", view="control"), repeats=1, seed=0, out=tmp_path / "out")
 
 
 @pytest.mark.usefixtures("world")

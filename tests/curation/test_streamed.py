@@ -138,6 +138,26 @@ def test_some_rows_of_stores_on_disk(tmp_path: Path) -> None:
     equal(retrieve_streamed(pool, queries, 9, blocks=pool.blocks(7)), expected)
 
 
+def test_an_index_sees_every_shard_of_a_store(tmp_path: Path) -> None:
+    values = drawn(0, 150, 6, few=False, dtype=np.float16)  # three shards of 64 rows, the last one not full
+    layers = np.stack([values[::-1], values], axis=1)
+    write_store(tmp_path / "v/plain", [f"a{i}" for i in range(150)], {"cls": values}, "digest")
+    write_store(tmp_path / "v/deep", [f"b{i}" for i in range(150)], {"cls": layers}, "digest")
+    arrays = {name: FeatureStore.open(tmp_path / "v" / name).array("cls") for name in ("plain", "deep")}
+    parts, places = PoolVectors(arrays).mapped()
+    np.testing.assert_array_equal(np.concatenate(parts), np.concatenate([values, values]))
+    assert places is None
+    chosen = {"deep": np.array([149, 2, 70]), "plain": np.arange(64, 150)}
+    parts, places = PoolVectors(arrays, chosen).mapped()
+    assert places is not None
+    pool = PoolVectors(arrays, chosen)
+    np.testing.assert_array_equal(np.concatenate(parts)[places], pool.take(np.arange(len(pool))))
+    made = retrieve_by_index(pool, drawn(3, 4, 6, few=False), 89, recall=1.0)  # all of them: the order is exact
+    exact = retrieve_streamed(pool, drawn(3, 4, 6, few=False), 89)
+    np.testing.assert_array_equal(made.candidates.scores, exact.scores)
+    assert made.recall == 1.0
+
+
 def test_stores_of_several_widths_are_refused() -> None:
     with pytest.raises(DataError, match="one width, found a 3, b 4"):
         PoolVectors({"b": InMemory(np.ones((2, 4))), "a": InMemory(np.ones((2, 3)))})

@@ -33,7 +33,7 @@ def test_it_runs_for_what_it_reads_and_an_aligner_trains_on_it(project: Project)
         assert rerun(project, *stages) == (set(), Counter())
         names.write_text("anchor\ncandle\n")
         assert rerun(project, *stages) == (set(stages), Counter())
-        with edited(project, "concept_curations", {"rich": rich | {"hygiene": {"near": 0.99}}}):
+        with edited(project, "concept_curations", {"rich": rich | {"hygiene": {"words": [1, 9]}}}):
             assert "curate_concepts@rich" in rerun(project, *stages)[0]
-        with edited(project, "concept_curations", {"rich": rich | {"hygiene": {"near": 0.99}, "engine": "ray"}}):
+        with edited(project, "concept_curations", {"rich": rich | {"hygiene": {"words": [1, 9]}, "engine": "ray"}}):
             assert "curate_concepts@rich" not in rerun(project, "curate_concepts@rich")[0]
