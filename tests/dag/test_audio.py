@@ -36,6 +36,9 @@ def write_captions(folder: Path, count: int, heard: bool) -> None:
 
 def write_ear(folder: Path, seed: int) -> None:
     """A small HuBERT."""
+    from pipeline.torchvision_fix import ensure_torchvision
+
+    ensure_torchvision()
     import torch
     import transformers as hf
 
