@@ -195,6 +195,7 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
             "curated": {"views": ["eye", "words"], "data": "balanced", "head": {"kind": "freeze-align"}},
         },
         "fused": {},
+        "added": {},
         "auto": {},
         "dense_heads": {"eye": {"image": "eye-dense", "text": "words", "scenes": "training"}},
         "splits": {"repeats": 1, "validation": 0.2, "test": 0.3, "largest_family": 0.2},
