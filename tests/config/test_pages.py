@@ -56,3 +56,9 @@ def test_the_papers_model_is_the_preset() -> None:
     assert project == preset_entries("dinov2-arl", Path("/data"), [*TRAINING, *TESTS])
     head = validate(project).aligners["arl"].head
     assert isinstance(head, FreezeAlignHead)
+
+
+def test_sounds_of_ones_own_as_the_page_has_them() -> None:
+    own, views = blocks("docs/modalities.md")[:2]
+    params = validate(merged(own, views))
+    assert {params.views[name].modality for name in ("ear", "ear-moments", "ear-frames", "ear-search")} == {"audio"}
