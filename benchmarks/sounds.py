@@ -88,8 +88,14 @@ def _kept(entries: Any, names: tuple[str, ...]) -> list[dict[str, Any]]:
     out = []
     for entry in entries:
         written = {name: value for name, value in asdict(entry).items() if name in names and value is not None}
-        out.append({name: round(value, 4) if isinstance(value, float) else value for name, value in written.items()})
+        out.append({name: _rounded(value) for name, value in written.items()})
     return out
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [round(end, 4) for end in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def main() -> None:

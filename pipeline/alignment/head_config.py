@@ -17,10 +17,7 @@ SPACE_FOLDER = "space"  # holds the aligner that one was added to
 _MOST = 1 << 26  # bytes of config.json
 _WIDEST = 1 << 20  # features of a vector; memory for a head is taken by its widths
 _SEQUENCES = ("data", "seeds", "best_epochs", "kinds")
-_LATER = (
-    "kinds",
-    "space",
-)  # fields that are absent where they have their default, so that earlier files keep their bytes
+_LATER = ("kinds", "space")  # absent where they have their default, so that earlier files keep their bytes
 
 VIEWS_CHOICE = "views"  # no form has this name where a comparison chooses the views
 HEAD_CHOICE = "head"  # nor this one where the number of pairs chooses the head

@@ -29,7 +29,8 @@ class AddedSpec(Section):
     """A view of a further modality, and the head from it into the space of the aligner `to`.
 
     The head is fitted to pairs of the new view with texts as `by`, the text view of `to`, on the samples of curation
-    `data`, of `kinds` alone where these are named. Vectors of pictures and of texts stay those of `to`, bit by bit, so what was made of them stays valid.
+    `data`, of `kinds` alone where these are named. Vectors of pictures and of texts stay those of `to`, bit by bit, so
+    what was made of them stays valid.
     """
 
     to: Name
