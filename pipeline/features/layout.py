@@ -27,7 +27,8 @@ class ArraySpec:
     """One array of a store.
 
     Attributes:
-        name: `cls`, `mean`, `grid` or `patch` of images, `pooled`, `truncated` or `tokens` of texts, or `valid`.
+        name: `cls`, `mean`, `grid` or `patch` of images, `pooled`, `truncated` or `tokens` of texts, `cls`, `mean`,
+            `grid` or `tokens` of sounds, or `valid`.
         row_shape: shape of one row: (L, D) of kept layers, (P, D) of regions or patches, (D,) or (T, D) of texts at
             full length or at T truncations; of a ragged array that of one token.
         dtype: numpy name, `float16`, `float32`, `int8`, `int32` or `bool`.

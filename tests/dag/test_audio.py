@@ -36,6 +36,9 @@ def write_captions(folder: Path, count: int, heard: bool) -> None:
 
 def write_ear(folder: Path, seed: int) -> None:
     """A small HuBERT."""
+    from pipeline.torchvision_fix import ensure_torchvision
+
+    ensure_torchvision()
     import torch
     import transformers as hf
 
@@ -106,5 +109,5 @@ def test_what_reruns_when_sounds_join_and_change(seen: Project) -> None:
         stages, rows = rerun(project, *STORES)
     assert stages == {"index@mine", *STORES}
     assert rows == Counter({"mine-ear": 1}), "one more sound is one more row"
-    verified = project.run("permafrost", "verify", "data/features/pairs/ear/mine")
-    assert "ear" in verified
+    verified = project.run("python", "-m", "pipeline.store", "verify", "data/features/pairs/ear/mine")
+    assert "intact" in verified

@@ -80,7 +80,8 @@ class StampSounds:
         by_stem = {stamp.stem: stamp for stamp in stamps}
         names = sorted(name for name in files if name.endswith(ENDINGS))
         found = [recording for name in names if (recording := self._recording(name, by_stem)) is not None]
-        self._left_out["of no stamp that is indexed"] += len(names) - len(found)
+        if strangers := len(names) - len(found):
+            self._left_out["of no stamp that is indexed"] += strangers
         there = {recording.language for recording in found}
         if silent := [language for language in self._languages.values() if language not in there]:
             raise ConfigError(
