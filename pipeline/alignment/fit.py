@@ -133,6 +133,7 @@ def _save(
         kept=fitted.kept,
         choices=fitted.choices | chosen,
         fusions={side: view.model_dump(mode="json") for side, view in settings.fit.fusions.items()},
+        kinds=settings.fit.kinds,
         space=space_of or "",
     )
     if processes.first:

@@ -16,7 +16,8 @@ CONFIG_FILE = "config.json"
 SPACE_FOLDER = "space"  # holds the aligner that one was added to
 _MOST = 1 << 26  # bytes of config.json
 _WIDEST = 1 << 20  # features of a vector; memory for a head is taken by its widths
-_LATER = ("space",)  # fields that are absent where they have their default, so that earlier files keep their bytes
+_SEQUENCES = ("data", "seeds", "best_epochs", "kinds")
+_LATER = ("kinds", "space")  # absent where they have their default, so that earlier files keep their bytes
 
 VIEWS_CHOICE = "views"  # no form has this name where a comparison chooses the views
 HEAD_CHOICE = "head"  # nor this one where the number of pairs chooses the head
@@ -42,6 +43,7 @@ class HeadConfig:
         choices: what the head's entry left open and fitting decided, by form; under "views" the comparison that chose
             the views, if one did, and under "head" which one head `auto` took, by how many pairs.
         fusions: by side, the entry of its view in params.yaml where that is a fused one.
+        kinds: of the sounds that it was fitted to; none for all.
         space: the aligner whose vectors of the second side stand still, so that these heads have a map of the first
             side alone; "" where both sides were fitted.
     """
@@ -61,6 +63,7 @@ class HeadConfig:
     choices: dict[str, dict[str, Any]] = field(default_factory=dict)
     fusions: dict[str, dict[str, Any]] = field(default_factory=dict)
     format: int = FORMAT
+    kinds: tuple[str, ...] = ()
     space: str = ""
 
     @property
@@ -135,7 +138,7 @@ class HeadConfig:
                 raise ModelError(
                     f"{path} has format {raw['format']}; this version reads format {FORMAT}. Fit it again: dvc repro"
                 )
-            sequences = {name: tuple(raw[name]) for name in ("data", "seeds", "best_epochs")}
+            sequences = {name: tuple(raw.get(name, ()) if name in _LATER else raw[name]) for name in _SEQUENCES}
             config = cls(**{**raw, **sequences})
             _ = config.kind, *(one["digest"] for _, one in config.encoders)
             for side in config.views:

@@ -87,8 +87,23 @@ class ProjectionHeads:
             raise ModelError(
                 f"{path} does not fit {folder / CONFIG_FILE}: {error}. Train it again: dvc repro"
             ) from error
-        space = cls.from_folder(folder / SPACE_FOLDER, repeat, device) if config.space else None
-        return cls(config, head, torch.device(device), space)
+        return cls(config, head, torch.device(device), cls._space_of(config, folder, repeat, device))
+
+    @classmethod
+    def _space_of(
+        cls, config: HeadConfig, folder: Path, repeat: int, device: torch.device | str
+    ) -> "ProjectionHeads | None":
+        """The heads of the space that an aligner was added to; None where it has one of its own."""
+        if not config.space:
+            return None
+        standing = HeadConfig.read(folder / SPACE_FOLDER)
+        if standing.space or standing.embed_dim != config.embed_dim:
+            found = "was added to a space itself" if standing.space else f"has {standing.embed_dim} dimensions"
+            raise ModelError(
+                f"{folder / SPACE_FOLDER} is not the space of aligner {config.aligner!r}, which has {config.embed_dim} "
+                f"dimensions and stands by itself: it {found}. {again_from(folder)}"
+            )
+        return cls.from_folder(folder / SPACE_FOLDER, repeat, device)
 
     @property
     def head(self) -> Head:

@@ -9,8 +9,24 @@ _OF_TEXTS = {  # log-mel statistics and CLAP give one vector per sound, so no he
 }  # fmt: skip
 _OF_PICTURES = _OF_TEXTS | {"local_tokens": "mean", "image_input": "concat"}
 _ADDED = _OF_TEXTS | {"forms": {"kernel-ridge": {"ridge": [0.3, 1.0, 3.0]}}}
-_EARS = {"": "whisper", "control-": "control-whisper", "log-mel-": "log-mel"}  # how rows are called -> their view
-_ROWS = ("sounds", "pictures-sounds", "sounds-added")
+_EAR = "whisper"
+_EARS = {"": _EAR, "control-": "control-whisper", "log-mel-": "log-mel"}  # how rows are called -> their view
+_KINDS: dict[str, dict[str, Any]] = {"sounds": {}, "effects": {"kinds": ["effect"]}}  # all, or effects alone
+_ROWS = tuple(row.format(kind) for row in ("{}", "pictures-{}", "{}-added") for kind in _KINDS)
+
+
+def _rows(row: str, entry: dict[str, Any], head: dict[str, Any], sides: str) -> dict[str, dict[str, Any]]:
+    """A row and its likes on random weights and on log-mel statistics, for each kind of sounds; all have its head."""
+    return {
+        f"{prefix}{row.format(kind)}": entry
+        | {key: [view if one == _EAR else one for one in value] if isinstance(value, list) else
+           view if value == _EAR else value for key, value in {sides: entry[sides]}.items()}
+        | {"head": head if not prefix and kind == "sounds" else {"same_as": row.format("sounds")}}
+        | only
+        for kind, only in _KINDS.items()
+        for prefix, view in _EARS.items()
+    }  # fmt: skip
+
 
 NEEDED_BY_ALIGNERS: dict[str, tuple[str, ...]] = {"aligners": ("default",)}
 ALIGNED: dict[str, dict[str, Any]] = {
@@ -19,27 +35,10 @@ ALIGNED: dict[str, dict[str, Any]] = {
         _PICTURES: {"pool": ["sounds"], "view": "vit"},
     },
     "aligners": {
-        **{
-            f"{prefix}sounds": {
-                "views": [view, "minilm"], "data": _SOUNDS, "head": {"same_as": "sounds"} if prefix else _OF_TEXTS,
-            }
-            for prefix, view in _EARS.items()
-        },
-        **{
-            f"{prefix}pictures-sounds": {
-                "views": ["vit", view], "data": _PICTURES,
-                "head": {"same_as": "pictures-sounds"} if prefix else _OF_PICTURES,
-            }
-            for prefix, view in _EARS.items()
-        },
+        **_rows("{}", {"views": [_EAR, "minilm"], "data": _SOUNDS}, _OF_TEXTS, "views"),
+        **_rows("pictures-{}", {"views": ["vit", _EAR], "data": _PICTURES}, _OF_PICTURES, "views"),
     },
-    "added": {
-        f"{prefix}sounds-added": {
-            "to": "default", "view": view, "by": "minilm", "data": _SOUNDS,
-            "head": {"same_as": "sounds-added"} if prefix else _ADDED,
-        }
-        for prefix, view in _EARS.items()
-    },
+    "added": _rows("{}-added", {"to": "default", "view": _EAR, "by": "minilm", "data": _SOUNDS}, _ADDED, "view"),
     "prompts.sets": {"sound": ["the sound of a {}.", "{}"]},
     "evaluate.tasks": {
         "cross_retrieval": {

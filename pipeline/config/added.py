@@ -4,10 +4,10 @@ These entries have a section of their own, since each depends on the fitted alig
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pipeline.config.aligners import AlignerSpec
-from pipeline.config.base import Name, Section
+from pipeline.config.base import Name, Once, Section
 from pipeline.config.closed_forms import KernelRidge, Ridge
 from pipeline.config.heads import ClosedFormHead, HeadSpec, IdentityHead, LinearHead, NetworkHead
 from pipeline.config.modalities import DEFAULT, many
@@ -29,7 +29,8 @@ class AddedSpec(Section):
     """A view of a further modality, and the head from it into the space of the aligner `to`.
 
     The head is fitted to pairs of the new view with texts as `by`, the text view of `to`, on the samples of curation
-    `data`. Vectors of pictures and of texts stay those of `to`, bit by bit, so what was made of them stays valid.
+    `data`, of `kinds` alone where these are named. Vectors of pictures and of texts stay those of `to`, bit by bit, so
+    what was made of them stays valid.
     """
 
     to: Name
@@ -37,10 +38,11 @@ class AddedSpec(Section):
     by: Name
     data: Name
     head: HeadSpec
+    kinds: Annotated[tuple[str, ...], Once] = ()
 
     def aligner(self) -> AddedAligner:
         """The same as an aligner."""
-        return AddedAligner(views=(self.view, self.by), data=self.data, head=self.head, space=self.to)
+        return AddedAligner(views=(self.view, self.by), data=self.data, head=self.head, kinds=self.kinds, space=self.to)
 
 
 def added_among_aligners(params: "Params") -> "Params":

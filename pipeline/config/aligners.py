@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from pipeline.config.base import Name, PositiveFloat, Section, Width
+from pipeline.config.base import Name, Once, PositiveFloat, Section, Width
 from pipeline.config.encoders import Modality
 from pipeline.config.heads import AnyHead, HeadSpec, IdentityHead
 from pipeline.config.views import FusedView
@@ -59,13 +59,15 @@ class AlignerSpec(Section):
     """Two views, a selection of training samples, and the head between the views.
 
     `views` names two views of two modalities: pictures before sounds, and both before texts. `data` is an entry of
-    `curations` of the first one's modality, to whose samples the head is fitted, or none for head identity.
+    `curations` of the first one's modality, to whose samples the head is fitted, or none for head identity. `kinds`
+    leaves sounds of other kinds out of the fit, such as [effect]; all where it is empty.
     """
 
     views: tuple[Name, Name]
     data: Name
     head: HeadSpec
     evaluation: EvaluationViews = EvaluationViews()
+    kinds: Annotated[tuple[str, ...], Once] = ()
 
     @model_validator(mode="after")
     def _coherent(self) -> "AlignerSpec":
@@ -136,8 +138,8 @@ class FitSpec(Section):
     `datasets` is the pool of the curation `data`, in its order; of head identity what is stored through both views.
     `compare` names the comparison that chooses the views called `auto`; None where the views are named. `fusions` says
     what a side joins whose view is a fused one. The sides are places: `modalities` says what stands there where that is
-    not what the side is called. `space` is an aligner whose vectors of the second side stand still; None where both
-    sides are fitted.
+    not what the side is called. `kinds` are those of the sounds that count; all where it is empty. `space` is an
+    aligner whose vectors of the second side stand still; None where both sides are fitted.
     """
 
     image: Name
@@ -148,12 +150,13 @@ class FitSpec(Section):
     compare: Name | None = None
     fusions: dict[Side, FusedView] = {}
     modalities: dict[Side, Modality] = {}
+    kinds: tuple[str, ...] = ()
     space: Name | None = None
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         out: dict[str, Any] = write(self)
-        for key in ("modalities", "space"):  # absent where they have their default, as in earlier settings
+        for key in ("modalities", "kinds", "space"):  # absent where they have their default, as in earlier settings
             if not getattr(self, key):
                 out.pop(key, None)
         return out

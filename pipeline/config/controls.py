@@ -153,6 +153,8 @@ def _fitted_unlike(
     yield from (f"head.{line}" for line in differences(one.head, two.head))
     if one.views[1 - blind] != two.views[1 - blind]:
         yield f"{seen} view ({one.views[1 - blind]}, {two.views[1 - blind]})"
+    if one.kinds != two.kinds:
+        yield f"kinds ({', '.join(one.kinds) or 'all'}; {', '.join(two.kinds) or 'all'})"
     spaces = [aligner.space if isinstance(aligner, AddedAligner) else "none" for aligner in (one, two)]
     if spaces[0] != spaces[1]:
         yield f"space ({', '.join(spaces)})"

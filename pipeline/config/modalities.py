@@ -31,6 +31,8 @@ def audio_problems(where: str, aligner: "AlignerSpec", params: "Params") -> Iter
     modalities = [params.modality(view) for view in aligner.views]
     yield from _selection(where, aligner, modalities[0], params)
     if "audio" not in modalities:
+        if aligner.kinds and None not in modalities:
+            yield f"`{where}.kinds` are kinds of sounds, and its views are of images and texts: leave it out."
         return
     yield from _order(where, aligner, modalities)
     head = aligner.head

@@ -104,6 +104,7 @@ def fit_of(params: Params, aligner: AlignerSpec) -> FitSpec:
         compare=compare,
         fusions=fusions,
         modalities=modalities,
+        kinds=aligner.kinds,
         space=aligner.space if isinstance(aligner, AddedAligner) else None,
     )
 

@@ -74,7 +74,7 @@ def _sets(
     english = (pairs.language == LANGUAGE) if second == "text" else np.ones(len(pairs), dtype=bool)
     for group, mask in samples.groups(one.dataset, pairs.image_id if further == first else pairs.text_id):
         parts = [(group, mask & english)]
-        if group.language not in (None, LANGUAGE):
+        if second == "text" and group.language not in (None, LANGUAGE):
             parts.append((Group(TRANSCRIPT, group.language), mask & spoken))
         for part, chosen in parts:
             named = " ".join(filter(None, (where, part.kind, part.language)))

@@ -41,11 +41,12 @@ class TrainedAligner:
         recorded = {"head": self.config.head, "views": self.config.views, "repeats": self.config.repeats}
         chosen = self.config.choices.get(VIEWS_CHOICE, {})
         recorded |= {"compare": chosen.get("compare"), "fusions": self.config.fusions}
-        recorded |= {"space": self.config.space} if self.config.space or spec.fit.space else {}
+        if further := bool(self.config.space or spec.fit.space or self.config.kinds or spec.fit.kinds):
+            recorded |= {"space": self.config.space, "kinds": self.config.kinds}
         named = {"image": spec.fit.image, "text": spec.fit.text}
         views = {side: self.config.views[side] if view == AUTO else view for side, view in named.items()}
         expected = {"head": head_entry(spec.fit.head), "views": views, "repeats": repeats, "compare": spec.fit.compare}
-        expected |= {"space": spec.fit.space} if self.config.space or spec.fit.space else {}
+        expected |= {"space": spec.fit.space or "", "kinds": spec.fit.kinds} if further else {}
         expected["fusions"] = {side: view.model_dump(mode="json") for side, view in spec.fit.fusions.items()}
         fit = spec.fit
         self._again = f"dvc repro {train_stage(name, fit.compare, bool(fit.fusions), fit.space is not None)}"

@@ -185,3 +185,25 @@ def test_what_is_missing_is_named(heard: World) -> None:
     (Path("data/splits/audio_pairs.parquet")).unlink()
     with pytest.raises(DataError, match="audio_pairs.parquet"):
         fitted(heard, "heard")
+
+
+@pytest.mark.parametrize("name", ["heard", "shown"])
+def test_kinds_leave_other_sounds_out_of_the_fit_and_are_recorded(heard: World, name: str) -> None:
+    raw = params_with_sounds(heard)
+    raw["aligners"][name]["kinds"] = ["effect"]
+    raw["aligners"][f"control-{name}"]["kinds"] = ["effect"]
+    settings = validated(heard, raw).settings("train", name)
+    assert isinstance(settings, TrainSettings)
+    data = load_alignment_data(name, settings.fit, 2, torch.device("cpu"))
+    every = config_with_sounds(heard).settings("train", name)
+    assert isinstance(every, TrainSettings)
+    whole = load_alignment_data(name, every.fit, 2, torch.device("cpu"))
+    effects = sum(sample["split_0"] == "train" for sample in _effects(heard))
+    assert len(data.train[0]) == effects < len(whole.train[0])
+    assert fit_aligner(settings).kinds == ("effect",)
+    assert HeadConfig.read(MODELS / name).kinds == ("effect",)
+
+
+def _effects(world: World) -> list[dict[str, Any]]:
+    rows = pq.read_table(world.root / "data/splits/audio_samples.parquet").to_pylist()
+    return [row for row in rows if row["kind"] == "effect"]

@@ -111,3 +111,17 @@ def test_a_damaged_space_is_refused_when_it_is_loaded(heard: World) -> None:
     path.write_bytes(bytes(content))
     with pytest.raises(ModelError, match="damaged"):
         ProjectionHeads.from_folder(MODELS / "further", 0)
+
+
+def test_a_space_within_itself_or_of_another_width_is_refused(heard: World) -> None:
+    own = fit(heard, "further")
+    folder = MODELS / "further/space"
+    standing = HeadConfig.read(folder)
+    HeadConfig(**{**vars(standing), "embed_dim": standing.embed_dim + 1}).write(folder)
+    with pytest.raises(ModelError, match=f"it has {standing.embed_dim + 1} dimensions"):
+        ProjectionHeads.from_folder(MODELS / "further", 0)
+    shutil.rmtree(folder)
+    folder.symlink_to(MODELS.resolve() / "further")
+    assert own.space
+    with pytest.raises(ModelError, match="was added to a space itself"):
+        ProjectionHeads.from_folder(MODELS / "further", 0)

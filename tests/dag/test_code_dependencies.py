@@ -24,6 +24,9 @@ def test_of_the_feature_room_a_stage_depends_on_what_decides_values() -> None:
     room = {stage: sorted(p for p in paths if p.startswith("pipeline/features")) for stage, paths in declared().items()}
     assert {stage: paths for stage, paths in room.items() if paths} == {
         **{f"encode{group}": ["pipeline/features/fingerprint.py"] for group in ("", "_scenes", "_prompts")},
-        **{name: ["pipeline/features/shuffle.py", "pipeline/features/stream.py"] for name in ("train", "train_auto")},
+        **{
+            name: ["pipeline/features/shuffle.py", "pipeline/features/stream.py"]
+            for name in ("train", "train_auto", "train_added")
+        },
         "train_fused": [f"pipeline/features/{name}.py" for name in ("fused", "shuffle", "stream")],
     }

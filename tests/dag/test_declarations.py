@@ -16,7 +16,8 @@ from tests.dag.tiny import tiny_params
 pytestmark = pytest.mark.dag
 
 TEMPLATES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-ELSEWHERE = {"train_auto", "train_fused", "curate_concepts"}  # test_auto.py, test_fused.py, test_concept_curations.py
+# in test_auto.py, test_fused.py, test_added.py and test_concept_curations.py
+ELSEWHERE = {"train_auto", "train_fused", "train_added", "curate_concepts"}
 EVERY_ITEM = ("encode", "curate", "train", "evaluate")  # of other stages one item stands for all
 BEHIND_ENCODE = ("compare", "toy", "predictors", "curate", "train", "dense", "evaluate", "accounting", "report")
 WITH_TORCH = ("train", "evaluate", "predictors")

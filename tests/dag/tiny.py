@@ -196,6 +196,7 @@ def tiny_params(outside: Path, rows: int) -> dict[str, Any]:
         },
         "concept_curations": {},
         "fused": {},
+        "added": {},
         "auto": {},
         "dense_heads": {"eye": {"image": "eye-dense", "text": "words", "scenes": "training"}},
         "splits": {"repeats": 1, "validation": 0.2, "test": 0.3, "largest_family": 0.2},

@@ -128,6 +128,8 @@ def load_alignment_data(
         inside = pairs.dataset == dataset
         usable[inside] = images[dataset].servable(pairs.image_id[inside])
         usable[inside] &= texts[dataset].servable(pairs.text_id[inside])
+    if fit.kinds:
+        usable &= _of_kinds(pairs, fit)
     pairs = pairs.where(usable)
     curated = curated_pairs(fit.data, pairs, repeats, first)
     crops = _kept_crops(images.values()) if head.crops else 0
@@ -257,6 +259,19 @@ def _kept_crops(stores: Iterable[RowsById]) -> int:
                 "crops: false of the aligner"
             )
     return min(store.shape("crop_cls")[1] for store in stores)
+
+
+def _of_kinds(pairs: CaptionPairs, fit: FitSpec) -> np.ndarray:
+    """Which pairs (P,) bool have a sound of the kinds that the aligner is fitted to."""
+    side = fit.sides["audio"]
+    samples, ids = SampleTable.read(("kind",), 0, "audio"), pairs.image_id if side == "image" else pairs.text_id
+    wanted = np.isin(samples.columns["kind"].codes, [samples.columns["kind"].code(kind) for kind in fit.kinds])
+    mask = np.zeros(len(pairs), dtype=bool)
+    for dataset in pairs.dataset.values:
+        inside = np.flatnonzero(pairs.dataset == dataset)
+        rows = samples.find(dataset, ids[inside].ids())
+        mask[inside] = wanted[rows] & (rows >= 0)
+    return mask
 
 
 def _what(first: str, second: str) -> str:
