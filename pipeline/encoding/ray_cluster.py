@@ -93,9 +93,8 @@ def _connect(address: str) -> None:
         said = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"engine: ray: no cluster can be used at {address!r} ({said}). Start one with `ray start --head` on this "
-            "machine, correct encode.ray.address or RAY_ADDRESS, or leave both out for a cluster of this machine "
-            "alone. If there is one that asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the "
-            "file with it."
+            "machine, correct encode.ray.address or RAY_ADDRESS, or leave both out for one of this machine alone. "
+            "If one is there that asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file of it."
         ) from error
 
 

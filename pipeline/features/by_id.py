@@ -71,6 +71,10 @@ class RowsById(ABC):
     def _rows_by_id(self) -> RowMap:
         return RowMap(self.row_ids)
 
+    def forget_ids(self) -> None:
+        """Free what finds rows by id, until it is asked for again."""
+        self.__dict__.pop("_rows_by_id", None)
+
     @property
     def source(self) -> str:
         """Where they come from, for messages: the folder, or the address of a remote store."""

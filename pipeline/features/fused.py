@@ -101,6 +101,12 @@ class FusedStore(RowsById):
                 return f"{reason} (view {view!r})"
         return None
 
+    def forget_ids(self) -> None:
+        """See `RowsById`."""
+        super().forget_ids()
+        for store in self.members.values():
+            store.forget_ids()
+
     @property
     def opened(self) -> tuple[Any, ...]:
         """See `RowsById`."""

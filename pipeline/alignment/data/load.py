@@ -36,6 +36,7 @@ from pipeline.features.views import open_side
 log = logging.getLogger(__name__)
 
 FEW_BLOCKS = 16
+_PIECE = 1 << 18  # pairs looked up together
 
 
 @dataclass(frozen=True)
@@ -133,23 +134,29 @@ def load_alignment_data(
     pairs = pairs.where(usable)
     curated = curated_pairs(fit.data, pairs, repeats, first)
     crops = _kept_crops(images.values()) if head.crops else 0
-    own, stored = _positions(pairs, pairs.image_id, images), sum(map(len, images.values()))
-
-    features, joined = _load(
-        image_columns(list(images.values()), head.local_tokens, head.layers, crops),
-        text_columns(list(texts.values()), head.text_tokens),
-        np.concatenate([own + number * stored for number in range(1 + crops)]),
-        np.tile(_positions(pairs, pairs.text_id, texts), 1 + crops),
-        torch.empty(0, device=device).device,  # with its number, as the features have it
-        params,
-        processes,
-    )
+    rows = np.empty((1 + crops, len(pairs), 2), np.int64)
+    rows[0, :, 0] = _positions(pairs, pairs.image_id, images)
+    rows[:, :, 1] = _positions(pairs, pairs.text_id, texts)
+    for number in range(1, 1 + crops):
+        rows[number, :, 0] = rows[0, :, 0] + number * sum(map(len, images.values()))
     splits = {
         "train": np.tile((pairs.splits == "train") & curated, (1 + crops, 1)),
         "validation": np.concatenate([pairs.splits == "validation", np.zeros((crops * len(pairs), repeats), bool)]),
     }
-    concepts = _concepts(pairs, joined, first) if _by_concept(head) else None
-    del pairs, curated, own
+    codes = _concepts(pairs, first) if _by_concept(head) else None
+    del pairs, curated, usable  # before features take their room
+    for store in (*images.values(), *texts.values()):
+        store.forget_ids()
+
+    features, joined = _load(
+        image_columns(list(images.values()), head.local_tokens, head.layers, crops),
+        text_columns(list(texts.values()), head.text_tokens),
+        rows.reshape(-1, 2),
+        torch.empty(0, device=device).device,  # with its number, as the features have it
+        params,
+        processes,
+    )
+    concepts = None if codes is None else _by_row(codes, joined)
     if isinstance(features, StreamedFeatures):
         order = reading_order(joined)
         joined = joined[torch.from_numpy(order)]
@@ -212,25 +219,28 @@ def _positions(pairs: CaptionPairs, ids: Coded, stores: Mapping[str, RowsById]) 
 def _load(
     images: Columns[ImageInput],
     texts: Columns[TextInput],
-    image_rows: np.ndarray,
-    text_rows: np.ndarray,
+    rows: np.ndarray,
     device: torch.device,
     params: LoadingParams,
     processes: Processes,
 ) -> tuple[AlignerFeatures, Tensor]:
-    """The features as the loading mode has them, and the pairs (P, 2): rows in those features."""
-    image_set, text_set = _distinct(image_rows), _distinct(text_rows)
+    """The features as the loading mode has them, and the pairs (P, 2): rows in those features.
+
+    Args:
+        rows: (P, 2) int64, those of all stores in turn; changed in place.
+    """
+    image_set, text_set = _distinct(rows[:, 0]), _distinct(rows[:, 1])
     needed = len(image_set) * images.row_bytes + len(text_set) * texts.row_bytes
     mode = choose_mode(params.features, needed, device)
     if processes.several:
         mode = max(processes.of_all(mode), key=MODES.index)  # one order for all
     if mode == "stream":
-        joined = torch.from_numpy(np.stack([image_rows, text_rows], axis=1))
         memory = params.shuffle_buffer_mb * 10**6
-        return StreamedFeatures(images, texts, device, params.shuffle_block, memory, processes), joined
-    places = torch.from_numpy(
-        np.stack([np.searchsorted(image_set, image_rows), np.searchsorted(text_set, text_rows)], axis=1)
-    )
+        return StreamedFeatures(images, texts, device, params.shuffle_block, memory, processes), torch.from_numpy(rows)
+    for start in range(0, len(rows), _PIECE):
+        piece = rows[start : start + _PIECE]
+        piece[:, 0], piece[:, 1] = np.searchsorted(image_set, piece[:, 0]), np.searchsorted(text_set, piece[:, 1])
+    places = torch.from_numpy(rows)
     if processes.several and (mode == "host" or device.type == "cpu"):
         log.info("They stay in the mapped stores, one copy for all processes of a machine")
         return SharedFeatures(images, texts, image_set, text_set, device, processes), places
@@ -281,20 +291,24 @@ def _what(first: str, second: str) -> str:
     return "English captions" if first == "image" else f"English captions of {many(first)}"
 
 
-def _concepts(pairs: CaptionPairs, joined: Tensor, modality: str) -> Tensor:
-    """The concept of each image row of `joined` as a number, (N,) int64; images of one concept share it.
-
-    Args:
-        joined: (m * P, 2), the pairs of the images and then those of their crops.
-        modality: of the side of images.
-    """
+def _concepts(pairs: CaptionPairs, modality: str) -> Tensor:
+    """The concept of the first of each pair, which is of `modality`, as a number, (P,) int64."""
     samples = SampleTable.read(("concept",), 0, modality)
     concept = samples.columns["concept"].sorted()
     codes_P = np.empty(len(pairs), np.int64)
     for dataset in pairs.dataset.values:
         inside = np.flatnonzero(pairs.dataset == dataset)
         codes_P[inside] = concept.codes[samples.find(dataset, pairs.image_id[inside].ids())]
-    codes = torch.from_numpy(np.unique(codes_P, return_inverse=True)[1]).to(joined.device)
-    codes = codes.repeat(len(joined) // len(codes))
+    return torch.from_numpy(np.unique(codes_P, return_inverse=True)[1])
+
+
+def _by_row(codes: Tensor, joined: Tensor) -> Tensor:
+    """The concept of each image row of `joined`, (N,) int64; images of one concept share it.
+
+    Args:
+        codes: (P,) of the pairs.
+        joined: (m * P, 2), the pairs of the images and then those of their crops.
+    """
+    codes = codes.to(joined.device).repeat(len(joined) // len(codes))
     by_row = torch.zeros(int(joined[:, 0].max()) + 1, dtype=torch.int64, device=joined.device)
     return by_row.index_put((joined[:, 0],), codes)
