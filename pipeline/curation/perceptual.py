@@ -13,16 +13,13 @@ _CUT = 0.1  # of width and height
 _PIECE = 1 << 22  # comparisons at a time
 
 
-def perceptual_hash(picture: Image.Image, box: tuple[int, int, int, int] | None = None) -> int:
+def perceptual_hash(picture: Image.Image) -> int:
     """64 bits of a picture that resizing, compression and a change of colours leave nearly as they are (pHash).
 
     The signs of the 8 x 8 lowest frequencies of the grey picture at 32 x 32, about their median without the mean.
-
-    Args:
-        box: left, top, right and bottom of the part that counts; all of it where None.
     """
     picture = picture if picture.mode == "L" else picture.convert("L")
-    grey = np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, box), np.float64)
+    grey = np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), np.float64)
     low = dctn(grey, norm="ortho")[:_KEPT, :_KEPT].reshape(-1)
     bits = low > np.median(low[1:])
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
@@ -40,7 +37,8 @@ def cut_hashes(picture: Image.Image) -> list[int]:
     whole = perceptual_hash(grey)
     if not 0 < x < width or not 0 < y < height:
         return [whole] * CUTS
-    return [whole, *(perceptual_hash(grey, (left, top, left + width - x, top + height - y)) for left, top in places)]
+    boxes = [(left, top, left + width - x, top + height - y) for left, top in places]
+    return [whole, *(perceptual_hash(grey.crop(box)) for box in boxes)]  # `box` of resize would look beyond it
 
 
 def hashes_of(pictures: Iterable[Image.Image]) -> np.ndarray:
