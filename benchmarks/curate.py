@@ -35,6 +35,7 @@ WIDTH, CONCEPTS, SHARD_ROWS, TOPIC = 384, 1000, 65536, 20_000
 CASES: dict[str, dict[str, int]] = {  # rows of the store, how often it is read, candidates of each concept
     "100k": {"rows": 100_000, "times": 1, "k": 100},
     "1m": {"rows": 1_000_000, "times": 1, "k": 500},
+    "1m-k2000": {"rows": 1_000_000, "times": 1, "k": 2000},  # beside 20 M rows: memory is that of the candidates
     "20m": {"rows": 1_000_000, "times": 20, "k": 2000},
     "faiss": {"rows": 1_000_000, "times": 1, "k": 500},
     "ivf": {"rows": 1_000_000, "times": 1, "k": 500},

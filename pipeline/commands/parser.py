@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 
 from pipeline import __version__
-from pipeline.commands import compare, doctor, explore, export, import_npy, index, init, inspect, use, verify
+from pipeline.commands import collect, compare, doctor, explore, export, import_npy, index, init, inspect, use, verify
 from pipeline.commands.adder import Run
 from pipeline.commands.console import Console
 from pipeline.failures import exit_code
 
-COMMANDS = (init, doctor, use, index, inspect, verify, import_npy, export, compare, explore)
+COMMANDS = (init, doctor, use, index, inspect, verify, import_npy, collect, export, compare, explore)
 _ABOUT = """Frozen encoders, encoded once, aligned many times.
 
 a first hour with pictures of your own, in a clone:

@@ -11,7 +11,7 @@ from pipeline.coded import Coded
 from pipeline.config.concept_curations import ConceptCuration
 from pipeline.curation.choice import Choice, choose
 from pipeline.curation.coverage import balance, mean
-from pipeline.curation.hygiene import Reasons, clean
+from pipeline.curation.hygiene import PictureHashes, Reasons, clean
 from pipeline.curation.outcome import (
     OUTCOME,
     averaged_table,
@@ -51,12 +51,13 @@ def curate_by_concepts(spec: ConceptCuration, *, repeats: int, seed: int, out: P
     """
     reader = SampleReader([*dict.fromkeys((*spec.pool, *spec.hygiene.decontaminate))], repeats)
     made: list[tuple[Samples, Reasons, Choice]] = []
+    hashes = PictureHashes()
     for repeat in range(repeats):
         samples = reader.of(spec.pool, repeat, "train")
         if not len(samples):
             raise DataError(f"There is no train picture of {', '.join(spec.pool)} in data/splits to select from.")
         space, own = open_space(spec, repeat, device), seed * repeats + repeat
-        found = clean(spec, samples, reader, space, repeat, own)
+        found = clean(spec, samples, reader, space, repeat, own, hashes)
         if not len(found.left):
             told = ", ".join(f"{count} {reason}" for reason, count in Counter(found.reason.tolist()).most_common())
             raise DataError(
@@ -116,7 +117,7 @@ def _coverage(spec: ConceptCuration, made: list[tuple[Samples, Reasons, Choice]]
     if indexed:
         sentences.append(f"The index finds {mean([one.recall for one in indexed]):.3f} of the exact candidates.")
     if without:
-        sentences.append(f"{len(without)} concepts have no sample and are left out, such as {', '.join(without[:5])}.")
+        sentences.append(f"Left out, as no sample has them: {len(without)} concepts, such as {', '.join(without[:5])}.")
     return {
         "schema": 1,
         "method": spec.preset or f"balance {spec.balance}",

@@ -48,7 +48,13 @@ class Reasons:
 
 
 def clean(
-    spec: ConceptCuration, samples: Samples, reader: SampleReader, space: Space, repeat: int, seed: int
+    spec: ConceptCuration,
+    samples: Samples,
+    reader: SampleReader,
+    space: Space,
+    repeat: int,
+    seed: int,
+    hashes: "PictureHashes",
 ) -> Reasons:
     """Drop what a curation asks to drop, in the order of docs/curation.md: each step sees what is left.
 
@@ -63,8 +69,8 @@ def clean(
     if spec.hold_out:
         found.drop(everything[has_any(spec.hold_out, samples)], "held-out concept")
     _captions(spec, samples, found)
-    _evaluation(spec, samples, reader, space, repeat, found)
-    _duplicates(spec, samples, space, found, seed)
+    _evaluation(spec, samples, reader, space, repeat, found, hashes)
+    _duplicates(spec, samples, space, found, seed, hashes)
     if spec.needs_similarity:
         _similarity(spec, samples, space, found)
     return found
@@ -100,7 +106,13 @@ def _captions(spec: ConceptCuration, samples: Samples, found: Reasons) -> None:
 
 
 def _evaluation(
-    spec: ConceptCuration, samples: Samples, reader: SampleReader, space: Space, repeat: int, found: Reasons
+    spec: ConceptCuration,
+    samples: Samples,
+    reader: SampleReader,
+    space: Space,
+    repeat: int,
+    found: Reasons,
+    hashes: "PictureHashes",
 ) -> None:
     asked = spec.hygiene
     for name in asked.decontaminate:
@@ -119,12 +131,14 @@ def _evaluation(
             of = np.where(by_features.of >= 0, places[by_features.of], -1)
             leaks = leaks.joined(Leaks(of, by_features.score))
         if asked.hash_bits is not None:
-            leaks = leaks.joined(leaks_by_hash(picture_hashes(here)[:, 0], picture_hashes(kept_out), asked.hash_bits))
+            leaks = leaks.joined(leaks_by_hash(hashes(here)[:, 0], hashes(kept_out), asked.hash_bits))
         at = np.flatnonzero(leaks.of >= 0)
         found.drop(rows[at], f"evaluation picture of {name}", np.array(ids, object)[leaks.of[at]])
 
 
-def _duplicates(spec: ConceptCuration, samples: Samples, space: Space, found: Reasons, seed: int) -> None:
+def _duplicates(
+    spec: ConceptCuration, samples: Samples, space: Space, found: Reasons, seed: int, hashes: "PictureHashes"
+) -> None:
     asked = spec.hygiene
     if asked.exact:
         _drop_later(
@@ -136,7 +150,7 @@ def _duplicates(spec: ConceptCuration, samples: Samples, space: Space, found: Re
         _drop_later(samples, found, rows, grouped(len(rows), *pairs), "near duplicate")
     if asked.hash_bits is not None and len(found.left):
         rows = found.left
-        pairs = copied_pairs(picture_hashes(samples.take(rows)), asked.hash_bits)
+        pairs = copied_pairs(hashes(samples.take(rows)), asked.hash_bits)
         _drop_later(samples, found, rows, grouped(len(rows), *pairs), "same perceptual hash")
     if asked.semantic is not None and len(found.left):
         rows = found.left
@@ -165,13 +179,22 @@ def _similarity(spec: ConceptCuration, samples: Samples, space: Space, found: Re
         found.drop(rows[worst], "caption unlike picture", cosines[worst].round(4).astype(str))
 
 
-def picture_hashes(samples: Samples) -> np.ndarray:
-    """Hashes (N, 10) uint64 of pictures and cuts of them; 0, as of an empty one, where one cannot be read."""
-    out = np.zeros((len(samples), CUTS), np.uint64)
-    for name, rows in samples.by_dataset().items():
-        for row, value in zip(rows.tolist(), _hashes(name, samples.pool.image_id[rows].tolist()), strict=True):
-            out[row] = value
-    return out
+class PictureHashes:
+    """Hashes of pictures and cuts of them, each made once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], list[int]] = {}
+
+    def __call__(self, samples: Samples) -> np.ndarray:
+        """(N, 10) uint64; 0, as of an empty picture, where one cannot be read."""
+        out = np.zeros((len(samples), CUTS), np.uint64)
+        for name, rows in samples.by_dataset().items():
+            ids = samples.pool.image_id[rows].tolist()
+            fresh = [one for one in dict.fromkeys(ids) if (name, one) not in self._known]
+            self._known.update({(name, one): value for one, value in zip(fresh, _hashes(name, fresh), strict=True)})
+            for row, one in zip(rows.tolist(), ids, strict=True):
+                out[row] = self._known[name, one]
+        return out
 
 
 def _hashes(dataset: str, ids: list[str]) -> Iterator[list[int]]:

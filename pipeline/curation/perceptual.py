@@ -18,7 +18,8 @@ def perceptual_hash(picture: Image.Image) -> int:
 
     The signs of the 8 x 8 lowest frequencies of the grey picture at 32 x 32, about their median without the mean.
     """
-    grey = np.asarray(picture.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), np.float64)
+    picture = picture if picture.mode == "L" else picture.convert("L")
+    grey = np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), np.float64)
     low = dctn(grey, norm="ortho")[:_KEPT, :_KEPT].reshape(-1)
     bits = low > np.median(low[1:])
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
@@ -32,8 +33,12 @@ def cut_hashes(picture: Image.Image) -> list[int]:
     width, height = picture.size
     x, y = round(width * _CUT), round(height * _CUT)
     places = [(left, top) for left in (0, x // 2, x) for top in (0, y // 2, y)]
-    cuts = [picture.crop((left, top, left + width - x, top + height - y)) for left, top in places if width > x > 0 < y]
-    return [perceptual_hash(one) for one in (picture, *cuts, *[picture] * (len(places) - len(cuts)))]
+    grey = picture.convert("L")
+    whole = perceptual_hash(grey)
+    if not 0 < x < width or not 0 < y < height:
+        return [whole] * CUTS
+    boxes = [(left, top, left + width - x, top + height - y) for left, top in places]
+    return [whole, *(perceptual_hash(grey.crop(box)) for box in boxes)]  # `box` of resize would look beyond it
 
 
 def hashes_of(pictures: Iterable[Image.Image]) -> np.ndarray:

@@ -181,7 +181,7 @@ def test_keywords_and_files_name_concepts_by_caption(tmp_path: Path) -> None:
     (tmp_path / "concepts/mine.txt").write_text("# a comment\n\nthing3\nnothing like it\n")
     asked = spec(concepts=({"file": "mine.txt"}, {"keywords": ("THING3", "thing5")}), images=1000)
     said = curate_by_concepts(asked, repeats=1, seed=0, out=tmp_path / "out")
-    assert "1 concepts have no sample and are left out, such as nothing like it" in said
+    assert "Left out, as no sample has them: 1 concepts, such as nothing like it" in said
     coverage = json.loads((tmp_path / "out/coverage.json").read_text())
     names = [row["concept"] for row in coverage["concepts"]]
     assert names == [name for name in ("thing3", "thing5") if name in names]
