@@ -425,3 +425,15 @@ def test_embedded_whisper_is_whisper(tmp_path: Path, index: Path, monkeypatch: p
             expected.append(encoder(features).last_hidden_state[0, : -(-len(sound) // 320)].mean(0).numpy())
     store = stored(folder, entry, own, index, tmp_path)
     assert_rounded(np.asarray(store.read("mean", store.ids))[:, 0], np.stack(expected))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("precision", [{"dtype": "bfloat16"}, {"autocast": "bfloat16"}])
+def test_lower_precision_computes_nearly_the_same(folders: Any, name: str, precision: dict[str, str]) -> None:
+    own, heard = view(), [Sound(samples, RATE) for samples in sounds()]
+    folder, entry = folders(name, FAMILIES[name].poolings[-1])
+    exact, near = (
+        np.stack([row["cls"] for row in sound_arrays(load_audio_encoder(folder, one, own, "cpu"), own, heard)])
+        for one in (entry, entry.model_copy(update=precision))
+    )
+    assert 0 < np.linalg.norm(near - exact) < 0.05 * np.linalg.norm(exact)
