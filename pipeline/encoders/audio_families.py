@@ -15,6 +15,7 @@ from pipeline.encoders.hf_weights import load_weights
 from pipeline.encoders.kept_layers import KeptLayers
 from pipeline.encoders.manifest import Description
 from pipeline.encoders.tower import count_layers
+from pipeline.encoders.transformers_dual import logit_scale
 from pipeline.errors import CheckpointError
 
 _WAVE = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel"}
@@ -35,13 +36,14 @@ def describe_family(folder: Path) -> Description:
     """
     config = _config(folder)
     clap = config.model_type == "clap"
+    own = {"features": "audio_features", "logit_scale": logit_scale(folder, config, ("logit_scale_a",))} if clap else {}
     return Description(
         architecture=_CLASSES[config.model_type],
         width=config.projection_dim if clap else config.hidden_size,
         patch_size=None,
         layers=None if clap else _depth(config),
         prefix_tokens=None,
-        preprocessing=Extractor(folder).describe(),
+        preprocessing=own | Extractor(folder).describe(),
     )
 
 

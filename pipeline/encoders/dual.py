@@ -1,5 +1,7 @@
 """Dual encoders, such as CLIP: the image tower and the text tower of one model, whose features share a space.
 
+Of CLAP the text tower is one of these; its audio tower is in `audio_families`.
+
 This module imports no model library.
 """
 
@@ -28,6 +30,7 @@ DUAL_CLASSES = {  # model type in config.json -> class of transformers
     "aimv2": "Aimv2Model",
     "tipsv2": "Tipsv2Model",
     "xclip": "XCLIPModel",
+    "clap": "ClapModel",
 }
 _UNPROJECTED = {"SiglipModel", "Siglip2Model"}  # their images: the pooled output is what the towers share
 

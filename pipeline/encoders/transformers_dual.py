@@ -4,6 +4,7 @@ Features are those of `get_image_features` and `get_text_features`.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -27,6 +28,8 @@ from pipeline.torchvision_fix import ensure_torchvision
 
 _PADDED = {"siglip", "siglip2"}  # trained on texts that are padded to the full length, without a mask
 _VIDEO = {"xclip"}
+_SOUND = {"clap"}
+_SCALES = ("logit_scale", "logit_scale_t")  # the second of CLAP's texts; its sounds have logit_scale_a
 
 
 def describe_dual(folder: Path, spec: EncoderSpec) -> Description:
@@ -36,12 +39,16 @@ def describe_dual(folder: Path, spec: EncoderSpec) -> Description:
         CheckpointError: transformers cannot read them, the weights lack a logit scale, or it reads videos.
     """
     config = _config(folder)
-    own: dict[str, Any] = {"features": f"{spec.modality}_features", "logit_scale": _logit_scale(folder, config)}
+    own: dict[str, Any] = {"features": f"{spec.modality}_features", "logit_scale": logit_scale(folder, config)}
     if spec.modality == "image":
         if config.model_type in _VIDEO:
             raise CheckpointError(
                 f"{folder}: {config.model_type} reads videos, several pictures at a time, and has no features of one; "
                 "choose a model of single pictures. Its texts can be encoded"
+            )
+        if config.model_type in _SOUND:
+            raise CheckpointError(
+                f"{folder}: {config.model_type} hears sounds and sees no pictures; set modality: audio"
             )
         own |= Processor(folder).describe()
     else:
@@ -103,7 +110,7 @@ class DualText:
         self.lower_case = _lower_cased(config, self._tokenizer)
         self._full = limit or self.max_tokens
         self._model = _load(folder, spec, device)
-        _drop(self._model, "vision_model", "image_model", "multimodal_model")
+        _drop(self._model, "vision_model", "image_model", "multimodal_model", "audio_model")
         self.backbone: torch.nn.Module = self._model
         self.device = device
         self._autocast = spec.autocast
@@ -201,15 +208,22 @@ def _load(folder: Path, spec: EncoderSpec, device: str) -> Any:
     return load_weights(getattr(transformers, str(dual_class(folder))), folder, spec, device, unused=lambda _key: False)
 
 
-def _logit_scale(folder: Path, config: Any) -> float:
-    """The learned scale, the logarithm of one over the temperature, read without loading the model."""
+def logit_scale(folder: Path, config: Any, names: Sequence[str] = _SCALES) -> float:
+    """The learned scale, the logarithm of one over the temperature, read without loading the model.
+
+    Args:
+        names: of the weight.
+
+    Raises:
+        CheckpointError: there is no such weight.
+    """
     from safetensors import SafetensorError, safe_open
 
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="pt") as weights:
                 for name in weights.keys():  # noqa: SIM118 (no mapping)
-                    if name.rpartition(".")[2] == "logit_scale":  # below a detector's or segmenter's own layers
+                    if name.rpartition(".")[2] in names:  # below a detector's or segmenter's own layers
                         return float(weights.get_tensor(name).float().item())
                     if name == "temperature":  # of ALIGN, which divides by it
                         return -math.log(float(weights.get_tensor(name).float().item()))

@@ -59,8 +59,8 @@ class IndexedSounds:
             self._clips = RowMap(ids).find(windows.column("audio_id"))
             self._numbers = windows.column("number").to_numpy()
             ids = Ids.of(windows.column("window_id"))
-        self._positions = RowMap(ids)
-        longer = int(np.count_nonzero(self._table.seconds > view.seconds * view.windows + 0.1))
+        self._positions, self._seconds = RowMap(ids), self._table.seconds
+        longer = int(np.count_nonzero(self._seconds > view.seconds * view.windows + 0.1))
         if longer:
             log.info(
                 "%d of %d sounds are longer than %d windows of %g s; what lies behind these is not read",
@@ -72,12 +72,12 @@ class IndexedSounds:
         rows = self._found(ids)
         if self._numbers is not None:
             return [1] * len(rows)
-        seconds = self._table.seconds[self._clips[rows]].tolist()
+        seconds = self._seconds[self._clips[rows]].tolist()
         return [window_count(length, self._view.seconds, self._view.windows) for length in seconds]
 
     def seconds(self, ids: Sequence[str]) -> list[list[float]]:
         """How long each window of each row is, in seconds."""
-        lengths = self._table.seconds[self._clips[self._found(ids)]].tolist()
+        lengths = self._seconds[self._clips[self._found(ids)]].tolist()
         window, out = self._view.seconds, []
         for length, count, number in zip(lengths, self.window_counts(ids), self._first_window(ids), strict=True):
             starts = [(number + step) * window for step in range(count)]

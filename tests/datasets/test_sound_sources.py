@@ -21,6 +21,7 @@ from pipeline.errors import SourceError
 from tests.datasets.conftest import picture
 from tests.datasets.sounds import encoded, noise, tone, write
 
+SOURCES = {"audio-folder", "clotho", "audiocaps", "esc50", "speech-commands"}  # that have sounds alone
 SCHEMAS = {"audio": AUDIO, "audio_labels": AUDIO_LABELS, "audio_pairs": AUDIO_PAIRS, "audio_images": AUDIO_IMAGES}
 
 
@@ -31,6 +32,8 @@ def spec(**entry: Any) -> Any:
 def built(root: Path, **entry: Any) -> tuple[Path, dict[str, Any]]:
     index = root / "index"
     about = build_index(spec(**entry), index, root / "downloads", root / "work")
+    tally = about["tally"]
+    assert tally["read"] == tally["used"] + sum(tally["failed"].values()), "nothing is lost without a word"
     return index, about
 
 

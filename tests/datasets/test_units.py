@@ -20,6 +20,7 @@ from pipeline.datasets.tally import table_of
 from tests.datasets.label_maps import write_ade20k, write_context, write_mask_folder, write_voc
 from tests.datasets.layouts import LAYOUTS, photo, write, write_tar
 from tests.datasets.test_layouts import ENTRIES, moved
+from tests.datasets.test_sound_sources import SOURCES
 
 
 def files(root: Path) -> int:
@@ -179,7 +180,7 @@ def test_every_kind_of_source_is_counted() -> None:
     (union, *_) = get_args(DatasetSpec)
     kinds = {kind for model in get_args(union) for kind in get_args(model.model_fields["source"].annotation)}
     layouts = {ENTRIES[name]["source"] for name in LAYOUTS}
-    assert kinds == {*layouts, *MAPS, "emoji", "stamps", "text-tasks"}
+    assert kinds == {*layouts, *MAPS, *SOURCES, "emoji", "stamps", "text-tasks"}
 
 
 def test_files_of_one_name_and_captions_without_a_picture(tmp_path: Path) -> None:

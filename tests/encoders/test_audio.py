@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import AudioView, EncodeParams, EncoderSpec
+from pipeline.config import AudioView, EncodeParams, EncoderSpec, TextView
 from pipeline.datasets.audio.decode import Sound
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.encoders.audio import AudioEncoder, load_audio_encoder
 from pipeline.encoders.checkpoint import materialise, read_manifest
 from pipeline.encoders.embedded import EMBEDDED
 from pipeline.encoders.embedded.ct2_file import read_weights
+from pipeline.encoders.text import load_text_encoder
 from pipeline.encoding.audio_rows import AudioRows, sound_arrays
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.plan import audio_plan
@@ -26,6 +27,7 @@ from pipeline.features import FeatureStore
 from pipeline.paths import WORK_VARIABLE
 from tests.encoders.audio_models import FAMILIES, RATE, SECONDS
 from tests.encoders.conftest import spec
+from tests.encoders.dual_models import TEXTS, write_tokenizer
 from tests.encoders.stored import HALF_STEP
 
 LENGTHS = (0.8, 0.31, 0.8, 0.55, 0.12, 0.31)  # seconds; some alike, so that passes mix lengths
@@ -156,6 +158,29 @@ def test_the_cls_token_of_ast(folders: Any, index: Path, tmp_path: Path, monkeyp
     expected = np.stack([_ast_output(folder, sound)[1].last_hidden_state[0, 0].numpy() for sound in sounds()])
     store = stored(folder, entry, view(), index, tmp_path)
     assert_rounded(np.asarray(store.read("cls", store.ids))[:, 0], expected)
+
+
+def test_the_texts_of_clap_share_the_space_of_its_sounds(folders: Any, tmp_path: Path) -> None:
+    import transformers as hf
+
+    folder, _ = folders("clap", "model")
+    origin = tmp_path / "origin"
+    hf.ClapModel.from_pretrained(folder).save_pretrained(origin)
+    hf.AutoFeatureExtractor.from_pretrained(folder).save_pretrained(origin)
+    write_tokenizer(origin)
+    entry = spec("text", "transformers", str(origin), pooling="model")
+    manifest = materialise(entry, tmp_path / "text")
+    encoder = load_text_encoder(tmp_path / "text", entry, TextView(encoder="x"), "cpu")
+    model, tokenizer = hf.ClapModel.from_pretrained(origin).eval(), hf.AutoTokenizer.from_pretrained(origin)
+    with torch.inference_mode():
+        tokens = tokenizer(list(TEXTS), padding=True, truncation=True, return_tensors="pt")
+        expected = model.get_text_features(**tokens).pooler_output
+    np.testing.assert_allclose(encoder.encode(list(TEXTS)).numpy(), expected.numpy(), atol=1e-5)
+    assert manifest.preprocessing["logit_scale"] == pytest.approx(model.logit_scale_t.item())
+    assert read_manifest(folder).preprocessing["logit_scale"] == pytest.approx(model.logit_scale_a.item())
+    assert encoder.width == read_manifest(folder).width == 16
+    with pytest.raises(CheckpointError, match="hears sounds and sees no pictures; set modality: audio"):
+        materialise(spec("image", "transformers", str(origin), pooling="model"), tmp_path / "image")
 
 
 def encoder_of(folders: Any, name: str, own: AudioView, pooling: str = "mean") -> AudioEncoder:
@@ -400,3 +425,15 @@ def test_embedded_whisper_is_whisper(tmp_path: Path, index: Path, monkeypatch: p
             expected.append(encoder(features).last_hidden_state[0, : -(-len(sound) // 320)].mean(0).numpy())
     store = stored(folder, entry, own, index, tmp_path)
     assert_rounded(np.asarray(store.read("mean", store.ids))[:, 0], np.stack(expected))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("precision", [{"dtype": "bfloat16"}, {"autocast": "bfloat16"}])
+def test_lower_precision_computes_nearly_the_same(folders: Any, name: str, precision: dict[str, str]) -> None:
+    own, heard = view(), [Sound(samples, RATE) for samples in sounds()]
+    folder, entry = folders(name, FAMILIES[name].poolings[-1])
+    exact, near = (
+        np.stack([row["cls"] for row in sound_arrays(load_audio_encoder(folder, one, own, "cpu"), own, heard)])
+        for one in (entry, entry.model_copy(update=precision))
+    )
+    assert 0 < np.linalg.norm(near - exact) < 0.05 * np.linalg.norm(exact)

@@ -109,7 +109,6 @@ def test_the_scale_of_a_detector_lies_below_its_own_layers(tmp_path: Path) -> No
 
 
 SOUNDS = {
-    "Clap": {"text_config": LANGUAGE, "audio_config": {"depths": [1], "num_attention_heads": [1]}},
     "Clvp": {"text_config": LANGUAGE, "speech_config": LANGUAGE, "decoder_config": LANGUAGE},
 }
 
