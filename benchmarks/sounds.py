@@ -106,7 +106,8 @@ def main() -> None:
     given = parser.parse_args()
     out = given.out.resolve()
     os.chdir(given.root)
-    settings = load_config(Path("params.yaml")).settings("evaluate", "cross_retrieval")
+    config = load_config(Path("params.yaml"))
+    settings = config.settings("evaluate", "cross_retrieval")
     assert isinstance(settings, EvaluateSettings)
     results = {name: TaskResult.read(RESULTS / f"{name}.json") for name in ("cross_retrieval", "cross_classification")}
     standing = TrainedAligner(STANDING, settings.aligners[STANDING], settings.repeats, torch.device("cpu"))
@@ -122,6 +123,8 @@ def main() -> None:
         }
         for name, result in results.items()
     }
+    sets = {one.dataset for one in settings.task.sets}  # type: ignore[attr-defined]
+    content["data"] = {name: config.params.datasets[name].model_dump(mode="json") for name in sorted(sets)}
     content["without_pairs"] = {
         "rows": _kept((row for row in unpaired.rows if row.aligner == WITHOUT), KEPT),
         "differences": _kept(unpaired.differences, COMPARED),
