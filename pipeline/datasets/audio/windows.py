@@ -1,7 +1,6 @@
 """Windows of a sound: what an encoder hears at once."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,18 +56,17 @@ def window_table(index: Path, window: float, most: int) -> pa.Table:
     Raises:
         DataError: the index has no sounds.
     """
-    return pa.Table.from_pylist(list(_windows(index, window, most)), schema=WINDOWS)
+    pieces = read_pieces(index / "audio.parquet", ["audio_id", "seconds"])
+    return pa.concat_tables([WINDOWS.empty_table(), *(_windows(piece, window, most) for piece in pieces)])
 
 
-def _windows(index: Path, window: float, most: int) -> Iterator[dict[str, object]]:
-    for piece in read_pieces(index / "audio.parquet", ["audio_id", "seconds"]):
-        for row in piece.to_pylist():
-            for number in range(window_count(row["seconds"], window, most)):
-                start = number * window
-                yield {
-                    "window_id": window_id(row["audio_id"], number, window),
-                    "audio_id": row["audio_id"],
-                    "number": number,
-                    "start": start,
-                    "end": min(start + window, row["seconds"]),
-                }
+def _windows(sounds: pa.Table, window: float, most: int) -> pa.Table:
+    seconds = sounds.column("seconds").to_numpy()
+    counts = np.array([window_count(length, window, most) for length in seconds.tolist()], np.int64)
+    clip = np.repeat(np.arange(len(counts)), counts)
+    number = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
+    audio = sounds.column("audio_id").take(pa.array(clip)).combine_chunks()
+    ids = [window_id(*of, window) for of in zip(audio.to_pylist(), number.tolist(), strict=True)]
+    start = number * window
+    columns = [pa.array(ids, pa.string()), audio, number.astype(np.int32), start]
+    return pa.Table.from_arrays([*columns, np.minimum(start + window, seconds[clip])], schema=WINDOWS)
