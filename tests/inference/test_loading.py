@@ -162,5 +162,6 @@ def test_a_hub_aligner_is_fetched_without_anything_but_config_and_heads(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     model = Aligner.from_pretrained("some/aligner", revision="v1", device="cpu")
     heads = ["config.json", "repeat_*/heads.safetensors"]
-    assert asked == ["some/aligner", "v1", *heads, "text/towers.json", *(f"text/*/{file}" for file in heads)]
+    beside = [f"{place}/{file}" for place in ("text/*", "space") for file in heads]
+    assert asked == ["some/aligner", "v1", *heads, "text/towers.json", *beside]
     assert model.encode_text("a guitar").shape == (1, 12)
