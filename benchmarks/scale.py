@@ -114,7 +114,7 @@ def report(results: dict[str, Any]) -> None:
     """Add what follows from the results: bytes a row and growth over the size before, the forecast from the last two.
 
     Growth is the exponent of rows in the seconds of the processor beyond those of the smallest size. A stage that took
-    less than a second has none.
+    less than a second has none, nor has one that was `cut`: ended once it had held what it holds.
     """
     forecast: dict[str, Any] = {}
     sizes = sorted(map(int, results["sizes"]))
@@ -128,8 +128,10 @@ def report(results: dict[str, Any]) -> None:
         grown = (_own(larger) - _own(smaller)) / (rows - before)
         larger["bytes_a_row"] = round(grown, 1)
         took = [stage["cpu_seconds"] - base.get(name, stage)["cpu_seconds"] for stage in (smaller, larger)]
-        if min(took) >= 1.0:
+        if min(took) >= 1.0 and not (smaller.get("cut") or larger.get("cut")):
             larger["growth"] = round(math.log(took[1] / took[0]) / math.log(rows / before), 2)
+        if before == sizes[0]:
+            continue  # buffers of fixed size, and samples that are not full yet
         peak = _own(larger) + max(0.0, grown) * max(0, TARGET - rows)
         forecast[name] = {"from_rows": [before, rows], "peak_gib": round(peak / 2**30, 2), "fits": peak < MEMORY}
     results["forecast"] = {"rows": TARGET, "memory_gib": MEMORY / 2**30, "stages": forecast}
@@ -160,7 +162,8 @@ def markdown(results: dict[str, Any]) -> list[str]:
     for name, expected in results["forecast"]["stages"].items():
         found = results["sizes"][str(expected["from_rows"][1])]["stages"][name]
         lines.append(
-            f"| `{name}` | {found['seconds']:,.0f} | {found['cpu_seconds']:,.0f} | {found.get('growth', '-')} | "
+            f"| `{name}` | {'over ' * bool(found.get('cut'))}{found['seconds']:,.0f} | "
+            f"{'over ' * bool(found.get('cut'))}{found['cpu_seconds']:,.0f} | {found.get('growth', '-')} | "
             f"{found['own_peak_bytes'] / 1e9:.2f} GB | {found['peak_bytes'] / 1e9:.2f} GB | "
             f"{found['bytes_a_row']:.0f} | {expected['peak_gib']:.1f} GiB |"
         )
