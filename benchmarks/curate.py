@@ -113,7 +113,7 @@ def measure(case: str, folder: Path, threads: int, runs: int) -> dict[str, Any]:
 
     torch.set_num_threads(threads)
     asked = CASES[case]
-    prototypes: np.ndarray = np.load(folder / "prototypes.npy")
+    prototypes: np.ndarray = np.load(folder / "prototypes.npy", allow_pickle=False)
     array = FeatureStore.open(folder / "store").array("cls")
     if case.startswith(("faiss", "ivf")):
         return by_faiss(case, array, prototypes, asked["k"], threads, runs)

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import Image
 
 from pipeline.datasets.decode import read_bytes
+from pipeline.datasets.opened import opened_image
 from pipeline.datasets.tables import read_table, write_table
 from pipeline.errors import DataError
 from pipeline.files import read_object
@@ -136,7 +136,7 @@ def _with_bytes(table: pa.Table) -> Iterator[tuple[dict[str, Any], bytes]]:
 
 
 def _suffix(content: bytes) -> str:
-    with Image.open(io.BytesIO(content)) as image:
+    with opened_image(content) as image:
         return {"JPEG": "jpg"}.get(image.format or "", (image.format or "bin").lower())
 
 

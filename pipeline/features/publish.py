@@ -13,7 +13,7 @@ from pipeline.features.manifest import FileRecord, read_manifest, write_manifest
 from pipeline.features.reader import ROWS_FILE
 from pipeline.features.replace import replace_folder
 from pipeline.features.scratch import link
-from pipeline.features.shards import VALID, ScratchShard, write_rows
+from pipeline.features.shards import VALID, ScratchShard, forget_aside, write_rows
 
 
 def publish(
@@ -45,6 +45,8 @@ def publish(
     }
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    for shard in shards:
+        forget_aside(shard.folder)
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         tokens = {spec.name: [_tokens(shard, spec) for shard in shards] for spec in specs if spec.ragged}

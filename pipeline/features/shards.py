@@ -81,7 +81,7 @@ class ShardWriter:
         self._specs = [*specs, VALID]
         self._shard_rows = shard_rows
         self._final = scratch / shard_key(self._ids, shard_rows)
-        self._aside = scratch / f"{self._final.name}{_PARTIAL}"  # of this shard alone: scratch may hold very many
+        self._aside = _aside(self._final)
         self._partial = self._aside / secrets.token_hex(4)
         self._written = 0
         self._counts = dict.fromkeys((spec.name for spec in self._specs), 0)
@@ -107,8 +107,7 @@ class ShardWriter:
             with suppress(OSError):  # on a full disk closing fails again, and the files must go all the more
                 file.close()
         shutil.rmtree(self._partial, ignore_errors=True)
-        with suppress(OSError):
-            self._aside.rmdir()
+        forget_aside(self._final)
 
     def append(self, rows: Mapping[str, np.ndarray], reasons: Sequence[str | None]) -> None:
         """Add the next rows.
@@ -201,6 +200,17 @@ class ShardWriter:
         os.replace(self._partial, self._final)
         fsync_folder(self._final.parent)
         return ScratchShard(self._final, record, table)
+
+
+def _aside(shard: Path) -> Path:
+    """Where a shard is written: a folder of this shard alone, since scratch may hold very many."""
+    return shard.with_name(f"{shard.name}{_PARTIAL}")
+
+
+def forget_aside(shard: Path) -> None:
+    """Remove the folder in which a shard was written, which a run leaves that is killed as it ends; not one in use."""
+    with suppress(OSError):
+        _aside(shard).rmdir()
 
 
 def row_list(ids: Sequence[str] | pa.Array, reasons: Sequence[str | None]) -> pa.Table:

@@ -78,7 +78,7 @@ def test_the_space_stands_and_sounds_come_near_their_texts_and_pictures(heard: W
     assert sounds.shape[1] == standing.config.embed_dim
     np.testing.assert_allclose(np.linalg.norm(sounds, axis=1), 1, atol=1e-5)
     shown = embed_stored_images(standing, stores["vit"], pairs.image_id.astype(str))
-    assert recall(sounds, shown) > 4 / len(shown)  # pairs of sounds and pictures that nothing was fitted to
+    assert recall(sounds, shown) > 3 / len(shown)  # of pairs that nothing was fitted to; chance is 1 /
 
 
 def test_the_same_settings_give_the_same_bytes(heard: World) -> None:

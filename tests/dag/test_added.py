@@ -70,5 +70,6 @@ def test_sounds_join_without_encoding_anything_again(project: Project, tmp_path:
         with edited(project, "added", {"further": added | {"head": MAP | {"forms": {"kernel-ridge": {}}}}}):
             assert rerun(project, "train_added@further")[0] == {"train_added@further"}
         stages, rows = rerun(project, SCORES)
-        assert stages <= {SCORES, "train_added@further", *(f"train@{name}" for name in params["aligners"])}
+        assert SCORES in stages
+        assert not [name for name in stages if name.startswith(("index", "checkpoint", "encode"))]  # but splits
         assert (project.folder / "data/results/cross_retrieval.json").is_file()

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pipeline.errors import FingerprintMismatch, MissingRows, StoreError
 from pipeline.features import ArraySpec, FeatureStore, Fingerprint
 from pipeline.features.layout import shard_path
+from pipeline.features.publish import publish
 from pipeline.features.shards import ScratchShard, ShardWriter, row_list, shard_key, write_rows
 from pipeline.parquet import read_parquet
 from tests.features.stores import FINGERPRINT, write_store
@@ -157,6 +158,15 @@ def test_what_a_killed_run_left_of_a_shard_is_removed_with_it_alone(tmp_path: Pa
     (left,) = tmp_path.glob("*.partial")
     assert left.name != f"{shard.record.key}.partial"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([left.name, shard.record.key])
+
+
+def test_a_run_that_was_killed_as_a_shard_was_whole_leaves_nothing_behind_a_store(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "scratch", SPECS, ["a", "b"], 4) as writer:
+        writer.append(features(2), [None, None])
+        shard = writer.finish()
+    (tmp_path / "scratch" / f"{shard.record.key}.partial").mkdir()  # as between the two last steps
+    publish(tmp_path / "store", FINGERPRINT, SPECS, [shard], 4, {})
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == [shard.record.key]
 
 
 @pytest.mark.parametrize("group", [3, 4, 1 << 20])

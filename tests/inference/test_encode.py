@@ -115,7 +115,8 @@ def test_grey_several_and_ambiguous_arrays(model: Aligner, picture: Image.Image)
         ([TEXTS[0], 7], "Input 1: expected a text or a picture, found int"),
         ([("a", "b")], "Input 0: .*found tuple"),
         ([{"text": "a", "image": "b.png"}], "add their vectors"),
-        ([{"audio": "a"}], "a dict with 'audio'"),
+        ([{"audio": "a"}], "takes images and texts; it has no encoder of sounds"),
+        ([{"video": "a"}], "a dict with 'video'"),
         ([{}], "a dict with nothing"),
         ([{"text": 3}], "Text 0: expected a string, found int"),
         (["a", "\ud800"], "Text 1: .* no valid Unicode"),
@@ -143,6 +144,8 @@ def test_strings_are_texts_unless_they_are_files_and_modality_leaves_nothing_to_
         model.encode_text("https://example.org/cat.png")[0],
     )
     with pytest.raises(DataError, match="modality must be one of"):
+        model.encode("a", modality="video")
+    with pytest.raises(DataError, match="takes images and texts; it has no encoder of sounds"):
         model.encode("a", modality="audio")
 
 
