@@ -25,6 +25,7 @@ class Additions:
         entries: by section, a dotted key.
         packages: that its encoders need, as pip takes them, and `megabytes` of them.
         first: the command that makes the first of it.
+        libraries: that its data need, with all that these need.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Additions:
     packages: tuple[str, ...]
     megabytes: int
     first: str
+    libraries: tuple[str, ...] = ()
 
 
 def with_additions(text: str, preset: Additions) -> str:

@@ -49,6 +49,7 @@ AUDIO = Additions(
     PACKAGES,
     75,
     f"dvc repro encode@{DATASET}-whisper",
+    ("soundfile",),
 )
 
 

