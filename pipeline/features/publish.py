@@ -11,9 +11,9 @@ from pipeline.features.fingerprint import Fingerprint
 from pipeline.features.layout import ArraySpec, create_group, fsync_folder
 from pipeline.features.manifest import FileRecord, read_manifest, write_manifest
 from pipeline.features.reader import ROWS_FILE
-from pipeline.features.replace import replace_folder
+from pipeline.features.replace import forget_aside, replace_folder
 from pipeline.features.scratch import link
-from pipeline.features.shards import VALID, ScratchShard, forget_aside, write_rows
+from pipeline.features.shards import VALID, ScratchShard, write_rows
 
 
 def publish(

@@ -4,6 +4,7 @@ import ctypes
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
@@ -41,3 +42,14 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def aside(shard: Path) -> Path:
+    """Where a shard is written: a folder of this shard alone, since scratch may hold very many."""
+    return shard.with_name(f"{shard.name}.partial")
+
+
+def forget_aside(shard: Path) -> None:
+    """Remove the folder in which a shard was written, which a run leaves that is killed as it ends; not one in use."""
+    with suppress(OSError):
+        aside(shard).rmdir()

@@ -20,14 +20,13 @@ from pipeline.errors import StoreError
 from pipeline.features.layout import ArraySpec, contiguous_chunks, fsync_folder, index_bytes
 from pipeline.features.manifest import checksum
 from pipeline.features.ragged import LENGTH, token_positions
-from pipeline.features.replace import remove
+from pipeline.features.replace import aside, forget_aside, remove
 from pipeline.parquet import grouped, read_parquet
 
 VALID = ArraySpec("valid", (), "bool")
 SCALE = "_scale"
 RECORD = "shard.json"
 _ROWS = "rows.parquet"
-_PARTIAL = ".partial"
 _ROW_GROUP = 1 << 20  # rows of a row list that are compressed together
 _PIECE = 1 << 18  # values processed together, so that they stay in the processor's cache
 
@@ -81,7 +80,7 @@ class ShardWriter:
         self._specs = [*specs, VALID]
         self._shard_rows = shard_rows
         self._final = scratch / shard_key(self._ids, shard_rows)
-        self._aside = _aside(self._final)
+        self._aside = aside(self._final)
         self._partial = self._aside / secrets.token_hex(4)
         self._written = 0
         self._counts = dict.fromkeys((spec.name for spec in self._specs), 0)
@@ -200,17 +199,6 @@ class ShardWriter:
         os.replace(self._partial, self._final)
         fsync_folder(self._final.parent)
         return ScratchShard(self._final, record, table)
-
-
-def _aside(shard: Path) -> Path:
-    """Where a shard is written: a folder of this shard alone, since scratch may hold very many."""
-    return shard.with_name(f"{shard.name}{_PARTIAL}")
-
-
-def forget_aside(shard: Path) -> None:
-    """Remove the folder in which a shard was written, which a run leaves that is killed as it ends; not one in use."""
-    with suppress(OSError):
-        _aside(shard).rmdir()
 
 
 def row_list(ids: Sequence[str] | pa.Array, reasons: Sequence[str | None]) -> pa.Table:
