@@ -78,17 +78,22 @@ def reason_counts(samples: Samples, found: Reasons, choice: Choice) -> dict[str,
     return dict(sorted(counted.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
+def _taken(choice: Choice) -> Iterator[tuple[NamedConcept, int, np.ndarray]]:
+    """Each concept with its shots and the rows that were selected for it; nothing without concepts."""
+    if choice.prototypes is None:
+        return
+    taken = choice.rows[: choice.counts.get("concepts", len(choice.rows))]
+    for number, concept in enumerate(choice.prototypes.concepts):
+        yield concept, int(choice.prototypes.shots[number]), taken[choice.concept[taken] == number]
+
+
 def concept_table(choice: Choice) -> list[dict[str, Any]]:
     """Of each concept in one repeat: samples that have it, shots, candidates, selected, precision and scores.
 
     Precision is the share of those selected for it that are known to have it, where labels say so.
     """
-    if choice.prototypes is None:
-        return []
-    taken = choice.rows[: choice.counts.get("concepts", len(choice.rows))]
     out = []
-    for number, concept in enumerate(choice.prototypes.concepts):
-        mine = taken[choice.concept[taken] == number]
+    for concept, shots, mine in _taken(choice):
         scores = choice.score[mine]
         known = concept.by == "labels" and len(concept.carriers)
         out.append(
@@ -97,7 +102,7 @@ def concept_table(choice: Choice) -> list[dict[str, Any]]:
                 "dataset": "",
                 "label": concept.by,
                 "pool": len(concept.carriers),
-                "shots": int(choice.prototypes.shots[number]),
+                "shots": shots,
                 "candidates": choice.candidates,
                 "selected": len(mine),
                 "precision": float(np.isin(mine, concept.carriers).mean()) if known and len(mine) else None,
@@ -138,12 +143,8 @@ def histogram(table: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def contact_sheet(samples: Samples, choice: Choice) -> list[dict[str, Any]]:
     """Of each concept the best samples that were selected for it, at most twelve, as references to an index."""
-    if choice.prototypes is None:
-        return []
-    taken = choice.rows[: choice.counts.get("concepts", len(choice.rows))]
     out = []
-    for number, concept in enumerate(choice.prototypes.concepts):
-        mine = taken[choice.concept[taken] == number]
+    for concept, _, mine in _taken(choice):
         mine = mine[np.lexsort((mine, -choice.score[mine]))][:_SHOWN]
         pairs = zip(samples.pool.dataset[mine].tolist(), samples.pool.image_id[mine].tolist(), strict=True)
         pictures = [{"group": "pairs", "dataset": dataset, "image_id": identifier} for dataset, identifier in pairs]

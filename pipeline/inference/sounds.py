@@ -47,12 +47,15 @@ def sound_list(sounds: Any) -> list[SoundLike]:
     Raises:
         DataError: no sound at all, or something that is none; a set or a table (see `listed`).
     """
-    single = isinstance(sounds, str | Path | bytes | bytearray | Sound) or _with_rate(sounds)
     bare = isinstance(sounds, np.ndarray | torch.Tensor)
-    given = [sounds] if single or bare else listed(sounds, "sound")
+    given = [sounds] if _is_sound(sounds) or bare else listed(sounds, "sound")
     for number, sound in enumerate(given):
         require_sound(sound, number)
     return given
+
+
+def _is_sound(value: Any) -> bool:
+    return isinstance(value, str | Path | bytes | bytearray) or is_sound(value)
 
 
 def require_sound(sound: Any, number: int) -> None:
@@ -61,7 +64,7 @@ def require_sound(sound: Any, number: int) -> None:
     Raises:
         DataError: it cannot; names its place.
     """
-    if isinstance(sound, str | Path | bytes | bytearray | Sound) or _with_rate(sound):
+    if _is_sound(sound):
         return
     if isinstance(sound, np.ndarray | torch.Tensor):
         raise DataError(
