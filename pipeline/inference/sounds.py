@@ -48,13 +48,13 @@ def sound_list(sounds: Any) -> list[SoundLike]:
         DataError: no sound at all, or something that is none; a set or a table (see `listed`).
     """
     bare = isinstance(sounds, np.ndarray | torch.Tensor)
-    given = [sounds] if _is_sound(sounds) or bare else listed(sounds, "sound")
+    given = [sounds] if _may_be_sound(sounds) or bare else listed(sounds, "sound")
     for number, sound in enumerate(given):
         require_sound(sound, number)
     return given
 
 
-def _is_sound(value: Any) -> bool:
+def _may_be_sound(value: Any) -> bool:
     return isinstance(value, str | Path | bytes | bytearray) or is_sound(value)
 
 
@@ -64,7 +64,7 @@ def require_sound(sound: Any, number: int) -> None:
     Raises:
         DataError: it cannot; names its place.
     """
-    if _is_sound(sound):
+    if _may_be_sound(sound):
         return
     if isinstance(sound, np.ndarray | torch.Tensor):
         raise DataError(
