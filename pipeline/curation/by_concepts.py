@@ -103,7 +103,7 @@ def _coverage(spec: ConceptCuration, made: list[tuple[Samples, Reasons, Choice]]
     share = mean([one.total / one.best if one.best else None for one in apart])
     without = sorted({name for _, _, c in made if c.prototypes for name in c.prototypes.without})
     sentences = [
-        f"{min(sizes)} to {max(sizes)} train images per repeat are selected of {_range([len(s) for s, _, _ in made])}."
+        f"{_range(sizes)} train images per repeat are selected of {_range([len(s) for s, _, _ in made])}."
     ]
     sentences += [f"{reason}: {count:.1f} samples." for reason, count in reasons.items()]
     if shares:
