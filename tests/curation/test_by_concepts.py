@@ -346,6 +346,7 @@ def test_an_aligner_of_other_features_is_refused(tmp_path: Path) -> None:
         curate_by_concepts(spec(aligner="default", view="control"), repeats=1, seed=0, out=tmp_path / "out")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("world")
 def test_ray_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="Ray is an extra: pip install -e '.[ray]'")

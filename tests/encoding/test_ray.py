@@ -24,6 +24,7 @@ from tests.encoding.clone import ROOT, STORE, files, make_clone, settings
 from tests.encoding.toy_job import ToyJob
 
 pytest.importorskip("ray", reason="Ray is an extra: pip install -e '.[ray]'")
+pytestmark = pytest.mark.long
 LOSS_DETECTION = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",
