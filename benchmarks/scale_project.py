@@ -132,7 +132,7 @@ def parameters(source: Path, mode: str) -> dict[str, Any]:
         },
         "splits": {"repeats": 5, "validation": 0.1, "test": 0.2},
         "encode": {"shard_rows": 4096},
-        "train": {"epochs": 1, "min_steps": 0, "batch_size": 4096, "features": mode, "checkpoint_seconds": 0.0},
+        "train": {"epochs": 1, "min_steps": 0, "batch_size": 1024, "features": mode, "checkpoint_seconds": 0.0},
         "evaluate": {
             "tasks": {task: {"datasets": ["mine"], "recall_at": [1, 5, 10]} for task in ("retrieval", "multilingual")},
             "showcase": "closed",

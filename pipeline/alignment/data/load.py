@@ -32,6 +32,7 @@ from pipeline.errors import DataError
 from pipeline.features.by_id import RowsById
 from pipeline.features.fused import FusedStore
 from pipeline.features.views import open_side
+from pipeline.freed_memory import give_back
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,7 @@ def load_alignment_data(
     del pairs, curated, usable  # before features take their room
     for store in (*images.values(), *texts.values()):
         store.forget_ids()
+    give_back()
 
     features, joined = _load(
         image_columns(list(images.values()), head.local_tokens, head.layers, crops),
