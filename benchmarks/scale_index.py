@@ -15,9 +15,9 @@ import pyarrow as pa
 from scale_project import PIECE, ROOT, WORDS, caption, pictures
 
 sys.path.insert(0, str(ROOT))
-from pipeline.datasets.archive import Archive  # noqa: E402
-from pipeline.datasets.tables import FAILURES, SCHEMAS, image_id, text_id, write_pieces  # noqa: E402
-from pipeline.files import write_json  # noqa: E402
+from pipeline.datasets.archive import Archive
+from pipeline.datasets.tables import FAILURES, SCHEMAS, image_id, text_id, write_pieces
+from pipeline.files import write_json
 
 TABLES = ("images", "texts", "pairs", "labels")
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 def give_back() -> None:
     """Return what is free, in a few milliseconds.
 
-    To be called when many pieces of a table have been put together. Arrow keeps the buffers that it decoded them in, and
-    glibc keeps the pieces, as long as they are smaller than 32 MB. Neither serves for the arrays of all rows, which
+    To be called when many pieces of a table have been put together. Arrow keeps the buffers that it decoded them in,
+    and glibc keeps the pieces, as long as they are smaller than 32 MB. Neither serves for the arrays of all rows, which
     come next, so that every row would take its room twice.
     """
     pa.default_memory_pool().release_unused()

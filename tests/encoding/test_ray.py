@@ -20,6 +20,8 @@ from tests.encoding.toy_job import ToyJob
 from tests.two_nodes import TwoNodes, cluster  # noqa: F401
 
 pytest.importorskip("ray", reason="Ray is an extra: pip install -e '.[ray]'")
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("clone")
