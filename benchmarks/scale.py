@@ -172,12 +172,13 @@ def table(results: dict[str, Any]) -> str:
 
 def markdown(results: dict[str, Any]) -> list[str]:
     """The table of docs/scale.md: each stage at the largest size that it was measured at."""
-    columns = ("stage", "seconds", "of the processor", "growth", "own memory", "with mapped files", "bytes a row")
-    lines = [f"| {' | '.join((*columns, 'own at 20 M'))} |", "|---|" + "---:|" * 7]
+    took, held = ("seconds", "of the processor", "growth"), ("own memory", "with mapped files", "bytes a row")
+    lines = [f"| {' | '.join(('stage', 'rows', *took, *held, 'own at 20 M'))} |", "|---|" + "---:|" * 8]
     for name, expected in results["forecast"]["stages"].items():
-        found = results["sizes"][str(expected["from_rows"][1])]["stages"][name]
+        rows = expected["from_rows"][1]
+        found = results["sizes"][str(rows)]["stages"][name]
         lines.append(
-            f"| `{name}` | {'over ' * bool(found.get('cut'))}{found['seconds']:,.0f} | "
+            f"| `{name}` | {rows / 1e6:g} M | {'over ' * bool(found.get('cut'))}{found['seconds']:,.0f} | "
             f"{'over ' * bool(found.get('cut'))}{found['cpu_seconds']:,.0f} | {found.get('growth', '-')} | "
             f"{found['own_peak_bytes'] / 1e9:.2f} GB | {found['peak_bytes'] / 1e9:.2f} GB | "
             f"{found['bytes_a_row']:.0f} | {expected['peak_gib']:.1f} GiB |"
