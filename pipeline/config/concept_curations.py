@@ -42,7 +42,8 @@ class Hygiene(Section):
 
     `near` and `semantic` are cosines of image features, `hash_bits` of 64 bits of a perceptual hash, `decontaminate`
     names data sets whose test pictures stay out with all that are nearly one, of a data set outside the pool all
-    pictures; `floor` is a cosine of picture and caption, `worst` the share of pictures whose cosine is least.
+    pictures; with `same_caption` also what has the words of one of their captions; `floor` is a cosine of picture and
+    caption, `worst` the share of pictures whose cosine is least.
     """
 
     exact: bool = True
@@ -51,6 +52,7 @@ class Hygiene(Section):
     semantic: Cosine | None = None
     semantic_clusters: Positive = 32
     decontaminate: Annotated[tuple[Name, ...], Once] = ()
+    same_caption: bool = False
     floor: Cosine | None = None
     worst: Fraction | None = None
     words: tuple[Positive, Positive] | None = None
@@ -61,8 +63,12 @@ class Hygiene(Section):
     def _order(self) -> "Hygiene":
         if self.words is not None and self.words[0] > self.words[1]:
             raise ValueError(f"words goes from {self.words[0]} down to {self.words[1]}; write the smaller number first")
-        if self.decontaminate and self.near is None and self.hash_bits is None:
-            raise ValueError("`decontaminate` finds near copies by `near` or by `hash_bits`; set one of them")
+        if self.decontaminate and self.near is None and self.hash_bits is None and not self.same_caption:
+            raise ValueError(
+                "`decontaminate` finds near copies by `near` or by `hash_bits`, and captions by `same_caption`; set one"
+            )
+        if not self.decontaminate:
+            self.refuse(["same_caption"], "`decontaminate` names no data set")
         if self.semantic is None:
             self.refuse(["semantic_clusters"], "`semantic` is not set")
         return self

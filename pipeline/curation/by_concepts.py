@@ -102,9 +102,7 @@ def _coverage(spec: ConceptCuration, made: list[tuple[Samples, Reasons, Choice]]
     shares = [covered(c.prototypes.concepts, c.rows) for _, _, c in made if c.prototypes]
     share = mean([one.total / one.best if one.best else None for one in apart])
     without = sorted({name for _, _, c in made if c.prototypes for name in c.prototypes.without})
-    sentences = [
-        f"{min(sizes)} to {max(sizes)} train images per repeat are selected of {_range([len(s) for s, _, _ in made])}."
-    ]
+    sentences = [f"{_range(sizes)} train images per repeat are selected of {_range([len(s) for s, _, _ in made])}."]
     sentences += [f"{reason}: {count:.1f} samples." for reason, count in reasons.items()]
     if shares:
         sentences.append(f"{mean(shares):.1%} of {len(concepts)} concepts have a sample among the selected.")

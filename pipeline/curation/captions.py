@@ -30,6 +30,12 @@ def repeated(texts: Sequence[str], most: int) -> np.ndarray:
     return np.asarray(counts[inverse] > most) if len(texts) else np.zeros(0, bool)
 
 
+def shared(texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
+    """Which captions (n,) bool have the words of one of the others, whatever their punctuation and capitals."""
+    known = {tuple(words_of(text)) for text in others} - {()}
+    return np.array([tuple(words_of(text)) in known for text in texts], bool)
+
+
 def not_latin(texts: Sequence[str]) -> np.ndarray:
     """Which captions (n,) bool have more letters of other scripts than Latin ones."""
     return np.array([_share_of_latin(text) < 0.5 for text in texts], bool)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config.concept_curations import ConceptCuration
-from pipeline.curation.captions import length_in_words, not_latin, repeated
+from pipeline.curation.captions import length_in_words, not_latin, repeated, shared
 from pipeline.curation.concepts import has_any
 from pipeline.curation.duplicates import Groups, grouped, near_pairs, same_values, semantic_duplicates
 from pipeline.curation.leaks import Leaks, leaks_by_features, leaks_by_hash, leaks_by_name
@@ -116,7 +116,14 @@ def _evaluation(
 ) -> None:
     asked = spec.hygiene
     for name in asked.decontaminate:
-        kept_out = reader.of([name], repeat, "test" if name in spec.pool else None)
+        split = "test" if name in spec.pool else None
+        if asked.same_caption:
+            rows = found.left
+            same = shared([samples.text[row] for row in rows.tolist()], reader.captions(name, repeat, split))
+            found.drop(rows[same], f"evaluation caption of {name}", np.array(samples.text, object)[rows[same]])
+        if asked.near is None and asked.hash_bits is None:
+            continue
+        kept_out = reader.of([name], repeat, split)
         rows = found.left
         if not len(kept_out) or not len(rows):
             continue

@@ -1,10 +1,11 @@
 """The best rows of each of many queries so far, in memory that does not grow with the rows that were seen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-_UNIT = 2.0**-24  # half a unit in the last place of float32
+from pipeline.curation.products import Rounding
+
 _LEAST_SLACK = 64
 _EMPTY = np.float32(-np.inf)
 Exact = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -14,22 +15,26 @@ Exact = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class RunningTopK:
     """Candidates for the `k` best rows of each query.
 
-    A score in float32 depends a little on which rows were multiplied together, so all rows are kept that may be among
-    the best by the bound on its rounding; `best` puts them in order by exact scores. What is kept depends on the order
-    of blocks, the answer does not.
+    A score depends a little on which rows were multiplied together, so all rows are kept that may be among the best by
+    the bound on its rounding; `best` puts them in order by exact scores. What is kept depends on the order of blocks,
+    the answer does not. Scores come from products that are finer at each level: where rounding keeps too many rows,
+    `level` rises. What is kept by then has exact scores, and whoever adds rows does so by products of that level.
 
     Args:
         queries: how many.
-        width: of the vectors, which bounds the rounding.
         block: the most rows that are added at once.
         exact: see `Exact`.
+        roundings: of the products of each level, the coarsest first.
+
+    Attributes:
+        level: of the products whose scores may be added.
+        least: (Q,) float32, which scores may be among the best.
     """
 
-    def __init__(self, queries: int, width: int, k: int, block: int, exact: Exact) -> None:
-        self._k, self._exact = k, exact
-        self._slack = max(_LEAST_SLACK, k // 8)
-        # a product of n terms is off by n units in whatever order it is summed, lengths are rounded as well
-        self._margin = np.float32((2 * width + 8) * _UNIT)
+    def __init__(self, queries: int, k: int, block: int, exact: Exact, roundings: Sequence[Rounding]) -> None:
+        self._k, self._exact, self._roundings, self.level = k, exact, roundings, 0
+        self._slack = max(_LEAST_SLACK, k // 8 if len(roundings) == 1 else 2 * k)
+        self._settled = 0
         capacity = k + self._slack + max(k, block)
         self._scores = np.full((queries, capacity), _EMPTY)
         self._rows = np.zeros((queries, capacity), np.int64)
@@ -81,11 +86,15 @@ class RunningTopK:
         if not full.size:
             return
         capacity = self._scores.shape[1]
-        kth = np.full(len(self._counts), _EMPTY)
-        kth[full] = np.partition(self._scores[full], capacity - self._k, axis=1)[:, capacity - self._k]
-        self.least = np.maximum(self.least, np.nextafter(kth - 2 * self._margin, _EMPTY))
+        kth = np.partition(self._scores[full], capacity - self._k, axis=1)[:, capacity - self._k]
+        absolute, relative = self._roundings[self.level]
+        reach = (kth - 2 * (absolute[full] + relative * np.abs(kth))).astype(np.float32)
+        self.least[full] = np.maximum(self.least[full], np.nextafter(reach, _EMPTY))
         self._keep(self._scores >= self.least[:, None])
         if (crowded := np.flatnonzero(self._counts > self._k + self._slack)).size:
+            self._settled += int(self._counts[crowded].sum())
+            if self._settled > self._counts.size * self._k and self.level < len(self._roundings) - 1:
+                self.level, crowded = self.level + 1, np.flatnonzero(self._counts)
             self._settle(crowded)
 
     def _keep(self, kept: np.ndarray) -> None:

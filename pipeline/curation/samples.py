@@ -76,6 +76,14 @@ class SampleReader:
         text_id = Coded(codes, self._pairs.text_id.values)
         return Samples(pool, text_id, self._strings(pool, text_id))
 
+    def captions(self, dataset: str, repeat: int, split: str | None) -> list[str]:
+        """All captions in English of the samples of one split of a data set; of all splits where None."""
+        known, strings = self._texts[dataset]
+        mask = self._pairs.dataset == dataset
+        mask = mask if split is None else mask & (self._pairs.splits[:, repeat] == split)
+        places = known.find(self._pairs.text_id[mask].ids())
+        return [strings[place] for place in np.unique(places[places >= 0]).tolist()]
+
     def _strings(self, pool: Pool, text_id: Coded) -> list[str]:
         out = [""] * len(pool)
         for name, (known, strings) in self._texts.items():

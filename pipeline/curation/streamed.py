@@ -10,6 +10,14 @@ import numpy as np
 import torch
 
 from pipeline.arithmetic import own_arithmetic
+from pipeline.curation.products import (
+    CoarseProducts,
+    Float32Products,
+    Products,
+    coarse_is_faster,
+    coarse_rounding,
+    float32_rounding,
+)
 from pipeline.curation.retrieval import Candidates
 from pipeline.curation.running import RunningTopK
 from pipeline.curation.vectors import Block, PoolVectors
@@ -24,6 +32,7 @@ _TOGETHER = 256  # whose products are taken together, in a cache
 _MOST_THREADS = 8
 LEAST_LENGTH = 1e-12
 _LEAST_ROOM = 1024  # rows of each concept
+_WORTH_A_TRIAL = 16  # blocks
 
 
 def block_rows(concepts: int, device: str) -> int:
@@ -43,9 +52,10 @@ def retrieve_streamed(
 ) -> Candidates:
     """The `k` rows of a pool nearest to each prototype by cosine; of equal cosines those with the lower positions.
 
-    A product in float32 finds what may be among the nearest, products in float64 put it in order. So the result is that
-    of a full sort, and neither the order of blocks nor their size, the number of threads or the device changes a bit.
-    Rows that are not finite are not found. Memory is that of `k` candidates a concept, twice, and of two blocks.
+    A product in float32, or in bfloat16 on processors that multiply it faster, finds what may be among the nearest by
+    the bound on its rounding; products in float64 put it in order. So the result is that of a full sort, and neither
+    the order of blocks nor their size, the number of threads or the device changes a bit. Rows that are not finite are
+    not found. Memory is that of `k` candidates a concept, two or three times, and of two blocks.
 
     Args:
         prototypes: (C, D) unit vectors.
@@ -61,20 +71,25 @@ def retrieve_streamed(
     asked = pool.blocks(block_rows(concepts, device)) if blocks is None else list(blocks)
     size = max((block.stop - block.start for block in asked), default=1)
     room = min(size, max(2 * k, _LEAST_ROOM))
-    running = RunningTopK(concepts, pool.width, k, room, partial(exact_cosines, pool, queries))
     threads = torch.get_num_threads() if device == "cpu" else 1
+    coarse = device == "cpu" and len(asked) >= _WORTH_A_TRIAL and coarse_is_faster(*queries.shape)
+    roundings = [*([coarse_rounding(queries)] if coarse else []), float32_rounding(queries)]
+    running = RunningTopK(concepts, k, room, partial(exact_cosines, pool, queries), roundings)
+
+    def levels() -> list[Products]:
+        fine: list[Products] = [Float32Products(queries, size, device)]
+        return [CoarseProducts(queries, size), *fine] if coarse else fine
+
     rows = sum(block.stop - block.start for block in asked)
     with own_arithmetic(), tqdm(total=rows, desc=progress, disable=progress is None) as bar:
-        _scan(pool.stream(asked, fresh=threads > 1), running, queries, size, device, threads, bar.update)
+        _scan(pool.stream(asked, fresh=threads > 1), running, levels, threads, bar.update)
     return Candidates(*running.best())
 
 
 def _scan(
     stream: Iterator[tuple[int, np.ndarray]],
     running: RunningTopK,
-    queries: np.ndarray,
-    size: int,
-    device: str,
+    levels: Callable[[], list[Products]],
     threads: int,
     done: Callable[[int], object],
 ) -> None:
@@ -83,13 +98,13 @@ def _scan(
     blocks = ahead(stream, depth=threads)
 
     def work() -> None:
-        scorer, mask = _Scorer(queries, size, device), np.empty(len(queries) * size, bool)
+        take = _Taking(running, levels(), adding)
         while True:
             with reading:
                 first, rows = next(blocks, (0, None))
             if rows is None:
                 return
-            _take(running, first, scorer(rows), mask, adding)
+            take(first, rows)
             with reading:
                 done(len(rows))
 
@@ -117,55 +132,43 @@ def merged(parts: Sequence[Candidates], k: int) -> Candidates:
     return Candidates(np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1))
 
 
-class _Scorer:
-    """Cosines (C, n) of rows with all prototypes, in memory that is used again."""
+class _Taking:
+    """Takes blocks of rows into the candidates, by coarse products as long as these let them; of one thread.
 
-    def __init__(self, queries: np.ndarray, size: int, device: str) -> None:
-        self._queries = torch.from_numpy(queries).to(device)
-        self._wide = torch.empty((size, queries.shape[1]), dtype=torch.float32, device=device)
-        self._scores = torch.empty(len(queries) * size, dtype=torch.float32, device=device)
+    Args:
+        levels: products, as many as the candidates have levels.
+    """
 
-    def __call__(self, rows: np.ndarray) -> torch.Tensor:
-        wide = self._wide[: len(rows)]
-        wide.copy_(torch.from_numpy(rows))
-        lengths = torch.linalg.vector_norm(wide, dim=1, keepdim=True).clamp_(min=1e-12)
-        wide /= lengths
-        out = self._scores[: len(self._queries) * len(rows)].view(len(self._queries), len(rows))
-        return torch.mm(self._queries, wide.T, out=out)
+    def __init__(self, running: RunningTopK, levels: list[Products], adding: threading.Lock) -> None:
+        self._running, self._levels, self._adding = running, levels, adding
 
+    def __call__(self, first: int, rows: np.ndarray) -> None:
+        """Take in rows (n, D) from position `first` on; in halves while nearly every row is still among the best."""
+        level = self._running.level
+        scores, spans = self._levels[level](rows), [(0, len(rows))]
+        while spans:
+            start, stop = spans.pop()
+            if self._added(level, first + start, scores[:, start:stop]):
+                continue
+            if level < self._running.level:  # what is in stays
+                level = self._running.level
+                scores = self._levels[level](rows)
+                spans.append((start, stop))
+            else:
+                middle = (start + stop) // 2
+                spans += [(middle, stop), (start, middle)]
 
-def _take(running: RunningTopK, first: int, scores: torch.Tensor, mask: np.ndarray, adding: threading.Lock) -> None:
-    """Take in a block (C, n) of scores; in halves while nearly every row is still among the best."""
-    for _ in range(2):  # the second time with what is least now
-        owner, place = _hits(scores, running.least, mask)
-        counts = np.bincount(owner, minlength=len(scores))
-        found = scores.numpy()[owner, place] if scores.device.type == "cpu" else _gathered(scores, owner, place)
-        with adding:
-            if running.room(counts):
-                running.add(owner, first + place, found, counts)
-                return
-    middle = scores.shape[1] // 2
-    _take(running, first, scores[:, :middle], mask, adding)
-    _take(running, first + middle, scores[:, middle:], mask, adding)
-
-
-def _hits(scores: torch.Tensor, least: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns (n,) int64 of scores that are not below what is least in their row, row by row."""
-    if scores.device.type != "cpu":
-        found = (scores >= torch.from_numpy(least).to(scores.device)[:, None]).nonzero().cpu().numpy()
-        return found[:, 0], found[:, 1]
-    # NumPy takes half the time that PyTorch does on one core, in memory that is there already
-    above = mask[: scores.shape[0] * scores.shape[1]].reshape(scores.shape)
-    np.greater_equal(scores.numpy(), least[:, None], out=above)
-    flat = np.flatnonzero(above)
-    owner = flat // scores.shape[1]
-    return owner, flat - owner * scores.shape[1]
-
-
-def _gathered(scores: torch.Tensor, owner: np.ndarray, place: np.ndarray) -> np.ndarray:
-    at = [torch.from_numpy(index).to(scores.device) for index in (owner, place)]
-    found: np.ndarray = scores[at[0], at[1]].cpu().numpy()
-    return found
+    def _added(self, level: int, first: int, scores: torch.Tensor) -> bool:
+        for _ in range(2):  # the second time with what is least now
+            owner, place, found = self._levels[level].hits(scores, self._running.least)
+            counts = np.bincount(owner, minlength=len(scores))
+            with self._adding:
+                if level < self._running.level:
+                    return False
+                if self._running.room(counts):
+                    self._running.add(owner, first + place, found, counts)
+                    return True
+        return False
 
 
 def exact_cosines(pool: PoolVectors, queries: np.ndarray, owner: np.ndarray, rows: np.ndarray) -> np.ndarray:

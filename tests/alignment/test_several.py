@@ -132,6 +132,7 @@ def torchrun(count: int, stage: str = "train") -> subprocess.Popen[str]:
         return subprocess.Popen(arguments, env=environment(), stdout=messages, stderr=messages, text=True)
 
 
+@pytest.mark.long
 def test_killed_and_resumed_by_two_or_by_one_it_ends_as_undisturbed(params: World) -> None:
     curves, work = MODELS / "default" / "curves.csv", params.root / "work"
     killed = torchrun(2)
@@ -169,6 +170,7 @@ def started(folder: Path) -> bool:
     return all((folder / f"pairs.{rank}.pt").exists() for rank in range(2))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("sent", "lost"), [(signal.SIGKILL, 1), (signal.SIGSTOP, 0)])
 def test_a_process_that_dies_or_hangs_ends_the_other(sent: signal.Signals, lost: int, tmp_path: Path) -> None:
     both = start(2, [*TOGETHER, str(tmp_path), "pairs", *["mixup"] * 10_000], tmp_path, **{TIMEOUT_VARIABLE: "3"})

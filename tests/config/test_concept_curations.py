@@ -64,6 +64,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "levels without clusters": ({"levels": [4]}, "`levels` would have no effect"),
     "a cap without concepts": ({"balance": "none", "concepts": None, "cap": 3}, "list them under `concepts`"),
     "evaluation without a measure": ({"hygiene": {"decontaminate": ["stamps"]}}, "by `near` or by `hash_bits`"),
+    "captions of no evaluation": ({"hygiene": {"same_caption": True}}, "`same_caption` would have no effect"),
     "words backwards": ({"hygiene": {"words": [9, 3]}}, "words goes from 9 down to 3"),
     "weights of nothing": ({"mixture": {"concepts": 0.0, "drawn": 0.0}}, "both weights are 0"),
     "clusters of nothing": ({"hygiene": {"semantic_clusters": 3}}, "`semantic_clusters` would have no effect"),

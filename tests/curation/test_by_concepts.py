@@ -175,6 +175,28 @@ def test_copies_of_test_pictures_are_dropped_and_named(world: World, tmp_path: P
     assert (row["kept"], row["reason"], row["detail"]) == (False, "evaluation picture of stamps", of_split["test"])
 
 
+def test_captions_of_an_evaluation_are_dropped_and_named(world: World, tmp_path: Path) -> None:
+    """Of a data set outside the pool all captions count, not those of its test pictures alone."""
+    path = tmp_path / "data/index/pairs/emoji/texts.parquet"
+    rows = pq.read_table(path).to_pylist()
+    two = sorted({one["concept"] for one in world.samples if one["split_0"] == "train"})[:2]
+    for row in rows:  # the same ids as the pool's, other words but for two
+        row["text"] = f"{row['text'].upper()}!" if row["text"] in two else f"other {row['text']}"
+    write_table(pa.Table.from_pylist(rows, schema=TEXTS), path)
+    asked = spec(
+        pool=("stamps",), concepts=KINDS[1:], hygiene={"decontaminate": ("emoji",), "same_caption": True}, images=1000
+    )
+    curate_by_concepts(asked, repeats=2, seed=0, out=tmp_path / "out")
+    concepts = {one["image_id"]: one["concept"] for one in world.samples if one["dataset"] == "stamps"}
+    dropped = {
+        (concepts[row["image_id"]], row["detail"])
+        for row in outcome(tmp_path / "out")
+        if row["reason"] == "evaluation caption of emoji"
+    }
+    assert dropped == {(concept, concept) for concept in two}
+    assert len(outcome(tmp_path / "out")) > 100
+
+
 @pytest.mark.usefixtures("world")
 def test_keywords_and_files_name_concepts_by_caption(tmp_path: Path) -> None:
     (tmp_path / "concepts").mkdir()
@@ -324,6 +346,7 @@ def test_an_aligner_of_other_features_is_refused(tmp_path: Path) -> None:
         curate_by_concepts(spec(aligner="default", view="control"), repeats=1, seed=0, out=tmp_path / "out")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("world")
 def test_ray_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="Ray is an extra: pip install -e '.[ray]'")

@@ -1,5 +1,7 @@
 """Streamed retrieval: a full sort in float64, whatever the blocks, the order of shards, the dtype or the ties."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.curation import streamed
 from pipeline.curation.approximate import retrieve_by_index
+from pipeline.curation.products import CoarseProducts, Float32Products, coarse_rounding, float32_rounding
 from pipeline.curation.retrieval import Candidates
 from pipeline.curation.running import RunningTopK
 from pipeline.curation.streamed import merged, retrieve_streamed
@@ -64,16 +67,81 @@ def equal(found: Candidates, expected: Candidates) -> None:
     block=st.integers(1, 50),
     few=st.booleans(),
     half=st.booleans(),
+    coarse=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_streamed_equals_brute_force(sizes: list[int], k: int, block: int, few: bool, half: bool, seed: int) -> None:
+def test_streamed_equals_brute_force(
+    sizes: list[int], k: int, block: int, few: bool, half: bool, coarse: bool, seed: int
+) -> None:
     dtype = np.float16 if half else np.float32
     parts = [drawn(seed + place, size, 6, few, dtype) for place, size in enumerate(sizes)]
     pool = PoolVectors({f"store{place}": InMemory(part) for place, part in enumerate(parts)})
     queries = drawn(seed + 50, 5, 6, few).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    found = retrieve_streamed(pool, queries, k, blocks=pool.blocks(block))
+    with products(coarse):
+        found = retrieve_streamed(pool, queries, k, blocks=pool.blocks(block))
     equal(found, full_sort(np.concatenate(parts), queries, k))
+
+
+@contextmanager
+def products(coarse: bool) -> Iterator[None]:
+    """Products are coarse, or are not, whatever this processor is faster at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streamed, "coarse_is_faster", lambda *_: coarse)
+        patch.setattr(streamed, "_WORTH_A_TRIAL", 0)
+        yield
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.1, 0.01, 1e-3])
+def test_coarse_products_give_way_where_all_rows_are_alike(spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As features of many language models are, whose cosines differ by less than bfloat16 tells apart."""
+    exact: list[int] = []
+    scored = streamed.exact_cosines
+
+    def noted(pool: PoolVectors, queries: np.ndarray, owner: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        exact.append(len(rows))
+        return scored(pool, queries, owner, rows)
+
+    monkeypatch.setattr(streamed, "exact_cosines", noted)
+    rows, k, centre = 20_000, 10, drawn(1, 1, 24, few=False)
+    values = centre + np.float32(spread) * drawn(2, rows, 24, few=False)
+    values[rows // 2] = np.nan
+    queries = drawn(3, 8, 24, few=False) + centre
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    pool = PoolVectors({"alike": InMemory(values)})
+    with products(coarse=True):
+        found = retrieve_streamed(pool, queries, k, blocks=pool.blocks(250))
+    expected = full_sort(np.delete(values, rows // 2, axis=0), queries, k)
+    expected.rows[expected.rows >= rows // 2] += 1
+    equal(found, expected)
+    assert sum(exact) < rows / 4, "most rows are told apart by cheap products"
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_products_are_off_by_no_more_than_they_say(coarse: bool) -> None:
+    rows, queries = drawn(1, 300, 384, few=False), drawn(2, 40, 384, few=False)
+    rows[:40] = queries  # cosines of 1, where rounding is worst
+    rows, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (rows, queries))
+    made = CoarseProducts(queries, 300) if coarse else Float32Products(queries, 300, "cpu")
+    scores = made(rows).double().numpy()
+    off = np.abs(scores - queries.astype(np.float64) @ rows.astype(np.float64).T)
+    absolute, relative = (coarse_rounding if coarse else float32_rounding)(queries)
+    allowed = absolute[:, None] + relative * np.abs(scores)
+    assert (off <= allowed).all()
+    assert off.max() > allowed.max() / 100
+
+
+@pytest.mark.parametrize("floor", [-0.25, 0.0, 0.25])
+def test_coarse_hits_are_those_of_a_comparison(floor: float) -> None:
+    made = CoarseProducts(drawn(0, 7, 16, few=False), 50)
+    scores = made(drawn(1, 50, 16, few=False))
+    scores[2, 3], scores[3, 4] = np.nan, -np.nan
+    least = np.full(7, np.float32(floor + 0.001))  # of which bfloat16 has no number
+    owner, place, found = made.hits(scores[:, 5:40], least)
+    wide = scores[:, 5:40].float().numpy()
+    expected = np.nonzero(wide >= least[:, None])
+    np.testing.assert_array_equal(np.stack([owner, place]), np.stack(expected))
+    np.testing.assert_array_equal(found, wide[expected])
 
 
 def test_the_order_of_shards_and_stores_does_not_matter() -> None:
@@ -92,7 +160,12 @@ def test_many_equal_rows_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) ->
     """A pool of one picture over and over: more ties than the candidates have room for."""
     held: list[int] = []
     add = RunningTopK.add
-    monkeypatch.setattr(RunningTopK, "add", lambda self, *given: (add(self, *given), held.append(self.nbytes))[0])
+
+    def noted(self: RunningTopK, *given: np.ndarray) -> None:
+        add(self, *given)
+        held.append(self.nbytes)
+
+    monkeypatch.setattr(RunningTopK, "add", noted)
     sizes = []
     for rows in (3000, 30000):
         held.clear()

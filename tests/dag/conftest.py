@@ -42,6 +42,26 @@ def project(first_run: Project, tmp_path_factory: pytest.TempPathFactory) -> Pro
     return copied(first_run, tmp_path_factory.mktemp("project") / "work")
 
 
+@pytest.fixture(autouse=True)
+def left_as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test leaves the worker's project as the next one expects it, or takes a copy of its own.
+
+    Raises:
+        AssertionError: if it leaves other parameters, or the index of a data set, for which `splits` would run.
+    """
+    shared: Project | None = request.getfixturevalue("project") if "project" in request.fixturenames else None
+    before = _left(shared)
+    yield
+    assert _left(shared) == before
+
+
+def _left(project: Project | None) -> tuple[str, list[str]]:
+    if project is None:
+        return "", []
+    indexed = (project.folder / "data/index").glob("*/*")
+    return (project.folder / "params.yaml").read_text(), sorted(path.as_posix() for path in indexed)
+
+
 def copied(project: Project, folder: Path) -> Project:
     """The project in another folder, with the same encoders and pictures."""
     copy_with_links(project.folder, folder)

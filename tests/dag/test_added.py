@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from tests.dag import tiny
+from tests.dag.conftest import copied
 from tests.dag.project import Project
 from tests.dag.reruns import edited, rerun, stores_of
 
@@ -37,7 +38,8 @@ def digests(folder: Path) -> dict[str, str]:
             and path.name != "metrics.json"}  # fmt: skip
 
 
-def test_sounds_join_without_encoding_anything_again(project: Project, tmp_path: Path) -> None:
+def test_sounds_join_without_encoding_anything_again(first_run: Project, tmp_path: Path) -> None:
+    project = copied(first_run, tmp_path / "work")
     params, sounds = project.params(), write_sounds(tmp_path / "sounds")
     source = {"source": "audio-folder", "path": str(tmp_path / "sounds"), "captions": "beside"}
     stores = params["stores"]["pairs"] | {

@@ -87,6 +87,7 @@ def test_parts_and_workers_end_in_the_same_bytes(tmp_path: Path, monkeypatch: py
     assert lengths[7] == lengths.max() == 3 * window, "what lies behind the third window is not read"
 
 
+@pytest.mark.long
 def test_a_cluster_ends_in_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="Ray is an extra: pip install -e '.[ray]'")
     monkeypatch.setenv(

@@ -20,6 +20,7 @@ from tests.encoding.toy_job import ToyJob
 from tests.two_nodes import TwoNodes, cluster  # noqa: F401
 
 pytest.importorskip("ray", reason="Ray is an extra: pip install -e '.[ray]'")
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
