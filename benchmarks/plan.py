@@ -91,8 +91,11 @@ class Rates:
             for name in ("gpu", "index", "torchrun", "scale")
         )
         images, epochs = gpu["vit-l14"]["rows_per_second"], gpu["training"]["cls"]["epochs"]
-        largest = max(scale["sizes"], key=int)
-        stages = scale["sizes"][largest]["stages"]
+        stages = {
+            name: (int(rows), found)  # each at the largest size that it was measured at
+            for rows in sorted(scale["sizes"], key=int)
+            for name, found in scale["sizes"][rows]["stages"].items()
+        }
         return cls(
             images=max(images["ours"]),
             forward=sorted(images["forward, whole"])[1],
@@ -103,10 +106,10 @@ class Rates:
             indexed=index["readers"]["tars: index"]["1000000"]["rows_per_second"],
             stage_bytes={
                 name: found["bytes_a_row"]
-                for name, found in stages.items()
+                for name, (_, found) in stages.items()
                 if "bytes_a_row" in found and not name.startswith("compare")  # it grows until its sample is full
             },
-            stage_seconds={name: found["cpu_seconds"] / int(largest) for name, found in stages.items()},
+            stage_seconds={name: found["cpu_seconds"] / rows for name, (rows, found) in stages.items()},
         )
 
 

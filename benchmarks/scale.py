@@ -1,14 +1,15 @@
 """Seconds, peak memory and bytes a row of each stage, on projects of growing size, with the forecast for 20 M pairs.
 
     python benchmarks/scale.py 100000 1000000
-    python benchmarks/scale.py 5000000 --stream --folder /data/scale
+    python benchmarks/scale.py 5000000 --stream --tables --folder /data/scale
 
 Each size is a project of `scale_project.py` in a folder of its own, which is kept if `--folder` is given, so that a run
 that was stopped goes on with the stages that are missing from benchmarks/results/scale.json. Every stage runs in a
 process of its own, as DVC runs it. Bytes a row are the growth of its own memory from the size before, the first of
 which is `BASE` rows: nearly all that libraries take by themselves. Below some 300,000 rows they count buffers of fixed
 size as well, such as groups of 65,536 rows of a table. `peak_bytes` is everything resident; `own_peak_bytes`, sampled,
-leaves out pages of mapped files, which the system takes back when it needs the room.
+leaves out pages of mapped files, which the system takes back when it needs the room. With `--tables` the stage `index`
+is left out, and what it would write is written by `scale_index.py`.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from scale_project import stages
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "results" / "scale.json"
 BASE = 2000
+INDEX = "index@mine"
 TARGET = 20_000_000
 MEMORY = 24 * 2**30
 
@@ -86,11 +88,20 @@ def used(folder: Path) -> int:
     return int(done.stdout.split()[0])
 
 
-def run_size(rows: int, folder: Path, mode: str, results: dict[str, Any], out: Path, until: str | None = None) -> None:
+def run_size(
+    rows: int,
+    folder: Path,
+    mode: str,
+    results: dict[str, Any],
+    out: Path,
+    until: str | None = None,
+    tables: bool = False,
+) -> None:
     """Run the stages that results lack of this size, and write the results after each.
 
     Args:
         until: the last one to run.
+        tables: write the tables of the index in place of running its stage.
     """
     size = results["sizes"].setdefault(str(rows), {"features": mode, "stages": {}})
     if not (folder / "params.yaml").is_file():
@@ -100,7 +111,11 @@ def run_size(rows: int, folder: Path, mode: str, results: dict[str, Any], out: P
         subprocess.run(made, check=True)
         size["stages"] = {}
     for name, command in stages():
-        if name not in size["stages"]:
+        if tables and name == INDEX:
+            if not (folder / "data" / "index" / "pairs" / "mine" / "about.json").is_file():
+                write = [sys.executable, str(Path(__file__).with_name("scale_index.py")), str(folder), str(rows)]
+                subprocess.run(write, check=True)
+        elif name not in size["stages"]:
             print(f"{rows:>10} {name:22}", end=" ", flush=True)
             size["stages"][name] = measured(command, folder)
             report(results)
@@ -157,12 +172,13 @@ def table(results: dict[str, Any]) -> str:
 
 def markdown(results: dict[str, Any]) -> list[str]:
     """The table of docs/scale.md: each stage at the largest size that it was measured at."""
-    columns = ("stage", "seconds", "of the processor", "growth", "own memory", "with mapped files", "bytes a row")
-    lines = [f"| {' | '.join((*columns, 'own at 20 M'))} |", "|---|" + "---:|" * 7]
+    took, held = ("seconds", "of the processor", "growth"), ("own memory", "with mapped files", "bytes a row")
+    lines = [f"| {' | '.join(('stage', 'rows', *took, *held, 'own at 20 M'))} |", "|---|" + "---:|" * 8]
     for name, expected in results["forecast"]["stages"].items():
-        found = results["sizes"][str(expected["from_rows"][1])]["stages"][name]
+        rows = expected["from_rows"][1]
+        found = results["sizes"][str(rows)]["stages"][name]
         lines.append(
-            f"| `{name}` | {'over ' * bool(found.get('cut'))}{found['seconds']:,.0f} | "
+            f"| `{name}` | {rows / 1e6:g} M | {'over ' * bool(found.get('cut'))}{found['seconds']:,.0f} | "
             f"{'over ' * bool(found.get('cut'))}{found['cpu_seconds']:,.0f} | {found.get('growth', '-')} | "
             f"{found['own_peak_bytes'] / 1e9:.2f} GB | {found['peak_bytes'] / 1e9:.2f} GB | "
             f"{found['bytes_a_row']:.0f} | {expected['peak_gib']:.1f} GiB |"
@@ -178,6 +194,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help="the results, which are added to")
     parser.add_argument("--until", help="the last stage to run, such as splits or encode@mine-eye")
     parser.add_argument("--stream", action="store_true", help="train.features: stream")
+    parser.add_argument("--tables", action="store_true", help="write the tables of the index without its stage")
     given = parser.parse_args()
     machine = {"cores": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30, 1)}
     results: dict[str, Any] = {"machine": machine, "sizes": {}}
@@ -187,7 +204,7 @@ def main() -> None:
         mode = "stream" if given.stream and rows != BASE else "auto"
         folder = given.folder / str(rows) if given.folder else Path(tempfile.mkdtemp(prefix="scale-"))
         try:
-            run_size(rows, folder, mode, results, given.out, given.until)
+            run_size(rows, folder, mode, results, given.out, given.until, given.tables and rows != BASE)
         finally:
             if not given.folder:
                 shutil.rmtree(folder, ignore_errors=True)

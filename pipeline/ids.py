@@ -223,12 +223,19 @@ def _packed(strings: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
     good = np.diff(starts) == DIGITS
     if strings.null_count:
         good &= strings.is_valid().to_numpy(zero_copy_only=False)
+    rows: slice | np.ndarray
     for start in range(0, len(strings), _PIECE):
-        rows = start + np.flatnonzero(good[start : start + _PIECE])
-        values = _VALUE[text[starts[rows][:, None] + np.arange(DIGITS)]]
-        hexadecimal = (values < 16).all(axis=1)
-        packed[rows[hexadecimal]] = (values[:, ::2] << 4 | values[:, 1::2])[hexadecimal]
-        good[rows[~hexadecimal]] = False
+        fitting = good[start : start + _PIECE]
+        if fitting.all():  # then they lie side by side, and no place of each is needed, which is 8 times as large
+            rows = slice(start, start + len(fitting))
+            digits = text[starts[start] : starts[start + len(fitting)]].reshape(-1, DIGITS)
+        else:
+            rows = start + np.flatnonzero(fitting)
+            digits = text[starts[rows][:, None] + np.arange(DIGITS)]
+        values = _VALUE[digits]
+        hexadecimal: np.ndarray = (values < 16).all(axis=1)
+        packed[rows] = np.where(hexadecimal[:, None], values[:, ::2] << 4 | values[:, 1::2], 0)
+        good[rows] = hexadecimal
     return packed, good
 
 

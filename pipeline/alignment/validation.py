@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 LARGEST = 8192  # images
 _CHUNK_ROWS = 4096
+_SCORED_ROWS = 1024
 
 
 def recall_at_1(scores_NM: Tensor, positives_NM: Tensor) -> float:
@@ -24,9 +25,12 @@ def recall_at_1(scores_NM: Tensor, positives_NM: Tensor) -> float:
         scores_NM: float, queries by candidates.
         positives_NM: bool, at least one true entry per row.
     """
-    best_positive = scores_NM.masked_fill(~positives_NM, -torch.inf).amax(dim=1)
-    best_negative = scores_NM.masked_fill(positives_NM, -torch.inf).amax(dim=1)
-    return float((best_positive > best_negative).float().mean())
+    right = []
+    for start in range(0, len(scores_NM), _SCORED_ROWS):  # what is made of the scores is as large as they are
+        scores, positives = scores_NM[start : start + _SCORED_ROWS], positives_NM[start : start + _SCORED_ROWS]
+        best_positive = scores.masked_fill(~positives, -torch.inf).amax(dim=1)
+        right.append(best_positive > scores.masked_fill(positives, -torch.inf).amax(dim=1))
+    return float(torch.cat(right).float().mean())
 
 
 @dataclass(frozen=True)

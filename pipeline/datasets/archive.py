@@ -1,13 +1,13 @@
 """The tar of an index: encoded pictures or sounds that are in no file of their own, each once."""
 
-import io
 import os
 import tarfile
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.errors import DataError
 
-_HEADER = 512  # bytes before a member's data in a POSIX tar; names stay far below the 100 bytes it holds
+_HEADER = tarfile.BLOCKSIZE  # bytes before a member's data; names stay far below the 100 characters it holds
 _REMEMBERED = 1 << 18  # ids kept in memory; a member that recurs after more than these is stored again
 
 
@@ -20,7 +20,7 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self._path, self._partial = path, path.with_name(path.name + ".partial")
-        self._archive: tarfile.TarFile | None = None
+        self._archive: BinaryIO | None = None
         self._known: set[str] = set()
         self._bytes = 0
 
@@ -31,12 +31,14 @@ class Archive:
     def add(self, identity: str, content: bytes, form: str) -> int:
         """Store a member and return the place of its first byte; the same members give the same bytes."""
         if self._archive is None:
-            self._archive = tarfile.open(self._partial, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
-        start = self._archive.offset
+            self._archive = open(self._partial, "wb")  # noqa: SIM115 (closed by `finish` or `discard`)
+        start = self._archive.tell()
         member = tarfile.TarInfo(f"{identity}.{form}")  # mtime, uid and gid are 0 by default
         member.size = len(content)
-        self._archive.addfile(member, io.BytesIO(content))
-        self._archive.members.clear()  # type: ignore[attr-defined]  # needed only for reading; it would grow without bound
+        # TarFile.addfile writes the same, and copies the member and the content first
+        self._archive.write(member.tobuf(tarfile.USTAR_FORMAT))
+        self._archive.write(content)
+        self._archive.write(bytes(-len(content) % tarfile.BLOCKSIZE))
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known.add(identity)
@@ -52,6 +54,8 @@ class Archive:
         if self._archive is None:
             self._path.unlink(missing_ok=True)
             return
+        self._archive.write(bytes(2 * tarfile.BLOCKSIZE))  # the end of a tar, which is filled up to whole records
+        self._archive.write(bytes(-self._archive.tell() % tarfile.RECORDSIZE))
         self._archive.close()
         self._archive = None
         if self._partial.stat().st_size < self._bytes:

@@ -14,6 +14,7 @@ from pipeline.coded import Coded
 from pipeline.datasets.sample_table import IMAGE, SampleTable, require_columns, samples_file
 from pipeline.datasets.tables import read_pieces, read_table
 from pipeline.errors import DataError
+from pipeline.freed_memory import give_back
 from pipeline.ids import Ids
 from pipeline.paths import SPLITS
 
@@ -132,7 +133,10 @@ def read_caption_pairs(
             wanted = "" if languages is None else f" in {', '.join(languages)}"
             log.warning("%s has no captions%s (is its source installed?) and is left out", dataset, wanted)
     first = _first_of_equals(datasets_P.codes, images.codes, texts.codes, language.codes)
-    return pairs if first.all() else pairs.where(first)
+    pairs = pairs if first.all() else pairs.where(first)
+    del samples, first, row
+    give_back()
+    return pairs
 
 
 def pairs_file(modality: str = IMAGE) -> str:

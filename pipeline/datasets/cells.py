@@ -112,7 +112,7 @@ def label_of(value: Any, what: str) -> str:
     if isinstance(value, str):
         if len(value) > _MAX_LABEL:
             raise DataError(f"{what} has {len(value)} characters; at most {_MAX_LABEL}")
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
+        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise DataError(f"{what} is not valid UTF-8")
         return "" if _NEGATIVE.fullmatch(value) else value.strip()
     if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):

@@ -10,6 +10,7 @@ from pipeline.coded import Coded
 from pipeline.datasets.samples import SPLITS as SPLIT_NAMES
 from pipeline.datasets.tables import read_pieces, table_columns
 from pipeline.errors import DataError
+from pipeline.freed_memory import give_back
 from pipeline.ids import Ids
 from pipeline.paths import SPLITS
 from pipeline.row_map import RowMap
@@ -57,13 +58,15 @@ class SampleTable:
         splits = np.empty((len(ids), repeats), np.int8)
         for repeat in range(repeats):
             splits[:, repeat] = _column(path, f"split_{repeat}").numbered_as(SPLIT_NAMES)
-        return cls(
+        table = cls(
             dataset=_column(path, "dataset"),
             image_id=ids,
             columns={name: _column(path, name) for name in columns},
             splits=Coded(splits, Ids.of(SPLIT_NAMES)),
             modality=modality,
         )
+        give_back()
+        return table
 
     def find(self, dataset: str, ids: Sequence[str] | np.ndarray) -> np.ndarray:
         """Rows (n,) int64 of samples of a data set; -1 where there is none."""

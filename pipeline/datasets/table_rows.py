@@ -20,6 +20,7 @@ from pipeline.errors import SourceError
 
 KINDS = (".csv", ".tsv", ".jsonl", ".jsonlines", ".ndjson", ".json", ".parquet")
 _BATCH = 256  # rows of Parquet in memory at a time; they may hold pictures
+_TOGETHER_BYTES = 1 << 20  # of rows that are made Python objects together, which is faster than one by one
 TRUNCATED = (OSError, EOFError, zlib.error)  # what reading a file raises, compressed or not
 _START = 1 << 16  # bytes in which a line of a table ends
 _MOST_COLUMNS = 10_000
@@ -252,9 +253,18 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
                 yield Row(f"row {number + 1}", {}, f"the file is damaged from here on: {error}")
                 return
-            for place in range(len(batch)):
+            for values, reason in _rows_of_batch(batch):
                 number += 1
-                yield Row(f"row {number}", *_values(batch, place))
+                yield Row(f"row {number}", values, reason)
+
+
+def _rows_of_batch(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """The values of each row, or why it has none."""
+    if batch.num_columns and batch.nbytes <= _TOGETHER_BYTES:
+        with contextlib.suppress(Exception):  # one by one, rows tell which of them it is
+            columns = [batch.column(name).to_pylist() for name in batch.schema.names]
+            return ((dict(zip(batch.schema.names, row, strict=True)), None) for row in zip(*columns, strict=True))
+    return (_values(batch, row) for row in range(len(batch)))
 
 
 def _values(batch: pa.RecordBatch, row: int) -> tuple[dict[str, Any], str | None]:

@@ -83,10 +83,11 @@ def chance_at(counts: np.ndarray, candidates: int, k: int) -> np.ndarray:
         counts: (Q,) int64, positives of each query.
         candidates: C.
     """
+    different, place = np.unique(counts, return_inverse=True)  # a few, of however many queries
     drawn = np.arange(min(k, candidates))
-    negatives_left = np.maximum(candidates - counts[:, None] - drawn[None, :], 0)
+    negatives_left = np.maximum(candidates - different[:, None] - drawn[None, :], 0)
     missed: np.ndarray = np.prod(negatives_left / (candidates - drawn)[None, :], axis=1)
-    return 1.0 - missed
+    return (1.0 - missed)[place]
 
 
 def chance_median_rank(counts: np.ndarray, candidates: int) -> int:

@@ -235,10 +235,11 @@ def test_only_matrices_decay() -> None:
     assert len(decayed["params"]) + len(free["params"]) == len(list(head.parameters()))
 
 
-def test_recall_at_1_agrees_with_the_evaluation() -> None:
-    scores = torch.randint(0, 3, (30, 8), generator=torch.Generator().manual_seed(0)).double()
-    positives = torch.zeros(30, 8, dtype=torch.bool)
-    positives[torch.arange(30), torch.arange(30) % 8] = True
+@pytest.mark.parametrize("rows", [1, 30, 1024, 2500])
+def test_recall_at_1_agrees_with_the_evaluation(rows: int) -> None:
+    scores = torch.randint(0, 3, (rows, 8), generator=torch.Generator().manual_seed(0)).double()
+    positives = torch.zeros(rows, 8, dtype=torch.bool)
+    positives[torch.arange(rows), torch.arange(rows) % 8] = True
     positives[::3, 5] = True
     expected = hits_at(first_hit_ranks(scores.numpy(), torch.eye(8).double().numpy(), positives.nonzero().numpy()), 1)
     assert recall_at_1(scores, positives) == pytest.approx(expected.mean())

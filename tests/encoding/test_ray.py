@@ -1,16 +1,11 @@
-"""The Ray engine on a real cluster of two nodes of this machine, each a raylet with its own ports and one CPU."""
+"""The Ray engine on a real cluster of two nodes of this machine."""
 
-import os
+# ruff: noqa: F811  (the fixture `cluster`)
 import shutil
-import signal
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from pipeline.config.stores import RayParams
@@ -20,63 +15,12 @@ from pipeline.features.shards import RECORD
 from pipeline.features.verify import verify
 from pipeline.paths import WORK_VARIABLE
 from stages.encode import encode
-from tests.encoding.clone import ROOT, STORE, files, make_clone, settings
+from tests.encoding.clone import STORE, files, make_clone, settings
 from tests.encoding.toy_job import ToyJob
+from tests.two_nodes import TwoNodes, cluster  # noqa: F401
 
 pytest.importorskip("ray", reason="Ray is an extra: pip install -e '.[ray]'")
 pytestmark = pytest.mark.long
-LOSS_DETECTION = {
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "1000",
-    "RAY_health_check_failure_threshold": "3",
-}
-NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
-
-
-class TwoNodes:
-    """A head and another node."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        head = NODE | {"include_dashboard": False}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
-        self._nodes = [self._cluster.head_node, self._cluster.add_node(**NODE)]
-        self.address: str = self._cluster.address
-        self.seen = {process.pid for number in range(2) for process in self.tree(number)}
-
-    def tree(self, number: int) -> list[psutil.Process]:
-        """The raylet of a node and all that it has started."""
-        raylet = psutil.Process(self._nodes[number].all_processes["raylet"][0].process.pid)
-        return [*raylet.children(recursive=True), raylet]
-
-    def kill(self, number: int) -> None:
-        """End a node as a power cut would."""
-        for process in self.tree(number):
-            process.send_signal(signal.SIGKILL)
-
-    def stop(self) -> None:
-        self._cluster.shutdown()
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[TwoNodes]:
-    before = dict(os.environ)
-    temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets have short names
-    own = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": temporary, "PYTHONPATH": str(ROOT)}
-    os.environ.update(LOSS_DETECTION | own)
-    nodes = None
-    try:
-        nodes = TwoNodes()
-        yield nodes
-    finally:
-        if nodes is not None:
-            nodes.stop()
-        os.environ.clear()
-        os.environ.update(before)
-        shutil.rmtree(temporary, ignore_errors=True)
-    assert not [pid for pid in nodes.seen if psutil.pid_exists(pid)], "processes were left behind"
 
 
 @pytest.fixture(scope="module")
@@ -177,23 +121,12 @@ def test_a_node_that_dies_costs_its_shard_and_nothing_else(
     """The other node has no CPU free for another worker, and finishes alone."""
     job, failures = make(rows=128, pause=0.2, together=2), []
 
-    def kill() -> None:
-        try:
-            until = time.monotonic() + 120
-            while time.monotonic() < until:
-                mine = {process.pid for process in cluster.tree(1)}
-                writing = {int(path.suffix[1:]) for path in (tmp_path / "notes").iterdir()}
-                if mine & writing and len(list(tmp_path.glob(f"work/scratch/*/*/{RECORD}"))) >= 3:
-                    cluster.seen |= mine | {process.pid for process in cluster.tree(0)}
-                    cluster.kill(1)
-                    return
-                time.sleep(0.05)
-            failures.append("no worker of the second node began")
-        except BaseException as error:
-            failures.append(repr(error))
+    def begun_on_the_second() -> bool:
+        writing = {int(path.suffix[1:]) for path in (tmp_path / "notes").iterdir()}
+        mine = {process.pid for process in cluster.tree(1)}
+        return bool(mine & writing) and len(list(tmp_path.glob(f"work/scratch/*/*/{RECORD}"))) >= 3
 
-    killer = threading.Thread(target=kill)
-    killer.start()
+    killer = cluster.kill_second_when(begun_on_the_second, failures)
     done = run(job, tmp_path / "store")
     killer.join()
     assert failures == []

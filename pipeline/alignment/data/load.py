@@ -32,6 +32,7 @@ from pipeline.errors import DataError
 from pipeline.features.by_id import RowsById
 from pipeline.features.fused import FusedStore
 from pipeline.features.views import open_side
+from pipeline.freed_memory import give_back
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +123,8 @@ def load_alignment_data(
             f"Aligner {name!r} has nothing to train on: none of its data sets ({', '.join(fit.datasets)}) has "
             f"{_what(first, second)} in data/splits. See the logs of the stage index for what was unavailable."
         )
+    curated = curated_pairs(fit.data, pairs, repeats, first)
+    give_back()  # before stores hold their ids
     images = open_side(fit.image, fit.members("image"), datasets)
     texts = open_side(fit.text, fit.members("text"), datasets)
     usable = np.ones(len(pairs), dtype=bool)
@@ -131,8 +134,7 @@ def load_alignment_data(
         usable[inside] &= texts[dataset].servable(pairs.text_id[inside])
     if fit.kinds:
         usable &= _of_kinds(pairs, fit)
-    pairs = pairs.where(usable)
-    curated = curated_pairs(fit.data, pairs, repeats, first)
+    pairs, curated = pairs.where(usable), curated[usable]
     crops = _kept_crops(images.values()) if head.crops else 0
     rows = np.empty((1 + crops, len(pairs), 2), np.int64)
     rows[0, :, 0] = _positions(pairs, pairs.image_id, images)
@@ -147,6 +149,7 @@ def load_alignment_data(
     del pairs, curated, usable  # before features take their room
     for store in (*images.values(), *texts.values()):
         store.forget_ids()
+    give_back()
 
     features, joined = _load(
         image_columns(list(images.values()), head.local_tokens, head.layers, crops),
