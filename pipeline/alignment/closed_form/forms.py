@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pipeline.alignment.closed_form.kernel import gamma_of, kernel_ridge
-from pipeline.alignment.closed_form.linear import cca, procrustes, ridge, solve_lifted
+from pipeline.alignment.closed_form.linear import Canonical, procrustes, ridge, solve_lifted
 from pipeline.alignment.closed_form.statistics import TrainingStatistics, source_of
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.fitted import RBF, Affine, Fourier, Relative
@@ -65,9 +65,10 @@ def _procrustes(form: Procrustes, statistics: TrainingStatistics) -> Iterator[tu
 
 
 def _cca(form: CCA, statistics: TrainingStatistics) -> Iterator[tuple[Sides, Values]]:
-    for shrink, power in product(form.shrink, form.power):
-        maps = cca(statistics.moments, shrink, power, form.embed_dim)
-        yield _linear(statistics, maps), {"shrink": shrink, "power": power}
+    for shrink in form.shrink:
+        directions = Canonical(statistics.moments, shrink)
+        for power in form.power:
+            yield _linear(statistics, directions.maps(power, form.embed_dim)), {"shrink": shrink, "power": power}
 
 
 def _ridge(form: Ridge, statistics: TrainingStatistics) -> Iterator[tuple[Sides, Values]]:
