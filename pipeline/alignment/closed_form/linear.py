@@ -34,7 +34,7 @@ def procrustes(moments: Moments, width: int | None = None) -> tuple[Tensor, Tens
     Of all such maps they make the mean inner product of pairs largest: the singular vectors of the cross-covariance.
 
     Args:
-        moments: of features; maps beyond the span of the pairs are not theirs to say.
+        moments: in features, not in the directions that the pairs span: the maps go beyond these.
         width: K, at most the smaller of X and Y, which is the default.
     """
     left, _, right = torch.linalg.svd(moments.cov_xy, full_matrices=False)
@@ -111,7 +111,8 @@ class Canonical:
         found = []
         for span, white, directions in zip(self._spans, self._white, (self._left, self._right.T), strict=True):
             fitted = _from(span, white.applied(directions[:, :width] * weight))
-            found.append(torch.nn.functional.pad(fitted, (0, wanted - fitted.shape[1])))
+            missing = wanted - fitted.shape[1]
+            found.append(torch.nn.functional.pad(fitted, (0, missing)) if missing else fitted)
         return found[0], found[1]
 
 
