@@ -69,12 +69,12 @@ def few(pairs: int, width: int) -> bool:
 
 def moments_of_few(x_nX: Tensor, y_nY: Tensor) -> Moments:
     """Of all pairs at once; a side with far more features than pairs in the directions that they span."""
-    means = [rows.double().mean(0) for rows in (x_nX, y_nY)]
-    rows = [rows.double() - mean for rows, mean in zip((x_nX, y_nY), means, strict=True)]
-    spans = [_span(one) if few(*one.shape) else None for one in rows]
-    x, y = (one if span is None else one @ span for one, span in zip(rows, spans, strict=True))
-    count = len(x)
-    return Moments(count, *means, x.T @ x / count, y.T @ y / count, x.T @ y / count, *spans)
+    mean_x, mean_y = x_nX.double().mean(0), y_nY.double().mean(0)
+    x, y = x_nX.double() - mean_x, y_nY.double() - mean_y
+    span_x, span_y = (_span(rows) if few(*rows.shape) else None for rows in (x, y))
+    x, y = (rows if span is None else rows @ span for rows, span in ((x, span_x), (y, span_y)))
+    covariances = (x.T @ x / len(x), y.T @ y / len(x), x.T @ y / len(x))
+    return Moments(len(x), mean_x, mean_y, *covariances, span_x, span_y)
 
 
 def _span(centred_nD: Tensor) -> Tensor:
