@@ -12,7 +12,8 @@ inside, the rate and temperature that validation chose for it on the single pair
 have their 24 values as there; `joint` and `best` stand as in params.yaml and the preset, without a trial.
 
 Score: the mean over emoji and stamps of R@1 from image to text and from text to image. Intervals resample concept
-families of all repeats together and count the spread between repeats; ratios are paired by query.
+families of all repeats together and count the spread between repeats; ratios are paired by query. `joint` and `best`
+are compared with every other recipe on their own features, p-values with Holm's correction.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.recipe_study.bundle import Bundle
 from benchmarks.recipe_study.fitting import Bench
 from benchmarks.recipe_study.rows import BASELINE, CLOSED, CONTROLS, DEFAULT, RATES, TEMPERATURES, TRAINED
-from benchmarks.recipe_study.tables import Tables, cells
+from benchmarks.recipe_study.tables import Tables, cells, holm
 from pipeline.accounting.machine import describe_machine
 from pipeline.commands.best import ENTRIES
 from pipeline.config import load_config
@@ -41,6 +43,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 OUT = RESULTS / "fusion_test.json"
 FUSED = {"fused": ("vit + lite0", "minilm"), "best": ("vit + lite0 + lite1 + lite2", "mpnet")}
 BLIND = {"fused": "control + control-lite0", "best": "control + control-lite0 + control-lite1 + control-lite2"}
+RIVALS = (*TRAINED, *CLOSED)
 LEADER = {"fused": "joint", "best": "best"}
 LONG = {"600": {"min_steps": 100, "patience": 20}}  # a schedule of 600 steps that ends at the plateau
 TRIALS = {  # of Freeze-Align on fused features: rate and temperature, sized for two cores that others use as well
@@ -150,15 +153,30 @@ def table(bundle: Bundle, path: Path) -> None:
             bars.append({"first": first, "second": second, "asked": asked, **found})
             low, high = found["ratio_ci"]
             print(f"{first} / {second}: {found['ratio']:.2f} ({low:.2f}-{high:.2f}), asked for {asked}")
+    rivals = {
+        leader: against(tables, leader, [name for one in RIVALS if (name := f"{one}, {which}") in parts])
+        for which, leader in LEADER.items()
+        if leader in parts
+    }
     left_out = [name for name in wanted if name not in parts]
     print(f"chance {tables.chance:.4f}; not fitted: {'; '.join(left_out) or 'none'}")
     write_json(
         {
             "machine": describe_machine(), "trials": TRIALS, "chance": tables.chance, "rows": shown, "bars": bars,
-            "not_fitted": left_out, "families": tables.boot.families,
+            "rivals": rivals, "not_fitted": left_out, "families": tables.boot.families,
         },
         OUT,
     )  # fmt: skip
+
+
+def against(tables: Tables, leader: str, rivals: Sequence[str]) -> list[dict[str, Any]]:
+    """A row beside every other recipe on the same features, each corrected for their number."""
+    found = {name: tables.versus(leader, name) for name in rivals}
+    corrected = holm({name: one["p"] for name, one in found.items()})
+    for name, one in found.items():
+        low, high = one["ratio_ci"]
+        print(f"{leader} / {name}: {one['ratio']:.2f} ({low:.2f}-{high:.2f}), corrected p {corrected[name]:.4f}")
+    return [{"second": name, **one, "p_holm": corrected[name]} for name, one in found.items()]
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from pipeline.paths import store_folder
 VALIDATION = 0.1  # share, where the usual validation split is not to be used
 IMAGES = {
     "vit": (("mean", 1), ("mean", 2), ("grid", 1)), "control": (("mean", 1), ("grid", 1)),
-    "lite0": (("mean", 1),), "control-lite0": (("mean", 1),), "lite1": (("mean", 1),), "lite2": (("mean", 1),),
+    **{f"{control}lite{size}": (("mean", 1),) for control in ("", "control-") for size in (0, 1, 2)},
 }  # fmt: skip
 TEXTS = (PROMPTED, "mpnet")  # beside that of the default; of both, views that are not stored are left out
 FUSED = " + "  # between the names of views that are joined

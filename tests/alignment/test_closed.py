@@ -15,7 +15,7 @@ from pipeline.alignment.closed_form import statistics as gather_module
 from pipeline.alignment.closed_form.fit import fit_closed, resolved
 from pipeline.alignment.closed_form.kernel import gamma_of, kernel_ridge, nystrom_root
 from pipeline.alignment.closed_form.linear import cca, procrustes, ridge, solve_lifted, whitening
-from pipeline.alignment.closed_form.moments import Moments, MomentSums
+from pipeline.alignment.closed_form.moments import Moments, MomentSums, moments_of_few
 from pipeline.alignment.closed_form.usable import require_spread_of_pairs
 from pipeline.alignment.data.inputs import ImageInput, TextInput
 from pipeline.alignment.data.load import AlignmentData
@@ -423,6 +423,60 @@ def test_kept_training_rows_are_counted_apart(forms: dict[str, Any], fitted: int
     data = world()
     head, _, _ = fit_closed(resolved(computed(forms), data)[0], data, 0, seed=0)
     assert fitted_and_kept(head) == (fitted, kept)
+
+
+SPANNED: list[dict[str, Any]] = [
+    {"ridge": {"ridge": 0.3}},
+    {"ridge": {"ridge": 0.3, "direction": "text-to-image"}},
+    {"cca": {"shrink": 0.5}},
+    {"cca": {"shrink": 0.5, "power": [0.5, 2.0]}},
+    {"cca": {"shrink": 0.5, "embed_dim": 3}, "kernel-ridge": {"ridge": 0.3}},
+    {"cca": {"shrink": 0.5}, "asif": {"neighbours": 5}},
+]
+
+
+@pytest.mark.parametrize("forms", SPANNED, ids=str)
+@pytest.mark.parametrize("wide", ["image", "text", "both"])
+def test_pairs_far_fewer_than_features_give_the_same_head(
+    wide: str, forms: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the directions that they span, of which repeated images leave fewer than there are pairs."""
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(40, 5, generator=draw), torch.randn(40, 5, generator=draw)
+    x, y = x + 4, y + 0.7 * x
+    if wide != "text":
+        x = x @ torch.randn(5, 90, generator=draw) + torch.randn(40, 90, generator=draw)
+    if wide != "image":
+        y = y @ torch.randn(5, 90, generator=draw) + torch.randn(40, 90, generator=draw)
+    images = ImageInput(x.half(), x[:, None].half() + 0.1)
+    features = ResidentFeatures(images, TextInput.from_pooled(y.half()), torch.device("cpu"))
+    further = torch.tensor([[0, 20], [0, 21]])  # captions of the first image
+    train = torch.cat([torch.arange(20)[:, None].repeat(1, 2), further])
+    validation = torch.arange(22, 40)[:, None].repeat(1, 2)
+    data = AlignmentData(features, (train,), (validation,), {}, ("toy",))
+    spec = resolved(computed(forms), data)[0]
+    found = []
+    for few in (4, 1_000_000):
+        monkeypatch.setattr("pipeline.alignment.closed_form.moments.FEW", few)
+        spans = gather_module.TrainingStatistics(spec, data, 0, seed=0).moments
+        assert (spans.span_x is not None) == (few == 4 and wide != "text")
+        assert (spans.span_y is not None) == (few == 4 and wide != "image")
+        head, recall, _ = fit_closed(spec, data, 0, seed=0)
+        kept = features.images.read(torch.arange(40)), features.texts.read(torch.arange(40))
+        embedded = head.image_features(kept[0]), head.text_features(kept[1])
+        found.append((embedded[0] @ embedded[1].T, recall, [one.shape for one in embedded]))
+    torch.testing.assert_close(found[0][0], found[1][0], atol=1e-4, rtol=1e-3)
+    assert found[0][1:] == found[1][1:]
+
+
+@pytest.mark.parametrize("forms", [{"procrustes": {}}, {"cca": {"shrink": 0.5, "power": [0.0, 1.0]}}], ids=str)
+def test_forms_that_map_more_than_the_span_take_all_features(forms: dict[str, Any]) -> None:
+    data = world()
+    few = AlignmentData(data.features, (data.train[0][:3],), data.validation, {}, ("toy",))
+    assert gather_module.TrainingStatistics(computed({"ridge": {"ridge": 1.0}}), few, 0, 0).moments.span_x is not None
+    assert gather_module.TrainingStatistics(computed(forms), few, 0, 0).moments.span_x is None
+    with pytest.raises(ValueError, match="cannot be mapped"):
+        moments_of_few(torch.randn(3, 20), torch.randn(3, 2)).mapped(torch.randn(20, 2), None)
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0])

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pipeline.alignment.closed_form.kernel import gamma_of, kernel_ridge
-from pipeline.alignment.closed_form.linear import cca, procrustes, ridge, solve_lifted
+from pipeline.alignment.closed_form.linear import Canonical, procrustes, ridge, solve_lifted
 from pipeline.alignment.closed_form.statistics import TrainingStatistics, source_of
 from pipeline.alignment.heads.base import Head
 from pipeline.alignment.heads.fitted import RBF, Affine, Fourier, Relative
@@ -65,9 +65,10 @@ def _procrustes(form: Procrustes, statistics: TrainingStatistics) -> Iterator[tu
 
 
 def _cca(form: CCA, statistics: TrainingStatistics) -> Iterator[tuple[Sides, Values]]:
-    for shrink, power in product(form.shrink, form.power):
-        maps = cca(statistics.moments, shrink, power, form.embed_dim)
-        yield _linear(statistics, maps), {"shrink": shrink, "power": power}
+    for shrink in form.shrink:
+        directions = Canonical(statistics.moments, shrink)
+        for power in form.power:
+            yield _linear(statistics, directions.maps(power, form.embed_dim)), {"shrink": shrink, "power": power}
 
 
 def _ridge(form: Ridge, statistics: TrainingStatistics) -> Iterator[tuple[Sides, Values]]:
@@ -90,25 +91,29 @@ def _kernel_ridge(form: KernelRidge, statistics: TrainingStatistics) -> Iterator
     source = source_of(form)
     means = statistics.moments.mean_x, statistics.moments.mean_y
     target = Affine(means[1 - source], statistics.whitenings[1 - source])
-    for bandwidth, penalty in product(form.bandwidth, form.ridge):
+    for bandwidth in form.bandwidth:
         if form.features == "exact":
-            solved = _exact(source, bandwidth, penalty, target, statistics)
+            fitted = _exact(source, bandwidth, form.ridge, target, statistics)
         else:
-            solved = _streamed(form, bandwidth, penalty, statistics)
-        predicted = [statistics.inputs[source], *solved]
-        sides: Sides = (predicted, [target]) if source == 0 else ([target], predicted)
-        yield sides, {"bandwidth": bandwidth, "ridge": penalty}
+            fitted = (_streamed(form, bandwidth, penalty, statistics) for penalty in form.ridge)
+        for penalty, solved in zip(form.ridge, fitted, strict=True):
+            predicted = [statistics.inputs[source], *solved]
+            sides: Sides = (predicted, [target]) if source == 0 else ([target], predicted)
+            yield sides, {"bandwidth": bandwidth, "ridge": penalty}
 
 
 def _exact(
-    source: int, bandwidth: float, penalty: float, target: Affine, statistics: TrainingStatistics
-) -> tuple[nn.Module, Affine]:
+    source: int, bandwidth: float, penalties: Sequence[float], target: Affine, statistics: TrainingStatistics
+) -> Iterator[tuple[nn.Module, Affine]]:
+    """For every penalty, with one kernel matrix."""
     assert statistics.rows is not None
     *sides, weight = statistics.rows
     x = statistics.inputs[source](sides[source])
     kernel = RBF(x, gamma_of(x.var(0), bandwidth))
-    solved = kernel_ridge(kernel(x), target(sides[1 - source]), penalty, weight)
-    return kernel, Affine(solved.new_zeros(len(solved)), solved)
+    kernel_nn, wanted = kernel(x), target(sides[1 - source])
+    for penalty in penalties:
+        solved = kernel_ridge(kernel_nn, wanted, penalty, weight)
+        yield kernel, Affine(solved.new_zeros(len(solved)), solved)
 
 
 def _streamed(

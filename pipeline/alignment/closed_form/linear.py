@@ -34,6 +34,7 @@ def procrustes(moments: Moments, width: int | None = None) -> tuple[Tensor, Tens
     Of all such maps they make the mean inner product of pairs largest: the singular vectors of the cross-covariance.
 
     Args:
+        moments: in features, not in the directions that the pairs span: the maps go beyond these.
         width: K, at most the smaller of X and Y, which is the default.
     """
     left, _, right = torch.linalg.svd(moments.cov_xy, full_matrices=False)
@@ -42,7 +43,14 @@ def procrustes(moments: Moments, width: int | None = None) -> tuple[Tensor, Tens
 
 def ridge(moments: Moments, penalty: float) -> Tensor:
     """Ridge regression of y on x, (X, Y): the minimiser of mean |y - x W|^2 + penalty * mean variance of x * |W|^2."""
-    return solve_lifted(moments.cov_xx, moments.cov_xy, penalty * moments.cov_xx.diagonal().mean())
+    lift = penalty * moments.shares()[0] * moments.cov_xx.diagonal().mean()
+    solved = _from(moments.span_x, solve_lifted(moments.cov_xx, moments.cov_xy, lift))
+    return solved if moments.span_y is None else solved @ moments.span_y.T
+
+
+def _from(span_XR: Tensor | None, map_RK: Tensor) -> Tensor:
+    """A map of features, from one of the coordinates in which they were fitted."""
+    return map_RK if span_XR is None else span_XR @ map_RK
 
 
 def solve_lifted(gram_XX: Tensor, cross_XY: Tensor, lift: Tensor | float) -> Tensor:
@@ -77,11 +85,35 @@ def cca(moments: Moments, shrink: float, power: float, width: int | None = None)
             in CSA (Li et al., ICLR 2025), where weak directions count less.
         width: K, at most the smaller of X and Y, which is the default.
     """
-    white_x, white_y = _Whitening.of(moments.cov_xx, shrink), _Whitening.of(moments.cov_yy, shrink)
-    between = white_y.transposed(white_x.transposed(moments.cov_xy).T).T
-    left, correlation, right = torch.linalg.svd(between, full_matrices=False)
-    weight = correlation[:width] ** power
-    return white_x.applied(left[:, :width] * weight), white_y.applied(right[:width].T * weight)
+    return Canonical(moments, shrink).maps(power, width)
+
+
+class Canonical:
+    """The directions of `cca` with their correlations, from which maps of every power come.
+
+    Args:
+        shrink: as of `cca`.
+    """
+
+    def __init__(self, moments: Moments, shrink: float) -> None:
+        self._spans = moments.span_x, moments.span_y
+        self._most = min(len(moments.mean_x), len(moments.mean_y))
+        covariances = zip((moments.cov_xx, moments.cov_yy), moments.shares(), strict=True)
+        self._white = [_Whitening.of(covariance, shrink * share) for covariance, share in covariances]
+        white_x, white_y = self._white
+        between = white_y.transposed(white_x.transposed(moments.cov_xy).T).T
+        self._left, self._correlation, self._right = torch.linalg.svd(between, full_matrices=False)
+
+    def maps(self, power: float, width: int | None = None) -> tuple[Tensor, Tensor]:
+        """As `cca`; directions beyond those that the pairs span are 0."""
+        weight = self._correlation[:width] ** power
+        wanted = self._most if width is None else min(width, self._most)
+        found = []
+        for span, white, directions in zip(self._spans, self._white, (self._left, self._right.T), strict=True):
+            fitted = _from(span, white.applied(directions[:, :width] * weight))
+            missing = wanted - fitted.shape[1]
+            found.append(torch.nn.functional.pad(fitted, (0, missing)) if missing else fitted)
+        return found[0], found[1]
 
 
 @dataclass(frozen=True)

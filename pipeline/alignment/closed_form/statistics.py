@@ -10,12 +10,12 @@ from torch import Tensor
 
 from pipeline.alignment.closed_form.kernel import LARGEST, draw_features, gamma_of
 from pipeline.alignment.closed_form.linear import whitening
-from pipeline.alignment.closed_form.moments import Moments, MomentSums
+from pipeline.alignment.closed_form.moments import Moments, MomentSums, few, moments_of_few
 from pipeline.alignment.closed_form.pair_vectors import pair_vectors, sample_pairs
 from pipeline.alignment.closed_form.usable import require_spread, require_spread_of_pairs
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.heads.fitted import RBF, Affine, Fourier
-from pipeline.config import ASIF, AnyForm, ClosedFormHead, KernelRidge, Ridge
+from pipeline.config import ASIF, CCA, AnyForm, ClosedFormHead, KernelRidge, Procrustes, Ridge
 from pipeline.errors import DataError
 
 BLOCK = 4096  # pairs read at a time
@@ -29,7 +29,7 @@ class TrainingStatistics:
     """What a pass over the training pairs collects.
 
     Attributes:
-        moments: of image vectors and text vectors of all pairs.
+        moments: of image vectors and text vectors of all pairs; far fewer than features in the directions they span.
         inputs: per side, centring before a kernel or anchors, with whitening where the aligner asks for it.
         whitenings: per side, (X, X) and (Y, Y) float64 from `moments`; None where it is not asked for.
         rows: each training image once, where a form keeps them: vectors (n, X), the mean of its captions' vectors
@@ -63,7 +63,9 @@ class TrainingStatistics:
             require_spread(rows.mean(0), rows.var(0, correction=0), f"{side} vectors of {where}")
         self.inputs = [self._input(rows, side) for rows, side in zip(sample, SIDES, strict=True)]
         self._features = self._drawn([inputs(rows) for inputs, rows in zip(self.inputs, sample, strict=True)], seed)
-        self._sum(data, pairs, keeps)
+        spanned = len(pairs) <= SAMPLE and head.whitening is None and all(map(stays_in_span, head.forms.values()))
+        known = moments_of_few(*sample) if spanned and any(few(*rows.shape) for rows in sample) else None
+        self._sum(data, pairs, keeps, known)
         require_spread_of_pairs(self.moments, where)
         covariances = self.moments.cov_xx, self.moments.cov_yy
         self.whitenings = [self._whitening(cov, side) for cov, side in zip(covariances, SIDES, strict=True)]
@@ -99,17 +101,23 @@ class TrainingStatistics:
                 drawn[feature_key(form, bandwidth)] = draw_features(form.features, rows, form.size, gamma, generator)
         return drawn
 
-    def _sum(self, data: AlignmentData, pairs: Tensor, keeps: bool) -> None:
+    def _sum(self, data: AlignmentData, pairs: Tensor, keeps: bool, known: Moments | None) -> None:
+        """Read all pairs.
+
+        Args:
+            known: their moments, if they are.
+        """
         sums, feature_sums = MomentSums(), {key: MomentSums() for key in self._features}
         kept: list[tuple[Tensor, Tensor]] = []
         for block in self._read(data, pairs):
-            sums.add(*block)
+            if known is None:
+                sums.add(*block)
             for key, total in feature_sums.items():
                 source = key[0]
                 total.add(self._features[key][0](self.inputs[source](block[source])), block[1 - source])
             if keeps:
                 kept.append(block)
-        self.moments = sums.moments()
+        self.moments = known or sums.moments()
         self._feature_moments = {key: total.moments() for key, total in feature_sums.items()}
         self.rows = _by_image(pairs[:, 0], *(torch.cat(part) for part in zip(*kept, strict=True))) if keeps else None
 
@@ -132,6 +140,11 @@ def feature_key(form: KernelRidge, bandwidth: float) -> FeatureKey:
 def keeps_images(form: AnyForm) -> bool:
     """Whether a form keeps every training image."""
     return isinstance(form, ASIF) or (isinstance(form, KernelRidge) and form.features == "exact")
+
+
+def stays_in_span(form: AnyForm) -> bool:
+    """Whether a form maps to 0 what is outside of the directions that its pairs span."""
+    return not isinstance(form, Procrustes) and not (isinstance(form, CCA) and 0 in form.power)
 
 
 def _by_image(image_n: Tensor, x_nX: Tensor, y_nY: Tensor) -> tuple[Tensor, Tensor, Tensor]:
