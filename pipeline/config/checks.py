@@ -23,7 +23,7 @@ from pipeline.config.fused import fused_among_aligners, fused_problems, side_pro
 from pipeline.config.heads import OPTIMISED, AutoHead, FittedHead, IdentityHead
 from pipeline.config.imported import imported_problems
 from pipeline.config.lookup import Lookup, present
-from pipeline.config.modalities import PLURALS, audio_problems
+from pipeline.config.modalities import ORDER, audio_problems, many
 from pipeline.config.params import Params
 from pipeline.config.sizes import size_problems
 from pipeline.config.stores import CLASSNAMES, stored_through
@@ -115,11 +115,11 @@ def _without_media(where: str, group: str, dataset: str, view: str, params: Para
     if group != "pairs" or spec is None or isinstance(spec, SegmentationSource | TextTasksSource):
         return
     media = media_of(spec)
-    if media is not None and modality in PLURALS.keys() - {"text"} - media:
+    if media is not None and modality in {*ORDER} - {"text"} - media:
         how = " Set `effects: true`, or name languages under `speech`." if spec.source == "stamps" else ""
         yield (
-            f"`{where}` is {dataset!r} through view {view!r}, a view of {PLURALS[modality]}, and `datasets.{dataset}` "
-            f"has none.{how}"
+            f"`{where}` is {dataset!r} through view {view!r}, a view of {many(str(modality))}, and "
+            f"`datasets.{dataset}` has none.{how}"
         )
 
 

@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 DEFAULT: Final = ("image", "text")  # what the sides are called, and what stands there unless views say otherwise
 ORDER: Final = ("image", "audio", "text")  # of the views of an aligner
 SIDES: Final = (("image", "audio"), ("audio", "text"))  # what may stand first, and second
-PLURALS: Final = {"image": "images", "audio": "sounds", "text": "texts"}
+CALLED: Final = {"image": "image", "audio": "sound", "text": "text"}
+
+
+def one(modality: str) -> str:
+    """What a sample of a modality is called."""
+    return CALLED.get(modality, modality)
 
 
 def many(modality: str) -> str:
     """What several samples of a modality are called."""
-    return PLURALS.get(modality, f"{modality}s")
+    return f"{one(modality)}s"
 
 
 def audio_problems(where: str, aligner: "AlignerSpec", params: "Params") -> Iterator[str]:
