@@ -24,6 +24,11 @@ Placed = tuple[tuple[int, ...], tuple[str, ...]]  # where the rows of a batch be
 Arrays = dict[str, np.ndarray]
 
 
+def noise_window(encoder: AudioEncoder, view: AudioView) -> np.ndarray:
+    """A whole window of noise."""
+    return np.random.default_rng(0).normal(0, 0.1, round(view.seconds * encoder.rate)).astype(np.float32)
+
+
 class AudioRows:
     """One vector and the mean over frames of each kept layer of every clip, and frames of the last, by tier.
 
@@ -218,10 +223,10 @@ def _parts(frames: np.ndarray, count: int) -> np.ndarray:
 
 def trial(encoder: AudioEncoder, view: AudioView) -> Callable[[int], None]:
     """What encodes a batch of so many whole windows of noise."""
-    noise = np.random.default_rng(0).normal(0, 0.1, round(view.seconds * encoder.rate)).astype(np.float32)
+    window = noise_window(encoder, view)
     slots = DeviceSlots(encoder.device)
 
     def run(size: int) -> None:
-        encoded(encoder, view, [[noise]] * size, size, slots)
+        encoded(encoder, view, [[window]] * size, size, slots)
 
     return run

@@ -19,7 +19,7 @@ from pipeline.encoders.embedded.ct2_file import read_weights
 from pipeline.encoders.text import load_text_encoder
 from pipeline.encoding.audio_rows import AudioRows, sound_arrays
 from pipeline.encoding.identity import fingerprint_of
-from pipeline.encoding.plan import audio_plan
+from pipeline.encoding.plan import further_plan
 from pipeline.encoding.run import StoreEncoder
 from pipeline.encoding.sounds import IndexedSounds
 from pipeline.errors import CheckpointError, DataError
@@ -94,7 +94,7 @@ def stored(folder: Path, entry: EncoderSpec, own: AudioView, index: Path, out: P
 
     fingerprint = fingerprint_of(read_manifest(folder), entry, own)
     StoreEncoder("store", fingerprint, load, 0.0, scratch=out / f"scratch{batch}").run(
-        audio_plan(index, own, 4), out / "store"
+        further_plan(index, own, 4), out / "store"
     )
     return FeatureStore.open(out / "store")
 
