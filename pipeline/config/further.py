@@ -49,5 +49,14 @@ FURTHER: Final[dict[str, FurtherModality]] = {
         towers="encoders.audio",
         rows="encoding.audio",
     ),
+    "video": FurtherModality(
+        called="video",
+        loaders=("transformers", "timm", "statistics"),
+        told="frames",
+        view="config.video_view:VideoView",
+        reader="datasets.video",
+        towers="encoders.video",
+        rows="encoding.video",
+    ),
 }
 WITHOUT_WEIGHTS: Final = ("log-mel", "statistics")  # loaders of encoders in which nothing is learnt

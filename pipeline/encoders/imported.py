@@ -83,7 +83,7 @@ def write_imported(spec: EncoderSpec, folder: Path) -> None:
     """
     assert spec.modality not in FURTHER, "an entry of `encoders` cannot say so"
     try:
-        found = read_imported(Path(spec.model), spec.modality)
+        found = read_imported(Path(spec.model), "text" if spec.modality == "text" else "image")
         named = Ids.joined(_pieces(found.names))
     except DataError as error:
         raise CheckpointError(f"encoders.{folder.name}: {error}") from error
