@@ -6,8 +6,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-COLOURS = {"red": (220, 20, 30), "green": (30, 170, 60), "blue": (30, 60, 220), "yellow": (240, 210, 40),
-           "purple": (140, 40, 160), "orange": (250, 140, 20), "black": (10, 10, 10), "white": (245, 245, 245)}  # fmt: skip
+COLOURS = {
+    **{"red": (220, 20, 30), "green": (30, 170, 60), "blue": (30, 60, 220), "yellow": (240, 210, 40)},
+    **{"purple": (140, 40, 160), "orange": (250, 140, 20), "black": (10, 10, 10), "white": (245, 245, 245)},
+}
 WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 SIDE, FRAMES = 48, 8
 

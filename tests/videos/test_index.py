@@ -136,7 +136,7 @@ def test_a_folder_with_a_table_and_class_folders(tmp_path: Path) -> None:
 def test_every_entry_of_the_catalogue_has_what_the_rooms_ask_for(modality: str) -> None:
     entry = FURTHER[modality]
     assert ORDER.index("image") < ORDER.index(modality) < ORDER.index("text")
-    assert modality in SIDES[0] and modality in SIDES[1]
+    assert all(modality in side for side in SIDES)
     assert (one(modality), many(modality)) == (entry.called, f"{entry.called}s")
     assert entry.told in entry.part("view").model_fields
     assert {"ENDINGS", "COLUMNS", "check", "told"} <= {*vars(reader(modality))}
