@@ -1,4 +1,4 @@
-"""A further modality in the DAG, from files to figures: indexed, encoded, joined with texts, measured beside a control."""
+"""Videos in the DAG, from files to figures: indexed, encoded, joined with texts, measured beside a control."""
 
 import json
 from pathlib import Path
@@ -23,13 +23,15 @@ def parameters(outside: Path) -> dict[str, Any]:
     return {
         "seed": 0,
         "encoders": {
-            **{name: local | {"modality": "video", "model": str(outside / of), "pooling": "cls"} for name, of in eyes.items()},
+            **{name: {**local, "modality": "video", "model": str(outside / of), "pooling": "cls"}
+               for name, of in eyes.items()},
             "words": local | {"modality": "text", "model": str(outside / "words-a"), "pooling": "mean"},
         },
         "views": views | {"words": {"encoder": "words"}},
         "datasets": {"films": {"source": "folder", "path": str(outside / "films")}},
         "stores": {
-            "pairs": {f"films-{name}": {"dataset": "films", "view": name, "encoder": name} for name in (*eyes, "words")},
+            "pairs": {f"films-{name}": {"dataset": "films", "view": name, "encoder": name}
+                      for name in (*eyes, "words")},
             "prompts": {"classnames-words": {"dataset": "classnames", "view": "words", "encoder": "words"}},
         },
         "splits": {"repeats": 2, "validation": 0.2, "test": 0.2, "largest_family": 0.5},
