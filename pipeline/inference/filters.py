@@ -101,8 +101,9 @@ def store_rows(index: Path, ids: np.ndarray, id_column: str, where: Where) -> np
         index: folder of the index.
         ids: (N,) of the store.
         id_column: "image_id", "text_id", or "audio_id" and its likes, what the rows are. Columns of pictures are those
-            of labels.parquet (`category`, `classname`, `concept`, `split`, ...), of images.parquet and of their captions
-            in pairs.parquet (`language`, `role`); of sounds, of their tables alike; of texts, of texts.parquet.
+            of labels.parquet (`category`, `classname`, `concept`, `split`, ...), of images.parquet and of their
+            captions in pairs.parquet (`language`, `role`); of sounds, of their tables alike; of texts, of
+            texts.parquet.
 
     Raises:
         NoSuchRows: a column that no table has, or a value that no row has.
