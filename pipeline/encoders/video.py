@@ -128,6 +128,8 @@ def load_video_encoder(folder: Path, spec: EncoderSpec, view: VideoView, device:
     available = ["cls"] * tower.has_cls + ["model"] * tower.has_pooled + ["mean"]
     if spec.pooling not in available:
         raise CheckpointError(f"{folder.name} has no {spec.pooling} output; `pooling` may be {', '.join(available)}")
+    if tower.grids_vary or not tower.patch_grid[0]:
+        raise CheckpointError(f"{folder.name} gives no patches on one grid, of which a video's mean is taken")
     return FrameByFrame(ImageEncoder(tower, spec.pooling, device, spec.autocast), view.frames)
 
 
@@ -145,10 +147,10 @@ class FrameByFrame:
     def forward(self, videos: torch.Tensor) -> VideoFeatures:
         """See `VideoTower`."""
         features = self._encoder.forward(videos.flatten(0, 1))
-        cls = features.cls.unflatten(0, videos.shape[:2])
-        patches = features.patch.shape[2]
-        mean = patch_mean(features.patch.flatten(0, 1), None).unflatten(0, (*videos.shape[:2], -1)) if patches else None
-        return VideoFeatures(cls.mean(1), None if mean is None else mean.mean(1), cls[:, :, -1])
+        cls, mean = (
+            values.unflatten(0, videos.shape[:2]) for values in (features.cls, patch_mean(features.patch, None))
+        )
+        return VideoFeatures(cls.mean(1), mean.mean(1), cls[:, :, -1])
 
     def optimise(self) -> None:
         """See `VideoTower`."""
