@@ -28,7 +28,7 @@ from pipeline.paths import WORK_VARIABLE
 from tests.encoders.audio_models import FAMILIES, RATE, SECONDS
 from tests.encoders.conftest import spec
 from tests.encoders.dual_models import TEXTS, write_tokenizer
-from tests.encoders.stored import HALF_STEP
+from tests.encoders.stored import assert_rounded, parts
 
 LENGTHS = (0.8, 0.31, 0.8, 0.55, 0.12, 0.31)  # seconds; some alike, so that passes mix lengths
 
@@ -97,17 +97,6 @@ def stored(folder: Path, entry: EncoderSpec, own: AudioView, index: Path, out: P
         further_plan(index, own, 4), out / "store"
     )
     return FeatureStore.open(out / "store")
-
-
-def assert_rounded(found: np.ndarray, expected: np.ndarray) -> None:
-    assert found.dtype == np.float16
-    assert found.shape == expected.shape
-    limit = HALF_STEP * np.abs(expected) + 1e-5 * np.abs(expected).max() + 2.0**-25
-    assert (np.abs(found.astype(np.float32) - expected) <= limit).all(), np.abs(found - expected).max()
-
-
-def parts(frames: torch.Tensor, count: int) -> torch.Tensor:
-    return torch.nn.functional.adaptive_avg_pool1d(frames.T[None], count)[0].T
 
 
 @pytest.mark.parametrize("batch", [1, 4])

@@ -22,11 +22,9 @@ from pipeline.encoding.run import StoreEncoder
 from pipeline.errors import CheckpointError
 from pipeline.features import FeatureStore
 from pipeline.paths import WORK_VARIABLE
-from pipeline.torchvision_fix import ensure_torchvision
-from tests.encoders.test_audio import assert_rounded, parts
+from tests.encoders.stored import assert_rounded, parts
 from tests.videos.films import FRAMES, films, write
 
-ensure_torchvision()
 PIXELS, LENGTH = 32, 4
 SMALL: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 SEEN = {"image_size": PIXELS, "num_frames": LENGTH}
