@@ -51,14 +51,3 @@ def assert_rounded(store: FeatureStore, expected: dict[str, np.ndarray], order_o
         assert spread > 0.01, "the samples must differ, or this shows nothing"
         limit = HALF_STEP * np.abs(values) + order_of_sums * np.abs(values).max() + 2.0**-25
         assert (np.abs(found.astype(np.float32) - values) <= limit).all(), np.abs(found - values).max()
-
-
-def assert_rounded(found: np.ndarray, expected: np.ndarray) -> None:
-    assert found.dtype == np.float16
-    assert found.shape == expected.shape
-    limit = HALF_STEP * np.abs(expected) + 1e-5 * np.abs(expected).max() + 2.0**-25
-    assert (np.abs(found.astype(np.float32) - expected) <= limit).all(), np.abs(found - expected).max()
-
-
-def parts(frames: torch.Tensor, count: int) -> torch.Tensor:
-    return torch.nn.functional.adaptive_avg_pool1d(frames.T[None], count)[0].T

@@ -28,7 +28,7 @@ from pipeline.paths import WORK_VARIABLE
 from tests.encoders.audio_models import FAMILIES, RATE, SECONDS
 from tests.encoders.conftest import spec
 from tests.encoders.dual_models import TEXTS, write_tokenizer
-from tests.encoders.stored import assert_rounded, parts
+from tests.encoders.rounded import assert_rounded, parts
 
 LENGTHS = (0.8, 0.31, 0.8, 0.55, 0.12, 0.31)  # seconds; some alike, so that passes mix lengths
 

@@ -22,7 +22,7 @@ from pipeline.encoding.run import StoreEncoder
 from pipeline.errors import CheckpointError
 from pipeline.features import FeatureStore
 from pipeline.paths import WORK_VARIABLE
-from tests.encoders.stored import assert_rounded, parts
+from tests.encoders.rounded import assert_rounded, parts
 from tests.videos.films import FRAMES, films, write
 
 PIXELS, LENGTH = 32, 4
