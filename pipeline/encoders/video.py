@@ -92,7 +92,7 @@ def describe(folder: Path, spec: EncoderSpec) -> Description:
     if config is not None:
         preprocessing = _Processor(folder).describe()
         name = _CLASSES[config.model_type]
-        return Description(name, config.hidden_size, config.patch_size, None, None, preprocessing)
+        return Description(name, config.hidden_size, getattr(config, "patch_size", None), None, None, preprocessing)
     if spec.loader == "timm":
         from pipeline.encoders.timm_tower import describe_timm
 

@@ -151,10 +151,10 @@ def test_statistics_tell_what_moves_from_what_stands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "of_encoder", "message"),
     [
-        ({"frames": 8}, {}, "has 4 as frames, and the view 8: set `frames: 4`"),
+        ({"frames": 8}, {}, "sees 4 frames, and the view asks for 8: set `frames: 4`"),
         ({"resolution": 64}, {}, "set `resolution: 32`"),
-        ({}, {"pooling": "cls"}, "no cls output; `pooling` may be mean"),
-        ({}, {"layers": [1]}, "the last layer is kept"),
+        ({}, {"pooling": "cls"}, "no cls output; set `pooling` to mean"),
+        ({}, {"layers": (1,)}, "the last layer is kept"),
     ],
 )
 def test_what_a_model_has_not_is_said(
