@@ -65,7 +65,8 @@ def check(content: bytes, whole: bool = True) -> VideoInfo:
     form = _container(content)
     if form is not None:
         with _opened(content, form) as (stream, frames):
-            length = stream.duration * stream.time_base if stream.duration else 0
+            stated = stream.container.duration or 0  # in microseconds, of the whole file
+            length = float(stream.duration * stream.time_base) if stream.duration else stated / 1e6
             size = stream.codec_context.width, stream.codec_context.height
             count = sum(1 for _ in _bounded(frames)) if whole or not stream.frames else int(stream.frames)
         if not count:
