@@ -148,7 +148,8 @@ class FrameByFrame:
         """See `VideoTower`."""
         features = self._encoder.forward(videos.flatten(0, 1))
         cls, mean = (
-            values.unflatten(0, videos.shape[:2]) for values in (features.cls, patch_mean(features.patch, None))
+            values.reshape(*videos.shape[:2], *values.shape[1:])
+            for values in (features.cls, patch_mean(features.patch, None))
         )
         return VideoFeatures(cls.mean(1), mean.mean(1), cls[:, :, -1])
 
@@ -185,7 +186,7 @@ class VideoModel:
             raise CheckpointError(
                 f"{folder.name} has no {spec.pooling} output; set `pooling` to {' or '.join(available)}"
             )
-        options = {"add_pooling_layer": pooled} if config.model_type == "vivit" else {}
+        options: dict[str, Any] = {"add_pooling_layer": pooled} if config.model_type == "vivit" else {}
         model_class = getattr(transformers, _CLASSES[config.model_type])
         self._model = load_weights(model_class, folder, spec, device, lambda key: key in _UNUSED, **options)
         self._processor, self._pooling, self._has_cls = _Processor(folder), spec.pooling, has_cls
@@ -193,7 +194,8 @@ class VideoModel:
         self._patch_major = config.model_type == "timesformer"
         tubelet = getattr(config, "tubelet_size", 1)
         self.steps = config.num_frames // (tubelet if isinstance(tubelet, int) else tubelet[0])
-        self.layers, self.width = (config.num_hidden_layers,), config.hidden_size
+        self.layers: tuple[int, ...] = (config.num_hidden_layers,)
+        self.width: int = config.hidden_size
 
     def prepare(self, frames: Sequence[Image.Image]) -> torch.Tensor:
         """See `VideoTower`: (T, 3, H, W), as the model's own processor prepares them."""

@@ -59,7 +59,8 @@ class VideoRows(PartRows):
 
     def rows(self, ids: Sequence[str]) -> tuple[list[Arrays | None], list[str | None]]:
         """See `PartRows`."""
-        own, prepared, reasons = self._own, [], []
+        own, prepared = self._own, list[torch.Tensor]()
+        reasons: list[str | None] = []
         for identifier in ids:
             try:
                 row, content = own.videos.load(identifier)
