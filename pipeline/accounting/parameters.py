@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 
+from pipeline.config.further import WITHOUT_WEIGHTS
 from pipeline.encoders.imported import IMPORTED
 from pipeline.encoders.manifest import MANIFEST, read_manifest
 from pipeline.errors import CheckpointError
@@ -31,12 +32,12 @@ def parameter_count(folder: Path) -> int:
 def counts_by_weights(checkpoints: Iterable[Path]) -> dict[str, int]:
     """Parameters of every finished checkpoint among these folders, by the digest over its files; errors as above.
 
-    Imported vectors count as 0: what made them is not here.
+    Imported vectors count as 0, as what made them is not here, and statistics, of which nothing was learnt.
     """
     folders = sorted(folder for folder in checkpoints if (folder / MANIFEST).is_file())
     manifests = {folder: read_manifest(folder) for folder in folders}
     return {
-        manifest.weights_sha256: 0 if manifest.loader == IMPORTED else parameter_count(folder)
+        manifest.weights_sha256: 0 if manifest.loader in (IMPORTED, *WITHOUT_WEIGHTS) else parameter_count(folder)
         for folder, manifest in manifests.items()
     }
 

@@ -5,8 +5,6 @@ from typing import Any
 
 from pipeline.accounting.aligners import stored_views
 
-SIDES = ("image", "text")
-
 PUBLISHED_NOTES = (
     "The poster says that compute is 65 times lower; its own GPU-hours give 54.6 (OpenAI CLIP) and 63.5 (LAION-400M "
     "CLIP).",
@@ -58,9 +56,9 @@ def published_ratios() -> list[dict[str, Any]]:
 
 
 def seconds_at_use(aligner: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """By side the seconds that one input takes in all encoders of an aligner; None where no run of one is on record."""
-    views = {side: dict.fromkeys(stored_views(aligner, side), 1) for side in SIDES}
-    return {side: _total(of_side, _per_row(of_side, stages)) for side, of_side in views.items()}
+    """By modality the seconds that an input takes in all encoders of an aligner; None where no run is on record."""
+    views = {modality: dict.fromkeys(named, 1) for modality, named in stored_views(aligner).items()}
+    return {modality: _total(named, _per_row(named, stages)) for modality, named in views.items()}
 
 
 def own_ratios(aligners: Sequence[Mapping[str, Any]], stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -85,12 +83,12 @@ def own_ratios(aligners: Sequence[Mapping[str, Any]], stages: Sequence[Mapping[s
 
 def _encode_once(aligners: Sequence[Mapping[str, Any]], stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Backbone passes and seconds, against those of a run that kept the encoders in the training loop."""
-    views = sorted({view for aligner in aligners for side in SIDES for view in stored_views(aligner, side)})
+    views = sorted({view for aligner in aligners for view in _views(aligner)})
     stores = {view: stores_of(view, stages) for view in views}
     once = {view: sum(store["rows"] for store in stores[view]) for view in views}
     seen = dict.fromkeys(views, 0)
     for aligner in aligners:
-        for view in (view for side in SIDES for view in stored_views(aligner, side)):
+        for view in _views(aligner):
             seen[view] += aligner["samples_seen"]
     per_row = _per_row(views, stages)
     unknown = [view for view in views if per_row[view] is None]
@@ -125,6 +123,10 @@ def _encode_once(aligners: Sequence[Mapping[str, Any]], stages: Sequence[Mapping
             f"{arithmetic} Seconds per row are those of the encode runs on this machine, loading included.{lacking}",
         ),
     ]
+
+
+def _views(aligner: Mapping[str, Any]) -> list[str]:
+    return [view for named in stored_views(aligner).values() for view in named]
 
 
 def stores_of(view: str, stages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from pipeline.alignment.data.inputs import ImageInput, Input, TextInput
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.heads import Head
+from pipeline.config.modalities import many
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,8 @@ def read_validation(data: AlignmentData, repeat: int, largest: int = LARGEST) ->
     images = torch.unique(pairs[:, 0])
     if len(images) > largest:
         log.warning(
-            "The validation split of repeat %d has %d images; epochs are chosen on %d of them, evenly spaced",
-            repeat, len(images), largest,
+            "The validation split of repeat %d has %d %s; epochs are chosen on %d of them, evenly spaced",
+            repeat, len(images), many(data.modalities[0]), largest,
         )  # fmt: skip
         images = images[torch.arange(largest, device=images.device) * len(images) // largest]
         pairs = pairs[torch.isin(pairs[:, 0], images)]

@@ -180,7 +180,7 @@ def _encoder(params: "Params", name: str) -> State:
 def _batch(params: "Params", name: str, folder: Path) -> State:
     import torch
 
-    from pipeline.config import AudioView, ImageView
+    from pipeline.config import FurtherView, ImageView
     from pipeline.device import choose_device
     from pipeline.encoders.image import load_image_encoder
     from pipeline.encoders.text import load_text_encoder
@@ -197,17 +197,12 @@ def _batch(params: "Params", name: str, folder: Path) -> State:
         loaded = time.monotonic()
         with torch.inference_mode():
             values = encoder.forward(torch.stack([picture] * _PICTURES).to(device)).cls
-    elif isinstance(view, AudioView):
-        import numpy as np
+    elif isinstance(view, FurtherView):
+        from pipeline.encoding.further import rows_of
 
-        from pipeline.datasets.audio.decode import require_soundfile
-        from pipeline.encoders.audio import load_audio_encoder
-
-        require_soundfile()
-        ear = load_audio_encoder(folder, spec, view, device)
-        window = np.random.default_rng(0).normal(0, 0.1, round(view.seconds * ear.rate)).astype(np.float32)
+        encode = rows_of(view.modality).noise(folder, spec, view, device, _PICTURES)
         loaded = time.monotonic()
-        values = ear.forward(ear.prepare([window] * _PICTURES)).cls
+        values = encode()
     else:
         texts = load_text_encoder(folder, spec, view, device)
         loaded = time.monotonic()

@@ -1,6 +1,7 @@
-"""`permafrost init`: from a folder, table or webdataset to params.yaml."""
+"""`permafrost init`: from a folder, table or webdataset of pictures or sounds to params.yaml."""
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,13 +12,14 @@ from pipeline.commands.audio_preset import AUDIO
 from pipeline.commands.best import BEST
 from pipeline.commands.console import Console
 from pipeline.commands.presets import PRESETS, look_for_preset, preset_entries
-from pipeline.commands.project import ALIGNER, LOCK, PARAMS, as_yaml, entries, set_aside
+from pipeline.commands.project import ALIGNER, LOCK, PARAMS, SOUND, as_yaml, entries, set_aside
 from pipeline.commands.sources import Found, look
 from pipeline.errors import ConfigError
 
 _EXAMPLES = """\
   permafrost init "my pictures" --dry-run      say what is there, write nothing
   permafrost init "my pictures"                pictures with captions.csv, .txt files beside them, or class folders
+  permafrost init recordings/                  the same of sounds; or a folder, a table or tars of both
   permafrost init captions.tsv                 a table with a column of paths and one of captions
   permafrost init shards/ --image dinov2-large --text all-roberta-large-v1
   permafrost init /data --preset dinov2-arl    the paper's model on /data/cc3m, /data/cc12m, ...: docs/paper.md
@@ -30,12 +32,15 @@ def add(commands: Adder) -> None:
     """Add the subcommand."""
     command = commands("init", run, "look at data of your own and write the smallest params.yaml for it", _EXAMPLES)
     command.add_argument(
-        "data", nargs="?", help="a folder of pictures, a table (csv, tsv, jsonl, parquet), or tars of a webdataset"
+        "data",
+        nargs="?",
+        help="a folder of pictures or sounds, a table (csv, tsv, jsonl, parquet), or tars of a webdataset",
     )
     command.add_argument("--dry-run", action="store_true", help="print params.yaml and write nothing")
     command.add_argument(
         "--image", metavar="NAME", help="image encoder of the catalogue; the default needs no download"
     )
+    command.add_argument("--audio", metavar="NAME", help="audio encoder of the catalogue; the default is in a package")
     command.add_argument("--text", metavar="NAME", help="text encoder of the catalogue")
     command.add_argument("--preset", choices=[*PRESETS, *_ADDED], help="a model of the paper, whole; or best, or audio")
 
@@ -58,7 +63,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
     aside = [] if given.dry_run else [moved for moved in map(set_aside, (PARAMS, LOCK)) if moved]
     if not given.dry_run:
         PARAMS.write_text(text, encoding="utf-8")
-    after = _next(found.classes, aligner)
+    after = _next(found, sections, aligner)
     console.answer({
         "found": found.what, "samples": found.samples, "warnings": found.warnings, "params": text,
         "written": not given.dry_run, "set_aside": aside, "next": [command for command, _ in after],
@@ -82,9 +87,9 @@ def _asked(given: argparse.Namespace) -> tuple[Found, dict[str, Any], str]:
     """What is there, the sections of params.yaml, and the aligner to fit first."""
     if given.preset is None:
         found = look(given.data)
-        return found, entries(found, given.image, given.text), ALIGNER
-    if given.image or given.text:
-        raise ConfigError(f"--preset {given.preset} says which encoders; leave --image and --text out.")
+        return found, entries(found, given.image, given.text, given.audio), ALIGNER
+    if given.image or given.text or given.audio:
+        raise ConfigError(f"--preset {given.preset} says which encoders; leave --image, --audio and --text out.")
     found, present = look_for_preset(given.data)
     folder = Path(given.data).expanduser().resolve()
     return found, preset_entries(given.preset, folder, present), PRESETS[given.preset].aligner
@@ -92,7 +97,7 @@ def _asked(given: argparse.Namespace) -> tuple[Found, dict[str, Any], str]:
 
 def _add(preset: Additions, given: argparse.Namespace, console: Console) -> int:
     """Add the entries of a preset to the params.yaml that is here."""
-    if given.data or given.image or given.text:
+    if given.data or given.image or given.text or given.audio:
         raise ConfigError(f"--preset {preset.name} is of the default data and encoders; leave everything else out.")
     if not PARAMS.is_file():
         raise ConfigError(f"There is no {PARAMS} in {Path.cwd()}. Run this at the root of a clone.")
@@ -114,16 +119,32 @@ def _add(preset: Additions, given: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _next(classes: bool, aligner: str) -> list[tuple[str, str]]:
-    model = f"data/models/{aligner}"
-    use = (f'permafrost classify {model} PICTURE --names "a,b"', "which class it is") if classes else (
-        f'permafrost search {model} "what you look for"', "the pictures nearest to words"
+def _next(found: Found, sections: dict[str, Any], aligner: str) -> list[tuple[str, str]]:
+    model, sounds = f"data/models/{aligner}", found.media == ("audio",)
+    called = "sounds" if sounds else "pictures"
+    use = (f'permafrost classify {model} {"SOUND" if sounds else "PICTURE"} --names "a,b"', "which class it is"
+           ) if found.classes else (
+        f'permafrost search {model} "what you look for"', f"the {called} nearest to words"
     )  # fmt: skip
+    samples = "samples" if len(sections["aligners"]) > 1 else called
     return [
+        *((command, "once, to read and encode sounds") for command in _lacking(sections["encoders"])),
         (f"dvc repro train@{aligner}", "encode everything once, then fit a head"),
         use,
-        ("dvc repro", "scores on held-out pictures beside chance, and the report in data/report"),
+        ("dvc repro", f"scores on held-out {samples} beside chance, and the report in data/report"),
     ]
+
+
+def _lacking(encoders: dict[str, Any]) -> list[str]:
+    """What installs the packages that sounds need and that are not here."""
+    ear = encoders.get("ear")
+    if ear is None:
+        return []
+    needed = {f"pip install {library}": library for library in AUDIO.libraries}
+    if ear["catalogue"] == SOUND:
+        packages = ((name, name.partition("==")[0].replace("-", "_")) for name in AUDIO.packages)
+        needed |= {f"pip install --no-deps {name}": module for name, module in packages}
+    return [command for command, module in needed.items() if find_spec(module) is None]
 
 
 def _check(text: str) -> None:

@@ -83,10 +83,11 @@ def _aligner(folder: Path) -> Facts:
     found = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
     encoders: dict[str, str] = {}
     for side, one in config.encoders:
-        model = str(one.get("described", {}).get("model", "unknown"))
-        encoders[side] = f"{encoders[side]} + {model}" if side in encoders else model
+        model, modality = str(one.get("described", {}).get("model", "unknown")), config.modality(side)
+        encoders[modality] = f"{encoders[modality]} + {model}" if modality in encoders else model
+    views = {config.modality(side): view for side, view in config.views.items()}
     return {
-        "is": "an aligner", "name": config.aligner, "head": config.kind, "encoders": encoders, "views": config.views,
+        "is": "an aligner", "name": config.aligner, "head": config.kind, "encoders": encoders, "views": views,
         "embed_dim": config.embed_dim, "fitted to": list(config.data), "repeats": config.repeats,
         "parameters": config.parameters, "validation recall": found.get("validation_recall"),
         "seconds": found.get("seconds"),

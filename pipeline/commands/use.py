@@ -35,7 +35,7 @@ _EMBED = """\
 
 def add(commands: Adder) -> None:
     """Add the subcommands."""
-    classify = commands("classify", run_classify, "name what is in pictures, by words of your own", _CLASSIFY)
+    classify = commands("classify", run_classify, "name what is in pictures or sounds, by words of your own", _CLASSIFY)
     _add_model(classify)
     classify.add_argument("pictures", nargs="+", help="files, or folders with pictures; or files of sounds alone")
     classify.add_argument("--names", required=True, help="classes, by commas; or a file with one a line")
@@ -92,7 +92,7 @@ def run_classify(given: argparse.Namespace, console: Console) -> int:
     ]
     console.answer(answer)
     console.table(
-        ["picture", "classes"],
+        ["sound" if sounds else "picture", "classes"],
         [(path, ", ".join(f"{label.name} {label.probability:.2f}" for label in of))
          for path, of in zip(pictures, labels, strict=True)],
     )  # fmt: skip
@@ -104,7 +104,7 @@ def run_search(given: argparse.Namespace, console: Console) -> int:
     items = _search(_aligner(given), given)
     console.answer([item.as_json() for item in items])
     console.table(
-        ["score", "picture or text", "caption"],
+        ["score", "found", "caption"],
         [(f"{item.score:.3f}", _place(item), item.captions[0] if item.path and item.captions else "")
          for item in items],
     )  # fmt: skip

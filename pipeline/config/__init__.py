@@ -19,6 +19,7 @@ from pipeline.config.aligners import (
     split_method,
     with_method,
 )
+from pipeline.config.audio_view import AudioView
 from pipeline.config.base import (
     RECORDED,
     Fraction,
@@ -171,7 +172,8 @@ from pipeline.config.training import (
     TrainChanges,
     TrainParams,
 )
-from pipeline.config.views import VIEWS, AnyView, AudioView, FusedView, ImageView, TextView, ViewSpec
+from pipeline.config.view_base import FurtherView
+from pipeline.config.views import VIEWS, AnyView, FusedView, ImageView, TextView, ViewSpec
 
 __all__ = [
     "ASIF",
@@ -234,6 +236,7 @@ __all__ = [
     "FolderSource",
     "Fraction",
     "FreezeAlignHead",
+    "FurtherView",
     "FusedView",
     "Group",
     "HeadSpec",

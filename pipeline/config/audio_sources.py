@@ -1,16 +1,29 @@
-"""Sources of sounds under `datasets`."""
+"""Sources of sounds, and of other modalities beside pictures, under `datasets`."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from pipeline.config.further import FURTHER
 from pipeline.config.raw_sources import FileFolder, RawSource
+
+if TYPE_CHECKING:
+    Further = str
+else:
+    Further = Literal[tuple(FURTHER)]
 
 
 class AudioFolderSource(FileFolder):
     """Sounds in folders and subfolders; keys as of `image-folder`."""
 
     source: Literal["audio-folder"]
+
+
+class MediaFolderSource(FileFolder):
+    """Samples of a further modality in folders and subfolders; keys as of `image-folder`."""
+
+    source: Literal["media-folder"]
+    modality: Further
 
 
 class ClothoSource(RawSource):

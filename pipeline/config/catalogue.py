@@ -40,6 +40,14 @@ CATALOGUE: dict[str, dict[str, Any]] = {
         **{"modality": "audio", "source": "embedded", "model": "log-mel-statistics", "loader": "log-mel"},
         "pooling": "model",
     },
+    "frame-statistics": {
+        **{"modality": "video", "source": "embedded", "model": "frame-statistics", "loader": "statistics"},
+        "pooling": "model",
+    },
+    "videomae-base": {
+        **{"modality": "video", "source": "hub", "model": "MCG-NJU/videomae-base", "loader": "transformers"},
+        "pooling": "mean",
+    },
     "whisper-base": _AUDIO | {"model": "openai/whisper-base"},
     "whisper-large-v3": _AUDIO | {"model": "openai/whisper-large-v3"},
     "wav2vec2-base": _AUDIO | {"model": "facebook/wav2vec2-base"},

@@ -19,17 +19,19 @@ from pipeline.config.concept_checks import concept_problems
 from pipeline.config.datasets import SegmentationSource, TextTasksSource, media_of
 from pipeline.config.evaluation_checks import evaluation_problems
 from pipeline.config.explain import reason
+from pipeline.config.further import FURTHER, WITHOUT_WEIGHTS
 from pipeline.config.fused import fused_among_aligners, fused_problems, side_problems, under_fused
 from pipeline.config.heads import OPTIMISED, AutoHead, FittedHead, IdentityHead
 from pipeline.config.imported import imported_problems
 from pipeline.config.lookup import Lookup, present
-from pipeline.config.modalities import PLURALS, audio_problems
+from pipeline.config.modalities import ORDER, further_problems, many, one
 from pipeline.config.params import Params
 from pipeline.config.sizes import size_problems
 from pipeline.config.stores import CLASSNAMES, stored_through
 from pipeline.config.studies import CompareSpec, PredictorsSpec, StudySpec
 from pipeline.config.training import LoadingParams
-from pipeline.config.views import AudioView, ImageView, TextView
+from pipeline.config.view_base import FurtherView
+from pipeline.config.views import ImageView, TextView
 
 
 def contradictions(params: Params) -> Iterator[str]:
@@ -74,8 +76,9 @@ def _views(params: Params, lookup: Lookup) -> Iterator[str]:
         encoder = params.encoders[view.encoder]
         if isinstance(view, ImageView) and encoder.loader == "open_clip" and view.tier != "cls":
             yield f"`views.{name}.tier` is {view.tier}; of the dual encoder {view.encoder!r} only `tier: cls` is kept."
-        if isinstance(view, AudioView) and encoder.loader == "log-mel" and view.tier != "pooled":
-            yield f"`views.{name}.tier` is {view.tier}; loader log-mel gives one vector per sound: leave it out."
+        if isinstance(view, FurtherView) and encoder.loader in WITHOUT_WEIGHTS and view.tier != "pooled":
+            single = f"loader {encoder.loader} gives one vector per {one(view.modality)}"
+            yield f"`views.{name}.tier` is {view.tier}; {single}: leave it out."
         if encoder.loader == "imported":
             yield from imported_problems(name, view)
 
@@ -109,17 +112,17 @@ def _stores(params: Params, lookup: Lookup) -> Iterator[str]:
 def _without_media(where: str, group: str, dataset: str, view: str, params: Params) -> Iterator[str]:
     """What to say of a store of pictures, or of sounds, of a data set that has none."""
     modality = params.views[view].modality
-    if group == "scenes" and modality == "audio":
-        yield f"`{where}.view` is {view!r}, a view of an encoder of sounds; scenes are pictures."
+    if group == "scenes" and modality in FURTHER:
+        yield f"`{where}.view` is {view!r}, a view of an encoder of {many(str(modality))}; scenes are pictures."
     spec = params.datasets.get(dataset)
     if group != "pairs" or spec is None or isinstance(spec, SegmentationSource | TextTasksSource):
         return
     media = media_of(spec)
-    if media is not None and modality in PLURALS.keys() - {"text"} - media:
+    if media is not None and modality in {*ORDER} - {"text"} - media:
         how = " Set `effects: true`, or name languages under `speech`." if spec.source == "stamps" else ""
         yield (
-            f"`{where}` is {dataset!r} through view {view!r}, a view of {PLURALS[modality]}, and `datasets.{dataset}` "
-            f"has none.{how}"
+            f"`{where}` is {dataset!r} through view {view!r}, a view of {many(str(modality))}, and "
+            f"`datasets.{dataset}` has none.{how}"
         )
 
 
@@ -135,7 +138,7 @@ def _curations(params: Params, lookup: Lookup) -> Iterator[str]:
         yield f"`curations.{NO_DATA}` cannot be: `data: {NO_DATA}` says that an aligner is fitted to nothing."
     for name, curation in params.curations.items():
         where = f"curations.{name}"
-        yield from lookup.not_a_view(f"{where}.view", curation.view, "image", "audio")
+        yield from lookup.not_a_view(f"{where}.view", curation.view, "image", *FURTHER)
         concepts = getattr(curation, "concepts", ())
         for dataset in dict.fromkeys((*curation.pool, *(entry.dataset for entry in concepts))):
             yield from present(
@@ -157,7 +160,7 @@ def _aligner(name: str, aligner: AlignerSpec, params: Params, lookup: Lookup) ->
     problem = None if known else lookup.missing(f"{where}.data", aligner.data, "curations")
     yield from present(problem)
     datasets = () if problem or aligner.data == NO_DATA else params.all_curations[aligner.data].pool
-    yield from audio_problems(where, aligner, params)
+    yield from further_problems(where, aligner, params)
     for place, view in enumerate(aligner.views):
         yield from side_problems(where, aligner, place, params, lookup)
         for dataset in datasets:

@@ -11,6 +11,7 @@ from pipeline.config.aligners import AUTO, MASKS
 from pipeline.config.catalogue import from_catalogue
 from pipeline.config.closed_forms import FORM_KINDS
 from pipeline.config.concept_curations import PRESETS
+from pipeline.config.further import FURTHER
 from pipeline.config.suggestion import suggestion
 from pipeline.config.views import FUSED
 from pipeline.errors import ConfigError
@@ -69,7 +70,8 @@ def _view(name: str, view: Raw, encoders: Any) -> Raw:
     encoder = encoders.get(str(view.get("encoder"))) if isinstance(encoders, dict) else None
     modality = encoder.get("modality") if isinstance(encoder, dict) else None
     if modality is None:  # the reference is reported as such; the keys say which kind of view was meant
-        return {"modality": "image" if "resolution" in view else "audio" if "seconds" in view else "text"} | view
+        told = {"resolution": "image"} | {one.told: name for name, one in FURTHER.items()}
+        return {"modality": next((told[key] for key in told if key in view), "text")} | view
     if view.get("modality", modality) != modality:
         raise ConfigError(
             f"params.yaml:\n  `views.{name}.modality` is {view['modality']!r}, but its encoder {view['encoder']!r} is "

@@ -10,6 +10,7 @@ from pipeline.config.audio_sources import (
     AudioFolderSource,
     ClothoSource,
     Esc50Source,
+    MediaFolderSource,
     SpeechCommandsSource,
 )
 from pipeline.config.base import Dialects, Language, Limit, Section, Side
@@ -62,7 +63,7 @@ class FolderSource(RawSource):
     """A folder of pictures, sounds or both, and a table of captions.
 
     Its columns are `file` (a picture), `audio` (a sound) or both, `caption`, and optionally language, concept,
-    category.
+    category. A column with the name of another further modality has samples of that.
     """
 
     source: Literal["folder"]
@@ -249,6 +250,7 @@ DatasetSpec = Annotated[
     | FolderSource
     | ImageFolderSource
     | AudioFolderSource
+    | MediaFolderSource
     | TableSource
     | HubSource
     | WebdatasetSource
@@ -279,6 +281,8 @@ def media_of(spec: DatasetSpec) -> frozenset[str] | None:
             return frozenset({"image", "audio"} if spec.media == "both" else {spec.media})
         case AudioFolderSource() | ClothoSource() | AudioCapsSource() | Esc50Source() | SpeechCommandsSource():
             return frozenset({"audio"})
+        case MediaFolderSource():
+            return frozenset({spec.modality})
         case FolderSource():
             return None
         case _:

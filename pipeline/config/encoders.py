@@ -1,12 +1,16 @@
 """`encoders`: frozen backbones, each named as its own library names it."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.config.base import Section
+from pipeline.config.further import FURTHER, WITHOUT_WEIGHTS
 
-Modality = Literal["image", "text", "audio"]
+if TYPE_CHECKING:
+    Modality = str
+else:
+    Modality = Literal[("image", "text", *FURTHER)]
 
 
 class EncoderSpec(Section):
@@ -16,7 +20,7 @@ class EncoderSpec(Section):
     its features are the projected ones, `image_features` or `text_features`.
 
     An encoder of audio gives frames in time, or with loader log-mel statistics of a spectrogram, which nothing has
-    learnt: a baseline.
+    learnt: a baseline. Loader statistics is the like of other modalities.
 
     Of source `imported`, `model` is where vectors lie that another program made: a folder of clip-retrieval, or a .npy
     with a Parquet table beside it. Nothing is run for them, and loader and pooling are understood.
@@ -30,7 +34,7 @@ class EncoderSpec(Section):
     modality: Modality
     source: Literal["embedded", "hub", "local", "imported"]
     model: str
-    loader: Literal["transformers", "timm", "sentence-transformers", "open_clip", "imported", "log-mel"]
+    loader: Literal["transformers", "timm", "sentence-transformers", "open_clip", "imported", "log-mel", "statistics"]
     revision: str | None = None
     pooling: Literal["cls", "model", "mean", "last"] = "cls"
     layers: tuple[Annotated[int, Field(ge=-1_000, le=1_000)], ...] = (-1,)
@@ -50,9 +54,9 @@ class EncoderSpec(Section):
             raise ValueError("loader sentence-transformers is for texts; use transformers or timm for images")
         if self.modality == "text" and self.loader == "timm":
             raise ValueError("loader timm is for images; use transformers or sentence-transformers for texts")
-        if self.modality == "audio" and self.loader not in ("transformers", "log-mel"):
-            raise ValueError(f"audio has the loaders transformers and log-mel; found {self.loader}")
-        if self.loader == "log-mel":
+        if self.modality in FURTHER and self.loader not in (loaders := FURTHER[self.modality].loaders):
+            raise ValueError(f"{self.modality} has the loaders {' and '.join(loaders)}; found {self.loader}")
+        if self.loader in WITHOUT_WEIGHTS:
             self._coherent_statistics()
         if self.modality == "text":
             self.refuse(("layers",) * (self.layers != (-1,)), "the last layer of a text encoder is pooled")
@@ -81,9 +85,10 @@ class EncoderSpec(Section):
         return self
 
     def _coherent_statistics(self) -> None:
-        if self.modality != "audio":
-            raise ValueError(f"loader log-mel is for audio; found modality {self.modality}")
+        takers = [name for name, modality in FURTHER.items() if self.loader in modality.loaders]
+        if self.modality not in takers:
+            raise ValueError(f"loader {self.loader} is for {' and '.join(takers)}; found modality {self.modality}")
         if self.pooling != "model" or self.layers != (-1,):
-            raise ValueError("loader log-mel gives one vector of statistics; set pooling: model, and no layers")
+            raise ValueError(f"loader {self.loader} gives one vector of statistics; set pooling: model, and no layers")
         written = {"dtype": self.dtype != "float32", "autocast": self.autocast}
-        self.refuse((key for key, set_ in written.items() if set_), "loader log-mel computes in float32")
+        self.refuse((key for key, set_ in written.items() if set_), f"loader {self.loader} computes in float32")

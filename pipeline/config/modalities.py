@@ -1,36 +1,42 @@
 """The two sides of an aligner: what may stand on each, in which order, and what is said otherwise.
 
 A side keeps the name of its place, "image" for the first view and "text" for the second. Pictures stand first and texts
-second; sounds stand second beside pictures and first beside texts.
+second; sounds, and other modalities of `FURTHER`, stand second beside pictures and first beside texts.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from pipeline.config.encoders import EncoderSpec
+from pipeline.config.further import FURTHER, WITHOUT_WEIGHTS
 from pipeline.config.heads import AutoHead, FittedHead, IdentityHead
-from pipeline.config.views import AnyView
+from pipeline.config.view_base import FurtherView
 
 if TYPE_CHECKING:
     from pipeline.config.aligners import AlignerSpec
     from pipeline.config.params import Params
 
 DEFAULT: Final = ("image", "text")  # what the sides are called, and what stands there unless views say otherwise
-ORDER: Final = ("image", "audio", "text")  # of the views of an aligner
-SIDES: Final = (("image", "audio"), ("audio", "text"))  # what may stand first, and second
-PLURALS: Final = {"image": "images", "audio": "sounds", "text": "texts"}
+ORDER: Final = ("image", *FURTHER, "text")  # of the views of an aligner
+SIDES: Final = (("image", *FURTHER), (*FURTHER, "text"))  # what may stand first, and second
+CALLED: Final = {"image": "image", "text": "text"} | {name: one.called for name, one in FURTHER.items()}
+
+
+def one(modality: str) -> str:
+    """What a sample of a modality is called."""
+    return CALLED.get(modality, modality)
 
 
 def many(modality: str) -> str:
     """What several samples of a modality are called."""
-    return PLURALS.get(modality, f"{modality}s")
+    return f"{one(modality)}s"
 
 
-def audio_problems(where: str, aligner: "AlignerSpec", params: "Params") -> Iterator[str]:
-    """Sounds on the wrong side, and what a head cannot take of them."""
+def further_problems(where: str, aligner: "AlignerSpec", params: "Params") -> Iterator[str]:
+    """A further modality on the wrong side, and what a head cannot take of it."""
     modalities = [params.modality(view) for view in aligner.views]
     yield from _selection(where, aligner, modalities[0], params)
-    if "audio" not in modalities:
+    if not FURTHER.keys() & {*modalities}:
         if aligner.kinds and None not in modalities:
             yield f"`{where}.kinds` are kinds of sounds, and its views are of images and texts: leave it out."
         return
@@ -41,7 +47,7 @@ def audio_problems(where: str, aligner: "AlignerSpec", params: "Params") -> Iter
     for place, name in enumerate(aligner.views):
         for member in params.members(name):
             view = params.stored_views.get(member)
-            if view is None or view.modality != "audio":
+            if not isinstance(view, FurtherView):
                 continue
             encoder = params.encoders.get(view.encoder)
             if place == 0:
@@ -74,14 +80,18 @@ def _selection(where: str, aligner: "AlignerSpec", first: str | None, params: "P
 
 
 def _first(
-    where: str, head: FittedHead | AutoHead, name: str, view: AnyView, encoder: EncoderSpec | None
+    where: str, head: FittedHead | AutoHead, name: str, view: FurtherView, encoder: EncoderSpec | None
 ) -> Iterator[str]:
+    called, single = many(view.modality), one(view.modality)
     if getattr(view, "rows", "clip") != "clip":
-        yield f"`{where}` joins sounds, and view {name!r} has `rows: window`: set `rows: clip`, one row for each sound."
+        yield (
+            f"`{where}` joins {called}, and view {name!r} has `rows: {getattr(view, 'rows', '')}`: set `rows: clip`, "
+            f"one row for each {single}."
+        )
     if head.crops:
-        yield f"`{where}.crops` is for pictures; of sounds in view {name!r} nothing is cropped: leave it out."
+        yield f"`{where}.crops` is for pictures; of {called} in view {name!r} nothing is cropped: leave it out."
     if head.local_tokens == "patch":
-        yield f"`{where}.local_tokens` is patch; sounds in view {name!r} have frames in any number: set it to grid."
+        yield f"`{where}.local_tokens` is patch; {called} in view {name!r} have frames in any number: set it to grid."
     if head.local_tokens == "grid" and view.tier != "grid":
         yield (
             f"`{where}.local_tokens` is grid, so its view {name!r} needs `tier: grid`, found {view.tier}; "
@@ -89,10 +99,10 @@ def _first(
         )
     if encoder is None:
         return
-    framed = encoder.loader != "log-mel" and encoder.pooling != "model"
+    framed = encoder.loader not in WITHOUT_WEIGHTS and encoder.pooling != "model"
     if head.local_tokens == "mean" and not framed:
         yield (
-            f"`{where}.local_tokens` is mean, but {view.encoder!r} gives one vector per sound: set `local_tokens: "
+            f"`{where}.local_tokens` is mean, but {view.encoder!r} gives one vector per {single}: set `local_tokens: "
             "none`, with `image_input: cls` of a head that has it."
         )
     if head.layers > len(encoder.layers):

@@ -4,40 +4,19 @@ A fused view is of none: it joins what other views keep.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union
 
 from pydantic import Field, ValidationInfo, model_validator
 
 from pipeline.config.base import RECORDED, DeepPictures, Languages, Name, PositiveFloat, Section, Side, Tokens
 from pipeline.config.encoders import EncoderSpec
+from pipeline.config.further import FURTHER
+from pipeline.config.view_base import FurtherView, View
 
 Part = Annotated[float, Field(gt=0, le=1)]
-Seconds = Annotated[float, Field(ge=0.1, le=600)]
-RESAMPLING = "polyphase"  # how sounds come to the rate of an encoder; part of every fingerprint
 
 
-class _View(Section):
-    encoder: Name
-    dtype: Literal["float16", "float32", "int8"] = "float16"
-
-    def compared(self, encoder: EncoderSpec) -> dict[str, Any]:
-        """What of this view and of its kind of encoder decides a feature: fields of the fingerprint.
-
-        A field that was added later is absent where it has its default, so that stores keep the fingerprint they had.
-        """
-        raise NotImplementedError
-
-    @classmethod
-    def from_compared(cls, compared: Mapping[str, Any]) -> Self:
-        """The view whose features have these fields, of an encoder called "recorded".
-
-        Raises:
-            KeyError, TypeError, pydantic.ValidationError: they are not those of such a view.
-        """
-        raise NotImplementedError
-
-
-class ImageView(_View, DeepPictures):
+class ImageView(View, DeepPictures):
     """What is kept of an image encoder's output.
 
     `resolution` is the side of its input in pixels. `fit: whole` resizes all of an image to the square that the encoder
@@ -59,7 +38,7 @@ class ImageView(_View, DeepPictures):
     crop_scale: tuple[Part, Part] = (0.4, 1.0)
 
     def compared(self, encoder: EncoderSpec) -> dict[str, Any]:
-        """See `_View`."""
+        """See `View`."""
         fields: dict[str, Any] = {
             "layers": list(encoder.layers),
             "resolution": self.resolution,
@@ -76,7 +55,7 @@ class ImageView(_View, DeepPictures):
 
     @classmethod
     def from_compared(cls, compared: Mapping[str, Any]) -> "ImageView":
-        """See `_View`."""
+        """See `View`."""
         kept = {"encoder": "recorded", "dtype": compared["stored_dtype"], "fit": compared.get("fit", "model")}
         kept |= {"resolution": compared["resolution"], "tier": compared["tier"]}
         kept |= {"grid": compared["grid"]} if compared["grid"] is not None else {}
@@ -95,7 +74,7 @@ class ImageView(_View, DeepPictures):
         return self
 
 
-class TextView(_View):
+class TextView(View):
     """What is kept of a text encoder's output.
 
     Texts are encoded in `languages`: English unless others are named, or `all` that the data has. Tier `pooled` keeps
@@ -114,7 +93,7 @@ class TextView(_View):
     languages: Annotated[Languages, Field(min_length=1)] | Literal["all"] = ("en",)
 
     def compared(self, encoder: EncoderSpec) -> dict[str, Any]:
-        """See `_View`."""
+        """See `View`."""
         fields: dict[str, Any] = {"prefix": encoder.prefix, "max_tokens": self.max_tokens}
         if encoder.prompt is not None:
             fields["prompt"] = encoder.prompt
@@ -130,7 +109,7 @@ class TextView(_View):
 
     @classmethod
     def from_compared(cls, compared: Mapping[str, Any]) -> "TextView":
-        """See `_View`."""
+        """See `View`."""
         kept = {"encoder": "recorded", "dtype": compared["stored_dtype"], "max_tokens": compared["max_tokens"]}
         kept |= {key: tuple(compared.get(key) or ()) for key in ("truncations", "templates")}
         kept |= {"chunk_tokens": compared.get("chunk_tokens")}
@@ -162,53 +141,6 @@ class TextView(_View):
         return self
 
 
-class AudioView(_View):
-    """What is kept of an audio encoder's output.
-
-    The encoder hears windows of so many `seconds`, one after another, up to `windows` of a clip; what lies behind them
-    is not read. With `rows: clip` a clip is one row, its windows pooled by their frames; with `rows: window` each
-    window is a row of its own, for search in long recordings.
-
-    Tier `pooled` keeps one vector and the mean over frames of each kept layer, `grid` adds the means over `grid` equal
-    parts of the time, `full` every frame. Frames that are padding are part of nothing that is kept.
-    """
-
-    modality: Literal["audio"] = "audio"
-    seconds: Seconds
-    windows: Annotated[int, Field(ge=1, le=100_000)] = 6
-    rows: Literal["clip", "window"] = "clip"
-    tier: Literal["pooled", "grid", "full"] = "pooled"
-    grid: Annotated[int, Field(ge=1, le=256)] = 4
-
-    def compared(self, encoder: EncoderSpec) -> dict[str, Any]:
-        """See `_View`."""
-        fields: dict[str, Any] = {
-            "layers": list(encoder.layers),
-            "seconds": self.seconds,
-            "windows": self.windows,
-            "tier": self.tier,
-            "grid": self.grid if self.tier == "grid" else None,
-            "resampling": RESAMPLING,
-        }
-        if self.rows != "clip":
-            fields["rows"] = self.rows
-        return fields
-
-    @classmethod
-    def from_compared(cls, compared: Mapping[str, Any]) -> "AudioView":
-        """See `_View`."""
-        kept = {"encoder": "recorded", "dtype": compared["stored_dtype"], "rows": compared.get("rows", "clip")}
-        kept |= {key: compared[key] for key in ("seconds", "windows", "tier")}
-        kept |= {"grid": compared["grid"]} if compared["grid"] is not None else {}
-        return cls(**kept)
-
-    @model_validator(mode="after")
-    def _effective(self) -> "AudioView":
-        if self.tier != "grid":
-            self.refuse(("grid",), f"parts of the time are kept by `tier: grid`, and the tier is {self.tier}")
-        return self
-
-
 FUSED: Final = "fused"
 
 
@@ -234,11 +166,17 @@ class FusedView(Section):
         return self
 
 
-AnyView = ImageView | TextView | AudioView
-ViewSpec = Annotated[AnyView, Field(discriminator="modality")]
-StoredOrFused = Annotated[AnyView | FusedView, Field(discriminator="modality")]
-VIEWS: dict[str, type[ImageView] | type[TextView] | type[AudioView]] = {
+_FURTHER: dict[str, type[FurtherView]] = {name: modality.part("view") for name, modality in FURTHER.items()}
+VIEWS: dict[str, type[ImageView] | type[TextView] | type[FurtherView]] = {
     "image": ImageView,
     "text": TextView,
-    "audio": AudioView,
+    **_FURTHER,
 }
+if TYPE_CHECKING:
+    AnyView = ImageView | TextView | FurtherView
+    ViewSpec = AnyView
+    StoredOrFused = AnyView | FusedView
+else:
+    AnyView = Union[tuple(VIEWS.values())]  # noqa: UP007
+    ViewSpec = Annotated[AnyView, Field(discriminator="modality")]
+    StoredOrFused = Annotated[AnyView | FusedView, Field(discriminator="modality")]

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipeline.coded import Coded
 from pipeline.config import AnyCuration, PrototypeImages
+from pipeline.config.modalities import many, one
 from pipeline.curation.assignment import Assignment, assign, best_total
 from pipeline.curation.coverage import averaged, balance, concept_rows, mean
 from pipeline.curation.pool import Pool, read_features, read_pools
@@ -33,13 +34,13 @@ SELECTED = pa.schema(
 )
 _COVERAGE = ("dataset", "label", "concept", "pool", "candidates", "selected", "precision", "mean_score", "min_score")
 PROTOCOL = {
-    "all": "Every train image of the pool, in every repeat.",
-    "random": "Train images of the pool in hash order with the seed of the repeat, as many as the parameter says.",
+    "all": "Every train {one} of the pool, in every repeat.",
+    "random": "Train {many} of the pool in hash order with the seed of the repeat, as many as the parameter says.",
     "prototypes": (
-        "Per repeat, from train images alone: a prototype per concept is the mean of the unit image features of a few "
-        "labelled shots; each prototype retrieves its nearest pool images by cosine (shots may come back); concepts "
-        "take turns, the one with the most distant candidates first, and an image belongs to one concept. Precision is "
-        "over the selected images of the concept's own data set; figures are means over repeats."
+        "Per repeat, from train {many} alone: a prototype per concept is the mean of the unit {one} features of a few "
+        "labelled shots; each prototype retrieves its nearest pool {many} by cosine (shots may come back); concepts "
+        "take turns, the one with the most distant candidates first, and {a} {one} belongs to one concept. Precision "
+        "is over the selected {many} of the concept's own data set; figures are means over repeats."
     ),
 }
 
@@ -76,13 +77,13 @@ def curate_images(spec: AnyCuration, *, repeats: int, seed: int, out: Path, moda
     pools = read_pools(spec.pool, repeats, modality)
     if not any(len(pool) for pool in pools):
         raise DataError(
-            f"There is no train {modality} of {', '.join(spec.pool)} in data/splits to select from. See the logs of "
-            "the stage index for what was unavailable, or name other data sets under the curation's `pool`."
+            f"There is no train {one(modality)} of {', '.join(spec.pool)} in data/splits to select from. See the logs "
+            "of the stage index for what was unavailable, or name other data sets under the curation's `pool`."
         )
     selections = [_select(spec, pool, seed * repeats + repeat) for repeat, pool in enumerate(pools)]
     out.mkdir(parents=True, exist_ok=True)
     write_pieces(selected_pieces(selections), SELECTED, out / "selected.parquet")
-    coverage = _coverage(spec, selections, seed)
+    coverage = _coverage(spec, selections, seed, modality)
     write_json(coverage, out / "coverage.json")
     write_csv(coverage["concepts"], _COVERAGE, out / "coverage.csv")
     return _table(coverage)
@@ -137,7 +138,7 @@ def selected_pieces(selections: list[Selection]) -> Iterator[pa.Table]:
             yield pa.Table.from_arrays(columns, schema=SELECTED)
 
 
-def _coverage(spec: AnyCuration, selections: list[Selection], seed: int) -> dict[str, Any]:
+def _coverage(spec: AnyCuration, selections: list[Selection], seed: int, modality: str) -> dict[str, Any]:
     sizes = [len(selection.rows) for selection in selections]
     wanted = [min(spec.images or len(s.pool), len(s.pool)) for s in selections]
     shortfall = [max(0, want - size) for want, size in zip(wanted, sizes, strict=True)]
@@ -147,9 +148,9 @@ def _coverage(spec: AnyCuration, selections: list[Selection], seed: int) -> dict
     }
     totals = [(s.greedy_total, s.best_total) for s in selections if s.greedy_total and s.best_total]
     optimal = round(float(np.mean([greedy / best for greedy, best in totals])), 6) if totals else None
-    sentences = [f"{min(sizes)} to {max(sizes)} train images per repeat are selected (method {spec.method})."]
+    sentences = [f"{min(sizes)} to {max(sizes)} train {many(modality)} per repeat are selected (method {spec.method})."]
     if any(shortfall):
-        sentences.append(f"Up to {max(shortfall)} images fewer than asked for: the candidates ran out.")
+        sentences.append(f"Up to {max(shortfall)} {many(modality)} fewer than asked for: the candidates ran out.")
     if spec.method != "all" and means["selected"] is not None and means["random"] is not None:
         sentences.append(
             f"Evenness of the categories: {means['selected']:.3f} among the selected, {means['pool']:.3f} in the pool, "
@@ -161,7 +162,9 @@ def _coverage(spec: AnyCuration, selections: list[Selection], seed: int) -> dict
         "schema": 1,
         "method": spec.method,
         "view": spec.view,
-        "protocol": PROTOCOL[spec.method],
+        "protocol": PROTOCOL[spec.method].format(
+            one=one(modality), many=many(modality), a="an" if one(modality)[0] in "aeiou" else "a"
+        ),
         "images": {f"repeat_{repeat}": size for repeat, size in enumerate(sizes)},
         "shortfall": {f"repeat_{repeat}": number for repeat, number in enumerate(shortfall)},
         "concepts": averaged([selection.coverage for selection in selections]),

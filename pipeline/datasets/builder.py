@@ -8,8 +8,9 @@ from typing import Any, Self
 
 import pyarrow.parquet as pq
 
+from pipeline.config.further import FURTHER
 from pipeline.datasets.archive import Archive
-from pipeline.datasets.audio.tables import SoundTables
+from pipeline.datasets.further_tables import FurtherTables
 from pipeline.datasets.opened import opened_image
 from pipeline.datasets.own_splits import settle_splits
 from pipeline.datasets.samples import readable
@@ -29,7 +30,7 @@ class IndexBuilder:
     without `finish` removes unfinished files.
 
     Attributes:
-        sounds: the same for sounds, whose texts are those of this index.
+        further: the same for each further modality, whose texts are those of this index.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,7 +43,12 @@ class IndexBuilder:
         self._splits = Digests(folder / "splits.keys")
         self._first_failures: list[str] = []
         self._archive = Archive(folder / ARCHIVE)
-        self.sounds = SoundTables(folder, self._concepts)
+        self.further = {modality: FurtherTables(folder, self._concepts, modality) for modality in FURTHER}
+
+    @property
+    def sounds(self) -> FurtherTables:
+        """Of `further` that of sounds."""
+        return self.further["audio"]
 
     def __enter__(self) -> Self:
         return self
@@ -51,7 +57,8 @@ class IndexBuilder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._archive.discard()
-        self.sounds.discard()
+        for tables in self.further.values():
+            tables.discard()
         for digests in (self._concepts, self._labelled, self._splits):
             digests.close()
         for table in self._tables.values():
@@ -183,12 +190,13 @@ class IndexBuilder:
         if self._splits.first().sum() > self._labelled.first().sum():
             for key, reason in settle_splits(self._folder):
                 self.fail(key, reason)
-        for key, reason in self.sounds.finish():
-            self.fail(key, reason)
+        for tables in self.further.values():
+            for key, reason in tables.finish():
+                self.fail(key, reason)
         rows["failures"] = self._tables["failures"].finish()
         counts = {
             "images": rows["images"],
-            **self.sounds.counts,
+            **{name: rows for tables in self.further.values() for name, rows in tables.counts.items()},
             "texts": rows["texts"],
             "pairs": rows["pairs"],
             "concepts": int(self._concepts.first().sum()),

@@ -7,8 +7,8 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.datasets.audio.decode import check_sound
 from pipeline.datasets.decode import check_image
+from pipeline.datasets.further import reader
 from pipeline.datasets.known import Checked, KnownImages
 from pipeline.datasets.nearest import Missing, may_be_another, rewritten, same_file
 from pipeline.datasets.plain_files import Inside
@@ -21,7 +21,7 @@ Result = Checked | str  # the checked picture or sound, or why it cannot be used
 
 _BLOCK, _BLOCK_BYTES = 256, 64 << 20  # samples, and bytes of pictures, checked together
 _RECENT = 4096  # pictures remembered within a run: a table may name one in several rows
-_Place = tuple[bool, Path, int, int]
+_Place = tuple[str, Path, int, int]
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class _Task:
     slot: _Slot
     content: bytes
     place: bytes | None
-    sound: bool
+    modality: str  # of `FURTHER`; "" of a picture
 
 
 @dataclass(slots=True)
@@ -82,12 +82,12 @@ def _blocks(items: Iterable[Item], known: KnownImages, inside: Inside | None, ot
         if isinstance(item, Sample):
             item = _existing(item, inside, others)
             for medium in item.media:
-                slot, sound = _Slot(), medium is item.sound
-                place = None if medium.path is None else (sound, medium.path, medium.offset, medium.length)
+                slot, modality = _Slot(), item.modality if medium is item.further else ""
+                place = None if medium.path is None else (modality, medium.path, medium.offset, medium.length)
                 if place is not None and place in recent:
                     slot = recent[place]
                 else:
-                    held += _take(medium, sound, slot, block, known, missing, inside)
+                    held += _take(medium, modality, slot, block, known, missing, inside)
                     if place is not None:
                         recent[place] = slot
                         if len(recent) > _RECENT:
@@ -102,11 +102,11 @@ def _blocks(items: Iterable[Item], known: KnownImages, inside: Inside | None, ot
 
 def _existing(item: Sample, inside: Inside | None, others: Counter[str]) -> Sample:
     """The sample with the paths that exist, where they are written in another Unicode form or for another system."""
-    picture, sound = (
-        None if medium is None else _existing_file(medium, inside, others) for medium in (item.picture, item.sound)
+    picture, further = (
+        None if medium is None else _existing_file(medium, inside, others) for medium in (item.picture, item.further)
     )
-    same = picture is item.picture and sound is item.sound
-    return item if same else replace(item, picture=picture, sound=sound)
+    same = picture is item.picture and further is item.further
+    return item if same else replace(item, picture=picture, further=further)
 
 
 def _existing_file(medium: Picture, inside: Inside | None, others: Counter[str]) -> Picture:
@@ -127,7 +127,7 @@ def _existing_file(medium: Picture, inside: Inside | None, others: Counter[str])
 
 def _take(
     picture: Picture,
-    sound: bool,
+    modality: str,
     slot: _Slot,
     block: _Block,
     known: KnownImages,
@@ -139,7 +139,7 @@ def _take(
         slot.result = inside.wrong_with(picture.path)
         if slot.result is not None:
             return 0
-    place = known.place(picture, sound)
+    place = known.place(picture, modality)
     slot.result = known.get(place)
     if slot.result is not None:
         return 0
@@ -157,7 +157,7 @@ def _take(
     except MemoryError:
         slot.result = "cannot be read: the memory does not suffice"
         return 0
-    block.tasks.append(_Task(slot, content, place, sound))
+    block.tasks.append(_Task(slot, content, place, modality))
     return len(content)
 
 
@@ -178,13 +178,13 @@ def _end(block: _Block, known: KnownImages) -> Iterator[tuple[Item, list[Result]
 
 
 def _check_all(tasks: Sequence[_Task], whole: bool, bits: int | None) -> list[Result]:
-    return [_check(task.content, task.sound, whole, bits) for task in tasks]
+    return [_check(task.content, task.modality, whole, bits) for task in tasks]
 
 
-def _check(content: bytes, sound: bool, whole: bool, bits: int | None) -> Result:
+def _check(content: bytes, modality: str, whole: bool, bits: int | None) -> Result:
     try:
-        if sound:
-            return check_sound(content, whole).checked(image_id(content))
+        if modality:
+            return reader(modality).check(content, whole).checked(image_id(content))
         size, form = check_image(content, whole, bits)
     except DataError as error:
         return str(error)

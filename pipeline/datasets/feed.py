@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from itertools import islice
 
 from pipeline.config import RawSource
-from pipeline.datasets.audio.decode import SoundInfo
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.check import Item, Result, checked
+from pipeline.datasets.further import reader
 from pipeline.datasets.known import Checked, KnownImages
 from pipeline.datasets.samples import Caption, Failure, Label, Picture, Sample, Source, wrong_with_sample
 from pipeline.datasets.tally import Tally
@@ -115,10 +115,11 @@ def _fed(sample: Sample, media: Sequence[Result], builder: IndexBuilder, tally: 
         return wrong
     found = iter(result for result in media if isinstance(result, Checked))
     picture = None if sample.picture is None else _with_picture(sample, sample.picture, next(found), builder)
-    sound = None if sample.sound is None else _with_sound(sample, sample.sound, next(found), builder)
-    if picture is not None and sound is not None:
-        builder.sounds.belongs(sound, picture)
-    tables = [(identity, own) for identity, own in ((picture, builder), (sound, builder.sounds)) if identity]
+    own_tables = builder.further[sample.modality]
+    further = None if sample.further is None else _with_further(sample, sample.further, next(found), builder)
+    if picture is not None and further is not None:
+        own_tables.belongs(further, picture)
+    tables = [(identity, own) for identity, own in ((picture, builder), (further, own_tables)) if identity]
     for caption in captions:
         text = builder.add_text(caption.text, caption.language, caption.role)
         for identity, own in tables:
@@ -139,13 +140,13 @@ def _with_picture(sample: Sample, picture: Picture, checked: Checked, builder: I
     return checked.identity
 
 
-def _with_sound(sample: Sample, sound: Picture, checked: Checked, builder: IndexBuilder) -> str:
-    info = SoundInfo.of(checked)
-    if sound.path is not None:
-        place = sound.offset, sound.length
-        builder.sounds.refer(checked.identity, str(sound.path), info, sample.key, "sound", None, *place)
+def _with_further(sample: Sample, medium: Picture, checked: Checked, builder: IndexBuilder) -> str:
+    info, tables = reader(sample.modality).told(checked), builder.further[sample.modality]
+    if medium.path is not None:
+        place = medium.offset, medium.length
+        tables.refer(checked.identity, str(medium.path), info, sample.key, "", None, *place)
     else:
-        builder.sounds.store(checked.identity, sound.read(), info, sample.key, "sound")
+        tables.store(checked.identity, medium.read(), info, sample.key, "")
     return checked.identity
 
 

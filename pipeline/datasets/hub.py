@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import HubSource
+from pipeline.config.further import FURTHER
 from pipeline.datasets.plain_files import Inside, exists
 from pipeline.datasets.raw_files import located
 from pipeline.datasets.samples import Failure, Sample, Source, split_named
@@ -45,7 +46,7 @@ def hub(spec: HubSource) -> Source:
             raise SourceError(
                 f"`datasets` cannot load {path!r}, split {split!r}: {type(error).__name__}: {error}"
             ) from error
-        require_columns(f"{path}, split {split}", list(part.features), spec.columns)
+        require_columns(f"{path}, split {split}", list(part.features), named_columns(spec.columns))
         parts.append((split, _undecoded(part)))
     about: dict[str, Any] = {"path": path, "name": spec.name, "revision": spec.revision, "packages": {}}
     samples = _samples(parts, spec)
@@ -56,7 +57,7 @@ def _in_the_row(item: Sample | Failure) -> Sample | Failure:
     """A failure in place of a sample whose row names a file: the hub may not name those of this machine."""
     if isinstance(item, Failure) or all(medium.path is None for medium in item.media):
         return item
-    what = "picture" if item.picture is not None and item.picture.path is not None else "sound"
+    what = "picture" if item.picture is not None and item.picture.path is not None else FURTHER[item.modality].called
     return Failure(item.place or item.key, f"its row names a file and does not hold the bytes of the {what}")
 
 

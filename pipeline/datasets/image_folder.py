@@ -1,12 +1,15 @@
-"""Pictures, or sounds, in folders: the folder is the class, or captions are beside each file."""
+"""Pictures, or samples of another medium, in folders: the folder is the class, or captions are beside each file."""
 
 import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from pipeline.config.audio_sources import AudioFolderSource
+from pipeline.config.audio_sources import AudioFolderSource, MediaFolderSource
+from pipeline.config.further import FURTHER
 from pipeline.config.raw_sources import FileFolder
 from pipeline.datasets.babel import names_in_languages
 from pipeline.datasets.cells import lines_of
@@ -14,14 +17,14 @@ from pipeline.datasets.clip_benchmark import Class, named_classes
 from pipeline.datasets.json_names import distinct
 from pipeline.datasets.nearest import same_file
 from pipeline.datasets.plain_files import MAX_TEXT, Inside, is_folder
-from pipeline.datasets.raw_files import is_picture, is_sound, located, read_text
+from pipeline.datasets.raw_files import is_further, is_picture, located, read_text
 from pipeline.datasets.samples import Caption, Failure, Label, Picture, Sample, Source, readable, split_named
 from pipeline.datasets.walk import hidden, walk
 from pipeline.errors import SourceError
 
 
 def image_folder(spec: FileFolder) -> Source:
-    """Every picture under the folder, or sound of an `AudioFolderSource`, by name or by time.
+    """Every picture under the folder, or sample of the modality that the entry names, by name or by time.
 
     Raises:
         SourceError: the folder or a file that it needs is missing or wrong.
@@ -45,7 +48,15 @@ def image_folder(spec: FileFolder) -> Source:
 
 def _kind(spec: FileFolder) -> Callable[[str, Counter[str]], bool]:
     """Tells by its name whether a file is of the medium."""
-    return is_sound if isinstance(spec, AudioFolderSource) else is_picture
+    modality = _further(spec)
+    return is_picture if modality is None else partial(is_further, modality)
+
+
+def _further(spec: FileFolder) -> str | None:
+    """The modality of the files; None of pictures."""
+    if isinstance(spec, MediaFolderSource):
+        return spec.modality
+    return "audio" if isinstance(spec, AudioFolderSource) else None
 
 
 def _splits(root: Path, inside: Inside, is_one: Callable[[str, Counter[str]], bool]) -> tuple[list[str], list[str]]:
@@ -126,6 +137,7 @@ def _samples(
     inside: Inside,
 ) -> Iterator[Sample | Failure]:
     refused: list[Failure] = []
+    further = _further(spec)
     for path in _pictures(root, spec, left_out, inside, refused):
         parts = path.relative_to(root).parts
         if splits and parts[0] not in splits:
@@ -149,8 +161,9 @@ def _samples(
                 lacks = str(error)
         problems = [f"no caption; {lacks}"] if lacks and labels and spec.captions == "beside" else []
         file = Picture(path)
-        picture, sound = (None, file) if isinstance(spec, AudioFolderSource) else (file, None)
-        yield Sample("/".join(parts), picture, captions, labels, split, problems, lacks=lacks, sound=sound)
+        media: dict[str, Any] = {"picture": file} if further is None else {"further": file, "modality": further}
+        yield Sample("/".join(parts), **{"picture": None} | media, captions=captions, labels=labels, split=split,
+                     problems=problems, lacks=lacks)  # fmt: skip
     yield from refused
 
 
@@ -187,6 +200,7 @@ def _time(entry: os.DirEntry[str]) -> int:
 
 def _is_sample(name: str, spec: FileFolder, left_out: Counter[str]) -> bool:
     if spec.captions == "beside" and name.lower().endswith(".txt"):
-        left_out["texts beside sounds" if isinstance(spec, AudioFolderSource) else "texts beside pictures"] += 1
+        modality = _further(spec)
+        left_out[f"texts beside {'picture' if modality is None else FURTHER[modality].called}s"] += 1
         return False
     return _kind(spec)(name, left_out)

@@ -25,6 +25,7 @@ from pipeline.config.audio_sources import (
     AudioFolderSource,
     ClothoSource,
     Esc50Source,
+    MediaFolderSource,
     SpeechCommandsSource,
 )
 from pipeline.datasets.audio.layouts import audiocaps, clotho, esc50, speech_commands
@@ -94,7 +95,7 @@ def _source(spec: RawSource) -> Source:
     match spec:
         case FolderSource():
             return folder_with_table(spec)
-        case ImageFolderSource() | AudioFolderSource():
+        case ImageFolderSource() | AudioFolderSource() | MediaFolderSource():
             return image_folder(spec)
         case TableSource():
             return table(spec)

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pipeline.config.further import FURTHER
 from pipeline.datasets.samples import Picture
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,10 @@ _VERSION = 2  # increase it when the check rejects other images than before
 _PATIENCE = 10.0  # seconds for which another process is waited for
 _TOGETHER = 2000  # rows written in one transaction
 _RANGES = (None, *range(8, 17))
-SOUND = "sound-"  # before the check of a sound
+_FURTHER = {name: f"{one.called}-" for name, one in FURTHER.items()}  # before the check of such a sample
 _CHECKS = (
     *((check, bits) for check in ("decode", "header") for bits in _RANGES),
-    *((SOUND + check, None) for check in ("decode", "header")),
+    *((before + check, None) for before in _FURTHER.values() for check in ("decode", "header")),
 )
 _REPLACED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)  # other errors say nothing against the content
 _BESIDE = ("", "-wal", "-shm", "-journal")  # the files of a database, by what is added to its name
@@ -47,7 +48,8 @@ _TABLES = (
 class Checked:
     """The result of checking an image: its id, width and height, and its format.
 
-    Of a sound: its id, frames and sample rate, and its format and number of channels (`flac/2`).
+    Of a sound: its id, frames and sample rate, and its format and number of channels (`flac/2`). Of other samples two
+    numbers and a text that their reader understands.
     """
 
     identity: str
@@ -83,14 +85,17 @@ class KnownImages:
         self._write()
         self._close()
 
-    def place(self, picture: Picture, sound: bool = False) -> bytes | None:
-        """A key of the picture's or sound's file, size, modification time and range; None if modified just now."""
+    def place(self, picture: Picture, modality: str = "") -> bytes | None:
+        """A key of the file of a picture, or of a sample of a further modality: size, modification time and range.
+
+        None if it was modified just now.
+        """
         if self._database is None or picture.path is None:
             return None
         if self._stats is None or self._stats[0] != picture.path:
             self._stats = (picture.path, _unchanging_stat(picture.path))
         stats = self._stats[1]
-        check = (SOUND + self._check[0], None) if sound else self._check
+        check = (_FURTHER[modality] + self._check[0], None) if modality else self._check
         return None if stats is None else _place(check, picture.path, stats, picture.offset, picture.length)
 
     def get(self, place: bytes | None) -> Checked | None:

@@ -1,6 +1,6 @@
 """The pictures of several indexes, one row each, and what the indexes tell of concepts: numbers in place of strings.
 
-Where an index has sounds, these are rows too, behind all pictures: a data set of its own.
+Where an index has sounds or another further modality, these are rows too, behind all pictures: a data set of its own.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ import xxhash
 
 from pipeline.coded import Coded
 from pipeline.datasets.families import ConceptTable, folded
-from pipeline.datasets.own_splits import PICTURES, SOUNDS, Medium
+from pipeline.datasets.own_splits import FURTHER_MEDIA, PICTURES, Medium
 from pipeline.datasets.tables import read_pieces
 from pipeline.errors import DataError
 from pipeline.ids import Ids
@@ -58,15 +58,19 @@ class Labelled:
 
     @classmethod
     def read(cls, indexes: Mapping[str, Path]) -> "Labelled":
-        """Read labels.parquet, and audio_labels.parquet where there is one, of every index, column by column.
+        """Read labels.parquet, and its likes of further modalities, of every index, column by column.
 
         Raises:
             DataError: a table is missing or damaged, or a split has an unknown name.
         """
         names = sorted(indexes)
-        heard = [name for name in names if (indexes[name] / f"{SOUNDS.labels}.parquet").is_file()]
-        datasets, media = (*names, *heard), (*(PICTURES,) * len(names), *(SOUNDS,) * len(heard))
-        sources = list(zip(datasets, media, strict=True))
+        sources = [(name, PICTURES) for name in names] + [
+            (name, medium)
+            for medium in FURTHER_MEDIA.values()
+            for name in names
+            if (indexes[name] / f"{medium.labels}.parquet").is_file()
+        ]
+        datasets, media = tuple(name for name, _ in sources), tuple(medium for _, medium in sources)
         paths = [indexes[dataset] / f"{medium.labels}.parquet" for dataset, medium in sources]
         ids = [_ids(path, medium.column) for path, medium in zip(paths, media, strict=True)]
         starts = np.cumsum([0, *map(len, ids)])
@@ -100,7 +104,7 @@ class Labelled:
     def called(self) -> tuple[str, ...]:
         """The data sets as messages call them: sounds of one apart from its pictures."""
         called = zip(self.datasets, self.media, strict=True)
-        return tuple(f"{name}, sounds" if medium is SOUNDS else name for name, medium in called)
+        return tuple(name if medium is PICTURES else f"{name}, {medium.name}s" for name, medium in called)
 
     @property
     def pictures(self) -> int:
@@ -170,7 +174,7 @@ class Labelled:
         row_of_picture, leading = RowMap(self.ids[pictures]), self.picture_concept[pictures]
         rows, concepts = [_EMPTY], [_EMPTY]
         beside = self.rows_of(self.datasets.index(self.datasets[number]))  # pictures of the same index
-        if medium is SOUNDS and beside.stop > beside.start:
+        if medium is not PICTURES and beside.stop > beside.start:
             return _EMPTY, _EMPTY, len(row_of_text)
         for piece in read_pieces(folder / f"{medium.pairs}.parquet", [medium.column, "text_id"]):
             picture = _known(row_of_picture, piece.column(medium.column), medium.labels, folder)

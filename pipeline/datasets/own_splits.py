@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.config.further import FURTHER
 from pipeline.datasets.samples import SPLITS
 from pipeline.datasets.tables import write_table
 
@@ -25,7 +26,9 @@ class Medium:
 
 
 PICTURES = Medium("picture", "image_id", "images", "labels", "pairs")
-SOUNDS = Medium("sound", "audio_id", "audio", "audio_labels", "audio_pairs")
+FURTHER_MEDIA = {
+    name: Medium(one.called, f"{name}_id", name, f"{name}_labels", f"{name}_pairs") for name, one in FURTHER.items()
+}
 
 
 def settle_splits(folder: Path, medium: Medium = PICTURES) -> Iterator[tuple[str, str]]:

@@ -14,10 +14,12 @@ from typing import Any, NoReturn
 import xxhash
 
 from pipeline.config import DatasetSpec, HubSource
+from pipeline.config.further import FURTHER
+from pipeline.datasets.further import reader
 from pipeline.datasets.json_names import distinct, parsed
 from pipeline.datasets.plain_files import MAX_JSON, MAX_LIST, Inside, Links, exists, is_file, is_folder, read_unpacked
 from pipeline.datasets.samples import Failure, readable
-from pipeline.datasets.tar_samples import PICTURES, SOUNDS
+from pipeline.datasets.tar_samples import PICTURES
 from pipeline.datasets.walk import hidden, walk
 from pipeline.errors import SourceError
 
@@ -201,12 +203,17 @@ def is_picture(name: str, left_out: Counter[str]) -> bool:
     return _ends_as(PICTURES, "picture", name, left_out)
 
 
-def is_sound(name: str, left_out: Counter[str]) -> bool:
-    """As `is_picture`, of a sound."""
+def is_further(modality: str, name: str, left_out: Counter[str]) -> bool:
+    """As `is_picture`, of a sample of a further modality."""
     if hidden(name):
         left_out["hidden"] += 1
         return False
-    return _ends_as(SOUNDS, "sound", name, left_out)
+    return _ends_as(reader(modality).ENDINGS, FURTHER[modality].called, name, left_out)
+
+
+def is_sound(name: str, left_out: Counter[str]) -> bool:
+    """As `is_picture`, of a sound."""
+    return is_further("audio", name, left_out)
 
 
 def _ends_as(kinds: Sequence[str], called: str, name: str, left_out: Counter[str]) -> bool:

@@ -78,14 +78,15 @@ class Sample:
 
     Attributes:
         key: the name by which a human knows it.
-        picture: None where the sample is a sound alone.
+        picture: None where the sample is one of a further modality alone.
         labels: the first is the main one; without any, the image is its own concept.
         split: train, validation or test if the data set defines it.
         problems: defects despite which it can be used; each is listed among the failures.
         place: where it comes from, for the failures; empty if the key tells.
         lacks: why it has neither caption nor label, and what is there instead; for the failures.
         units: how many of its source's `unit` it is made of.
-        sound: an encoded sound; beside a picture, one that belongs to it.
+        further: an encoded sample of `modality`; beside a picture, one that belongs to it.
+        modality: of `further`.
     """
 
     key: str
@@ -97,12 +98,13 @@ class Sample:
     place: str = ""
     lacks: str = ""
     units: int = 1
-    sound: Picture | None = None
+    further: Picture | None = None
+    modality: str = "audio"
 
     @property
     def media(self) -> tuple[Picture, ...]:
-        """Picture and sound, those that it has."""
-        return tuple(medium for medium in (self.picture, self.sound) if medium is not None)
+        """Picture and what else it has."""
+        return tuple(medium for medium in (self.picture, self.further) if medium is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import SplitsParams
-from pipeline.datasets.audio.splits import follow_pictures, write_sounds
 from pipeline.datasets.development import development_families
 from pipeline.datasets.families import find_families
 from pipeline.datasets.fill import family_images, fill
+from pipeline.datasets.further_splits import follow_pictures, write_further
 from pipeline.datasets.hash_order import hash_order
 from pipeline.datasets.labelled import ORDER, TEST, TRAIN, UNSPLIT, VALIDATION, Labelled
 from pipeline.datasets.own_split_kept import follow_own_split, hold_out_everywhere, split_by_picture
@@ -48,8 +48,8 @@ class Families:
 def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: int, out: Path) -> dict[str, Any]:
     """Write samples.parquet, pairs.parquet and summary.json into `out`; returns the summary.
 
-    Where a data set has sounds, `write_sounds` adds their tables. A sound is in the split of its family; in a family
-    that has pictures sounds count for nothing, so that sounds move no picture to another split.
+    Where a data set has a further modality, `write_further` adds its tables. A sound is in the split of its family; in
+    a family that has pictures sounds count for nothing, so that sounds move no picture to another split.
 
     Repeat r is drawn with seed `seed * repeats + r`. A family is in one split. Where a data set has its own split,
     that is used; a family that it puts on both sides goes whole to the held-out side, and the summary counts the rows.
@@ -81,7 +81,7 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
     transferred = Labelled.read({dataset: index_folders[dataset] for dataset in transfer})
     if not len(samples) and not len(transferred):
         looked = ", ".join(index_folders) or "none"
-        raise DataError(f"No data set holds an image or a sound (looked at: {looked}). Run: dvc repro")
+        raise DataError(f"No data set holds an image or another sample (looked at: {looked}). Run: dvc repro")
     family_of = find_families(samples.concepts())
     family = family_of[samples.picture_concept]
     sizes = np.bincount(family_of, minlength=len(family_of))
@@ -100,8 +100,9 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
         hold_out_everywhere(split, samples.image, own)
         counts = np.bincount(split[: samples.pictures or None], minlength=len(ORDER))
         if len(samples) and (empty := [name for name in SPLITS if not counts[ORDER.index(name)]]):
+            what = "images" if samples.pictures else "samples"
             raise DataError(
-                f"Repeat {repeat} has nothing in {' and '.join(empty)}: {len(samples)} images fall into "
+                f"Repeat {repeat} has nothing in {' and '.join(empty)}: {len(samples)} {what} fall into "
                 f"{np.count_nonzero(sizes)} families, of which {np.count_nonzero(families.fixed != UNSPLIT)} are fixed "
                 f"and {np.count_nonzero(families.untested)} are for development. Add data, raise splits.validation and "
                 "splits.test, raise splits.largest_family, or lower splits.development."
@@ -142,7 +143,7 @@ def build_splits(index_folders: Mapping[str, Path], params: SplitsParams, seed: 
     parts = SplitSamples(samples, family, development, splits), SplitSamples(transferred, None, nothing, followed)
     write_samples(parts, out)
     write_pairs(samples, transferred, out)
-    write_sounds(parts, out)
+    write_further(parts, out)
     write_json(summary, out / "summary.json")
     return summary
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Columns, FolderSource, TableSource
+from pipeline.config.further import FURTHER
 from pipeline.datasets.cells import captions_of, is_null, label_of, labels_of, picture_in_base64, shortened
 from pipeline.datasets.concepts import CasedConcepts, concept_key
 from pipeline.datasets.plain_files import Inside
@@ -26,7 +27,7 @@ from pipeline.datasets.samples import (
 from pipeline.datasets.table_rows import columns_of, rows_of
 from pipeline.errors import DataError, SourceError
 
-_MEDIA = {"file": "image", "audio": "audio"}  # column of captions.csv -> its meaning
+_MEDIA = {"file": "image"} | {name: name for name in FURTHER}  # column of captions.csv -> its meaning
 _FOLDER_COLUMNS = (*_MEDIA, "caption", "language", "concept", "classname", "category", "split")
 _URL = ("http://", "https://", "s3://", "gs://")
 _TELLING = ("caption", "concept", "classname", "category")
@@ -36,14 +37,15 @@ def folder_with_table(spec: FolderSource) -> Source:
     """A folder of pictures with captions.csv, whose columns have fixed names: the shortest way to use your own data.
 
     A row without `concept` is its own concept (its image id); several rows may name the same file to give it several
-    captions. A column `audio` names sounds, in place of pictures or beside them.
+    captions. A column `audio` names sounds, in place of pictures or beside them, and so do those of other further
+    modalities, one of them in a table.
 
     Raises:
         SourceError: folder or table is missing, or a column is missing or unknown.
     """
     folder = located(spec.path)
     path = folder / spec.captions
-    expected = f"file,caption (audio,caption for sounds) and optionally {','.join(_FOLDER_COLUMNS[3:])}"
+    expected = f"file,caption (audio,caption for sounds) and optionally {','.join(_FOLDER_COLUMNS[len(_MEDIA) + 1 :])}"
     if not folder.is_dir():
         raise SourceError(f"No folder at {folder}. See `path` of this data set in params.yaml.")
     if not path.is_file():
@@ -57,8 +59,14 @@ def folder_with_table(spec: FolderSource) -> Source:
     header = columns_of(path)
     if header is not None and not _has_folder_columns(set(header)):
         raise SourceError(f"{path} has the columns {header}; expected {expected}.")
-    there = ["file", *_FOLDER_COLUMNS[2:]] if header is None else [name for name in _FOLDER_COLUMNS if name in header]
-    columns = Columns(**{"image": None} | {_MEDIA.get(name, name): name for name in there})
+    there = (
+        ["file", *_FOLDER_COLUMNS[len(_MEDIA) :]]
+        if header is None
+        else [name for name in _FOLDER_COLUMNS if name in header]
+    )
+    columns = {_MEDIA.get(name, name): (name,) for name in there}
+    if len(several := [name for name in columns if name in FURTHER]) > 1:
+        raise SourceError(f"{path} has the columns {' and '.join(several)}; a table has one of these beside pictures.")
     require_columns(str(path), header, columns)
     reader = _Reader(folder, columns, "en", None)
     about = {"path": str(folder), "captions": spec.captions, "packages": {}}
@@ -78,9 +86,9 @@ def table(spec: TableSource) -> Source:
     refused: list[Failure] = []
     files = matching(spec.path, spec.links, refused)
     for file in files:
-        require_columns(str(file), columns_of(file), spec.columns)
+        require_columns(str(file), columns_of(file), named_columns(spec.columns))
     root = None if spec.images is None else located(spec.images)
-    reader = _Reader(root, spec.columns, spec.language, spec.split)
+    reader = _Reader(root, named_columns(spec.columns), spec.language, spec.split)
     inside = Inside(*([root] if root else (file.parent for file in files)), links=spec.links, elsewhere=True)
     samples = chain(refused, reader.samples(files))
     return Source(shown(spec.path), samples, {"tables": len(files), "packages": {}}, inside=inside, unit="rows")
@@ -92,7 +100,7 @@ def named_columns(columns: Columns) -> dict[str, tuple[str, ...]]:
     return {name: (value,) if isinstance(value, str) else tuple(value) for name, value in written.items() if value}
 
 
-def require_columns(where: str, header: list[str] | None, columns: Columns) -> None:
+def require_columns(where: str, header: list[str] | None, columns: Mapping[str, Sequence[str]]) -> None:
     """Check that a table has the columns that params.yaml names, each once.
 
     Raises:
@@ -100,7 +108,7 @@ def require_columns(where: str, header: list[str] | None, columns: Columns) -> N
     """
     if header is None:
         return
-    used = {name for names in named_columns(columns).values() for name in names}
+    used = {name for names in columns.values() for name in names}
     if repeated := sorted(name for name in used if header.count(name) > 1):
         raise SourceError(f"{where} has several columns {', '.join(repeated)}. Rename all but one; it has {header}.")
     if missing := used - set(header):
@@ -111,8 +119,10 @@ def require_columns(where: str, header: list[str] | None, columns: Columns) -> N
 
 
 class _Reader:
-    def __init__(self, root: Path | None, columns: Columns, language: str, split: str | None) -> None:
-        self._root, self._columns = root, named_columns(columns)
+    def __init__(
+        self, root: Path | None, columns: Mapping[str, Sequence[str]], language: str, split: str | None
+    ) -> None:
+        self._root, self._columns = root, columns
         self._language, self._split = language, split
 
     def samples(self, files: Sequence[Path]) -> Iterator[Sample | Failure]:
@@ -167,14 +177,15 @@ def sample_of(
         concept: the key of a name of a concept.
     """
     cells = {name: values.get(of[0]) for name, of in columns.items()}
-    key, written, heard = cells.get("key"), cells.get("image"), cells.get("audio")
-    shown = _name(written) or _name(heard) if is_null(key) or key == "" else str(key).strip()
+    modality = next((name for name in columns if name in FURTHER), "audio")
+    key, written, beside = cells.get("key"), cells.get("image"), cells.get(modality)
+    shown = _name(written) or _name(beside) if is_null(key) or key == "" else str(key).strip()
     place = f"{place}: {shown}" if shown else place
     texts: list[str] = []
     problems: list[str] = []
     try:
         picture = picture_of(written, root) if "image" in columns else None
-        sound = picture_of(heard, root, "sound") if "audio" in columns else None
+        further = picture_of(beside, root, FURTHER[modality].called) if modality in columns else None
         for name in columns.get("caption", ()):
             good, wrong = captions_of(values.get(name))
             texts += good
@@ -193,7 +204,8 @@ def sample_of(
     own_split = split_named(split_cell) or split
     wanted = ", ".join(column for name in _TELLING for column in columns.get(name, ()))
     lacks = "" if texts or labels else f"looked for {wanted}{fields_in(values)}"
-    return Sample(shown or place, picture, captions, labels, own_split, problems, place, lacks, sound=sound)
+    told: dict[str, Any] = {"place": place, "lacks": lacks, "further": further, "modality": modality}
+    return Sample(shown or place, picture, captions, labels, own_split, problems, **told)
 
 
 def _labels(cells: Mapping[str, Any], concept: Callable[[str], str]) -> list[Label]:

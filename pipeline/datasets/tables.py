@@ -1,7 +1,8 @@
 """The tables of an index: their columns, and reading and writing them as Parquet.
 
-`images`, `texts`, `pairs` and `labels` are written per data set, and `audio*` where it has sounds; `samples` joins all
-data sets in data/splits. Ids are content hashes, so the same picture or string has the same id everywhere.
+`images`, `texts`, `pairs` and `labels` are written per data set, and those of `datasets/further.py` where it has a
+further modality; `samples` joins all data sets in data/splits. Ids are content hashes, so the same picture or string
+has the same id everywhere.
 """
 
 import hashlib
@@ -58,26 +59,6 @@ LABELS = pa.schema(
         ("split", pa.string()),  # the data set's own split (train, validation, test), or null
     ]
 )
-AUDIO = pa.schema(
-    [
-        ("audio_id", pa.string()),  # content hash of the encoded bytes
-        ("modality", pa.string()),  # "audio"
-        ("path", pa.string()),  # path, offset and length as in `images`
-        ("offset", pa.int64()),
-        ("length", pa.int64()),
-        ("form", pa.string()),  # ogg, wav, flac, mp3, ...
-        ("sample_rate", pa.int32()),  # Hz
-        ("channels", pa.int32()),
-        ("frames", pa.int64()),  # samples of each channel
-        ("seconds", pa.float64()),
-        ("kind", pa.string()),  # effect (what something sounds like), speech (a caption read out), or sound
-        ("language", pa.string()),  # of speech, or null
-        ("key", pa.string()),
-    ]
-)
-AUDIO_LABELS = pa.schema([("audio_id", pa.string()), *list(LABELS)[1:]])
-AUDIO_PAIRS = pa.schema([("audio_id", pa.string()), *list(PAIRS)[1:]])
-AUDIO_IMAGES = pa.schema([("audio_id", pa.string()), ("image_id", pa.string())])  # sounds of what a picture shows
 FAILURES = pa.schema([("key", pa.string()), ("reason", pa.string())])
 SAMPLES = pa.schema(
     [
@@ -90,15 +71,6 @@ SAMPLES = pa.schema(
         ("development", pa.bool_()),  # of a family on which choices are made, and which no repeat tests
     ]
 )  # followed by one string column `split_<i>` per repeat: train, validation or test
-AUDIO_SAMPLES = pa.schema(
-    [
-        ("dataset", pa.string()),
-        ("audio_id", pa.string()),
-        *list(SAMPLES)[2:],
-        ("kind", pa.string()),
-        ("language", pa.string()),
-    ]
-)  # followed by the same columns
 JOINT_PAIRS = pa.schema([("dataset", pa.string()), *PAIRS])
 PROMPTS = pa.schema(
     [
@@ -154,15 +126,11 @@ SCHEMAS = {
     "prompts": PROMPTS,
     "masks": MASKS,
     "classes": CLASSES,
-    "audio": AUDIO,
-    "audio_labels": AUDIO_LABELS,
-    "audio_pairs": AUDIO_PAIRS,
-    "audio_images": AUDIO_IMAGES,
 }
 
 
 def media_id(content: bytes) -> str:
-    """Id of an image or a sound: the first 128 bits of the SHA-256 of its encoded bytes, in hex (32 characters)."""
+    """Id of an image or another sample: the first 128 bits of the SHA-256 of its encoded bytes, in hex."""
     return hashlib.sha256(content).hexdigest()[:32]
 
 

@@ -18,9 +18,10 @@ PICTURES = (
     *("jpe", "jfif", "jif", "j2k", "jpx", "jpf", "dib", "ppm", "pgm", "pbm", "pnm", "ico", "pcx", "mpo", "apng", "sgi"),
     *("heic", "heif", "jxl"),  # pictures that are not read; they become failures, with the reason
 )
+UNREAD_SOUNDS = ("m4a", "aac", "wma", "mp4", "webm", "amr")  # they become failures, with the reason
 SOUNDS = (
     *("wav", "flac", "ogg", "oga", "opus", "mp3", "aiff", "aif", "aifc", "au", "snd", "caf", "w64", "rf64", "wave"),
-    *("m4a", "aac", "wma", "mp4", "webm", "amr"),  # sounds that are not read; they become failures, with the reason
+    *UNREAD_SOUNDS,
 )
 _APART = "files of this key stand apart in the archive: write them side by side (tar --sort=name)"
 _REMEMBERED = 1 << 20  # keys of an archive

@@ -3,7 +3,7 @@
 Shapes: B windows, L kept layers, T frames in time, D features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from pipeline.errors import CheckpointError
 from pipeline.torchvision_fix import ensure_torchvision
 
 LOG_MEL = "log-mel"
+EMBEDDED: dict[str, tuple[str, Callable[[Path], str]]] = {}  # those of sounds are with the others
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _mean(frames: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
     return torch.stack([own[:count].float().mean(dim=0) for own, count in zip(frames, counts, strict=True)])
 
 
-def describe_audio(folder: Path, spec: EncoderSpec) -> Description:
+def describe(folder: Path, spec: EncoderSpec) -> Description:
     """Describe an audio checkpoint from its configuration.
 
     Raises:

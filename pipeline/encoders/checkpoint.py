@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 
 from pipeline.config import EncoderSpec
+from pipeline.config.further import FURTHER
 from pipeline.encoders.config_files import sound_config
 from pipeline.encoders.dual import is_dual
 from pipeline.encoders.files import copy_checkpoint, other_weights, refuse_pickles
+from pipeline.encoders.further import towers
 from pipeline.encoders.imported import IMPORTED, describe_imported, write_imported
 from pipeline.encoders.manifest import (
     FORMAT_VERSION,
@@ -116,10 +118,8 @@ def _described(spec: EncoderSpec, folder: Path) -> Description:
         from pipeline.encoders.open_clip_dual import describe_open_clip
 
         return describe_open_clip(folder, spec.modality)
-    if spec.modality == "audio":
-        from pipeline.encoders.audio import describe_audio
-
-        return describe_audio(folder, spec)
+    if spec.modality in FURTHER:
+        return towers(spec.modality).describe(folder, spec)
     if is_dual(folder, spec):
         from pipeline.encoders.transformers_dual import describe_dual
 

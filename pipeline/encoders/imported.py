@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import EncoderSpec
+from pipeline.config.further import FURTHER
 from pipeline.datasets.tables import image_id, text_id
 from pipeline.encoders.manifest import Description
 from pipeline.errors import CheckpointError, DataError
@@ -80,9 +81,9 @@ def write_imported(spec: EncoderSpec, folder: Path) -> None:
     Raises:
         CheckpointError: nothing that could be read is at `spec.model`, or its rows have no names.
     """
-    assert spec.modality != "audio", "an entry of `encoders` cannot say so"
+    assert spec.modality not in FURTHER, "an entry of `encoders` cannot say so"
     try:
-        found = read_imported(Path(spec.model), spec.modality)
+        found = read_imported(Path(spec.model), "text" if spec.modality == "text" else "image")
         named = Ids.joined(_pieces(found.names))
     except DataError as error:
         raise CheckpointError(f"encoders.{folder.name}: {error}") from error

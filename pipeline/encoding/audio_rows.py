@@ -1,30 +1,29 @@
 """Encodes the sounds of one shard: windows in batches, pooled to one row per clip."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from pipeline.config import AudioView, EncodeParams
 from pipeline.datasets.audio.decode import Sound, resampled
 from pipeline.datasets.audio.windows import cut
 from pipeline.encoders.audio import AudioEncoder, PreparedWindows
 from pipeline.encoders.memory import explain_out_of_memory
-from pipeline.encoding.batch_size import resolved_batch_size
-from pipeline.encoding.protocol import Batch
-from pipeline.encoding.rows import NOT_FINITE, TOKENS
+from pipeline.encoding.part_rows import Arrays, PartRows, means_over_parts
+from pipeline.encoding.rows import TOKENS
 from pipeline.encoding.sounds import IndexedSounds
-from pipeline.encoding.workers import DeviceSlots, OrderedWorkers, count_workers, to_host
+from pipeline.encoding.workers import DeviceSlots, to_host
 from pipeline.errors import DataError
 from pipeline.features import ArraySpec
-from pipeline.features.ragged import LENGTH
-
-Placed = tuple[tuple[int, ...], tuple[str, ...]]  # where the rows of a batch belong, and their ids
-Arrays = dict[str, np.ndarray]
 
 
-class AudioRows:
+def noise_window(encoder: AudioEncoder, view: AudioView) -> np.ndarray:
+    """A whole window of noise."""
+    return np.random.default_rng(0).normal(0, 0.1, round(view.seconds * encoder.rate)).astype(np.float32)
+
+
+class AudioRows(PartRows):
     """One vector and the mean over frames of each kept layer of every clip, and frames of the last, by tier.
 
     Arrays: `cls` (L, D) by pooling and, of an encoder with frames, `mean` (L, D); with tier grid `grid` (G, D), the
@@ -35,21 +34,8 @@ class AudioRows:
     def __init__(self, encoder: AudioEncoder, view: AudioView, sounds: IndexedSounds, params: EncodeParams) -> None:
         """Take the encoder as it was loaded for the view."""
         self._encoder, self._view, self._sounds = encoder, view, sounds
-        self._batch_size = resolved_batch_size(params.batch_size)
         self._slots = DeviceSlots(encoder.device)
-        self._workers = OrderedWorkers(self._encode, count_workers(params.workers, encoder.device))
-        self._later: Iterable[Sequence[str]] = ()
-        self.specs = specs_of(encoder, view)
-        self.notes: dict[str, object] = {"sample_rate": encoder.rate, "batch_size": self._batch_size}
-
-    def prefetch(self, later: Iterable[Sequence[str]]) -> None:
-        """See `PrefetchingRowEncoder`."""
-        self._later = later
-
-    def encode(self, ids: Sequence[str]) -> Iterator[Batch]:
-        """See `RowEncoder`."""
-        following = (batch for shard in self._later for batch in self._batches(shard))
-        return self._workers.results(list(self._batches(ids)), following)
+        super().__init__(specs_of(encoder, view), {"sample_rate": encoder.rate}, params, encoder.device)
 
     def tokens(self, ids: Sequence[str]) -> list[int]:
         """See `RaggedRowEncoder`; by the lengths that the index states."""
@@ -59,21 +45,12 @@ class AudioRows:
             for windows in self._sounds.seconds(ids)
         ]
 
-    def _batches(self, ids: Sequence[str]) -> Iterator[Placed]:
-        """Neighbouring rows that have as many windows together as a batch; a row with more is one of its own."""
-        held: list[int] = []
-        windows = 0
-        for position, count in enumerate(self._sounds.window_counts(ids)):
-            if held and windows + count > self._batch_size:
-                yield tuple(held), tuple(ids[place] for place in held)
-                held, windows = [], 0
-            held.append(position)
-            windows += count
-        if held:
-            yield tuple(held), tuple(ids[place] for place in held)
+    def sizes(self, ids: Sequence[str]) -> list[int]:
+        """See `PartRows`: windows."""
+        return self._sounds.window_counts(ids)
 
-    def _encode(self, placed: Placed) -> Batch:
-        positions, ids = placed
+    def rows(self, ids: Sequence[str]) -> tuple[list[Arrays | None], list[str | None]]:
+        """See `PartRows`."""
         windows: list[list[np.ndarray]] = []
         reasons: list[str | None] = []
         for identifier in ids:
@@ -84,23 +61,7 @@ class AudioRows:
             except DataError as error:
                 windows.append([])
                 reasons.append(str(error))
-        rows = encoded(self._encoder, self._view, windows, self._batch_size, self._slots)
-        for place, row in enumerate(rows):
-            if row is not None and not all(np.isfinite(values).all() for values in row.values()):
-                reasons[place], rows[place] = NOT_FINITE, None
-        return Batch(list(positions), dict(self._joined(rows)), reasons)
-
-    def _joined(self, rows: Sequence[Arrays | None]) -> Iterator[tuple[str, np.ndarray]]:
-        """The arrays of a batch; rows without features are NaN, or have no tokens."""
-        for spec in self.specs:
-            nothing = (0, *spec.row_shape) if spec.ragged else spec.row_shape
-            blank = np.full(nothing, np.nan, np.float32)
-            each = [blank if row is None else row[spec.name] for row in rows]
-            if spec.ragged:
-                yield spec.name, np.concatenate(each)
-                yield spec.name + LENGTH, np.array([len(values) for values in each], np.int64)
-            else:
-                yield spec.name, np.stack(each)
+        return encoded(self._encoder, self._view, windows, self.batch_size, self._slots), reasons
 
 
 def specs_of(encoder: AudioEncoder, view: AudioView) -> tuple[ArraySpec, ...]:
@@ -205,23 +166,18 @@ def _pooled(view: AudioView, windows: Sequence[_Window]) -> Arrays:
         arrays["mean"] = np.average(means, axis=0, weights=weights).astype(np.float32)
     if view.tier != "pooled":
         frames = np.concatenate([window.frames for window in windows if window.frames is not None])
-        arrays[TOKENS if view.tier == "full" else "grid"] = frames if view.tier == "full" else _parts(frames, view.grid)
+        arrays[TOKENS if view.tier == "full" else "grid"] = (
+            frames if view.tier == "full" else means_over_parts(frames, view.grid)
+        )
     return arrays
-
-
-def _parts(frames: np.ndarray, count: int) -> np.ndarray:
-    """Means (count, D) over equal parts of the time, as adaptive average pooling has them, of frames (T, D)."""
-    pooled = torch.nn.functional.adaptive_avg_pool1d(torch.from_numpy(np.ascontiguousarray(frames.T))[None], count)
-    parts: np.ndarray = pooled[0].T.contiguous().numpy()
-    return parts
 
 
 def trial(encoder: AudioEncoder, view: AudioView) -> Callable[[int], None]:
     """What encodes a batch of so many whole windows of noise."""
-    noise = np.random.default_rng(0).normal(0, 0.1, round(view.seconds * encoder.rate)).astype(np.float32)
+    window = noise_window(encoder, view)
     slots = DeviceSlots(encoder.device)
 
     def run(size: int) -> None:
-        encoded(encoder, view, [[noise]] * size, size, slots)
+        encoded(encoder, view, [[window]] * size, size, slots)
 
     return run

@@ -11,6 +11,7 @@ from pipeline.features.fingerprint import ENCODING_VERSION, FORMAT_VERSION, Fing
 _PACKAGES = {
     "open_clip": "open_clip_torch",
     "log-mel": "transformers",
+    "statistics": "numpy",
 }  # other loaders have the names of their packages
 
 

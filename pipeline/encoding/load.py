@@ -1,26 +1,25 @@
 """Loads a backbone; no other module of this package does."""
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from pipeline.config import AnyView, AudioView, EncodeParams, EncoderSpec, ImageView, TextView
+from pipeline.config import AnyView, EncodeParams, EncoderSpec, FurtherView, ImageView, TextView
 from pipeline.device import choose_device
-from pipeline.encoders.audio import load_audio_encoder
 from pipeline.encoders.image import load_image_encoder
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoders.precision import compile_blocks
 from pipeline.encoders.text import load_text_encoder
-from pipeline.encoding.audio_rows import AudioRows, trial
 from pipeline.encoding.batch_size import find_batch_size
+from pipeline.encoding.further import rows_of
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.preparing import IndexedImages
+from pipeline.encoding.protocol import RowEncoder
 from pipeline.encoding.rows import ImageRows, TextRows
-from pipeline.encoding.sounds import IndexedSounds
 from pipeline.encoding.texts import all_texts
 
 _MANY_IMAGES = 2000  # that take longer to decode in threads than processes take to start
@@ -85,20 +84,21 @@ def text_rows(
     return rows
 
 
-def audio_rows(checkpoint: Path, encoder: EncoderSpec, view: AudioView, index: Path, params: EncodeParams) -> AudioRows:
-    """A row encoder for the sounds of `index`.
+def further_rows(
+    checkpoint: Path, encoder: EncoderSpec, view: FurtherView, index: Path, params: EncodeParams
+) -> RowEncoder:
+    """A row encoder for the samples of a further modality in `index`.
 
     Raises:
         CheckpointError: as `image_rows`.
-        DataError: the index has no sounds.
+        DataError: the index has none.
     """
     device = choose_device(params.device)
-    loaded = load_audio_encoder(checkpoint, encoder, view, device)
-    loaded.optimise(params.compile)
-    if params.batch_size == "auto":
-        size = find_batch_size(_subject(checkpoint, encoder, view, params), device, trial(loaded, view))
-        params = params.model_copy(update={"batch_size": size})
-    rows = AudioRows(loaded, view, IndexedSounds(index, view), params)
+
+    def tried(run: Callable[[int], None]) -> int:
+        return find_batch_size(_subject(checkpoint, encoder, view, params), device, run)
+
+    rows = rows_of(view.modality).row_encoder(checkpoint, encoder, view, index, params, device, tried)
     rows.notes |= {name: True for name in ("compile",) if getattr(params, name)}
     return rows
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from pipeline.config import AnyView, AudioView, EncodeSettings, ImageView, TextView
+from pipeline.config import AnyView, EncodeSettings, FurtherView, ImageView, TextView
 from pipeline.datasets.tables import read_pieces
 from pipeline.encoders.imported import IMPORTED
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoding.identity import fingerprint_of
 from pipeline.encoding.imported import ImportedRows
-from pipeline.encoding.plan import Plan, audio_plan, image_plan, text_plan
+from pipeline.encoding.plan import Plan, further_plan, image_plan, text_plan
 from pipeline.encoding.protocol import RowEncoder
 from pipeline.encoding.texts import StoredTexts
 from pipeline.features import Fingerprint
@@ -76,14 +76,14 @@ def plan_and_loader(settings: EncodeSettings, checkpoint: Path, index: Path) -> 
             return image_rows(checkpoint, encoder, view, index, params)
 
         return image_plan(index, params.shard_rows), load_images
-    if isinstance(view, AudioView):
+    if isinstance(view, FurtherView):
 
-        def load_sounds() -> RowEncoder:
-            from pipeline.encoding.load import audio_rows
+        def load_further() -> RowEncoder:
+            from pipeline.encoding.load import further_rows
 
-            return audio_rows(checkpoint, encoder, view, index, params)
+            return further_rows(checkpoint, encoder, view, index, params)
 
-        return audio_plan(index, view, params.shard_rows), load_sounds
+        return further_plan(index, view, params.shard_rows), load_further
     plan, strings = text_plan(index, view.only, params.shard_rows)
 
     def load_texts() -> RowEncoder:

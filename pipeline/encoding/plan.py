@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import AudioView
+from pipeline.config import FurtherView
 from pipeline.datasets.tables import read_pieces
-from pipeline.encoding.sounds import audio_ids
+from pipeline.encoding.further import rows_of
 from pipeline.encoding.texts import StoredTexts
 from pipeline.errors import StoreError
 from pipeline.features import ArraySpec
@@ -49,13 +49,13 @@ def image_plan(index: Path, shard_rows: int) -> Plan:
     return Plan(Ids.joined(piece.column("image_id") for piece in pieces), shard_rows)
 
 
-def audio_plan(index: Path, view: AudioView, shard_rows: int) -> Plan:
-    """All sounds of an index, or the windows that a view has as rows.
+def further_plan(index: Path, view: FurtherView, shard_rows: int) -> Plan:
+    """The samples of an index that a view of a further modality has as rows.
 
     Raises:
-        DataError: the index has no sounds.
+        DataError: the index has none.
     """
-    return Plan(audio_ids(index, view), shard_rows)
+    return Plan(rows_of(view.modality).ids(index, view), shard_rows)
 
 
 def text_plan(index: Path, languages: Sequence[str], shard_rows: int) -> tuple[Plan, StoredTexts]:

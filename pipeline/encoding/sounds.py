@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.config import AudioView
 from pipeline.datasets.audio.decode import AudioTable, Sound
 from pipeline.datasets.audio.windows import window_count, window_table
-from pipeline.errors import DataError
+from pipeline.encoding.further import require_samples
 from pipeline.ids import Ids
 from pipeline.row_map import RowMap
 
@@ -22,23 +22,10 @@ def audio_ids(index: Path, view: AudioView) -> Ids:
     Raises:
         DataError: the index has no sounds.
     """
-    require_sounds(index)
+    require_samples(index, "audio")
     if view.rows == "window":
         return Ids.of(window_table(index, view.seconds, view.windows).column("window_id"))
     return AudioTable(index).row_ids
-
-
-def require_sounds(index: Path) -> None:
-    """Check that an index has sounds.
-
-    Raises:
-        DataError: it has none.
-    """
-    if not (index / "audio.parquet").is_file():
-        raise DataError(
-            f"{index} has no sounds, and a view of an encoder of sounds takes nothing else. Which sources have some, "
-            "docs/modalities.md says; leave the store out, or index the data set again with: dvc repro"
-        )
 
 
 class IndexedSounds:
@@ -50,7 +37,7 @@ class IndexedSounds:
     """
 
     def __init__(self, index: Path, view: AudioView) -> None:
-        require_sounds(index)
+        require_samples(index, "audio")
         self._table, self._view = AudioTable(index), view
         self._numbers: np.ndarray | None = None  # of windows, where these are rows
         ids, self._clips = self._table.row_ids, np.arange(len(self._table))

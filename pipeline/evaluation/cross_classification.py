@@ -14,7 +14,7 @@ from pipeline.evaluation.embeddings import TrainedAligner
 from pipeline.evaluation.examples import answers, shares, shown_across
 from pipeline.evaluation.findings import Findings
 from pipeline.evaluation.prompts import PromptTable
-from pipeline.evaluation.results import Evaluated
+from pipeline.evaluation.results import Evaluated, Unit
 from pipeline.evaluation.sample import MOST_CLASSIFIED, sample_note, sampled_repeats
 from pipeline.evaluation.zero_shot import LabelledImages, ZeroShotTest, accuracy, class_ranks
 
@@ -81,7 +81,8 @@ def evaluate_cross_classification(
                 names = table.names(classes.dataset, classes.label)
                 examples += _examples(shown, task.modality, classes, tests[0], names, share)
     protocol = f"{PROTOCOL} Prompt sets: {table.described(task.prompt_sets)}."
-    return findings.evaluated("cross_classification", protocol, "sound", examples, shown.name if shown else None)
+    unit: Unit = "sound" if task.modality == "audio" else "sample"
+    return findings.evaluated("cross_classification", protocol, unit, examples, shown.name if shown else None)
 
 
 def _examples(

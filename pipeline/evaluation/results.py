@@ -18,7 +18,7 @@ from pipeline.statistics import Interval
 SCHEMA = 2
 AVERAGE = "average"  # in place of a language: the mean over all languages but English
 RANK = "rank"  # with which the names of metrics end that are better the lower they are
-Unit = Literal["image", "query", "object", "scene", "sound"]
+Unit = Literal["image", "query", "object", "scene", "sound", "sample"]
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 

@@ -44,6 +44,13 @@ def member_fingerprints(fingerprint: Mapping[str, Any], view: str) -> dict[str, 
     return members
 
 
+def modality_of(fingerprint: Mapping[str, Any], default: str) -> str:
+    """The modality that a fingerprint states, of several views that are fused that of the first."""
+    members = fingerprint.get(MEMBERS)
+    one = next(iter(members.values())) if members else fingerprint
+    return str(one.get("compared", {}).get("modality", default))
+
+
 def side_by_side(name: str, arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Rows (n, ..., D1 + D2 + ...) of an array from those of its members (n, ..., D), one of which may keep layers."""
     return np.concatenate([_last_layer(name, array) for array in arrays], axis=-1)

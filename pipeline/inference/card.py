@@ -16,6 +16,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from pipeline.alignment import HeadConfig
 from pipeline.alignment.head_config import SPACE_FOLDER
+from pipeline.config.modalities import DEFAULT, ORDER
 from pipeline.errors import DataError
 from pipeline.evaluation.results import Row, TaskResult
 from pipeline.inference.card_audio import further_introduction, further_usage
@@ -28,7 +29,7 @@ _HEADLINES = ("recall@1", "recall@10", "accuracy", "miou", "mIoU")  # what the n
 _OF_SOUNDS = re.compile(r"(^|_)(a2[a-z]|[a-z]2a|effect|speech|sound)_")
 _MOST_ROWS = 24
 _COSTS = Path("accounting", "costs.json")
-_TAGS = ["permafrost", "sentence-similarity", "feature-extraction", "image-text", "frozen-encoders"]
+_TAGS = ("permafrost", "sentence-similarity", "feature-extraction", "frozen-encoders")
 
 
 def card_text(
@@ -51,12 +52,13 @@ def card_text(
     data = run_of(folder) or folder / ".none"  # where nothing is
     space = HeadConfig.read(folder / SPACE_FOLDER) if config.space else None
     rows = list(_headlines(data / "results", config.aligner))
-    further = "audio" in config.modalities
+    further = not {*config.modalities} <= {*DEFAULT}
+    joined = "-".join(one for one in ORDER if one in {**config.modalities, **(space.modalities if space else {})})
     rows_of_encoders = [*encoder_rows(config, data), *(encoder_rows(space, data) if space else ())]
     data_of = ModelCardData(
         language=languages_of(config, folder) or ["en"],
         library_name=library,
-        tags=[*_TAGS, *(["audio"] if further else [])],
+        tags=[*_TAGS, joined],
         base_model=_hub_models(config) or None,
         model_name=config.aligner,
         eval_results=[_evaluated(row) for row in rows] or None,
@@ -117,7 +119,7 @@ def _introduction(config: HeadConfig, library: str) -> str:
 
 
 def _usage(config: HeadConfig, name: str, repeat: int, space: HeadConfig | None = None) -> str:
-    if "audio" in config.modalities:
+    if not {*config.modalities} <= {*DEFAULT}:
         return further_usage(config, space, name, repeat)
     option = f", repeat={repeat}" if repeat else ""
     trust = [p["described"]["model"] for _, p in config.encoders if p["described"].get("source") == "hub"]

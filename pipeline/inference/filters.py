@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.config.further import FURTHER
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
 from pipeline.inference.arguments import several
@@ -17,7 +18,7 @@ Where = Mapping[str, Any]  # by column, a value or several of which a row has on
 _SHOWN = 8
 _TABLES = {
     "image_id": ("labels.parquet", "images.parquet", "pairs.parquet"),
-    "audio_id": ("audio_labels.parquet", "audio.parquet", "audio_pairs.parquet"),
+    **{f"{m}_id": (f"{m}_labels.parquet", f"{m}.parquet", f"{m}_pairs.parquet") for m in FURTHER},
     "text_id": ("texts.parquet",),
 }
 
@@ -99,9 +100,10 @@ def store_rows(index: Path, ids: np.ndarray, id_column: str, where: Where) -> np
     Args:
         index: folder of the index.
         ids: (N,) of the store.
-        id_column: "image_id", "audio_id" or "text_id", what the rows are. Columns of pictures are those of
-            labels.parquet (`category`, `classname`, `concept`, `split`, ...), of images.parquet and of their captions
-            in pairs.parquet (`language`, `role`); of sounds, of their tables alike; of texts, of texts.parquet.
+        id_column: "image_id", "text_id", or "audio_id" and its likes, what the rows are. Columns of pictures are those
+            of labels.parquet (`category`, `classname`, `concept`, `split`, ...), of images.parquet and of their
+            captions in pairs.parquet (`language`, `role`); of sounds, of their tables alike; of texts, of
+            texts.parquet.
 
     Raises:
         NoSuchRows: a column that no table has, or a value that no row has.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline.config.further import FURTHER
 from pipeline.datasets.decode import ImageTable
 from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError
@@ -68,8 +69,9 @@ def found_items(index: Path, hits: list[Hit]) -> list[FoundItem]:
     if not any(place is None for place in rows):
         found = [texts.column("text")[place].as_py() for place in rows]
         return [FoundItem(hit.id, hit.score, None, None, (text,)) for hit, text in zip(hits, found, strict=True)]
-    if (index / "audio.parquet").is_file() and (sounds := _sounds(index, texts, hits)):
-        return sounds
+    for modality in FURTHER:
+        if (index / f"{modality}.parquet").is_file() and (further := _further(index, texts, hits, modality)):
+            return further
     images = ImageTable(index)
     places = _rows(read_table(index / "images.parquet", ["image_id"]).column("image_id"), wanted)
     pairs = read_table(index / "pairs.parquet", ["image_id", "text_id"])
@@ -85,15 +87,15 @@ def found_items(index: Path, hits: list[Hit]) -> list[FoundItem]:
     return items
 
 
-def _sounds(index: Path, texts: Any, hits: list[Hit]) -> list[FoundItem]:
-    """Hits that are sounds; none where one is not."""
-    wanted = [hit.id for hit in hits]
-    table = read_table(index / "audio.parquet", ["audio_id", "path", "key"])
-    places = _rows(table.column("audio_id"), wanted)
+def _further(index: Path, texts: Any, hits: list[Hit], modality: str) -> list[FoundItem]:
+    """Hits that are samples of a further modality; none where one is not."""
+    wanted, column = [hit.id for hit in hits], f"{modality}_id"
+    table = read_table(index / f"{modality}.parquet", [column, "path", "key"])
+    places = _rows(table.column(column), wanted)
     if any(place is None for place in places):
         return []
-    pairs = read_table(index / "audio_pairs.parquet", ["audio_id", "text_id"])
-    captions = _captions(pairs, texts, wanted, "audio_id")
+    pairs = read_table(index / f"{modality}_pairs.parquet", [column, "text_id"])
+    captions = _captions(pairs, texts, wanted, column)
     items = []
     for hit, place in zip(hits, places, strict=True):
         path, key = (table.column(name)[place].as_py() for name in ("path", "key"))

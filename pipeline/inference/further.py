@@ -14,6 +14,7 @@ from pipeline.features.by_id import RowsById
 from pipeline.inference.arguments import whole_number
 from pipeline.inference.classify import Label, best_labels, class_list, probabilities
 from pipeline.inference.inputs import image_list
+from pipeline.inference.mixed import MODALITIES
 from pipeline.inference.search import Query, Searched, opened_rows, store_side
 from pipeline.inference.sounds import SoundLike, is_sound, sound_list
 from pipeline.inference.text_towers import TextTowers
@@ -34,7 +35,7 @@ class Further(TextTowers):
     def modalities(self) -> list[Any]:
         """What can be encoded, of "image", "audio" and "text"."""
         there = {*self.config.modalities, *(() if self._space is None else self._space.config.modalities)}
-        return [modality for modality in ORDER if modality in there]
+        return [modality for modality in ORDER if modality in there and modality in MODALITIES]
 
     @property
     def standing_config(self) -> HeadConfig:

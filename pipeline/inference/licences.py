@@ -8,6 +8,7 @@ from huggingface_hub import metadata_load, try_to_load_from_cache
 from yaml import YAMLError
 
 from pipeline.alignment import HeadConfig
+from pipeline.config.modalities import many
 from pipeline.inference.markdown import read_json, read_text, table
 
 _UNKNOWN = "not recorded"
@@ -73,9 +74,11 @@ def _stated(card: Path) -> str | None:
 
 
 def data_table(config: HeadConfig, data: Path) -> str:
-    """Data sets that the heads were fitted to: pictures, pairs, and the licence of each package that they came from."""
+    """Data sets that the heads were fitted to: samples of each modality, and the licence of each package of theirs."""
     if not config.data:
         return "Fitted to nothing: the encoders share a space already."
+    shown = {many(one): "pictures" if one == "image" else many(one) for one in config.modalities if one != "text"}
+    shown |= {"pairs": "pairs"} if "images" in shown and len(shown) == 1 else {}  # which are counted of pictures alone
     entries = []
     for name in config.data:
         of = about(data, name)
@@ -84,9 +87,9 @@ def data_table(config: HeadConfig, data: Path) -> str:
             f"{package} {entry.get('version') or ''}".rstrip() + f": {entry.get('licence') or _UNKNOWN}"
             for package, entry in (of.get("packages") or {}).items()
         )
-        entries.append([name, counts.get("images", ""), counts.get("pairs", ""), licences or _UNKNOWN])
+        entries.append([name, *(counts.get(key, "") for key in shown), licences or _UNKNOWN])
     held = "Concept families are held out jointly; the pairs of the training split alone are fitted to.\n"
-    return held + table(["data set", "pictures", "pairs", "licences"], entries)
+    return held + table(["data set", *shown.values(), "licences"], entries)
 
 
 def about(data: Path, dataset: str) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from itertools import permutations
 
 from markupsafe import Markup, escape
 
+from pipeline.config.modalities import DEFAULT, ORDER, one
 from pipeline.reporting.inputs import Node
 
 _LANGUAGES = {
@@ -25,6 +27,13 @@ _LANGUAGES = {
     "zh": "Chinese",
     "average": "other languages (mean)",
 }
+
+
+def shown(modality: str) -> str:
+    """What a sample of a modality is called on the page."""
+    return "picture" if modality == "image" else one(modality)
+
+
 _METRICS = (
     (re.compile(r"^t2i_recall@(\d+)$"), r"text to image, R@\1"),
     (re.compile(r"^i2t_recall@(\d+)$"), r"image to text, R@\1"),
@@ -32,10 +41,14 @@ _METRICS = (
     (re.compile(r"^i2t_recall@(\d+)_chunked$"), r"image to text, R@\1, whole text in pieces"),
     (re.compile(r"^t2i_median_rank$"), "text to image, median rank"),
     (re.compile(r"^i2t_median_rank$"), "image to text, median rank"),
-    (re.compile(r"^(?:(\w+)_)?a2t_recall@(\d+)$"), r"\1: sound to text, R@\2"),
-    (re.compile(r"^(?:(\w+)_)?t2a_recall@(\d+)$"), r"\1: text to sound, R@\2"),
-    (re.compile(r"^(?:(\w+)_)?i2a_recall@(\d+)$"), r"\1: picture to sound, R@\2"),
-    (re.compile(r"^(?:(\w+)_)?a2i_recall@(\d+)$"), r"\1: sound to picture, R@\2"),
+    *(
+        (
+            re.compile(rf"^(?:(\w+)_)?{first[0]}2{second[0]}_recall@(\d+)$"),
+            rf"\1: {shown(first)} to {shown(second)}, R@\2",
+        )
+        for first, second in permutations(ORDER, 2)
+        if {first, second} != {*DEFAULT}
+    ),
     (re.compile(r"^(\w+)_top(\d+)_accuracy$"), r"\1 top-\2 accuracy"),
     (re.compile(r"^(\w+)_mean_per_class_accuracy$"), r"\1 accuracy, mean per class"),
     (re.compile(r"^(\w+)_pixel_accuracy$"), r"\1 pixel accuracy"),

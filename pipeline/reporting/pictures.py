@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 from PIL import Image
 
 from pipeline.datasets.bits import bits_of
@@ -51,6 +52,19 @@ class Library:
             small.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
             self._thumbnails[key] = data_uri(small)
         return self._thumbnails[key]
+
+    def named(self, modality: str, reference: Node) -> str:
+        """The name that the source gives a sample of a further modality.
+
+        Raises:
+            DataError: there is no such index, or the sample is not in it.
+        """
+        group, dataset, identifier = (reference[key].text() for key in ("group", "dataset", f"{modality}_id"))
+        table = read_table(self._folder / group / dataset / f"{modality}.parquet", [f"{modality}_id", "key"])
+        place = pc.index(table.column(0), identifier).as_py()
+        if place < 0:
+            raise _stale(reference, f"{modality} {identifier}", self._folder / group / dataset)
+        return str(table.column(1)[place].as_py())
 
     def string(self, group: str, dataset: str, identifier: Node) -> str:
         """The text with the id that the node holds.

@@ -43,7 +43,7 @@ def task_blocks(result: Node, style: AlignerStyle, order: Order = list) -> list[
         blocks.append(Text("The task was run and has no rows: nothing could be evaluated.", "missing"))
     blocks.append(Text(protocol(result)))
     if caveats := result.texts("caveats"):
-        blocks += [Text("Controls that differ in more than their image weights:"), Bullets(caveats)]
+        blocks += [Text("Controls that differ in more than the weights of one encoder:"), Bullets(caveats)]
     if left := result.texts("left_out"):
         blocks += [Text("Left out:"), Bullets(left)]
     if sentences := result.texts("sentences"):

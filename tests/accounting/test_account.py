@@ -82,6 +82,20 @@ def test_parameters_of_aligners(run: Path) -> None:
     assert default["train_seconds"] == 1.5
 
 
+@pytest.mark.parametrize(("first", "second"), [("audio", "text"), ("image", "audio")])
+def test_encoders_stand_under_what_they_encode(run: Path, first: str, second: str) -> None:
+    path = run / "data/models/default/config.json"
+    config = json.loads(path.read_text())
+    for side, modality in (("image", first), ("text", second)):
+        config["fingerprints"][side]["compared"]["modality"] = modality
+    put(path, config)
+    default = costs(run)["aligners"][1]
+    assert [key for key in default if key.endswith("_encoder")] == [f"{first}_encoder", f"{second}_encoder"]
+    assert default[f"{second}_encoder"] == {"view": "words", "model": "words-net", "parameters": WORDS}
+    assert default["seconds_at_use"] == pytest.approx({first: 0.3, second: 0.05})
+    assert default["total"] == 3 + 5 + EYE + WORDS
+
+
 def test_an_aligner_that_does_not_count_its_kept_rows_apart_is_refused(run: Path) -> None:
     path = run / "data/models/default/config.json"
     put(path, {name: value for name, value in json.loads(path.read_text()).items() if name != "kept"})

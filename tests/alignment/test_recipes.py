@@ -82,7 +82,7 @@ def test_images_without_local_tokens_are_their_cls_alone(mode: str) -> None:
     data = load_alignment_data("toy", fit_of(trained(local_tokens="none")), 2, torch.device("cpu"), params)
     batch = next(iter(data.features.epoch(data.train[0], 16, torch.Generator().manual_seed(0), 1)))
     assert batch.images.local.shape == (len(batch), 0, VISION)
-    with pytest.raises(StoreError, match="asks for 2 layers, its image view keeps 1"):
+    with pytest.raises(StoreError, match="asks for 2 layers, its first view keeps 1"):
         load_alignment_data("toy", fit_of(trained(local_tokens="mean", layers=2)), 2, torch.device("cpu"), params)
 
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from pipeline.alignment import HeadConfig, ProjectionHeads, fit_aligner
+from pipeline.alignment.closed_form.moments import MomentSums
+from pipeline.alignment.closed_form.usable import require_spread_of_pairs
 from pipeline.alignment.data.load import load_alignment_data
 from pipeline.alignment.vectors import embed_stored_images, embed_stored_texts
 from pipeline.config import TrainSettings
@@ -207,3 +209,24 @@ def test_kinds_leave_other_sounds_out_of_the_fit_and_are_recorded(heard: World, 
 def _effects(world: World) -> list[dict[str, Any]]:
     rows = pq.read_table(world.root / "data/splits/audio_samples.parquet").to_pylist()
     return [row for row in rows if row["kind"] == "effect"]
+
+
+@pytest.mark.parametrize(("name", "said", "unsaid"), [("heard", "sounds", "images"), ("shown", "images", "sounds")])
+def test_what_is_said_of_a_fit_names_what_stands_first(
+    heard: World, name: str, said: str, unsaid: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = {"kind": "closed-form", "local_tokens": "mean", "forms": {"kernel-ridge": {}}}
+    others = [other for other in ("heard", "control-heard", "shown", "control-shown") if other != name]
+    settings = _only(heard, {"aligners": {name: _entry(name) | {"head": head}}}, others).settings("train", name)
+    assert isinstance(settings, TrainSettings)
+    with caplog.at_level("INFO"):
+        fit_aligner(settings)
+    assert f"training {said}" in caplog.text
+    assert unsaid not in caplog.text
+
+
+def test_vectors_that_are_all_the_same_are_called_by_what_they_are() -> None:
+    ones, sums = torch.full((4, 3), 0.5), MomentSums()
+    sums.add(ones, ones)
+    with pytest.raises(DataError, match="Expected sound vectors of some pairs that differ"):
+        require_spread_of_pairs(sums.moments(), "some pairs", ("audio", "text"))

@@ -160,7 +160,7 @@ def test_outside_of_a_clone_it_says_where_to_run(
         (lambda root: root / "absent", "No file or folder at"),
         (lambda root: pictures(root, 3)[0].parent, "3 pictures and no captions. Put captions.csv"),
         (lambda root: pictures(root, 1)[0], "table of an unknown kind"),
-        (empty, "neither pictures nor tars nor a table"),
+        (empty, "neither pictures nor sounds nor tars nor a table"),
         (saved_to_disk, "save_to_disk"),
     ],
 )

@@ -56,7 +56,7 @@ def test_there_has_to_be_data_to_train_on(clone: Path, tmp_path: Path, permafros
 def test_a_preset_says_which_encoders(clone: Path, tmp_path: Path, permafrost: Command) -> None:
     raw = data(tmp_path / "raw", "cc3m")
     permafrost("init", raw, "--preset", "dinov2-arl", "--text", "all-mpnet-base-v2", code=1)
-    assert "leave --image and --text out" in permafrost.error
+    assert "leave --image, --audio and --text out" in permafrost.error
     assert not (clone / "params.yaml").exists()
 
 

@@ -63,3 +63,8 @@ def test_sounds_of_ones_own_as_the_page_has_them() -> None:
     own, views = blocks("docs/modalities.md")[:2]
     params = validate(merged(own, views))
     assert {params.views[name].modality for name in ("ear", "ear-moments", "ear-frames", "ear-search")} == {"audio"}
+
+
+def test_videos_of_the_page_on_modalities() -> None:
+    params = validate(merged(blocks("docs/modalities.md")[-1]))
+    assert (params.modality("watch"), params.stores.by_name()["films-watch"].dataset) == ("video", "films")

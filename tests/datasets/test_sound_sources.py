@@ -14,15 +14,16 @@ from pydantic import TypeAdapter
 
 from pipeline.config import DatasetSpec
 from pipeline.datasets.audio.decode import AudioTable
+from pipeline.datasets.further import schemas
 from pipeline.datasets.index import build_index
 from pipeline.datasets.raw_files import listing
-from pipeline.datasets.tables import AUDIO, AUDIO_IMAGES, AUDIO_LABELS, AUDIO_PAIRS, media_id, read_table
+from pipeline.datasets.tables import media_id, read_table
 from pipeline.errors import SourceError
 from tests.datasets.conftest import picture
 from tests.datasets.sounds import encoded, noise, tone, write
 
 SOURCES = {"audio-folder", "clotho", "audiocaps", "esc50", "speech-commands"}  # that have sounds alone
-SCHEMAS = {"audio": AUDIO, "audio_labels": AUDIO_LABELS, "audio_pairs": AUDIO_PAIRS, "audio_images": AUDIO_IMAGES}
+SCHEMAS = schemas("audio")
 
 
 def spec(**entry: Any) -> Any:
@@ -155,7 +156,7 @@ def test_an_unchanged_sound_is_not_decoded_again(tmp_path: Path, monkeypatch: py
     def refuse(*_: Any) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("pipeline.datasets.check.check_sound", refuse)
+    monkeypatch.setattr("pipeline.datasets.audio.reader.check", refuse)
     index, _ = built(tmp_path, source="folder", path=data)
     assert {path.name: path.read_bytes() for path in index.glob("*.parquet")} == before
 

@@ -10,8 +10,9 @@ from pipeline.config import SplitsParams
 from pipeline.datasets.audio.decode import SoundInfo
 from pipeline.datasets.builder import IndexBuilder
 from pipeline.datasets.concepts import concept_key
+from pipeline.datasets.further import samples_schema, schemas
 from pipeline.datasets.splits import build_splits
-from pipeline.datasets.tables import AUDIO_IMAGES, AUDIO_PAIRS, AUDIO_SAMPLES, media_id, read_table
+from pipeline.datasets.tables import media_id, read_table
 from tests.datasets.conftest import picture
 
 PARAMS = SplitsParams(repeats=3, validation=0.2, test=0.3, largest_family=0.3, development=0.0)
@@ -88,9 +89,10 @@ def test_the_tables_have_their_columns(tmp_path: Path) -> None:
     out = tmp_path / "out"
     built({"seen": index(tmp_path, "seen", NAMES, NAMES[:3])}, out)
     samples = read_table(out / "audio_samples.parquet").schema
-    assert list(samples)[: len(AUDIO_SAMPLES)] == list(AUDIO_SAMPLES)
-    assert samples.names[len(AUDIO_SAMPLES) :] == ["split_0", "split_1", "split_2"]
-    for name, schema in (("audio_pairs", AUDIO_PAIRS), ("audio_images", AUDIO_IMAGES)):
+    told = samples_schema("audio")
+    assert list(samples)[: len(told)] == list(told)
+    assert samples.names[len(told) :] == ["split_0", "split_1", "split_2"]
+    for name, schema in ((name, schemas("audio")[name]) for name in ("audio_pairs", "audio_images")):
         table = read_table(out / f"{name}.parquet")
         assert table.schema.names == ["dataset", *schema.names]
         assert len(table) == 3
@@ -146,5 +148,5 @@ def test_transfer_is_tested_everywhere(tmp_path: Path) -> None:
 def test_nothing_at_all(tmp_path: Path) -> None:
     from pipeline.errors import DataError
 
-    with pytest.raises(DataError, match="No data set holds an image or a sound \\(looked at: none\\)"):
+    with pytest.raises(DataError, match="No data set holds an image or another sample \\(looked at: none\\)"):
         built({"none": index(tmp_path, "none")}, tmp_path / "out")

@@ -19,7 +19,7 @@ from pipeline.encoders.embedded.ct2_file import read_weights
 from pipeline.encoders.text import load_text_encoder
 from pipeline.encoding.audio_rows import AudioRows, sound_arrays
 from pipeline.encoding.identity import fingerprint_of
-from pipeline.encoding.plan import audio_plan
+from pipeline.encoding.plan import further_plan
 from pipeline.encoding.run import StoreEncoder
 from pipeline.encoding.sounds import IndexedSounds
 from pipeline.errors import CheckpointError, DataError
@@ -28,7 +28,7 @@ from pipeline.paths import WORK_VARIABLE
 from tests.encoders.audio_models import FAMILIES, RATE, SECONDS
 from tests.encoders.conftest import spec
 from tests.encoders.dual_models import TEXTS, write_tokenizer
-from tests.encoders.stored import HALF_STEP
+from tests.encoders.rounded import assert_rounded, parts
 
 LENGTHS = (0.8, 0.31, 0.8, 0.55, 0.12, 0.31)  # seconds; some alike, so that passes mix lengths
 
@@ -94,20 +94,9 @@ def stored(folder: Path, entry: EncoderSpec, own: AudioView, index: Path, out: P
 
     fingerprint = fingerprint_of(read_manifest(folder), entry, own)
     StoreEncoder("store", fingerprint, load, 0.0, scratch=out / f"scratch{batch}").run(
-        audio_plan(index, own, 4), out / "store"
+        further_plan(index, own, 4), out / "store"
     )
     return FeatureStore.open(out / "store")
-
-
-def assert_rounded(found: np.ndarray, expected: np.ndarray) -> None:
-    assert found.dtype == np.float16
-    assert found.shape == expected.shape
-    limit = HALF_STEP * np.abs(expected) + 1e-5 * np.abs(expected).max() + 2.0**-25
-    assert (np.abs(found.astype(np.float32) - expected) <= limit).all(), np.abs(found - expected).max()
-
-
-def parts(frames: torch.Tensor, count: int) -> torch.Tensor:
-    return torch.nn.functional.adaptive_avg_pool1d(frames.T[None], count)[0].T
 
 
 @pytest.mark.parametrize("batch", [1, 4])

@@ -249,7 +249,7 @@ def test_a_trained_head_has_no_local_tokens_to_take(config: Config, project: tup
     params = parameters(project[1])
     params["aligners"]["clip"] = params["aligners"]["control"] | {"views": ["clip-image", "words"]}
     params["aligners"]["clip"]["head"] = {"kind": "freeze-align", "local_tokens": "mean"}
-    with pytest.raises(DataError, match="holds one vector per image .*`pooling: cls` keeps them"):
+    with pytest.raises(DataError, match="holds one vector per sample .*`pooling: cls` keeps them"):
         run(train, Config(validate(params)), "clip")
 
 

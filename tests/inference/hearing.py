@@ -21,7 +21,7 @@ from pipeline.encoders.checkpoint import materialise
 from pipeline.encoders.manifest import read_manifest
 from pipeline.encoding.audio_rows import AudioRows
 from pipeline.encoding.identity import fingerprint_of
-from pipeline.encoding.plan import audio_plan
+from pipeline.encoding.plan import further_plan
 from pipeline.encoding.run import StoreEncoder
 from pipeline.encoding.sounds import IndexedSounds
 from pipeline.features import FeatureStore
@@ -74,7 +74,7 @@ def add_sounds(project: Project, work: Path) -> None:
             encoder = load_audio_encoder(checkpoint, ear, view, "cpu")
             rows = AudioRows(encoder, view, IndexedSounds(index, view), PARAMS)
             job = StoreEncoder(name, fingerprint_of(read_manifest(checkpoint), ear, view), lambda rows=rows: rows, 0.0)  # type: ignore[misc]
-            job.run(audio_plan(index, view, 8), root / "data/features/pairs" / name / "heard")
+            job.run(further_plan(index, view, 8), root / "data/features/pairs" / name / "heard")
     _write(project, "hears", ("ear", "words"), "mlp", local_tokens="grid", image_input="concat")
     _write(project, "sees-and-hears", ("grid", "ear"), "mlp", local_tokens="grid", image_input="concat")
     _write(project, "hears-frames", ("grid", "ear-full"), "mlp", local_tokens="mean", text_tokens="full")

@@ -203,6 +203,13 @@ def test_a_saved_aligner_has_its_space_along(hearing: Project, tmp_path: Path) -
     assert "encode_audio" in card
     assert "| audio |" in card
     assert "| image |" in card
+    assert "- image-audio-text\n" in card
+    hears = load(hearing, "hears")
+    hears.save_pretrained(tmp_path / "hears")
+    card = (tmp_path / "hears/README.md").read_text()
+    assert "- audio-text\n" in card
+    assert "icture" not in card
+    assert not [line for line in card.splitlines() if "image" in line.lower() and not line.startswith(' "image')]
 
 
 @pytest.mark.parametrize("name", ["hears", "sees-and-hears", "further"])

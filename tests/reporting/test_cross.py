@@ -13,7 +13,8 @@ import pytest
 import soundfile
 
 from pipeline.datasets.audio.decode import decode
-from pipeline.datasets.tables import AUDIO, media_id
+from pipeline.datasets.further import schemas
+from pipeline.datasets.tables import media_id
 from pipeline.errors import DataError
 from pipeline.reporting.clips import Clips, waveform
 from pipeline.reporting.inputs import Node
@@ -36,7 +37,7 @@ def index(folder: Path, contents: list[bytes]) -> list[str]:
          "sample_rate": 8000, "channels": 1, "frames": 800, "seconds": 0.1, "kind": "effect", "key": f"s{place}"}
         for place, content in enumerate(contents)
     ]  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(rows, AUDIO), folder / "audio.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schemas("audio")["audio"]), folder / "audio.parquet")
     return [media_id(content) for content in contents]
 
 

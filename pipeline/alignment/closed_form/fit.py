@@ -14,6 +14,7 @@ from pipeline.alignment.heads.ensemble import Ensemble
 from pipeline.alignment.losses import soft_cross_entropy
 from pipeline.alignment.validation import ValidationSet, read_validation, validation_recall
 from pipeline.config import AnyForm, ClosedFormHead, ImageVector, KernelRidge
+from pipeline.config.modalities import many
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ def resolved(head: ClosedFormHead, data: AlignmentData) -> tuple[ClosedFormHead,
         if isinstance(form, KernelRidge) and form.features == "auto":
             images = most_images(data)
             choices[name] = {"features": "exact" if images <= LARGEST else "nystrom"}
-            log.info("%s takes features: %s, for %d training images", name, choices[name]["features"], images)
+            of = many(data.modalities[0])
+            log.info("%s takes features: %s, for %d training %s", name, choices[name]["features"], images, of)
     forms = {name: form.model_copy(update=choices.get(name, {})) for name, form in head.forms.items()}
     return head.model_copy(update={"forms": forms}), choices
 

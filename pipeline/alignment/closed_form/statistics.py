@@ -16,6 +16,7 @@ from pipeline.alignment.closed_form.usable import require_spread, require_spread
 from pipeline.alignment.data.load import AlignmentData
 from pipeline.alignment.heads.fitted import RBF, Affine, Fourier
 from pipeline.config import ASIF, CCA, AnyForm, ClosedFormHead, KernelRidge, Procrustes, Ridge
+from pipeline.config.modalities import many, one
 from pipeline.errors import DataError
 
 BLOCK = 4096  # pairs read at a time
@@ -55,18 +56,18 @@ class TrainingStatistics:
         self.most_images = most_images(data) if keeps else 0
         if self.most_images > LARGEST:
             raise DataError(
-                f"A train split has {self.most_images} images; an exact kernel and asif keep every one and are for "
-                f"at most {LARGEST}. Set `features: auto`, or leave asif out, in params.yaml"
+                f"A train split has {self.most_images} {many(data.modalities[0])}; an exact kernel and asif keep "
+                f"every one and are for at most {LARGEST}. Set `features: auto`, or leave asif out, in params.yaml"
             )
         sample = [torch.cat(part) for part in zip(*self._read(data, sample_pairs(pairs, SAMPLE)), strict=True)]
-        for rows, side in zip(sample, SIDES, strict=True):
-            require_spread(rows.mean(0), rows.var(0, correction=0), f"{side} vectors of {where}")
+        for rows, modality in zip(sample, data.modalities, strict=True):
+            require_spread(rows.mean(0), rows.var(0, correction=0), f"{one(modality)} vectors of {where}")
         self.inputs = [self._input(rows, side) for rows, side in zip(sample, SIDES, strict=True)]
         self._features = self._drawn([inputs(rows) for inputs, rows in zip(self.inputs, sample, strict=True)], seed)
         spanned = len(pairs) <= SAMPLE and head.whitening is None and all(map(stays_in_span, head.forms.values()))
         known = moments_of_few(*sample) if spanned and any(few(*rows.shape) for rows in sample) else None
         self._sum(data, pairs, keeps, known)
-        require_spread_of_pairs(self.moments, where)
+        require_spread_of_pairs(self.moments, where, data.modalities)
         covariances = self.moments.cov_xx, self.moments.cov_yy
         self.whitenings = [self._whitening(cov, side) for cov, side in zip(covariances, SIDES, strict=True)]
 

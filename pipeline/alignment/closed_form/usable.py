@@ -1,9 +1,12 @@
 """Whether features can be fitted to at all: finite, and not all the same."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from pipeline.alignment.closed_form.moments import Moments
+from pipeline.config.modalities import DEFAULT, one
 from pipeline.errors import DataError
 
 _ROUNDING = 2.5e-13  # of the squared length of the mean: four times the relative rounding of float32, squared
@@ -28,15 +31,17 @@ def require_spread(mean_D: Tensor, variance_D: Tensor, what: str) -> None:
     if total <= _ROUNDING * offset or total == 0:
         raise DataError(
             f"Expected {what} that differ; all of them are the same, so nothing can be learned from them. Look at the "
-            "pictures or texts of the data set, and at the preprocessing of the encoder in params.yaml."
+            "samples of the data set, and at the preprocessing of the encoder in params.yaml."
         )
 
 
-def require_spread_of_pairs(moments: Moments, where: str) -> None:
+def require_spread_of_pairs(moments: Moments, where: str, modalities: Sequence[str] = DEFAULT) -> None:
     """`require_spread` of both sides.
 
     Args:
+        modalities: what stands on them.
         where: the pairs are from, such as "the train split of repeat 0".
     """
-    require_spread(moments.mean_x, moments.cov_xx.diagonal(), f"image vectors of {where}")
-    require_spread(moments.mean_y, moments.cov_yy.diagonal(), f"text vectors of {where}")
+    first, second = map(one, modalities)
+    require_spread(moments.mean_x, moments.cov_xx.diagonal(), f"{first} vectors of {where}")
+    require_spread(moments.mean_y, moments.cov_yy.diagonal(), f"{second} vectors of {where}")

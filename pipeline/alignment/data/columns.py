@@ -54,7 +54,7 @@ class LastLayers:
     def __init__(self, layers: Rows, count: int = 1) -> None:
         if count > layers.shape[1]:
             raise StoreError(
-                f"The aligner asks for {count} layers, its image view keeps {layers.shape[1]}: lower `layers` of the "
+                f"The aligner asks for {count} layers, its first view keeps {layers.shape[1]}: lower `layers` of the "
                 "aligner, or keep more `layers` of the encoder in params.yaml"
             )
         self._layers, self._count = layers, count

@@ -25,12 +25,12 @@ from pipeline.alignment.heads.base import Head
 from pipeline.alignment.processes import ALONE, Processes
 from pipeline.coded import Coded
 from pipeline.config import TRAINED, AutoHead, FitSpec, FittedHead, FusedView, IdentityHead, LoadingParams, Side
-from pipeline.config.modalities import many
+from pipeline.config.modalities import DEFAULT, many
 from pipeline.datasets.caption_pairs import CaptionPairs, read_pairs
 from pipeline.datasets.sample_table import SampleTable
 from pipeline.errors import DataError
 from pipeline.features.by_id import RowsById
-from pipeline.features.fused import FusedStore
+from pipeline.features.fused import FusedStore, modality_of
 from pipeline.features.views import open_side
 from pipeline.freed_memory import give_back
 
@@ -83,6 +83,12 @@ class AlignmentData:
     fusions: Mapping[Side, Fusion] = field(default_factory=dict)
     processes: Processes = ALONE
     standing: tuple[Standing, ...] = ()
+
+    @property
+    def modalities(self) -> tuple[str, str]:
+        """What stands on the sides, by the fingerprints of their views."""
+        image, text = (modality_of(self.fingerprints.get(side, {}), side) for side in DEFAULT)
+        return image, text
 
 
 def load_alignment_data(

@@ -43,7 +43,7 @@ def _read(name: str, repeats: int, modality: str) -> tuple[SampleTable, np.ndarr
     stage = f"dvc repro curate@{name} (curate_concepts@{name} of `concept_curations`)"
     fix = f"Select again with: {stage}"
     if not path.is_file():
-        raise DataError(f"No selection of training images at {path}. Make it with: {stage}")
+        raise DataError(f"No selection of training {many(modality)} at {path}. Make it with: {stage}")
     samples = SampleTable.read((), repeats, modality)
     chosen = np.zeros((len(samples), repeats), dtype=bool)
     total, wrong = Counter[int](), Counter[int]()

@@ -52,7 +52,7 @@ def require_tokens(store: RowsById, local_tokens: str) -> None:
     """
     if not {"mean", "grid", "patch"}.intersection(store.names):
         raise DataError(
-            f"{store.folder} holds one vector per image ({', '.join(store.names)}), as a dual encoder gives it; heads "
+            f"{store.folder} holds one vector per sample ({', '.join(store.names)}), as a dual encoder gives it; heads "
             "other than identity take local tokens as well. For a CLIP of transformers, `pooling: cls` keeps them."
         )
     if local_tokens not in store.names:

@@ -56,7 +56,7 @@ def input_whitening(
         second.add(images.local.float().mean(1) if images.local.shape[1] else cls, texts)
     of_cls, of_local = first.moments(), second.moments()
     for of_side in (of_cls, of_local):
-        require_spread_of_pairs(of_side, f"the train split of repeat {repeat}")
+        require_spread_of_pairs(of_side, f"the train split of repeat {repeat}", data.modalities)
 
     def affine(mean: Tensor, covariance: Tensor) -> Affine:
         return Affine(mean, whitening(covariance, wanted.shrink))

@@ -59,6 +59,11 @@ class SoundInfo:
         """How long it is."""
         return self.frames / self.rate
 
+    @property
+    def columns(self) -> tuple[int, int, int, float]:
+        """What the table of sounds has of it."""
+        return self.rate, self.channels, self.frames, self.seconds
+
     def checked(self, identity: str) -> Checked:
         """The same as the result of a check."""
         return Checked(identity, (self.frames, self.rate), f"{self.form}/{self.channels}")

@@ -43,7 +43,7 @@ def clotho(spec: ClothoSource) -> Source:
                 if name := _name(row, "file_name"):
                     captions = [Caption(text) for key in _CLOTHO_CAPTIONS if (text := _cell(row, key))]
                     sound = Picture(root / part / name)
-                    yield Sample(f"{part}/{name}", None, captions, split=_CLOTHO[part], place=place, sound=sound)
+                    yield Sample(f"{part}/{name}", None, captions, split=_CLOTHO[part], place=place, further=sound)
                 else:
                     yield Failure(place, row.reason or "no file named")
 
@@ -76,7 +76,9 @@ def audiocaps(spec: AudioCapsSource) -> Source:
                 names = _audiocaps_names(name, _cell(row, "start_time"))
                 found = next((file for file in names if is_file(folder / file)), names[0])
                 captions = [Caption(_cell(row, "caption"))]
-                yield Sample(name, None, captions, split=split, place=f"{place}: {name}", sound=Picture(folder / found))
+                yield Sample(
+                    name, None, captions, split=split, place=f"{place}: {name}", further=Picture(folder / found)
+                )
 
     about = {"path": str(folder), "packages": {}}
     return Source(shown(spec.annotations), samples(), about, inside=inside, unit="rows")
@@ -102,7 +104,7 @@ def esc50(spec: Esc50Source) -> Source:
             split = None if spec.test_fold is None else "test" if fold == str(spec.test_fold) else "train"
             label = Label(class_concepts([category])[0], category)
             sound = Picture(root / "audio" / name)
-            yield Sample(name, None, [Caption(category)], [label], split, place=f"{row.place}: {name}", sound=sound)
+            yield Sample(name, None, [Caption(category)], [label], split, place=f"{row.place}: {name}", further=sound)
 
     about = {"path": str(root), "packages": {}}
     return Source(str(path), samples(), about, inside=Inside(root, links=spec.links), unit="rows")
@@ -128,7 +130,7 @@ def speech_commands(spec: SpeechCommandsSource) -> Source:
                 if is_sound(file.name, left_out):
                     key = f"{word}/{file.name}"
                     label, split = Label(concept, word), split_of.get(key, "train")
-                    yield Sample(key, None, [Caption(word)], [label], split, sound=Picture(file))
+                    yield Sample(key, None, [Caption(word)], [label], split, further=Picture(file))
         if is_folder(root / _NOISE):
             left_out["background noise"] += sum(1 for _ in listed(root / _NOISE))
 

