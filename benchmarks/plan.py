@@ -91,11 +91,8 @@ class Rates:
             for name in ("gpu", "index", "torchrun", "scale")
         )
         images, epochs = gpu["vit-l14"]["rows_per_second"], gpu["training"]["cls"]["epochs"]
-        stages = {
-            name: (int(rows), found)  # each at the largest size that it was measured at
-            for rows in sorted(scale["sizes"], key=int)
-            for name, found in scale["sizes"][rows]["stages"].items()
-        }
+        largest = {name: one["from_rows"][1] for name, one in scale["forecast"]["stages"].items()}
+        stages = {name: (rows, scale["sizes"][str(rows)]["stages"][name]) for name, rows in largest.items()}
         return cls(
             images=max(images["ours"]),
             forward=sorted(images["forward, whole"])[1],

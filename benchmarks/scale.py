@@ -35,6 +35,7 @@ OUT = ROOT / "benchmarks" / "results" / "scale.json"
 BASE = 2000
 INDEX = "index@mine"
 TARGET = 20_000_000
+CROWDED = 0.1  # of a processor: with less, a stage waits for others nearly all the time
 MEMORY = 24 * 2**30
 
 
@@ -129,7 +130,8 @@ def report(results: dict[str, Any]) -> None:
     """Add what follows from the results: bytes a row and growth over the size before, the forecast from the last two.
 
     Growth is the exponent of rows in the seconds of the processor beyond those of the smallest size. A stage that took
-    less than a second has none, nor has one that was `cut`: ended once it had held what it holds.
+    less than a second has none, nor has one that was `cut` (ended once it had held what it holds) or that had hardly
+    any of the processor, whose seconds are then those of cold caches.
     """
     forecast: dict[str, Any] = {}
     sizes = sorted(map(int, results["sizes"]))
@@ -143,7 +145,8 @@ def report(results: dict[str, Any]) -> None:
         grown = (_own(larger) - _own(smaller)) / (rows - before)
         larger["bytes_a_row"] = round(grown, 1)
         took = [stage["cpu_seconds"] - base.get(name, stage)["cpu_seconds"] for stage in (smaller, larger)]
-        if min(took) >= 1.0 and not (smaller.get("cut") or larger.get("cut")):
+        shares = [stage["cpu_seconds"] / max(stage["seconds"], 0.1) for stage in (smaller, larger)]
+        if min(took) >= 1.0 and min(shares) >= CROWDED and not (smaller.get("cut") or larger.get("cut")):
             larger["growth"] = round(math.log(took[1] / took[0]) / math.log(rows / before), 2)
         if before == sizes[0]:
             continue  # buffers of fixed size, and samples that are not full yet
