@@ -13,7 +13,8 @@ have their 24 values as there; `joint` and `best` stand as in params.yaml and th
 
 Score: the mean over emoji and stamps of R@1 from image to text and from text to image. Intervals resample concept
 families of all repeats together and count the spread between repeats; ratios are paired by query. `joint` and `best`
-are compared with every other recipe on their own features, p-values with Holm's correction.
+are compared with every other recipe on their own features; their p-values, with Holm's correction, are of families
+alone and do not count the spread between repeats.
 """
 
 import argparse
