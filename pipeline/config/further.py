@@ -35,7 +35,7 @@ class FurtherModality:
     def part(self, name: str) -> Any:
         """The module, or what is behind a colon in it, that an attribute names."""
         module, _, inside = str(getattr(self, name)).partition(":")
-        found = import_module(f"pipeline.{module}")
+        found = import_module(f"{__name__.partition('.')[0]}.{module}")  # the wheel has another name
         return getattr(found, inside) if inside else found
 
 

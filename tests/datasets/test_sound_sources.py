@@ -22,7 +22,8 @@ from pipeline.errors import SourceError
 from tests.datasets.conftest import picture
 from tests.datasets.sounds import encoded, noise, tone, write
 
-SOURCES = {"audio-folder", "clotho", "audiocaps", "esc50", "speech-commands"}  # that have sounds alone
+# that have sounds, or samples of another further modality, alone
+SOURCES = {"audio-folder", "clotho", "audiocaps", "esc50", "speech-commands", "media-folder"}
 SCHEMAS = schemas("audio")
 
 
