@@ -233,7 +233,7 @@ def _packed(strings: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
             rows = start + np.flatnonzero(fitting)
             digits = text[starts[rows][:, None] + np.arange(DIGITS)]
         values = _VALUE[digits]
-        hexadecimal: np.ndarray = (values < 16).all(axis=1)
+        hexadecimal = np.asarray((values < 16).all(axis=1))
         packed[rows] = np.where(hexadecimal[:, None], values[:, ::2] << 4 | values[:, 1::2], 0)
         good[rows] = hexadecimal
     return packed, good
