@@ -10,7 +10,7 @@ _FLOAT32, _BFLOAT16 = 2.0**-24, 2.0**-8  # the most that rounding changes a numb
 _TRIALS = 5
 _TRIAL_ROWS = 256
 _WORTH = 1.3  # times as fast as float32
-_LEAST_LENGTH = 1e-12
+LEAST_LENGTH = 1e-12
 
 
 class Rounding(NamedTuple):
@@ -104,7 +104,7 @@ class _UnitRows:
     def __call__(self, rows: np.ndarray) -> torch.Tensor:
         wide = self._wide[: len(rows)]
         wide.copy_(torch.from_numpy(rows))
-        wide /= torch.linalg.vector_norm(wide, dim=1, keepdim=True).clamp_(min=_LEAST_LENGTH)
+        wide /= torch.linalg.vector_norm(wide, dim=1, keepdim=True).clamp_(min=LEAST_LENGTH)
         return wide
 
 

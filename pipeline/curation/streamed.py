@@ -5,6 +5,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from pipeline.arithmetic import own_arithmetic
 from pipeline.curation.products import (
+    LEAST_LENGTH,
     CoarseProducts,
     Float32Products,
     Products,
@@ -30,7 +32,6 @@ SCORE_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30, "mps": 256 << 20}  # of a block:
 _LEAST_BLOCK, _MOST_BLOCK = 256, 65536  # rows
 _EXACT = 1024  # rows that are read together to be compared exactly
 _MOST_THREADS = 8
-LEAST_LENGTH = 1e-12
 _LEAST_ROOM = 1024  # rows of each concept
 _WORTH_A_TRIAL = 16  # blocks
 
@@ -108,20 +109,26 @@ def _scan(
             with reading:
                 done(len(rows))
 
-    def alone() -> None:
-        torch.set_num_threads(1)  # of this thread
-        work()
-
     try:
         if threads == 1:
             work()
             return
-        with ThreadPoolExecutor(threads) as workers:
-            for one in [workers.submit(alone) for _ in range(threads)]:
+        with _single_threads(threads) as workers:
+            for one in [workers.submit(work) for _ in range(threads)]:
                 one.result()
     finally:
-        torch.set_num_threads(threads) if threads > 1 else None
         blocks.close()
+
+
+@contextmanager
+def _single_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads in each of which PyTorch computes alone; it computes in as many as before afterwards."""
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+            yield threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def merged(parts: Sequence[Candidates], k: int) -> Candidates:
@@ -197,12 +204,6 @@ def exact_cosines(pool: PoolVectors, queries: np.ndarray, owner: np.ndarray, row
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        before = torch.get_num_threads()
-        try:
-            with ThreadPoolExecutor(
-                min(_MOST_THREADS, os.cpu_count() or 1), initializer=torch.set_num_threads, initargs=(1,)
-            ) as threads:
-                list(threads.map(piece, edges[:-1], edges[1:]))
-        finally:
-            torch.set_num_threads(before)
+        with _single_threads(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
+            list(threads.map(piece, edges[:-1], edges[1:]))
     return out
