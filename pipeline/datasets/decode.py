@@ -14,7 +14,7 @@ from pipeline.datasets.grey import DEEP, eight_bits
 from pipeline.datasets.known import doubt
 from pipeline.datasets.opened import LABEL_MAPS, opened_image
 from pipeline.datasets.plain_files import MAX_PICTURE, read_plain
-from pipeline.datasets.tables import image_id, read_table
+from pipeline.datasets.tables import media_id, read_table
 from pipeline.errors import DataError
 from pipeline.ids import Ids
 from pipeline.work_folder import work_folder
@@ -201,13 +201,22 @@ class ImageTable:
 
 def load_row(row: Mapping[str, Any], index_folder: Path, bits: int | None = None) -> Image.Image:
     """The image of one row of images.parquet (all columns that `ImageTable` reads); errors as `ImageTable.load`."""
-    content = read_bytes(row, index_folder)
     indexed = row["parent_id"] or row["image_id"]  # for a window, the picture it is cut from
-    if Path(row["path"]).is_absolute() and image_id(content) != indexed:
+    picture = decode_rgb(indexed_bytes(row, index_folder, indexed), bits)
+    return picture if row["parent_id"] is None else _window(picture, row)
+
+
+def indexed_bytes(row: Mapping[str, Any], index_folder: Path, identity: str) -> bytes:
+    """What `read_bytes` gives of a picture or another sample whose id is that of these bytes.
+
+    Raises:
+        DataError: they cannot be read, or a raw file is no longer what was indexed.
+    """
+    content = read_bytes(row, index_folder)
+    if Path(row["path"]).is_absolute() and media_id(content) != identity:
         doubt(work_folder(), Path(row["path"]), int(row["offset"]), int(row["length"]))
         raise DataError(f"{row['path']} has changed since it was indexed; run: dvc repro")
-    picture = decode_rgb(content, bits)
-    return picture if row["parent_id"] is None else _window(picture, row)
+    return content
 
 
 def _window(parent: Image.Image, row: Mapping[str, Any]) -> Image.Image:

@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.datasets.decode import read_bytes
-from pipeline.datasets.known import doubt
-from pipeline.datasets.tables import media_id, read_table
-from pipeline.errors import DataError
+from pipeline.datasets.decode import indexed_bytes
+from pipeline.datasets.tables import read_table
 from pipeline.ids import Ids
 from pipeline.row_map import RowMap
-from pipeline.work_folder import work_folder
 
 
 class FurtherFiles:
@@ -49,9 +46,4 @@ class FurtherFiles:
         if position < 0:
             raise KeyError(identifier)
         row: dict[str, Any] = self._table.take(pa.array(np.array([position]))).to_pylist()[0]
-        content = read_bytes(row, self._index)
-        path = Path(row["path"])
-        if path.is_absolute() and media_id(content) != row[self._key]:
-            doubt(work_folder(), path, int(row["offset"]), int(row["length"]))
-            raise DataError(f"{path} has changed since it was indexed; run: dvc repro")
-        return row, content
+        return row, indexed_bytes(row, self._index, row[self._key])

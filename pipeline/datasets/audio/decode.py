@@ -12,12 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.datasets.audio.whole import cut_short
-from pipeline.datasets.decode import read_bytes
-from pipeline.datasets.known import Checked, doubt
-from pipeline.datasets.tables import media_id, read_table
+from pipeline.datasets.decode import indexed_bytes
+from pipeline.datasets.known import Checked
+from pipeline.datasets.tables import read_table
 from pipeline.errors import DataError, SourceError
 from pipeline.ids import Ids
-from pipeline.work_folder import work_folder
 
 LEAST_RATE, MOST_RATE = 1_000, 768_000  # Hz
 MOST_CHANNELS = 256
@@ -175,11 +174,7 @@ def load_row(row: Mapping[str, Any], index_folder: Path, seconds: float | None =
     Raises:
         DataError: it cannot be read or decoded, or a raw file is no longer what was indexed.
     """
-    content = read_bytes(row, index_folder)
-    if Path(row["path"]).is_absolute() and media_id(content) != row["audio_id"]:
-        doubt(work_folder(), Path(row["path"]), int(row["offset"]), int(row["length"]))
-        raise DataError(f"{row['path']} has changed since it was indexed; run: dvc repro")
-    return decode(content, seconds)
+    return decode(indexed_bytes(row, index_folder, row["audio_id"]), seconds)
 
 
 @contextmanager
